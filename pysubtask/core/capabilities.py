@@ -1,0 +1,32 @@
+"""What a destination can do, as plain data: plans are made by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Capabilities"]
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a destination can do; delivery plans by it, ``doctor`` explains it.
+
+    Known once connected. ``max_write_bytes`` and ``max_read_bytes`` bound the data
+    of one request; ``max_files`` the number of files that may be in hand at once.
+    """
+
+    positioned_write: bool
+    """A visible file can be continued at an offset without being rewritten."""
+    sequential: bool
+    """Requests take effect in the order in which they were submitted."""
+    atomic_replace: bool
+    """``Rename(replace=True)`` swaps the target in one step: a reader never misses the file."""
+    server_copy: bool = False
+    """``Copy`` copies ranges on the server, without sending them."""
+    fsync: bool = False
+    """``Finish(sync=True)`` puts the data on the server's disk before it is acknowledged."""
+    readable: bool = True
+    """What was written can be read back (a write-only drop box can't)."""
+    max_write_bytes: int = 32_768
+    max_read_bytes: int = 32_768
+    max_files: int = 64

@@ -1,0 +1,70 @@
+"""How many bytes may be unacknowledged: enough to fill the link, and no more.
+
+What is in flight when a link breaks has to be sent again, and whatever waits in a queue delays a
+heartbeat. So the window follows the link: twice its delivery rate times its shortest round trip
+(the two quantities that BBR measures: Cardwell et al., ACM Queue 14(5), 2016), never less than
+``min_bytes``, never more than ``max_bytes``. Pure: time and sizes are inputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Sent", "Window"]
+
+_MEMORY_SECS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What was noted when a request left; handed back when its acknowledgement comes."""
+
+    at: float
+    size: int
+    acked_before: int
+
+
+class Window:
+    """The limit for one connection."""
+
+    def __init__(self, min_bytes: int = 256 * 1024, max_bytes: int = 16 * 1024 * 1024) -> None:
+        self.min_bytes = min_bytes
+        self.max_bytes = max_bytes
+        self.in_flight_bytes = 0
+        self._acked = 0
+        self._rate = 0.0
+        self._rate_at = 0.0
+        self._round_trip: float | None = None
+        self._round_trip_at = 0.0
+
+    @property
+    def limit_bytes(self) -> int:
+        """The window as it stands."""
+        if self._round_trip is None:
+            return self.min_bytes
+        wanted = int(2 * self._rate * self._round_trip)
+        return max(self.min_bytes, min(wanted, self.max_bytes))
+
+    def has_room(self, size: int) -> bool:
+        """Whether a request of ``size`` bytes may leave. One may always be in flight."""
+        return not self.in_flight_bytes or self.in_flight_bytes + size <= self.limit_bytes
+
+    def sent(self, now: float, size: int) -> Sent:
+        """A request leaves."""
+        self.in_flight_bytes += size
+        return Sent(now, size, self._acked)
+
+    def acked(self, now: float, sent: Sent) -> None:
+        """Its acknowledgement came."""
+        self.in_flight_bytes -= sent.size
+        self._acked += sent.size
+        took = max(now - sent.at, 1e-6)
+        if (
+            self._round_trip is None
+            or took < self._round_trip
+            or now - self._round_trip_at > _MEMORY_SECS
+        ):
+            self._round_trip, self._round_trip_at = took, now
+        rate = (self._acked - sent.acked_before) / took
+        if rate >= self._rate or now - self._rate_at > _MEMORY_SECS:
+            self._rate, self._rate_at = rate, now

@@ -1,0 +1,293 @@
+"""What is known about one watched file: the words that journal, intake, plan and delivery share.
+
+A *version* is one content as it grew: it starts at byte 0 and only ever gains bytes at its end.
+A file that only grows has one version all its life; rotation, truncation and rewriting start the
+next. *Pieces* say where the bytes that are still owed can be read. Everything here is immutable;
+an :class:`Entry` is replaced as a whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+__all__ = [
+    "Delivered",
+    "Entry",
+    "Identity",
+    "Piece",
+    "Print",
+    "Stage",
+    "Stamp",
+    "Upload",
+    "Version",
+    "entry_from_json",
+    "entry_to_json",
+]
+
+PrintKind = Literal["whole", "samples", "ends"]
+Stage = Literal["sending", "sent", "swapping"]
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """Both times of a file, in nanoseconds. Compared for equality only, never for order."""
+
+    mtime_ns: int
+    ctime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which file it is to the file system. Inodes are reused: never believed alone."""
+
+    dev: int
+    ino: int
+
+
+@dataclass(frozen=True, slots=True)
+class Print:
+    """A fingerprint of the first ``size`` bytes of a content.
+
+    ``whole`` reads all of them; ``samples`` the head, the tail and 16 places between; ``ends``
+    the head and the tail.
+    """
+
+    kind: PrintKind
+    size: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Where the bytes ``[start, end)`` of a version can be read, and their digest.
+
+    ``name`` is a file in the outbox; ``None`` means the watched file itself, wherever it has been
+    renamed to.
+    """
+
+    start: int
+    end: int
+    name: str | None
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One content of a file, as large as the latest snapshot of it."""
+
+    number: int
+    size: int
+    growing: bool
+    """It gained bytes, or the program promised that it will: it is delivered to its end before
+    a newer version may take its place."""
+    identity: Identity
+    stamp: Stamp
+    """The file's times just before the snapshot was read."""
+    settled: bool
+    """The snapshot was read more than a tick after the last change, so that an equal stamp
+    means an equal content."""
+    print: Print
+    pieces: tuple[Piece, ...]
+    taken_at: float
+    set_aside_remote: bool = False
+    """The file came back shorter after an unclean boot: what the server has may be all there
+    is of the rest, and is kept under another name."""
+
+    @property
+    def available_from(self) -> int:
+        """The lowest offset from which the pieces give every byte up to ``size``."""
+        low = self.size
+        for piece in reversed(self.pieces):
+            if piece.end < low:
+                break
+            low = min(low, piece.start)
+        return low
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """What the destination shows, as far as it was confirmed.
+
+    The remote file holds the local bytes ``[base, size)`` of version ``version``. ``base`` is not
+    0 only after a consumer took the file away and a new one was begun.
+    """
+
+    version: int
+    size: int
+    base: int = 0
+    mtime: float | None = None
+    """The remote file's modified time when that was confirmed, by the server's clock."""
+    at: float = 0.0
+
+    @property
+    def remote_size(self) -> int:
+        """How many bytes the remote file should have."""
+        return self.size - self.base
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A version on its way under a temporary name.
+
+    ``sending``: bytes up to ``acked`` are acknowledged. ``sent``: the temporary file is complete
+    and closed; its rename may or may not have happened. ``swapping``: on a server without atomic
+    replace, the old file may or may not have been removed.
+    """
+
+    version: int
+    size: int
+    temp: str
+    base: int = 0
+    acked: int = 0
+    stage: Stage = "sending"
+    set_aside: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Everything that must outlive the process about one watched file."""
+
+    path: str
+    remote: str
+    served: Stamp | None = None
+    """The ``.notify`` stamp that the latest snapshot served."""
+    notified_at: float | None = None
+    versions: tuple[Version, ...] = ()
+    """Oldest first; the last one is current. Older ones are here only while they are owed."""
+    delivered: Delivered | None = None
+    upload: Upload | None = None
+    litter: tuple[str, ...] = ()
+    """Our temporary names at the destination that are to be removed."""
+    conflicts: tuple[float, ...] = ()
+    """When, lately, the remote file was found changed by another hand (Unix seconds)."""
+
+    @property
+    def current(self) -> Version | None:
+        """The version that the latest snapshot belongs to."""
+        return self.versions[-1] if self.versions else None
+
+    def version(self, number: int) -> Version | None:
+        """The version of that number, if it is still kept."""
+        return next((v for v in self.versions if v.number == number), None)
+
+    @property
+    def next_number(self) -> int:
+        """The number for a new version: greater than any that was ever used."""
+        used = [v.number for v in self.versions]
+        if self.delivered is not None:
+            used.append(self.delivered.version)
+        if self.upload is not None:
+            used.append(self.upload.version)
+        return max(used, default=0) + 1
+
+    @property
+    def next_owed(self) -> Version | None:
+        """The oldest version with bytes that the destination does not show yet."""
+        done = self.delivered
+        for version in self.versions:
+            if done is None or version.number > done.version:
+                return version
+            if version.number == done.version and version.size > done.size:
+                return version
+        return None
+
+    @property
+    def pending_bytes(self) -> int:
+        """How many bytes are owed, counting each version that must be delivered."""
+        done = self.delivered
+        total = 0
+        for version in self.versions:
+            if done is None or version.number > done.version:
+                total += version.size
+            elif version.number == done.version:
+                total += max(0, version.size - done.size)
+        return total
+
+    def with_version(self, version: Version) -> Entry:
+        """The same entry with the version of that number replaced, or appended if it is new."""
+        kept = tuple(version if v.number == version.number else v for v in self.versions)
+        if all(v.number != version.number for v in self.versions):
+            kept = (*kept, version)
+        return replace(self, versions=kept)
+
+    def outbox_names(self) -> set[str]:
+        """Names of the outbox files that this entry refers to."""
+        return {p.name for v in self.versions for p in v.pieces if p.name is not None}
+
+
+def entry_to_json(entry: Entry) -> dict[str, Any]:
+    """A dict for :func:`json.dumps`; short keys, since one is written for every delivery."""
+    record: dict[str, Any] = {"p": entry.path, "r": entry.remote}
+    if entry.served is not None:
+        record["s"] = [entry.served.mtime_ns, entry.served.ctime_ns]
+    if entry.notified_at is not None:
+        record["n"] = entry.notified_at
+    if entry.versions:
+        record["v"] = [_version_to_json(v) for v in entry.versions]
+    if entry.delivered is not None:
+        d = entry.delivered
+        record["d"] = [d.version, d.size, d.base, d.mtime, d.at]
+    if entry.upload is not None:
+        u = entry.upload
+        record["u"] = [u.version, u.size, u.temp, u.base, u.acked, u.stage, u.set_aside]
+    if entry.litter:
+        record["l"] = list(entry.litter)
+    if entry.conflicts:
+        record["c"] = list(entry.conflicts)
+    return record
+
+
+def entry_from_json(record: dict[str, Any]) -> Entry:
+    """The inverse of :func:`entry_to_json`.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is not such a record.
+    """
+    return Entry(
+        path=_text(record["p"]),
+        remote=_text(record["r"]),
+        served=Stamp(*record["s"]) if "s" in record else None,
+        notified_at=record.get("n"),
+        versions=tuple(_version_from_json(v) for v in record.get("v", ())),
+        delivered=Delivered(*record["d"]) if "d" in record else None,
+        upload=Upload(*record["u"]) if "u" in record else None,
+        litter=tuple(record.get("l", ())),
+        conflicts=tuple(record.get("c", ())),
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("a path is text")
+    return value
+
+
+def _version_to_json(v: Version) -> list[Any]:
+    flags = v.growing | v.settled << 1 | v.set_aside_remote << 2
+    return [
+        v.number,
+        v.size,
+        flags,
+        [v.identity.dev, v.identity.ino],
+        [v.stamp.mtime_ns, v.stamp.ctime_ns],
+        [v.print.kind, v.print.size, v.print.digest],
+        [[p.start, p.end, p.name, p.digest] for p in v.pieces],
+        v.taken_at,
+    ]
+
+
+def _version_from_json(record: list[Any]) -> Version:
+    number, size, flags, identity, stamp, fingerprint, pieces, taken_at = record
+    return Version(
+        number=number,
+        size=size,
+        growing=bool(flags & 1),
+        identity=Identity(*identity),
+        stamp=Stamp(*stamp),
+        settled=bool(flags & 2),
+        print=Print(*fingerprint),
+        pieces=tuple(Piece(*p) for p in pieces),
+        taken_at=taken_at,
+        set_aside_remote=bool(flags & 4),
+    )

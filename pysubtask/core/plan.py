@@ -1,0 +1,233 @@
+"""What to send, given both sides: a pure function.
+
+:func:`plan` is asked with what is owed, what was confirmed, what the destination shows and what it
+can do; it answers with one :data:`Decision`. Where it has to know more first it answers
+:class:`Look` or :class:`Compare`, and is asked again with the answer.
+
+====================================  ====================  =======================================
+local change since the last delivery  the destination       decision
+====================================  ====================  =======================================
+grew, prefix unchanged                positioned writes     :class:`Append`
+grew, prefix unchanged                no positioned writes  :class:`Send` the whole file
+new, changed or replaced              atomic replace        :class:`Send`, placed by ``replace``
+new, changed or replaced              rename only           :class:`Send`, placed by ``swap``
+remote gone                           "resend"              :class:`Send` from byte 0
+remote gone                           "continue"            :class:`Send` from the first byte owed
+first contact, ours is a prefix       positioned writes     :class:`Append` from the remote's end
+first contact, anything else          "keep"                :class:`Send`, the old one set aside
+first contact, anything else          "replace"             :class:`Send`
+remote changed by another hand                              :class:`Send` from byte 0, a conflict
+====================================  ====================  =======================================
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from pysubtask.core.capabilities import Capabilities
+from pysubtask.core.model import Delivered, Version
+
+__all__ = [
+    "Absent",
+    "Append",
+    "Compare",
+    "Decision",
+    "Done",
+    "Look",
+    "Place",
+    "Policy",
+    "Present",
+    "Remote",
+    "Send",
+    "Unknown",
+    "plan",
+]
+
+READ_BACK_BYTES = 32_768
+"""How much of the remote file's end is compared before it is continued after a break."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """The settings that a plan depends on."""
+
+    on_remote_gone: Literal["resend", "continue"] = "resend"
+    on_first_contact: Literal["keep", "replace"] = "keep"
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nobody has looked since the connection was made."""
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """No file of that name is at the destination."""
+
+
+@dataclass(frozen=True, slots=True)
+class Present:
+    """A file is there.
+
+    ``sure``: this connection itself saw it at that size after our last write to it. ``ours`` is
+    the answer to :class:`Compare`: True if the compared bytes are those of the version, False if
+    not, None if nobody compared.
+    """
+
+    size: int
+    mtime: float | None = None
+    sure: bool = False
+    ours: bool | None = None
+
+
+Remote: TypeAlias = Unknown | Absent | Present
+Place: TypeAlias = Literal["replace", "swap"]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The destination already shows all of the version up to ``size``."""
+
+    size: int
+    base: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Stat the remote file and ask again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compare:
+    """Compare the remote bytes ``[start, end)`` with the version's and ask again.
+
+    Remote offset 0 is local offset ``base``.
+    """
+
+    start: int
+    end: int
+    base: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Append:
+    """Write the local bytes ``[start, end)`` at ``start - base`` of the visible file."""
+
+    start: int
+    end: int
+    base: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Upload the local bytes ``[base, end)`` under a temporary name, then put it in place.
+
+    ``set_aside``: what is there is renamed first. ``conflict``: what is there was changed by
+    another hand; say so, and do it no more than once an hour.
+    """
+
+    base: int
+    end: int
+    place: Place
+    set_aside: bool = False
+    conflict: bool = False
+
+
+Decision: TypeAlias = Done | Look | Compare | Append | Send
+
+
+def plan(
+    version: Version,
+    delivered: Delivered | None,
+    remote: Remote,
+    can: Capabilities,
+    policy: Policy,
+) -> Decision:
+    """Decide the next step for the oldest version that is owed.
+
+    Args:
+        version: what is owed, up to ``version.size``.
+        delivered: what was confirmed at the destination, of this or an older version.
+        remote: what the destination shows.
+        can: what it can do.
+        policy: what the user wants in the cases that are a matter of taste.
+    """
+    if isinstance(remote, Unknown):
+        return Look()
+    if delivered is None:
+        return _first_contact(version, remote, can, policy)
+    if delivered.version != version.number:
+        set_aside = version.set_aside_remote and isinstance(remote, Present)
+        return _send(version, can, set_aside=set_aside)
+    if isinstance(remote, Absent):
+        if policy.on_remote_gone == "continue":
+            return _send(version, can, base=delivered.size)
+        return _send(version, can)
+    return _continue(version, delivered, remote, can)
+
+
+def _first_contact(
+    version: Version, remote: Absent | Present, can: Capabilities, policy: Policy
+) -> Decision:
+    if isinstance(remote, Absent):
+        return _send(version, can)
+    if policy.on_first_contact == "replace":
+        return _send(version, can)
+    may_be_prefix = remote.size == version.size or (
+        version.growing and remote.size < version.size and can.positioned_write
+    )
+    if may_be_prefix and can.readable and remote.ours is None:
+        return Compare(0, remote.size)
+    if may_be_prefix and remote.ours:
+        if remote.size == version.size:
+            return Done(version.size)
+        return Append(remote.size, version.size)
+    return _send(version, can, set_aside=True)
+
+
+def _continue(
+    version: Version, delivered: Delivered, remote: Present, can: Capabilities
+) -> Decision:
+    """The destination was left with a part of this very version."""
+    base = delivered.base
+    expected = delivered.remote_size
+    owed = version.size - base
+    if remote.sure and remote.size == expected:
+        return _append(version, delivered.size, base, can)
+    unchanged = remote.mtime is not None and remote.mtime == delivered.mtime
+    if remote.size == expected and unchanged:
+        return _append(version, delivered.size, base, can)
+    if remote.size > owed:
+        return _send(version, can, conflict=True)
+    if remote.ours is False:
+        return _send(version, can, conflict=True)
+    if remote.ours is None and can.readable and remote.size:
+        # a byte of ours may have arrived unconfirmed; a byte of somebody else's may have, too
+        return Compare(max(0, min(expected, remote.size) - READ_BACK_BYTES), remote.size, base)
+    if remote.size < expected and not remote.ours:
+        return _send(version, can, conflict=True)
+    if remote.ours or not remote.size:
+        return _append(version, base + remote.size, base, can)
+    # Write-only: positioned writes of the same bytes change nothing where they already are.
+    return _append(version, delivered.size, base, can)
+
+
+def _append(version: Version, start: int, base: int, can: Capabilities) -> Decision:
+    if start >= version.size:
+        return Done(version.size, base)
+    if not can.positioned_write or not version.growing:
+        return _send(version, can, base=base)
+    return Append(start, version.size, base)
+
+
+def _send(
+    version: Version,
+    can: Capabilities,
+    *,
+    base: int = 0,
+    set_aside: bool = False,
+    conflict: bool = False,
+) -> Send:
+    place: Place = "replace" if can.atomic_replace else "swap"
+    return Send(base, version.size, place, set_aside, conflict)

@@ -1,0 +1,66 @@
+"""Delivery by SFTP (and, in a later version, FTP): :class:`FTPTaskMaster` and its subtask."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from pysubtask.base import BaseTaskMaster
+from pysubtask.config import build, destination_from
+from pysubtask.errors import SettingsError
+from pysubtask.master._master import TaskMaster
+from pysubtask.settings import Settings
+from pysubtask.urls import Destination, extension_of, parse_url
+
+if TYPE_CHECKING:
+    from pysubtask.subtask.context import Context
+    from pysubtask.subtask.transfer import TransferSubtask
+
+__all__ = ["FTPTaskMaster"]
+
+
+class FTPTaskMaster(BaseTaskMaster):
+    """Delivers the watched files to an SFTP server. See :class:`pysubtask.TaskMaster`.
+
+    The server is named by ``to="sftp://user@host/folder"``, or by the settings ``host``,
+    ``host_port``, ``host_path``, ``username`` and ``password`` (``Host``, ``HostPort`` … in a
+    section ``ftp``).
+    """
+
+    extension = "ftp"
+    module = "pysubtask.ftp"
+
+    def _configure(
+        self, config: Any, to: str | os.PathLike[str] | None, settings: dict[str, Any]
+    ) -> tuple[Settings, Destination | None]:
+        url = None if to is None else parse_url(to)
+        if url is not None and extension_of(url.scheme) != self.extension:
+            raise SettingsError(
+                f"{type(self).__name__} can't deliver to {url.scheme}://",
+                operation="destination",
+                path="to",
+                hint="TaskMaster picks the right master by the URL",
+            )
+        chosen = build(self.extension, config, url, settings)
+        scheme = "sftp" if chosen.use_sftp else "ftp"
+        extension_of(scheme)
+        return chosen, destination_from(scheme, chosen)
+
+    _user_subtask = TaskMaster._user_subtask
+
+
+def _make(context: Context) -> TransferSubtask:
+    from pysubtask.subtask.transfer import TransferSubtask
+
+    return TransferSubtask(context)
+
+
+def main() -> int:
+    """Run the subtask: the child process starts here."""
+    from pysubtask.subtask.main import run
+
+    return run(_make)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

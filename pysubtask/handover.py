@@ -1,0 +1,86 @@
+"""What the master tells its subtask: one JSON line on the child's standard input.
+
+After the line the pipe stays open and silent: its end tells the child that the master is gone.
+Passwords travel in this line and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+
+from pysubtask.settings import Secret, Settings, from_wire, to_wire
+from pysubtask.urls import Destination
+from pysubtask.watch import Watch
+
+__all__ = ["FORMAT", "Handover"]
+
+FORMAT = 1
+"""Version of the line's format. Both sides come from one installation unless it was changed while
+the program ran; then the child must refuse rather than guess."""
+
+
+class Handover(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that a subtask needs."""
+
+    format: int = FORMAT
+    extension: str
+    """``base``, ``ftp``, ``folder`` …"""
+    settings: Settings
+    watches: list[Watch]
+    destination: Destination | None
+    """None for a subtask that has none."""
+    state_dir: str
+    """Absolute; it exists."""
+    log_dir: str | None
+    """Absolute; None for no log files."""
+    log_name: str
+    """Name of the subtask's log in ``log_dir``."""
+    work_dir: str
+    """The program's current folder when the master was made."""
+    precleanup_old_files: bool
+    parent_pid: int
+    token: str
+    """Names this start; in the lock and the stop file it tells one child from the next."""
+    sys_path: list[str]
+    """The program's module search path, for user-written subtasks."""
+    subtask: str | None
+    """``package.module:Class`` of a user-written subtask."""
+
+    def to_line(self) -> bytes:
+        """As one line of ASCII. It holds secrets in the clear: for the pipe only."""
+        plain = {name: getattr(self, name) for name in self.__struct_fields__}
+        plain["settings"] = to_wire(self.settings)
+        plain["watches"] = [msgspec.structs.asdict(watch) for watch in self.watches]
+        if self.destination is not None:
+            where = msgspec.structs.asdict(self.destination)
+            if self.destination.password is not None:
+                where["password"] = self.destination.password.reveal()
+            plain["destination"] = where
+        return json.dumps(plain, ensure_ascii=True).encode("ascii") + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Handover:
+        """Read the line.
+
+        Raises:
+            ValueError: it is no hand-over of this format. The message holds no secret.
+        """
+        try:
+            plain: dict[str, Any] = json.loads(line)
+            if plain.get("format") != FORMAT:
+                raise ValueError("the master belongs to another version of pysubtask")
+            plain["settings"] = from_wire(plain["settings"])
+            return msgspec.convert(plain, cls, dec_hook=_decode)
+        except (json.JSONDecodeError, AttributeError, KeyError, TypeError):
+            raise ValueError("no hand-over on the standard input") from None
+        except msgspec.ValidationError as error:
+            raise ValueError(f"damaged hand-over: {error}") from None
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind is Secret and isinstance(value, str):
+        return Secret(value)
+    raise TypeError(f"must be text, not {type(value).__name__}")

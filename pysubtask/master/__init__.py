@@ -1,0 +1,1 @@
+"""The host program's side: light, and free of any transfer library."""

@@ -1,0 +1,213 @@
+"""One subtask process, seen from the host."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from pysubtask.errors import StartError
+
+__all__ = ["Child"]
+
+_POLL_SECS = 0.25
+
+
+class Child:
+    """A running subtask: its life line, its end.
+
+    Args:
+        command: the argument list.
+        make_line: gives what it is told on its standard input. Called once the process is there,
+            so that no error on the way has the line, and the secrets in it, at hand.
+        token: its name.
+        stderr: file that takes its standard error; None: it goes where the program's own goes.
+        cwd: its current folder.
+
+    Raises:
+        StartError: the system refuses to start it.
+    """
+
+    def __init__(
+        self,
+        command: list[str],
+        make_line: Callable[[str], bytes],
+        *,
+        token: str,
+        stderr: str | None,
+        cwd: str,
+    ) -> None:
+        self.token = token
+        self.started = time.monotonic()
+        self.stderr = stderr
+        self._lock = threading.Lock()  # between reaping and killing: a reaped pid is anybody's
+        self._popen = _spawn(command, stderr, cwd)
+        self.pid = self._popen.pid
+        self._rest = memoryview(make_line(token))
+        self._pidfd = -1
+        if sys.platform == "linux":
+            try:
+                self._pidfd = os.pidfd_open(self.pid)  # Linux 5.3
+            except OSError:
+                pass
+        if sys.platform != "win32" and self._popen.stdin is not None:
+            os.set_blocking(self._popen.stdin.fileno(), False)
+            self.feed()
+
+    def feed(self) -> bool:
+        """Write what the pipe takes of the hand-over, without waiting (on Windows: waiting for the
+        child to read). True if nothing is left to be written."""
+        stdin = self._popen.stdin
+        while self._rest and stdin is not None:
+            try:
+                self._rest = self._rest[os.write(stdin.fileno(), self._rest) :]
+            except BlockingIOError:
+                return False
+            except (OSError, ValueError):  # it is gone: its end tells why
+                self._rest = memoryview(b"")
+        return True
+
+    def ended(self, timeout_secs: float | None) -> bool:
+        """Sleep until the process ends, at most so long. True if it has ended."""
+        if sys.platform == "win32":
+            try:
+                self._popen.wait(timeout_secs)
+            except subprocess.TimeoutExpired:
+                return False
+            return True
+        if self._pidfd >= 0:
+            poller = select.poll()
+            poller.register(self._pidfd, select.POLLIN)
+            return bool(poller.poll(None if timeout_secs is None else timeout_secs * 1000))
+        until = None if timeout_secs is None else time.monotonic() + timeout_secs
+        while True:
+            with self._lock:
+                if self._popen.poll() is not None:
+                    return True
+            rest = _POLL_SECS if until is None else min(_POLL_SECS, until - time.monotonic())
+            if rest <= 0:
+                return False
+            time.sleep(rest)
+
+    def reap(self) -> int:
+        """Take its exit code (negative: killed by that signal) and close the life line."""
+        with self._lock:
+            code = self._popen.wait()
+        self.close_life_line()
+        self._close_pidfd()
+        return code
+
+    def hurry(self) -> None:
+        """Ask it to leave by signal, where there are signals: quicker than the stop file alone."""
+        if sys.platform != "win32":
+            self._signal(signal.SIGTERM, group=False)
+
+    def kill(self) -> None:
+        """Kill it and whatever it started."""
+        if sys.platform == "win32":
+            with self._lock:
+                self._popen.kill()
+        else:
+            self._signal(signal.SIGKILL, group=True)
+
+    def close_life_line(self) -> None:
+        """Let go of the life line: the child leaves by itself within ``orphan_secs``."""
+        if self._popen.stdin is not None:
+            try:
+                self._popen.stdin.close()
+            except OSError:
+                pass
+
+    def disown(self) -> None:
+        """In a forked worker of the program: it is not our child, and the life line not ours."""
+        self._lock = threading.Lock()
+        self.close_life_line()
+        self._close_pidfd()
+        self._popen.returncode = 0  # or the Popen object would complain when it is collected
+
+    def _close_pidfd(self) -> None:
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+            self._pidfd = -1
+
+    def last_words(self, limit_bytes: int = 4096) -> str:
+        """The end of what it wrote to its standard error."""
+        if self.stderr is None:
+            return ""
+        try:
+            with open(self.stderr, "rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - limit_bytes))
+                return file.read(limit_bytes).decode("utf-8", "replace").strip()
+        except OSError:
+            return ""
+
+    def trim_stderr(self, limit_bytes: int = 1 << 18) -> None:
+        """Cut the standard error file when it is too long; it never fills the disk."""
+        if self.stderr is not None:
+            try:
+                if os.path.getsize(self.stderr) > limit_bytes:
+                    os.truncate(self.stderr, 0)
+            except OSError:
+                pass
+
+    def _signal(self, number: int, *, group: bool) -> None:
+        with self._lock:
+            if self._popen.poll() is not None:
+                return
+            try:
+                if group:
+                    os.killpg(self.pid, number)  # it leads its own session
+                else:
+                    os.kill(self.pid, number)
+            except ProcessLookupError:
+                pass
+
+
+def _spawn(command: list[str], stderr: str | None, cwd: str) -> subprocess.Popen[bytes]:
+    options: dict[str, Any] = {}
+    if sys.platform == "win32":
+        options["creationflags"] = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
+    else:
+        options["start_new_session"] = True  # Ctrl-C in the terminal does not reach it
+    error_fd: int | None = None
+    if stderr is not None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
+        try:
+            error_fd = os.open(stderr, flags, 0o600)
+        except OSError:
+            error_fd = None
+    target: int | None = error_fd if error_fd is not None else subprocess.DEVNULL
+    if stderr is None:
+        target = None
+    try:
+        return subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=target,
+            bufsize=0,
+            close_fds=True,
+            cwd=cwd if os.path.isdir(cwd) else None,
+            **options,
+        )
+    except OSError as error:
+        hint = None
+        if isinstance(error, BlockingIOError):
+            hint = "the system allows no more processes for this user: ulimit -u"
+        raise StartError(
+            error.strerror or str(error),
+            operation="start the subtask",
+            path=command[0],
+            retryable=True,
+            hint=hint,
+        ) from error
+    finally:
+        if error_fd is not None:
+            os.close(error_fd)

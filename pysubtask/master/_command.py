@@ -1,0 +1,99 @@
+"""How a subtask is started: which interpreter, which arguments.
+
+The rule is ``python -P -m pysubtask.<extension>``. ``-P`` keeps the current folder out of the
+module search path, so that a ``queue.py`` there can't take the place of the standard library's.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pysubtask.errors import SettingsError
+
+__all__ = ["child_command", "run_child"]
+
+_CHILD_FLAG = "--pysubtask-child"
+_run_child_called = False
+
+
+def child_command(module: str, python: str | None) -> list[str]:
+    """The argument list that runs ``module`` as a subtask.
+
+    Raises:
+        SettingsError: no interpreter is known that would run it.
+    """
+    if python is None and is_frozen():
+        if _run_child_called:
+            return [sys.executable, _CHILD_FLAG, module]
+        # sys.executable is the program itself: "-m" would start it again, and that one again …
+        raise SettingsError(
+            "a frozen program can't run its subtask by itself",
+            operation="setting",
+            path="python",
+            hint="call pysubtask.run_child() first thing in main(), or set python to an "
+            "interpreter that has pysubtask",
+        )
+    if python is not None:
+        import shutil
+
+        found = shutil.which(python)
+        if found is None:
+            raise _no_interpreter(f"{python!r} is no program that can be run")
+        return [found, *_arguments(module, elsewhere=True)]
+    own = sys.executable
+    if not own or "py" not in os.path.basename(own).lower():
+        raise _no_interpreter(f"{own or 'this program'!r} is no Python interpreter")
+    return [own, *_arguments(module, elsewhere=False)]
+
+
+def is_frozen() -> bool:
+    """Whether the program was packed by PyInstaller, cx_Freeze, Nuitka …"""
+    return bool(getattr(sys, "frozen", False)) or "__compiled__" in vars(sys.modules["__main__"])
+
+
+def run_child() -> None:
+    """For frozen programs: call it first thing in ``main()``.
+
+    In the program it only notes that it was called. In a subtask, which a frozen program starts as
+    itself, it runs the subtask and never returns.
+    """
+    global _run_child_called
+    _run_child_called = True
+    if len(sys.argv) == 3 and sys.argv[1] == _CHILD_FLAG:
+        module = sys.argv[2]
+        if not module.startswith("pysubtask."):
+            raise SystemExit(f"{module} is no subtask of pysubtask")
+        import importlib
+
+        raise SystemExit(importlib.import_module(module).main())
+
+
+def _arguments(module: str, *, elsewhere: bool) -> list[str]:
+    package_home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    if not os.path.isdir(package_home) or (not elsewhere and _finds_by_itself(package_home)):
+        return ["-P", "-m", module]
+    # pysubtask lies where only this program looks (a checkout, a vendored copy). Its folder comes
+    # last in the search path: it may hold modules named like the standard library's.
+    code = (
+        f"import runpy, sys; sys.path.append({package_home!r}); "
+        f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
+    )
+    return ["-P", "-c", code]
+
+
+def _finds_by_itself(folder: str) -> bool:
+    """Whether a new interpreter has ``folder`` in its search path, by its own rules."""
+    import site
+
+    places = [*site.getsitepackages(), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    if site.ENABLE_USER_SITE:
+        places.append(site.getusersitepackages())
+    wanted = os.path.normcase(os.path.realpath(folder))
+    return any(os.path.normcase(os.path.realpath(place)) == wanted for place in places if place)
+
+
+def _no_interpreter(message: str) -> SettingsError:
+    return SettingsError(
+        message, operation="setting", path="python", hint="set python to a Python interpreter"
+    )

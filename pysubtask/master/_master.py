@@ -1,0 +1,509 @@
+"""The master: what a program holds in its hands."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
+
+import msgspec
+
+from pysubtask.config import build
+from pysubtask.errors import PysubtaskError, SettingsError
+from pysubtask.master._ask import BurstRelease, Question
+from pysubtask.master._notify import Notifier, Touch, Which, make_untouched
+from pysubtask.settings import Secret, Settings
+from pysubtask.signals import StateLayout, notify_path, read_json
+from pysubtask.status import FileStatus, Status
+from pysubtask.urls import Destination
+from pysubtask.version import __version__
+from pysubtask.watch import Entry, Watch, home_folder, parse_watches
+
+if TYPE_CHECKING:
+    import logging
+
+    from pysubtask.handover import Handover
+    from pysubtask.master._process import Supervisor
+    from pysubtask.master._state import Place
+
+__all__ = ["TaskMaster"]
+
+STATUS_QUESTION_SECS = 2.0
+
+
+class TaskMaster:
+    """Declares files, keeps a subtask running that delivers them, and tells it what is new.
+
+    ::
+
+        with TaskMaster(["logs/test1.csv"], to="sftp://edge@collector.example/incoming") as master:
+            ...                              # append to the file as always
+            master.notify("logs/test1.csv")
+
+    ``TaskMaster(…)`` makes the master of the extension that the destination needs
+    (:class:`pysubtask.ftp.FTPTaskMaster` …).
+
+    Args:
+        watch: paths, or dicts with ``file`` or ``dir`` and options (:mod:`pysubtask.watch`).
+        config: object or dict with sections ``base``, ``burst_mode``, ``ftp`` …
+        to: destination URL (:mod:`pysubtask.urls`).
+        subtask: a subtask of your own, ``"package.module"`` or ``"package.module:Class"``.
+        settings: any setting (:class:`pysubtask.settings.Settings`), in either spelling.
+
+    Raises:
+        SettingsError: a mistake in any of them, at once and in words.
+    """
+
+    extension: ClassVar[str] = ""
+    """Names the extension: its section of a configuration, its logs, its state folder."""
+    module: ClassVar[str] = ""
+    """The module whose ``main()`` runs the subtask."""
+
+    def __new__(cls, watch: Any = None, config: Any = None, **given: Any) -> Self:
+        if cls is not TaskMaster:
+            return super().__new__(cls)
+        from pysubtask.master._choose import choose
+
+        chosen: Any = object.__new__(choose(config, given))
+        made: Self = chosen
+        return made
+
+    def __init__(
+        self,
+        watch: Entry | Iterable[Entry],
+        config: Any = None,
+        *,
+        to: str | os.PathLike[str] | None = None,
+        subtask: str | type | None = None,
+        **settings: Any,
+    ) -> None:
+        self._work_dir = os.getcwd()
+        self._watches: list[Watch] = parse_watches(watch, self._work_dir)
+        self._home = home_folder(self._watches)
+        self._settings, self._destination = self._configure(config, to, settings)
+        self._subtask = self._user_subtask(subtask)
+        wanted = os.path.join(self._home, os.path.expanduser(self._settings.bak_to_folder))
+        self._wanted_state = os.path.normpath(wanted)
+        self._place: Place | None = None
+        self._layout = StateLayout(self._wanted_state)
+        self._notifier = Notifier(self._watches, lambda: self._layout, self._work_dir)
+        self._supervisor: Supervisor | None = None
+        self._log: logging.Logger | None = None
+        self._bursts = BurstRelease()
+        self._life_lock = threading.RLock()
+        self._owner = os.getpid()
+
+    # --- what an extension defines
+
+    def _configure(
+        self, config: Any, to: str | os.PathLike[str] | None, settings: dict[str, Any]
+    ) -> tuple[Settings, Destination | None]:
+        """The settings and the destination. Extensions override it."""
+        return build(self.extension, config, None, settings), None
+
+    def _user_subtask(self, subtask: str | type | None) -> str | None:
+        """``module:Class`` of the subtask that ``main()`` is to run; None if it knows."""
+        if subtask is not None:
+            raise SettingsError(
+                f"{type(self).__name__} has a subtask of its own",
+                operation="setting",
+                path="subtask",
+                hint="a subtask of your own belongs to BaseTaskMaster",
+            )
+        return None
+
+    # --- life
+
+    def start(self, precleanup_old_files: bool = False) -> None:
+        """Start the subtask; returns within milliseconds. Nothing happens if it runs.
+
+        The subtask first delivers what it still owes from earlier runs, then serves touches and
+        watched folders.
+
+        Args:
+            precleanup_old_files: also send the declared files at once, and data files that lie
+                beside them, and archive what is old.
+
+        Raises:
+            StartError, StateError, SettingsError: there is no way to start it.
+        """
+        with self._lives():
+            if self._supervisor is not None and self._supervisor.alive:
+                return
+            # late, as are the log and the supervisor: an import must not pay for what start() needs
+            from pysubtask.master._command import child_command
+            from pysubtask.master._state import place_state
+
+            self._check_folders(precleanup_old_files)
+            command = child_command(self.module, self._settings.python)
+            place = place_state(self._wanted_state)
+            self._place = place
+            self._layout = StateLayout(place.folder)
+            self._open_log()
+            for path in self._notifier.files:
+                make_untouched(notify_path(path))
+            self._supervisor = self._new_supervisor(command, precleanup_old_files)
+            try:
+                self._supervisor.start()
+            except PysubtaskError:
+                self._supervisor = None
+                self._close_log()
+                raise
+
+    def stop(self, forcekill: bool = False) -> None:
+        """Stop the subtask and wait for its end. Nothing happens if there is none.
+
+        Args:
+            forcekill: kill it at once. Otherwise it delivers what was notified, for at most
+                ``stop_timeout_secs``, says goodbye and leaves; then it is killed.
+        """
+        with self._lives():
+            supervisor = self._supervisor
+            if supervisor is None or os.getpid() != self._owner:
+                return
+            self._info("stopping the subtask" + (" by force" if forcekill else ""))
+            graceful = supervisor.stop(forcekill)
+            self._bursts.forget(self._layout)
+            self._info("STOP!" if graceful else "STOP! (the subtask was killed)")
+            self._close_log()
+
+    def reset(self, precleanup_old_files: bool = False) -> None:
+        """Stop the subtask and start it again."""
+        with self._lives():
+            self.stop()
+            self.start(precleanup_old_files)
+
+    def __enter__(self) -> Self:
+        self.start(precleanup_old_files=False)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop(forcekill=False)
+
+    # --- notify
+
+    def notify(self, which: Which, wait_secs: float = 0) -> bool:
+        """Say that a file has new data. Any thread, at any time; a few local file-system calls.
+
+        Args:
+            which: its path, or its index in the watch list. A folder stands for all files in it.
+            wait_secs: wait at most so long for the snapshot, after which the file may be
+                truncated or overwritten: nothing of what it held before the call is lost then.
+
+        Returns:
+            True when the touch is on disk, and the snapshot taken if that was waited for. False
+            if not: the disk refuses, or the snapshot was not taken in time. It is tried again by
+            the next call; :meth:`status` says why.
+
+        Raises:
+            NotWatchedError: nobody declared the file.
+        """
+        if self._notifier.is_folder(which) if not isinstance(which, str) else False:
+            return self._notify_folder(which, wait_secs)
+        try:
+            touch = self._notifier.touch(which)
+        except PysubtaskError:
+            if not self._notifier.is_folder(which):
+                raise
+            return self._notify_folder(which, wait_secs)
+        if touch is None:
+            return False
+        return wait_secs <= 0 or self._wait_for_snapshots([touch], wait_secs)
+
+    def notify_file_by_index(self, index: int, wait_secs: float = 0) -> bool:
+        """:meth:`notify` by the index in the watch list."""
+        return self.notify(index, wait_secs)
+
+    def notify_all_files(self) -> bool:
+        """Touch every declared file, and release what bursts hold back.
+
+        Files in watched folders are found without it.
+
+        Returns:
+            True when all touches are on disk.
+        """
+        touches = [self._notifier.touch(path) for path in self._notifier.files]
+        self._release_bursts()
+        return all(touch is not None for touch in touches)
+
+    def check_pending_notifications(self) -> bool:
+        """Release what a burst holds back, now. Never needed: bursts end by themselves.
+
+        Returns:
+            Whether there are bytes that are known and not yet delivered.
+        """
+        self._notifier.retry_failed()
+        self._release_bursts()
+        return self.status().pending_bytes > 0
+
+    def flush(self, timeout: float = 30.0) -> bool:
+        """Wait until everything notified before the call is at the destination.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Returns:
+            True if it is there, under its final name and acknowledged; False if not in time, or
+            if no subtask runs.
+        """
+        deadline = time.monotonic() + timeout
+        touched = self._notifier.retry_failed()
+        if self._hopeless():
+            return False
+        with Question(self._layout, {"ask": "flush"}) as question:
+            answer = question.wait(deadline, self._hopeless)
+        return touched and answer is not None and answer.get("ok") is True
+
+    # --- status
+
+    @overload
+    def status(self, path: None = None) -> Status: ...
+
+    @overload
+    def status(self, path: Which) -> FileStatus: ...
+
+    def status(self, path: Which | None = None) -> Status | FileStatus:
+        """How things are. Never raises for troubles of the subtask, the link or the disk.
+
+        Args:
+            path: one file, by path or index; also one in a watched folder.
+
+        Raises:
+            NotWatchedError: nobody declared ``path``.
+        """
+        whole = self._read_status()
+        return whole if path is None else self._file_status(path, whole)
+
+    def __repr__(self) -> str:
+        to = f" to {self._destination}" if self._destination is not None else ""
+        return f"<{type(self).__name__} of {len(self._watches)} watches{to}>"
+
+    # --- inner parts
+
+    def _lives(self) -> threading.RLock:
+        if os.getpid() != self._owner:  # a forked worker: its copy of the lock may be held
+            self._owner = os.getpid()
+            self._life_lock = threading.RLock()
+            self._supervisor = None
+            self._log = None
+        return self._life_lock
+
+    def _hopeless(self) -> bool:
+        """Whether nobody can answer a question: this process had a subtask and has none now."""
+        supervisor = self._supervisor
+        if os.getpid() != self._owner:
+            return False  # the parent's subtask answers
+        return supervisor is None or not (supervisor.alive or supervisor.taken_over)
+
+    def _notify_folder(self, which: Which, wait_secs: float) -> bool:
+        touches = [self._notifier.touch(path) for path in self._notifier.paths(which)]
+        done = [touch for touch in touches if touch is not None]
+        if len(done) < len(touches):
+            return False
+        return wait_secs <= 0 or self._wait_for_snapshots(done, wait_secs)
+
+    def _wait_for_snapshots(self, touches: list[Touch], wait_secs: float) -> bool:
+        deadline = time.monotonic() + wait_secs
+        for path, mtime_ns in touches:
+            question = {"ask": "snapshot", "path": path, "mtime_ns": mtime_ns}
+            with Question(self._layout, question) as asked:
+                answer = asked.wait(deadline, self._hopeless)
+            if answer is None or answer.get("ok") is not True:
+                return False
+        return True
+
+    def _release_bursts(self) -> None:
+        if not self._hopeless():
+            self._bursts.ask(self._layout)
+
+    def _read_status(self) -> Status:
+        plain = read_json(self._layout.status)
+        try:
+            status = Status.from_plain(plain) if plain is not None else Status()
+        except msgspec.ValidationError:
+            status = Status()  # of another version
+        facts: dict[str, Any] = {
+            "notify_failures": self._notifier.failures,
+            "last_notify_error": self._notifier.last_error,
+        }
+        if status.destination is None and self._destination is not None:
+            facts["destination"] = str(self._destination)
+        supervisor = self._supervisor
+        if os.getpid() == self._owner:
+            pid = supervisor.pid if supervisor is not None else None
+            facts["pid"] = pid
+            if supervisor is not None:
+                facts["restarts"] = supervisor.restarts
+                facts["taken_over"] = supervisor.taken_over
+            if pid is None:
+                facts["link"] = "gone"
+                facts["since"] = supervisor.gone_since if supervisor is not None else None
+                facts["next_try"] = supervisor.next_start if supervisor is not None else None
+                if supervisor is not None and supervisor.last_error is not None:
+                    facts["last_error"] = supervisor.last_error
+            elif supervisor is not None and not supervisor.has_written_status():
+                # what is there was written by a subtask before this one
+                facts["link"] = "connecting"
+                facts["since"] = supervisor.started_at
+                facts["next_try"] = None
+        return msgspec.structs.replace(status, **facts)
+
+    def _file_status(self, which: Which, whole: Status) -> FileStatus:
+        path = self._notifier.resolve(which)[1]
+        known = whole.files.get(self._declared(path))
+        if known is not None:
+            return known
+        if not self._hopeless():
+            with Question(self._layout, {"ask": "status", "path": path}) as question:
+                deadline = time.monotonic() + STATUS_QUESTION_SECS
+                answer = question.wait(deadline, self._hopeless)
+            try:
+                if answer is not None and answer.get("file") is not None:
+                    return msgspec.convert(answer["file"], FileStatus)
+            except msgspec.ValidationError:
+                pass
+        try:
+            return FileStatus(size_bytes=os.stat(path).st_size)
+        except (OSError, ValueError):
+            return FileStatus()
+
+    def _declared(self, path: str) -> str:
+        """The key of a file in ``status().files``."""
+        for watch in self._watches:
+            if watch.path == path:
+                return watch.declared
+        folder, name = os.path.split(path)
+        for watch in self._watches:
+            if watch.is_dir and watch.path == folder:
+                return f"{watch.declared.rstrip('/' + os.sep)}/{name}"
+        return path
+
+    def _new_supervisor(self, command: list[str], precleanup_old_files: bool) -> Supervisor:
+        from pysubtask.master._process import Supervisor
+
+        def make_line(token: str) -> bytes:
+            return self._handover(token, precleanup_old_files).to_line()
+
+        assert self._log is not None
+        secrets = [self._settings.password, self._settings.key_passphrase]
+        if self._destination is not None:
+            secrets.append(self._destination.password)
+        return Supervisor(
+            command=command,
+            make_line=make_line,
+            layout=self._layout,
+            settings=self._settings,
+            log=self._log,
+            cwd=self._work_dir,
+            secrets=tuple(secret for secret in secrets if isinstance(secret, Secret) and secret),
+        )
+
+    def _handover(self, token: str, precleanup_old_files: bool) -> Handover:
+        from pysubtask.handover import Handover
+
+        log_dir, log_name = self._log_file("subtask")
+        return Handover(
+            extension=self.extension,
+            settings=self._settings,
+            watches=self._watches,
+            destination=self._destination,
+            state_dir=self._layout.state_dir,
+            log_dir=log_dir,
+            log_name=log_name,
+            work_dir=self._work_dir,
+            precleanup_old_files=precleanup_old_files,
+            parent_pid=os.getpid(),
+            token=token,
+            sys_path=[
+                os.path.abspath(os.path.join(self._work_dir, entry))
+                for entry in sys.path
+                if isinstance(entry, str)
+            ],
+            subtask=self._subtask,
+        )
+
+    def _log_file(self, side: str) -> tuple[str | None, str]:
+        """Folder (None: no file) and name of the log of ``taskmaster`` or ``subtask``."""
+        names = {
+            "taskmaster": self._settings.master_log_file_name,
+            "subtask": self._settings.subtask_log_file_name,
+        }
+        given = names[side] or f"{self.extension}_{side}.log.txt"
+        head, name = os.path.split(given)
+        if head:  # version 1's way: a path from the current folder
+            return os.path.normpath(os.path.join(self._work_dir, head)), name
+        if self._settings.log_to_folder is None:
+            return None, name
+        folder = os.path.join(self._home, os.path.expanduser(self._settings.log_to_folder))
+        if self._place is not None and self._place.instead_of and not _can_write(folder):
+            folder = os.path.join(self._place.folder, "logs")
+        return os.path.normpath(folder), name
+
+    def _open_log(self) -> None:
+        from pysubtask.master._log import open_log
+
+        self._close_log()
+        folder, name = self._log_file("taskmaster")
+        self._log = open_log(
+            f"{self.extension}.{type(self).__name__}",
+            path=os.path.join(folder, name) if folder is not None else None,
+            level=self._settings.log_level,
+            max_bytes=self._settings.log_max_bytes,
+            backup_count=self._settings.log_backup_count,
+            to_console=self._settings.log_to_console,
+        )
+        to = f" to {self._destination}" if self._destination is not None else ""
+        self._log.info("HELLO! pysubtask %s, %d watches%s", __version__, len(self._watches), to)
+        if self._place is not None and self._place.instead_of:
+            self._log.warning(
+                "state is kept in %s, for %s can't be used: %s",
+                self._place.folder,
+                self._place.instead_of,
+                self._place.why,
+            )
+
+    def _info(self, text: str) -> None:
+        if self._log is not None:
+            self._log.info("%s", text)
+
+    def _close_log(self) -> None:
+        if self._log is not None:
+            from pysubtask.master._log import close_log
+
+            close_log(self._log)
+            self._log = None
+
+    def _check_folders(self, precleanup_old_files: bool) -> None:
+        """Refuse to sweep up folders that are certainly not meant."""
+        if not precleanup_old_files:
+            return
+        for folder in {self._home, *(watch.path for watch in self._watches if watch.is_dir)}:
+            why = _why_not_swept(folder)
+            if why is not None:
+                raise SettingsError(
+                    f"its old files would be sent or moved, but {why}",
+                    operation="start(precleanup_old_files=True)",
+                    path=folder,
+                    hint="keep data files in a folder of their own",
+                )
+
+
+def _why_not_swept(folder: str) -> str | None:
+    real = os.path.realpath(folder)
+    if os.path.dirname(real) == real:
+        return "it is the root of a disk"
+    if real == os.path.realpath(os.path.expanduser("~")):
+        return "it is your home folder"
+    for name in (".git", "pyproject.toml"):
+        if os.path.lexists(os.path.join(real, name)):
+            return f"it holds {name}, so it is a project's folder"
+    return None
+
+
+def _can_write(folder: str) -> bool:
+    while not os.path.exists(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    return os.access(folder, os.W_OK)

@@ -1,0 +1,151 @@
+"""Where state and logs lie.
+
+State goes below the folder of the first watch. Where that can't be written, or lies on a network
+mount (whose locks and caches a journal can't trust), it goes to the user's own state folder.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+
+from pysubtask.errors import StateError
+
+__all__ = ["Place", "is_network_mount", "place_state"]
+
+# Types of file systems that are a network's, as /proc/self/mountinfo names them (proc(5)).
+_NETWORK_TYPES = frozenset(
+    """9p afs beegfs ceph cifs coda davfs fuse.ceph fuse.curlftpfs fuse.davfs2 fuse.gcsfuse
+    fuse.glusterfs fuse.rclone fuse.s3fs fuse.smbnetfs fuse.sshfs glusterfs gfs2 gpfs lustre ncpfs
+    nfs nfs4 ocfs2 pvfs2 smb3 smbfs""".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A folder that was chosen, and why not the one that was asked for."""
+
+    folder: str
+    instead_of: str | None = None
+    why: str | None = None
+
+
+def place_state(wanted: str) -> Place:
+    """Make the state folder (mode 0700) and return where it is.
+
+    Args:
+        wanted: absolute path of the folder as the settings name it.
+
+    Raises:
+        StateError: neither it nor any of the places instead can be used.
+    """
+    why = _trouble_with(wanted)
+    if why is None:
+        return Place(wanted)
+    for folder in _other_places(wanted):
+        if _trouble_with(folder) is None:
+            return Place(folder, instead_of=wanted, why=why)
+    raise StateError(
+        why,
+        operation="make the state folder",
+        path=wanted,
+        hint="set bak_to_folder to a folder on a local disk that can be written",
+    )
+
+
+def _trouble_with(folder: str) -> str | None:
+    """Why a folder can't hold the state; None if it can. It exists afterwards."""
+    try:
+        if is_network_mount(folder):
+            return "it is on a network mount"
+        _make(folder)
+        handle, probe = tempfile.mkstemp(prefix=".probe-", dir=folder)
+        os.close(handle)
+        os.unlink(probe)
+    except (OSError, ValueError) as error:
+        return (error.strerror if isinstance(error, OSError) else None) or str(error)
+    return None
+
+
+def _make(folder: str) -> None:
+    if os.path.isdir(folder):
+        return
+    parent = os.path.dirname(folder)
+    os.makedirs(parent, exist_ok=True)
+    try:
+        os.mkdir(folder, 0o700)
+    except FileExistsError:
+        if not os.path.isdir(folder):
+            raise
+
+
+def _other_places(wanted: str) -> list[str]:
+    from hashlib import blake2b  # late: seldom needed
+
+    name = blake2b(os.fsencode(wanted), digest_size=8).hexdigest()
+    places = []
+    try:
+        import platformdirs
+
+        places.append(os.path.join(platformdirs.user_state_dir("pysubtask", False), name))
+    except (ImportError, OSError, RuntimeError):
+        pass  # no home folder can be found out
+    if sys.platform != "win32":
+        ours = f"/var/tmp/pysubtask-{os.getuid()}"  # noqa: S108  (checked below)
+        try:
+            os.makedirs(ours, mode=0o700, exist_ok=True)
+            found = os.lstat(ours)
+            # anybody may make this name first: only our own private folder will do
+            if found.st_uid == os.getuid() and not found.st_mode & 0o077:
+                places.append(os.path.join(ours, name))
+        except OSError:
+            pass
+    return places
+
+
+def is_network_mount(path: str) -> bool:
+    """Whether ``path``, or the nearest folder above it that exists, is on a network mount.
+
+    Tells on Linux and Windows; elsewhere the answer is False.
+    """
+    existing = os.path.realpath(path)
+    while not os.path.exists(existing) and os.path.dirname(existing) != existing:
+        existing = os.path.dirname(existing)
+    if sys.platform == "linux":
+        return _mount_type(existing) in _NETWORK_TYPES
+    if sys.platform == "win32":
+        import ctypes
+
+        drive = os.path.splitdrive(existing)[0]
+        remote = 4  # DRIVE_REMOTE, GetDriveTypeW
+        return (
+            drive.startswith("\\\\") or ctypes.windll.kernel32.GetDriveTypeW(f"{drive}\\") == remote
+        )
+    return False
+
+
+def _mount_type(path: str) -> str | None:
+    """The file system's type: found by the device number that stat tells, so that overlapping
+    mounts do not matter; by the longest mount point where that number is not listed (btrfs)."""
+    try:
+        device = os.stat(path).st_dev
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    wanted = f"{os.major(device)}:{os.minor(device)}"
+    best, best_length = None, -1
+    for line in lines:
+        head, _, tail = line.partition(" - ")
+        fields, kind = head.split(), tail.partition(" ")[0]
+        if len(fields) < 5:
+            continue
+        if fields[2] == wanted:
+            return kind
+        point = fields[4].replace("\\040", " ")
+        inside = path == point or path.startswith(point.rstrip("/") + "/")
+        if inside and len(point) > best_length:
+            best, best_length = kind, len(point)
+    return best

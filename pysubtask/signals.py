@@ -1,0 +1,198 @@
+"""The small files by which master and subtask speak to each other.
+
+==================================  =========  ==================================================
+``<file>.notify``                   master →   the touch: "this file has new data"; a difference
+                                               in its mtime or ctime is the message
+``<state>/notify/<hash>.notify``    master →   the same, where the first can't be written; the
+                                               file's content is the path (bytes of the name)
+``<state>/requests/<id>.ask``       master →   a question (JSON), see :class:`Ask`
+``<state>/requests/<id>.answer``    ← subtask  its answer (JSON)
+``<state>/stop``                    master →   leave (JSON: ``by``, ``pid``, ``token``)
+``<state>/alive``                   ← subtask  its mtime is the subtask's last sign of life
+``<state>/status.json``             ← subtask  what :meth:`TaskMaster.status` shows
+==================================  =========  ==================================================
+
+JSON files appear by rename, so that nobody reads half of one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any, Literal, TypeAlias
+
+__all__ = [
+    "HEARTBEAT_SUFFIX",
+    "NOTIFY_SUFFIX",
+    "Ask",
+    "StateLayout",
+    "is_blank_touch",
+    "make_blank_notify",
+    "notify_path",
+    "read_json",
+    "touch",
+    "write_json",
+]
+
+NOTIFY_SUFFIX = ".notify"
+HEARTBEAT_SUFFIX = ".heartbeat"
+
+Ask: TypeAlias = Literal["flush", "snapshot", "status"]
+"""``{"ask": "flush"}``: answered ``{"ok": true}`` when all that was notified before is delivered.
+``{"ask": "snapshot", "path", "mtime_ns"}``: answered ``{"ok": true}`` when the snapshot for that
+touch is taken. ``{"ask": "status", "path"}``: answered ``{"file": {…} | null}`` at once.
+"""
+
+# NTFS keeps times in units of 100 ns, and Windows' clock may stand still for 15 ms: a step of 1 ns
+# would leave the same time stamp. (MS-FSCC 2.1.1; time.time_ns in the Python documentation)
+_STEP_NS = 100 if sys.platform == "win32" else 1
+_CREATE = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+
+def notify_path(path: str) -> str:
+    """The file whose touch says that ``path`` has new data."""
+    return path + NOTIFY_SUFFIX
+
+
+def touch(notify_file: str, last_ns: int, *, content: bytes = b"") -> int:
+    """Give a ``.notify`` file a modified time that it never had, making the file if need be.
+
+    A couple of local file-system calls and nothing else.
+
+    Args:
+        notify_file: the file to touch.
+        last_ns: the greatest time stamp (ns since 1970) that this process gave it before.
+        content: what to write into the file if it has to be made.
+
+    Returns:
+        The modified time now in place: ``max(last_ns + 1, now)``, or what the system put in where
+        the file belongs to another user, who alone may choose it (utime(2), EPERM).
+
+    Raises:
+        OSError: it could not be touched.
+    """
+    ns = time.time_ns()
+    if ns <= last_ns:
+        ns = last_ns + _STEP_NS
+    try:
+        os.utime(notify_file, ns=(ns, ns))
+    except FileNotFoundError:
+        fd = os.open(notify_file, _CREATE, 0o666)
+        try:
+            if content:
+                os.write(fd, content)
+        finally:
+            os.close(fd)
+        os.utime(notify_file, ns=(ns, ns))
+    except PermissionError:
+        os.utime(notify_file)
+        return os.stat(notify_file).st_mtime_ns
+    return ns
+
+
+class StateLayout:
+    """Where everything lies in a state folder."""
+
+    def __init__(self, state_dir: str) -> None:
+        join = os.path.join
+        self.state_dir = state_dir
+        self.journal = join(state_dir, "journal")
+        """The journal: delivered state and outbox."""
+        self.outbox = join(state_dir, "outbox")
+        """Folder of copies of undelivered data."""
+        self.lock = join(state_dir, "lock")
+        """Held by the one subtask that may use the folder."""
+        self.holder = join(state_dir, "holder.json")
+        """Who holds the lock: pid, start time, token."""
+        self.stop = join(state_dir, "stop")
+        """Asks the holder to leave."""
+        self.status = join(state_dir, "status.json")
+        self.alive = join(state_dir, "alive")
+        """Its modified time is the subtask's last sign of life."""
+        self.stderr = join(state_dir, "stderr")
+        """What the subtask wrote to its standard error, cut when it grows: last words."""
+        self.requests = join(state_dir, "requests")
+        """Folder of questions and answers."""
+        self.notify_dir = join(state_dir, "notify")
+        """Folder of ``.notify`` files that can't lie beside their file."""
+
+    def ask_path(self, request_id: str) -> str:
+        """The question with this id (16 hex digits)."""
+        return os.path.join(self.requests, f"{request_id}.ask")
+
+    def answer_path(self, request_id: str) -> str:
+        """The answer to the question with this id."""
+        return os.path.join(self.requests, f"{request_id}.answer")
+
+    def fallback_notify_path(self, path: str) -> str:
+        """The touch of ``path`` where none can lie beside it. Its content is ``path``'s bytes."""
+        from hashlib import blake2b  # late: rarely needed
+
+        digest = blake2b(os.fsencode(path), digest_size=16).hexdigest()
+        return os.path.join(self.notify_dir, digest + NOTIFY_SUFFIX)
+
+
+def write_json(path: str, value: dict[str, Any]) -> None:
+    """Put a JSON file in place in one step.
+
+    Raises:
+        OSError: it could not be written; no half file stays.
+    """
+    data = json.dumps(value, ensure_ascii=True).encode("ascii")
+    temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}.tmp"
+    fd = os.open(temporary, _CREATE | os.O_EXCL, 0o600)
+    try:
+        try:
+            os.write(fd, data)
+        finally:
+            os.close(fd)
+        os.replace(temporary, path)
+    except OSError:
+        try:
+            os.unlink(temporary)
+        except OSError:
+            pass
+        raise
+
+
+def read_json(path: str, limit_bytes: int = 16 << 20) -> dict[str, Any] | None:
+    """A JSON file's object; None if it is missing, unreadable, too big or no JSON object."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read(limit_bytes + 1)
+        value = json.loads(data) if len(data) <= limit_bytes else None
+    except (OSError, ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+_BLANK_BEFORE_NS = 400_000_000 * 1_000_000_000
+"""September 1982: later than FAT's oldest date (1 January 1980, any time zone)."""
+
+
+def make_blank_notify(notify_file: str, *, content: bytes = b"") -> None:
+    """Make a ``.notify`` that nobody has touched yet, if there is none.
+
+    ``start()`` makes them, so that a touch needs no space later. Their modified time is 1970, which
+    no touch gives, and so they are told from one.
+
+    Raises:
+        OSError: it could not be made.
+    """
+    try:
+        fd = os.open(notify_file, _CREATE | os.O_EXCL, 0o666)
+    except FileExistsError:
+        return
+    try:
+        if content:
+            os.write(fd, content)
+    finally:
+        os.close(fd)
+    os.utime(notify_file, ns=(0, 0))
+
+
+def is_blank_touch(mtime_ns: int) -> bool:
+    """Whether a ``.notify`` with this modified time was made but never touched."""
+    return mtime_ns < _BLANK_BEFORE_NS

@@ -1,0 +1,151 @@
+"""What the subtask is doing, as :meth:`TaskMaster.status` shows it.
+
+The subtask writes a :class:`Status` to ``status.json``; the master adds what only it knows. Times
+are Unix seconds or None, sizes are bytes.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+__all__ = ["FileStatus", "Link", "Status", "printable"]
+
+Link: TypeAlias = Literal["connecting", "connected", "resting", "retrying", "conflict", "gone"]
+"""``resting``: no connection, because none is needed. ``retrying``: no connection, and
+``next_try`` says when the next one is tried. ``conflict``: another hand changes our files at the
+destination. ``gone``: there is no subtask."""
+
+
+class FileStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One watched file."""
+
+    size_bytes: int | None = None
+    """When the subtask looked last; None if the file is not there."""
+    notified_at: float | None = None
+    """The last touch that the subtask saw."""
+    delivered_bytes: int = 0
+    """How much of the file is at the destination, under its final name."""
+    pending_bytes: int = 0
+    """How much is known and not yet there."""
+    last_error: str | None = None
+
+
+class Status(msgspec.Struct, frozen=True, kw_only=True):
+    """The subtask as a whole. ``str()`` says it in words."""
+
+    pid: int | None = None
+    """The subtask's process; None when there is none."""
+    link: Link = "gone"
+    since: float | None = None
+    """Since when ``link`` is as it is."""
+    next_try: float | None = None
+    """When the next connection is tried."""
+    last_error: str | None = None
+    """The true cause of the last trouble, in words; None once it is over."""
+    pending_bytes: int = 0
+    """What is known and not yet at the destination."""
+    files: dict[str, FileStatus] = {}
+    """By the path as declared (folder + ``/`` + name for files in folders)."""
+    files_left_out: int = 0
+    """Pending or failed files in folders that ``files`` has no room for."""
+    destination: str | None = None
+    """As a URL, without the password."""
+    notes: tuple[str, ...] = ()
+    """What a person should know although nothing failed."""
+    updated_at: float | None = None
+    """When the subtask wrote this."""
+
+    # added by the master
+    restarts: int = 0
+    """How often the subtask was started again since ``start()``."""
+    notify_failures: int = 0
+    """Touches that could not be written; the next notify of the file tries again."""
+    last_notify_error: str | None = None
+    taken_over: bool = False
+    """Another master has taken the state folder; this one's subtask left and stays away."""
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain values, for JSON."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        return plain
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> Status:
+        """From plain values; unknown ones (of a newer version) are passed over.
+
+        Raises:
+            msgspec.ValidationError: a value has the wrong type.
+        """
+        return msgspec.convert(plain, cls)
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self, time.time()))
+
+
+def _lines(status: Status, now: float) -> list[str]:
+    where = f" {status.destination}" if status.destination else ""
+    pid = f" (subtask {status.pid})" if status.pid else ""
+    lines = [f"{_link_words(status, now)}{where}{pid}"]
+    if status.taken_over:
+        lines.append("another program has taken over the state folder")
+    if status.last_error:
+        lines.append(f"last error: {status.last_error}")
+    if status.pending_bytes:
+        lines.append(f"pending: {_size(status.pending_bytes)}")
+    if status.restarts:
+        lines.append(f"restarted {status.restarts} times")
+    if status.notify_failures:
+        lines.append(f"{status.notify_failures} failed notifies: {status.last_notify_error}")
+    lines.extend(status.notes)
+    for path, file in status.files.items():
+        lines.append(f"  {printable(path)}: {_file_words(file)}")
+    if status.files_left_out:
+        lines.append(f"  … and {status.files_left_out} more")
+    return lines
+
+
+def _link_words(status: Status, now: float) -> str:
+    words = {
+        "connecting": "connecting to",
+        "connected": "connected to",
+        "resting": "resting, nothing to deliver to",
+        "retrying": "not connected to",
+        "conflict": "in conflict: another hand changes our files at",
+        "gone": "no subtask runs for",
+    }[status.link]
+    if not status.destination:
+        words = words.removesuffix(" to").removesuffix(" for").removesuffix(" at")
+    if status.link == "retrying" and status.next_try is not None:
+        wait = max(0, round(status.next_try - now))
+        words = f"next try in {wait} s, {words}"
+    return words
+
+
+def _file_words(file: FileStatus) -> str:
+    if file.size_bytes is None:
+        text = "not there" if not file.pending_bytes else "gone"
+    else:
+        text = _size(file.size_bytes)
+    text += f", {_size(file.delivered_bytes)} delivered"
+    if file.pending_bytes:
+        text += f", {_size(file.pending_bytes)} pending"
+    if file.last_error:
+        text += f"; {file.last_error}"
+    return text
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024 or unit == "GiB":
+            break
+        count /= 1024
+    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+
+
+def printable(text: str) -> str:
+    """``text`` with lone surrogates and control characters escaped, so that it can be shown."""
+    shown = text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in shown)

@@ -1,0 +1,132 @@
+"""Comparing what the destination shows with what we have, and having what it lacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from dataclasses import replace
+from typing import Any
+
+from pysubtask.core.model import Entry, Piece, Version
+from pysubtask.core.plan import Compare
+from pysubtask.core.prints import ranges
+from pysubtask.errors import RemoteError, RemoteNotFound, RemoteUnsupported
+from pysubtask.subtask.engine import Step, flight
+from pysubtask.subtask.reader import BytesLost
+from pysubtask.subtask.session import Session
+from pysubtask.subtask.sources import is_same_content
+from pysubtask.transports.contract import Read
+
+__all__ = ["Comparison"]
+
+_COMPARE_FLIGHT = 8
+_COPY_BYTES = 1 << 20
+
+
+class Comparison:
+    """Compares remote bytes with ours over one connection."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def compare(
+        self, path: str, version: Version, name: str, todo: Compare
+    ) -> Generator[Step, Any, bool | None]:
+        """Whether the remote range holds the version's bytes; None if we have none to compare.
+
+        A long range is compared at the places of a ``samples`` print.
+        """
+        with_source = self._with_source(path, version, todo.base + todo.start)
+        reader = self._session.reader(path, with_source)
+        try:
+            places = self._places(todo)
+            while places:
+                batch, places = places[:_COMPARE_FLIGHT], places[_COMPARE_FLIGHT:]
+                try:
+                    local = [reader.read(todo.base + at, length) for at, length in batch]
+                except (BytesLost, OSError):
+                    return None
+                replies = yield from flight(*(Read(name, at, length) for at, length in batch))
+                for reply in replies:
+                    if isinstance(reply, RemoteUnsupported):
+                        return None
+                    if isinstance(reply, RemoteNotFound):
+                        return False
+                    if isinstance(reply, RemoteError):
+                        raise reply
+                if local != replies:
+                    return False
+            return True
+        finally:
+            reader.close()
+
+    def _places(self, todo: Compare) -> list[tuple[int, int]]:
+        length = todo.end - todo.start
+        kind = "whole" if length <= self._session.verify_up_to_bytes else "samples"
+        places = []
+        for at, size in ranges("samples" if kind == "samples" else "whole", length):
+            while size > 0:
+                take = min(size, self._session.can.max_read_bytes)
+                places.append((todo.start + at, take))
+                at += take
+                size -= take
+        return places
+
+    def _with_source(self, path: str, version: Version, start: int) -> Version:
+        """The version with the file itself as the source of what its pieces do not speak of."""
+        if start >= version.available_from:
+            return version
+        head = Piece(0, version.available_from, None, "")
+        return replace(version, pieces=(head, *version.pieces))
+
+    def cover(self, path: str, version: Version, base: int) -> Generator[Step, Any, int]:
+        """Have pieces for all bytes from ``base``; gives the lowest offset that can be had."""
+        low = version.available_from
+        if base >= low:
+            return base
+        try:
+            with self._session.sources.borrow(path, version) as handle:
+                if not is_same_content(handle, version):
+                    raise FileNotFoundError
+                chunks: list[Piece] = []
+                at = base
+                while at < low:
+                    end = min(at + _COPY_BYTES * 64, low)
+                    name, _, digest = self._session.ledger.outbox.store(
+                        _read_range(handle.read_at, at, end)
+                    )
+                    chunks.append(Piece(at, end, name, digest))
+                    at = end
+                    yield None
+                same = is_same_content(handle, version)
+        except FileNotFoundError:
+            self._session.log.warning(
+                "deliver %s: its first %d bytes are not here any more; the file at the "
+                "destination will begin with the byte after them",
+                path,
+                low,
+            )
+            return low
+        if not same:
+            self._session.ledger.outbox.discard(p.name for p in chunks if p.name is not None)
+            raise BytesLost(f"{path} changed while it was copied")
+
+        def cover(e: Entry) -> Entry:
+            now = e.version(version.number)
+            if now is None:
+                return e
+            kept = tuple(p for p in now.pieces if p.start >= low)
+            return e.with_version(replace(now, pieces=(*chunks, *kept)))
+
+        self._session.ledger.update(path, cover)
+        return base
+
+
+def _read_range(
+    read_at: Callable[[int, int], bytes], start: int, end: int
+) -> Generator[bytes, None, None]:
+    while start < end:
+        data = read_at(start, min(_COPY_BYTES, end - start))
+        if not data:
+            raise FileNotFoundError(2, "it shrank while it was copied")
+        yield data
+        start += len(data)

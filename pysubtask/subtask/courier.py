@@ -1,0 +1,221 @@
+"""Getting one file to the destination: the plan's decisions carried out, step by step.
+
+Each method that ends in a ``yield`` is part of a job of the engine. What was achieved is in the
+ledger before the next step relies on it, so that a job may be dropped at any ``yield`` and begun
+again, over a new connection or in a new process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
+
+from pysubtask.core.model import Entry, Version
+from pysubtask.core.plan import (
+    Absent,
+    Append,
+    Compare,
+    Done,
+    Look,
+    Present,
+    Remote,
+    Send,
+    Unknown,
+    plan,
+)
+from pysubtask.errors import RemoteError, RemoteNotFound
+from pysubtask.subtask.comparison import Comparison
+from pysubtask.subtask.engine import Step, call, flight
+from pysubtask.subtask.reader import BytesLost
+from pysubtask.subtask.session import Session, Steps
+from pysubtask.subtask.upload import Uploads
+from pysubtask.transports.contract import Finish, Remove, Stat, Write
+
+__all__ = ["Courier", "FileHeld"]
+
+_HOUR_SECS = 3600.0
+
+
+class FileHeld(RemoteError):
+    """The file waits on purpose until ``until`` (Unix seconds)."""
+
+    def __init__(self, message: str, until: float) -> None:
+        super().__init__(message, operation="deliver")
+        self.until = until
+
+
+class Courier:
+    """Delivers files over one connection."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._comparison = Comparison(session)
+        self._uploads = Uploads(session, self._comparison)
+
+    def deliver(self, path: str) -> Steps:
+        """The job of one file: until nothing of it is owed any more."""
+        remote: Remote = self._session.known.get(path, Unknown())
+        while True:
+            entry = self._session.ledger.get(path)
+            if entry is None:
+                return
+            if entry.litter:
+                yield from self._sweep(path, entry)
+            try:
+                if entry.upload is not None:
+                    self._session.known.pop(path, None)
+                    yield from self._uploads.resume(path, entry, entry.upload)
+                    remote = self._session.known.get(path, Unknown())
+                    continue
+                version = entry.next_owed
+                if version is None or self._session.hooks.is_held(path):
+                    return
+                remote = yield from self._step(path, entry, version, remote)
+            except BytesLost as error:
+                self._give_up_version(path, error)
+                return
+            if isinstance(remote, Unknown):
+                self._session.known.pop(path, None)
+            else:
+                self._session.known[path] = remote
+
+    def _step(
+        self, path: str, entry: Entry, version: Version, remote: Remote
+    ) -> Generator[Step, Any, Remote]:
+        """Carry out one decision; gives what is known of the remote file afterwards."""
+        name = self._session.remote_name(entry)
+        decision = plan(version, entry.delivered, remote, self._session.can, self._session.policy)
+        if isinstance(decision, Look):
+            try:
+                st = yield from call(Stat(name))
+            except RemoteNotFound:
+                return Absent()
+            return Present(st.size, st.mtime)
+        if isinstance(decision, Compare):
+            assert isinstance(remote, Present)
+            ours = yield from self._comparison.compare(path, version, name, decision)
+            if ours is None:  # our own bytes are gone: go by the sizes
+                blind = replace(self._session.can, readable=False)
+                decision = plan(version, entry.delivered, remote, blind, self._session.policy)
+            else:
+                return replace(remote, ours=ours)
+        if isinstance(decision, Done):
+            mtime = remote.mtime if isinstance(remote, Present) else None
+            self._session.record(path, version.number, decision.size, decision.base, mtime)
+            return Present(decision.size - decision.base, mtime, sure=True)
+        if isinstance(decision, Append):
+            return (yield from self._append(path, version, name, decision))
+        assert isinstance(decision, Send)
+        if decision.conflict:
+            self._note_conflict(path, entry)
+        yield from self._uploads.begin(path, entry, version, decision)
+        return self._session.known.get(path, Unknown())
+
+    # -- growing the visible file ------------------------------------------------------------
+
+    def _append(
+        self, path: str, version: Version, name: str, todo: Append
+    ) -> Generator[Step, Any, Remote]:
+        """Write new bytes into the visible file; each counts once a STAT by path shows it.
+
+        One WRITE at a time: were the first of two refused (a full disk) and the second not, a
+        reader would see a hole.
+        """
+        reader = self._session.reader(path, version)
+        remote: Remote = Unknown()
+        try:
+            offset = todo.start
+            while offset < todo.end:
+                size = min(self._session.can.max_write_bytes, todo.end - offset)
+                data = reader.read(offset, size)
+                write = Write(name, offset - todo.base, data)
+                if self._session.can.sequential:
+                    written, st = yield from flight(write, Stat(name))
+                else:
+                    (written,) = yield from flight(write)
+                    (st,) = yield from flight(Stat(name))
+                if isinstance(written, RemoteNotFound):
+                    return Absent()
+                if isinstance(written, RemoteError):
+                    raise written
+                offset += size
+                expected = offset - todo.base
+                if isinstance(st, RemoteNotFound):
+                    if self._session.policy.on_remote_gone == "continue":
+                        yield from self._count_by_handle(path, version, name, offset, todo.base)
+                    yield from call(Finish(name))
+                    return Absent()
+                if isinstance(st, RemoteError):
+                    raise st
+                if st.size != expected:
+                    yield from call(Finish(name))
+                    return Present(st.size, st.mtime)
+                self._session.record(path, version.number, offset, todo.base, st.mtime)
+                self._session.hooks.delivered(path, size, "appended")
+                remote = Present(st.size, st.mtime, sure=True)
+            return remote
+        finally:
+            reader.close()
+
+    def _count_by_handle(
+        self, path: str, version: Version, name: str, offset: int, base: int
+    ) -> Steps:
+        """A consumer took the file; what reached it by the open handle is with the consumer."""
+        try:
+            st = yield from call(Stat(name, by_handle=True))
+        except RemoteError:
+            return
+        if st.size >= offset - base:
+            self._session.record(path, version.number, offset, base, None)
+
+    # -- comparing, covering, tidying --------------------------------------------------------
+
+    def _give_up_version(self, path: str, error: BytesLost) -> None:
+        """The bytes of the oldest owed version are gone: say so, and look at the file anew."""
+        entry = self._session.ledger.get(path)
+        if entry is None:
+            return
+        upload = entry.upload
+        owed = entry.next_owed
+        number = upload.version if upload is not None else owed.number if owed else None
+        if number is None:
+            return
+        self._session.log.error("deliver %s: %s; the file is read again", path, error)
+
+        def drop(e: Entry) -> Entry:
+            litter = e.litter if upload is None else (*e.litter, upload.temp)
+            kept = tuple(v for v in e.versions if v.number != number)
+            return replace(e, versions=kept, upload=None, litter=litter)
+
+        self._session.ledger.update(path, drop, must=False)
+        self._session.hooks.look_again(path)
+
+    def _sweep(self, path: str, entry: Entry) -> Steps:
+        """Remove temporary files of ours that nobody needs."""
+        gone = set()
+        for temp in entry.litter:
+            (result,) = yield from flight(Finish(temp))
+            (result,) = yield from flight(Remove(temp))
+            if result is None or isinstance(result, RemoteNotFound):
+                gone.add(temp)
+        self._session.ledger.update(
+            path,
+            lambda e: replace(e, litter=tuple(t for t in e.litter if t not in gone)),
+            must=False,
+        )
+
+    def _note_conflict(self, path: str, entry: Entry) -> None:
+        now = self._session.clock.time()
+        lately = tuple(t for t in entry.conflicts if 0 <= now - t < _HOUR_SECS)
+        if lately and entry.conflicts:
+            raise FileHeld(
+                "another hand keeps changing it at the destination; sent at most once an hour",
+                until=lately[-1] + _HOUR_SECS,
+            )
+        self._session.log.warning(
+            "deliver %s: changed by another hand at the destination; sent again as a whole", path
+        )
+        self._session.ledger.update(
+            path, lambda e: replace(e, conflicts=(*lately, now)), must=False
+        )

@@ -1,0 +1,329 @@
+"""Delivery: the connection's life, and which file is on it.
+
+One thread calls :meth:`Delivery.step` over and over. It connects when something is owed, retries
+as the rules say, runs one job per file (:mod:`~pysubtask.subtask.courier`), lets a file that the
+server refuses wait without holding up the others, and rests when nothing has been owed for the
+dead time.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pysubtask.core.flow import Window
+from pysubtask.core.retry import RetryRule, file_wait_secs, link_wait_secs, refusal_wait_secs
+from pysubtask.errors import HostKeyRefused, LinkError, LoginRefused
+from pysubtask.status import Link
+from pysubtask.subtask.clock import Clock
+from pysubtask.subtask.courier import Courier, FileHeld
+from pysubtask.subtask.engine import BULK, SMALL, Engine
+from pysubtask.subtask.ledger import Ledger
+from pysubtask.transports.contract import Capabilities, Transport
+
+__all__ = ["Delivery", "LinkState"]
+
+_SMALL_BYTES = 1 << 20
+_MAX_JOBS = 1024
+_PROGRESS_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """What ``status()`` says of the connection. Times are Unix seconds."""
+
+    link: Link
+    since: float
+    next_try: float | None = None
+    last_error: str | None = None
+
+
+@dataclass(slots=True)
+class _Held:
+    failures: int
+    until: float
+    error: str
+
+
+class Delivery:
+    """Delivers what the ledger owes.
+
+    Args:
+        make_transport: a new, unconnected transport.
+        make_courier: a courier for a connected one.
+        dead_time_secs: idle time after which the connection is closed.
+        jitter: waits are lengthened by a random part of up to this fraction.
+        status_changed: called when :attr:`link` or the files' errors change.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        ledger: Ledger,
+        *,
+        make_transport: Callable[[], Transport],
+        make_courier: Callable[[Capabilities], Courier],
+        retry_rule: RetryRule,
+        dead_time_secs: float,
+        ack_timeout_secs: float,
+        jitter: float = 0.0,
+        rng: random.Random | None = None,
+        log: logging.Logger,
+        destination: str = "",
+        status_changed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._clock = clock
+        self._ledger = ledger
+        self._make_transport = make_transport
+        self._make_courier = make_courier
+        self._retry_rule = retry_rule
+        self._dead_time_secs = dead_time_secs
+        self._ack_timeout_secs = ack_timeout_secs
+        self._jitter = jitter
+        self._rng = rng or random.Random()
+        self._log = log
+        self._destination = destination
+        self._status_changed = status_changed
+        self._offers: dict[str, None] = {}
+        self._offers_lock = threading.Lock()
+        self._queue: dict[str, None] = {}
+        self._active: set[str] = set()
+        self._again: set[str] = set()
+        self._held: dict[str, _Held] = {}
+        self._transport: Transport | None = None
+        self._engine: Engine | None = None
+        self._courier: Courier | None = None
+        self._max_jobs = 1
+        self._failures = 0
+        self._refusals = 0
+        self._next_try = 0.0
+        self._last_busy = 0.0
+        self._connected_at = 0.0
+        self._bytes_logged_at = 0.0
+        self.link = LinkState("resting", clock.time())
+
+    # -- from any thread ---------------------------------------------------------------------
+
+    def offer(self, path: str) -> None:
+        """Something of ``path`` is owed."""
+        with self._offers_lock:
+            self._offers[path] = None
+
+    @property
+    def errors(self) -> dict[str, str]:
+        """Files that the destination refuses, with the reason in words."""
+        return {path: held.error for path, held in list(self._held.items())}
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing is offered, queued, on its way, or held."""
+        return not (self._offers or self._queue or self._active or self._held)
+
+    # -- the delivering thread ---------------------------------------------------------------
+
+    def step(self) -> float:
+        """Do what can be done now. Gives the monotonic time at which to be called again.
+
+        Blocks only while it connects, within the transport's limits.
+        """
+        now = self._clock.monotonic()
+        self._take_offers(now)
+        if self._engine is None:
+            if not self._queue:
+                return self._next_held()
+            if now < self._next_try:
+                return self._next_try
+            if not self._connect():
+                return self._next_try
+        assert self._engine is not None
+        try:
+            while True:
+                self._dispatch()
+                overdue = self._engine.run()
+                if not self._queue or self._engine.jobs >= self._max_jobs:
+                    break
+        except LinkError as error:
+            self._lost(error)
+            return self._next_try if self._queue else self._next_held()
+        now = self._clock.monotonic()
+        if self._engine.jobs:
+            self._last_busy = now
+            return min(overdue if overdue is not None else math.inf, self._next_held())
+        rest_at = self._last_busy + self._dead_time_secs
+        if now >= rest_at:
+            self._rest()
+            return self._next_held()
+        return min(rest_at, self._next_held())
+
+    def retry_now(self) -> None:
+        """Forget the waits (stop, flush): what is held or waiting for the link is tried at once."""
+        for path, held in self._held.items():
+            held.until = 0.0
+            self.offer(path)
+        if not self._refusals:
+            self._next_try = 0.0
+
+    def close(self) -> None:
+        """End the connection now."""
+        if self._engine is not None:
+            self._engine.abandon()
+        if self._transport is not None:
+            self._transport.close()
+        self._engine = self._transport = self._courier = None
+        self._set_link("resting")
+
+    def _take_offers(self, now: float) -> None:
+        with self._offers_lock:
+            offers, self._offers = self._offers, {}
+        for path in offers:
+            held = self._held.get(path)
+            if held is not None and now < held.until:
+                continue
+            if path in self._active:
+                self._again.add(path)
+            else:
+                self._queue[path] = None
+        for path, held in self._held.items():
+            if now >= held.until and path not in self._active:
+                self._queue[path] = None
+
+    def _next_held(self) -> float:
+        waiting = [h.until for p, h in self._held.items() if p not in self._queue]
+        return min(waiting, default=math.inf)
+
+    def _connect(self) -> bool:
+        self._set_link("connecting", error=self.link.last_error)
+        transport = self._make_transport()
+        began = self._clock.monotonic()
+        try:
+            transport.connect()
+        except LinkError as error:
+            transport.close()
+            self._failed(error)
+            return False
+        self._transport = transport
+        can = transport.capabilities
+        window = Window()
+        self._engine = Engine(
+            transport, self._clock, window, ack_timeout_secs=self._ack_timeout_secs
+        )
+        self._courier = self._make_courier(can)
+        self._max_jobs = max(1, min(_MAX_JOBS, can.max_files))
+        self._last_busy = self._connected_at = self._clock.monotonic()
+        took = self._connected_at - began
+        self._log.info("connected to %s in %.2f s", self._destination, took)
+        self._set_link("connected")
+        return True
+
+    def _dispatch(self) -> None:
+        assert self._engine is not None
+        assert self._courier is not None
+        while self._queue and self._engine.jobs < self._max_jobs:
+            path = next(iter(self._queue))
+            del self._queue[path]
+            entry = self._ledger.get(path)
+            if entry is None:
+                self._held.pop(path, None)
+                continue
+            if entry.next_owed is None and entry.upload is None and not entry.litter:
+                self._held.pop(path, None)
+                continue
+            self._active.add(path)
+            priority = SMALL if entry.pending_bytes <= _SMALL_BYTES else BULK
+            self._engine.spawn(
+                self._courier.deliver(path), priority=priority, done=self._done_with(path)
+            )
+
+    def _done_with(self, path: str) -> Callable[[Exception | None], None]:
+        def done(error: Exception | None) -> None:
+            self._active.discard(path)
+            self._failures = self._refusals = 0
+            if error is None:
+                if self._held.pop(path, None) is not None:
+                    self._log.info("deliver %s: the trouble is over", path)
+                    self._status_changed()
+            else:
+                self._hold(path, error)
+            if path in self._again:
+                self._again.discard(path)
+                self.offer(path)
+                if error is None:
+                    self._queue[path] = None
+
+        return done
+
+    def _hold(self, path: str, error: Exception) -> None:
+        before = self._held.get(path)
+        failures = before.failures + 1 if before is not None else 1
+        words = _words(error)
+        now = self._clock.monotonic()
+        if isinstance(error, FileHeld):
+            until = now + max(0.0, error.until - self._clock.time())
+        else:
+            until = now + file_wait_secs(failures, self._retry_rule)
+        if before is None or before.error != words:
+            self._log.warning(
+                "deliver %s: %s; next try in %.0f s, others go on", path, words, until - now
+            )
+        self._held[path] = _Held(failures, until, words)
+        self._status_changed()
+
+    def _lost(self, error: LinkError) -> None:
+        assert self._engine is not None
+        self._engine.abandon()
+        if self._transport is not None:
+            self._transport.close()
+        lived = self._clock.monotonic() - self._connected_at
+        achieved = self._engine.acked_bytes
+        self._engine = self._transport = self._courier = None
+        for path in self._active | self._again:
+            self._queue[path] = None
+        self._active.clear()
+        self._again.clear()
+        self._log.warning("lost %s after %.0f s: %s", self._destination, lived, _words(error))
+        if achieved:
+            self._failures = 0
+        if achieved >= _PROGRESS_BYTES:  # it got somewhere: go on at once
+            self._next_try = self._clock.monotonic()
+            self._set_link("retrying", error=_words(error), next_try=self._clock.time())
+        else:
+            self._failed(error)
+
+    def _failed(self, error: LinkError) -> None:
+        if isinstance(error, LoginRefused | HostKeyRefused):
+            self._refusals += 1
+            wait = refusal_wait_secs(self._refusals)
+        else:
+            self._failures += 1
+            wait = link_wait_secs(self._failures, self._retry_rule)
+        wait *= 1 + self._jitter * self._rng.random()
+        self._next_try = self._clock.monotonic() + wait
+        words = _words(error)
+        if self._failures + self._refusals <= 1 or words != self.link.last_error:
+            self._log.warning(
+                "connect to %s: %s; next try in %.0f s", self._destination, words, wait
+            )
+        self._set_link("retrying", error=words, next_try=self._clock.time() + wait)
+
+    def _rest(self) -> None:
+        self._log.info("nothing to deliver for %.0f s: closing", self._dead_time_secs)
+        self.close()
+
+    def _set_link(
+        self, link: Link, *, error: str | None = None, next_try: float | None = None
+    ) -> None:
+        since = self.link.since if self.link.link == link else self._clock.time()
+        state = LinkState(link, since, next_try, error)
+        if state != self.link:
+            self.link = state
+            self._status_changed()
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
+    return str(error)

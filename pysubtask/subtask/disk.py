@@ -1,0 +1,256 @@
+"""The child's disk, as a seam: the simulator replaces it.
+
+Everything that intake, journal and outbox do to the local disk goes through :class:`Disk`. Paths
+are ``str``; names that are not valid text carry their bytes as lone surrogates (PEP 383). Errors
+are ``OSError`` with its ``errno``, as from the operating system.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat as stat_module
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+__all__ = ["Disk", "FileStat", "ReadHandle", "RealDisk", "WriteHandle"]
+
+_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """What ``stat`` tells of a file; times in nanoseconds since 1970."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    ino: int
+    dev: int
+    is_file: bool = True
+    is_dir: bool = False
+
+
+class ReadHandle(Protocol):
+    """A file open for reading. It follows the file through renames and deletion."""
+
+    def stat(self) -> FileStat:
+        """The open file itself, wherever its name points now."""
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes; fewer only at the end of the file."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class WriteHandle(Protocol):
+    """A file open for appending, as the journal and outbox pieces are."""
+
+    def append(self, data: bytes) -> None:
+        """Write all of ``data`` at the end, or raise ``OSError``."""
+
+    def truncate(self, size: int) -> None:
+        """Cut the file to ``size`` bytes."""
+
+    def sync(self) -> None:
+        """Return when the data would survive a loss of power (fsync)."""
+
+    def close(self) -> None:
+        """Let go of it."""
+
+
+class Disk(Protocol):
+    """The local file system."""
+
+    def stat(self, path: str) -> FileStat:
+        """Follows symbolic links."""
+
+    def scan(self, folder: str) -> Iterator[tuple[str, FileStat | None]]:
+        """Names in ``folder``, each with its stat (links followed; None if it vanished)."""
+
+    def open_read(self, path: str) -> ReadHandle:
+        """Open a regular file; never blocks on a FIFO or device (``OSError`` EINVAL instead)."""
+
+    def open_append(self, path: str, *, create_new: bool = False) -> WriteHandle:
+        """Open for appending, mode 0600; ``create_new`` refuses an existing file."""
+
+    def write_whole(self, path: str, data: bytes, *, sync: bool = False) -> None:
+        """Replace ``path`` by ``data`` in one step (temporary name, then rename)."""
+
+    def read_whole(self, path: str, limit_bytes: int) -> bytes:
+        """The first ``limit_bytes`` of a small file."""
+
+    def rename(self, path: str, target: str) -> None:
+        """Rename, replacing ``target`` atomically."""
+
+    def remove(self, path: str) -> None:
+        """Delete a file."""
+
+    def make_dirs(self, path: str) -> None:
+        """Make a folder and its parents, mode 0700; none of it an error if there."""
+
+    def sync_dir(self, path: str) -> None:
+        """Make renames in a folder survive a loss of power, where the system can."""
+
+    def free_bytes(self, path: str) -> int:
+        """Space left for an ordinary user on the file system of ``path``."""
+
+
+def _convert(st: os.stat_result) -> FileStat:
+    return FileStat(
+        size=st.st_size,
+        mtime_ns=st.st_mtime_ns,
+        ctime_ns=st.st_ctime_ns,
+        ino=st.st_ino,
+        dev=st.st_dev,
+        is_file=stat_module.S_ISREG(st.st_mode),
+        is_dir=stat_module.S_ISDIR(st.st_mode),
+    )
+
+
+class _RealReadHandle:
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def stat(self) -> FileStat:
+        return _convert(os.fstat(self._fd))
+
+    def read_at(self, offset: int, length: int) -> bytes:
+        parts: list[bytes] = []
+        while length > 0:
+            part = self._pread(length, offset)
+            if not part:
+                break
+            parts.append(part)
+            offset += len(part)
+            length -= len(part)
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _pread(self, length: int, offset: int) -> bytes:
+        if sys.platform == "win32":
+            os.lseek(self._fd, offset, os.SEEK_SET)
+            return os.read(self._fd, length)
+        return os.pread(self._fd, length, offset)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class _RealWriteHandle:
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def append(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+    def truncate(self, size: int) -> None:
+        os.ftruncate(self._fd, size)
+
+    def sync(self) -> None:
+        os.fsync(self._fd)
+
+    def close(self) -> None:
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+class RealDisk:
+    """The operating system's file system."""
+
+    def stat(self, path: str) -> FileStat:
+        return _convert(os.stat(path))
+
+    def scan(self, folder: str) -> Iterator[tuple[str, FileStat | None]]:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    # os.stat, not entry.stat: on Windows the latter has no inode and stale sizes
+                    yield entry.name, _convert(os.stat(entry.path))
+                except OSError:
+                    yield entry.name, None
+
+    def open_read(self, path: str) -> ReadHandle:
+        fd = _open_shared(path)
+        if not stat_module.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise OSError(22, "not a regular file", path)
+        return _RealReadHandle(fd)
+
+    def open_append(self, path: str, *, create_new: bool = False) -> WriteHandle:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _BINARY
+        return _RealWriteHandle(os.open(path, flags | (os.O_EXCL if create_new else 0), 0o600))
+
+    def write_whole(self, path: str, data: bytes, *, sync: bool = False) -> None:
+        temporary = f"{path}.{os.getpid()}.tmp"
+        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o600)
+        try:
+            handle = _RealWriteHandle(fd)
+            try:
+                handle.append(data)
+                if sync:
+                    handle.sync()
+            finally:
+                handle.close()
+            os.replace(temporary, path)
+        except OSError:
+            try:
+                os.unlink(temporary)
+            except OSError:
+                pass
+            raise
+
+    def read_whole(self, path: str, limit_bytes: int) -> bytes:
+        handle = self.open_read(path)
+        try:
+            return handle.read_at(0, limit_bytes)
+        finally:
+            handle.close()
+
+    def rename(self, path: str, target: str) -> None:
+        os.replace(path, target)
+
+    def remove(self, path: str) -> None:
+        os.unlink(path)
+
+    def make_dirs(self, path: str) -> None:
+        os.makedirs(path, mode=0o700, exist_ok=True)
+
+    def sync_dir(self, path: str) -> None:
+        if sys.platform == "win32":
+            return  # NTFS journals names itself, and a folder can't be opened for fsync
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+    def free_bytes(self, path: str) -> int:
+        return shutil.disk_usage(path).free
+
+
+def _open_shared(path: str) -> int:
+    """Open for reading so that the program may still rename or delete the file."""
+    if sys.platform == "win32":
+        return _open_shared_windows(path)
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | _BINARY)
+
+
+def _open_shared_windows(path: str) -> int:
+    # CPython's open() does not share deletion, which would block the program's rename or delete:
+    # https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-createfilew (dwShareMode)
+    import _winapi
+    import msvcrt
+
+    share_all = 0x1 | 0x2 | 0x4
+    handle = _winapi.CreateFile(  # type: ignore[attr-defined]
+        path, _winapi.GENERIC_READ, share_all, 0, _winapi.OPEN_EXISTING, 0, 0  # type: ignore[attr-defined]
+    )
+    return int(msvcrt.open_osfhandle(handle, os.O_RDONLY | _BINARY))  # type: ignore[attr-defined]

@@ -1,0 +1,248 @@
+"""Many jobs over one connection: runs generators that send requests and wait for results.
+
+A job is a generator. It yields :class:`Send` and gets a ticket back once the request has left (it
+may have to wait for room in the window), and yields :class:`Wait` and gets that ticket's result.
+A refused request is raised into the job as the :class:`~pysubtask.errors.RemoteError` it is. So a
+job reads like a program that blocks, while hundreds of them share the link. Nothing here waits:
+:meth:`Engine.run` does what can be done now.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from pysubtask.core.flow import Sent, Window
+from pysubtask.errors import LinkLost, RemoteError
+from pysubtask.subtask.clock import Clock
+from pysubtask.transports.contract import Request, Result, Transport, Write
+
+__all__ = ["BULK", "SMALL", "URGENT", "Engine", "Job", "Send", "Wait", "call", "flight"]
+
+URGENT, SMALL, BULK = 0, 1, 2
+"""Priorities: heartbeats, then small and new files, then the rest of big ones."""
+
+_REQUEST_BYTES = 128
+"""What a request without data is taken to weigh in the window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Let the request leave; the job gets its ticket."""
+
+    request: Request
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait for a ticket's result; the job gets it, or the error is raised into it."""
+
+    ticket: int
+
+
+Step: TypeAlias = Send | Wait | None
+"""``None`` lets the others run for a moment."""
+Job: TypeAlias = Generator[Step, Any, None]
+
+
+def call(request: Request) -> Generator[Step, Any, Any]:
+    """Send one request and wait for its result: ``result = yield from call(request)``."""
+    ticket = yield Send(request)
+    result = yield Wait(ticket)
+    return result
+
+
+def flight(*requests: Request) -> Generator[Step, Any, list[Any]]:
+    """Send several requests together and wait for all; errors come as values among the results."""
+    tickets = []
+    for request in requests:
+        tickets.append((yield Send(request)))
+    results = []
+    for ticket in tickets:
+        try:
+            results.append((yield Wait(ticket)))
+        except RemoteError as error:
+            results.append(error)
+    return results
+
+
+class _Task:
+    __slots__ = ("done", "job", "outstanding", "priority", "results", "waits_for")
+
+    def __init__(self, job: Job, priority: int, done: Callable[[Exception | None], None]):
+        self.job = job
+        self.priority = priority
+        self.done = done
+        self.outstanding: set[int] = set()
+        self.results: dict[int, Result] = {}
+        self.waits_for: int | None = None
+
+
+class Engine:
+    """Runs jobs over one connected transport.
+
+    Args:
+        ack_timeout_secs: a request whose acknowledgement takes longer than this, plus the time that
+            the bytes before it need at 1 KiB a second, means that the link is dead.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Clock,
+        window: Window,
+        *,
+        ack_timeout_secs: float = 60.0,
+    ) -> None:
+        self._transport = transport
+        self._clock = clock
+        self._window = window
+        self._ack_timeout_secs = ack_timeout_secs
+        self._ready: tuple[deque[tuple[_Task, Any]], ...] = (deque(), deque(), deque())
+        self._blocked: tuple[deque[tuple[_Task, Send]], ...] = (deque(), deque(), deque())
+        self._owners: dict[int, tuple[_Task | None, Sent, float]] = {}
+        self._tasks: set[_Task] = set()
+        self._next_ticket = 1
+        self.acked_bytes = 0
+        """Data bytes acknowledged over this connection."""
+        self.sent_bytes = 0
+        """Data bytes handed to this connection."""
+
+    @property
+    def jobs(self) -> int:
+        """How many jobs are not finished."""
+        return len(self._tasks)
+
+    def spawn(self, job: Job, *, priority: int, done: Callable[[Exception | None], None]) -> None:
+        """Take on a job. ``done`` is called with None, or with the error that ended it."""
+        task = _Task(job, priority, done)
+        self._tasks.add(task)
+        self._ready[priority].append((task, None))
+
+    def run(self) -> float | None:
+        """Do all that can be done now.
+
+        Returns:
+            The monotonic time by which an acknowledgement is overdue; None if none is awaited.
+
+        Raises:
+            LinkError: the connection broke, or an acknowledgement is overdue. Every job is lost.
+        """
+        while True:
+            self._collect()
+            if not self._advance():
+                break
+        return self._check_deadline()
+
+    def abandon(self) -> None:
+        """Close every job without its ``done`` being called: the connection is gone."""
+        tasks, self._tasks = self._tasks, set()
+        for task in tasks:
+            task.job.close()
+
+    def _collect(self) -> None:
+        now = self._clock.monotonic()
+        for ticket, result in self._transport.collect():
+            found = self._owners.pop(ticket, None)
+            if found is None:
+                raise LinkLost("the server answered a request that was never sent")
+            task, sent, _ = found
+            self._window.acked(now, sent)
+            if sent.size > _REQUEST_BYTES:
+                self.acked_bytes += sent.size - _REQUEST_BYTES
+            if task is None or task not in self._tasks:
+                continue
+            task.outstanding.discard(ticket)
+            if task.waits_for == ticket:
+                task.waits_for = None
+                self._ready[task.priority].append((task, result))
+            else:
+                task.results[ticket] = result
+
+    def _advance(self) -> bool:
+        """Let ready jobs run and blocked ones send. False if nothing could be done."""
+        moved = False
+        for priority in (URGENT, SMALL, BULK):
+            ready = self._ready[priority]
+            for _ in range(len(ready)):
+                task, value = ready.popleft()
+                self._resume(task, value)
+                moved = True
+            blocked = self._blocked[priority]
+            while blocked and self._window.has_room(_weight(blocked[0][1].request)):
+                task, send = blocked.popleft()
+                self._resume(task, self._send(task, send.request))
+                moved = True
+            if blocked:
+                break  # room that comes free is for these first
+        return moved
+
+    def _resume(self, task: _Task, value: Any) -> None:
+        """Run a job until it has to wait."""
+        if task not in self._tasks:
+            return
+        while True:
+            try:
+                if isinstance(value, RemoteError):
+                    step = task.job.throw(value)
+                else:
+                    step = task.job.send(value)
+            except StopIteration:
+                self._finish(task, None)
+                return
+            except (RemoteError, OSError) as error:  # the server, or the local disk, refused
+                self._finish(task, error)
+                return
+            if step is None:
+                self._ready[task.priority].append((task, None))
+                return
+            if isinstance(step, Send):
+                queue = self._blocked[task.priority]
+                if queue or not self._window.has_room(_weight(step.request)):
+                    queue.append((task, step))
+                    return
+                value = self._send(task, step.request)
+            elif step.ticket in task.results:
+                value = task.results.pop(step.ticket)
+            else:
+                task.waits_for = step.ticket
+                return
+
+    def _send(self, task: _Task, request: Request) -> int:
+        ticket = self._next_ticket
+        self._next_ticket += 1
+        now = self._clock.monotonic()
+        sent = self._window.sent(now, _weight(request))
+        patience = self._ack_timeout_secs + self._window.in_flight_bytes / 1024
+        self._owners[ticket] = (task, sent, now + patience)
+        task.outstanding.add(ticket)
+        if isinstance(request, Write):
+            self.sent_bytes += len(request.data)
+        self._transport.submit(ticket, request)
+        return ticket
+
+    def _finish(self, task: _Task, error: Exception | None) -> None:
+        self._tasks.discard(task)
+        for ticket in task.outstanding:
+            _, sent, deadline = self._owners[ticket]
+            self._owners[ticket] = (None, sent, deadline)
+        task.done(error)
+
+    def _check_deadline(self) -> float | None:
+        if not self._owners:
+            return None
+        _, sent, deadline = self._owners[next(iter(self._owners))]
+        now = self._clock.monotonic()
+        if now >= deadline:
+            raise LinkLost(
+                f"no acknowledgement for {now - sent.at:.0f} s",
+                operation="wait for the server",
+                hint="the connection is closed and made anew",
+            )
+        return deadline
+
+
+def _weight(request: Request) -> int:
+    return _REQUEST_BYTES + (len(request.data) if isinstance(request, Write) else 0)

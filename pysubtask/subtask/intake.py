@@ -1,0 +1,485 @@
+"""Looking: which file is looked at when.
+
+Four things make a look due: a ``.notify`` that differs from the one served, a file in a watched
+folder that is complete, a second look after a look that came within one tick of the touch (a coarse
+time stamp may hide a second touch), and a look that has to be repeated. File-system events only
+hurry; the timer finds the same things by itself. Nothing here waits, and nothing touches the
+network.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pysubtask.core.burst import Burst, BurstRule, advance, notified
+from pysubtask.core.model import Entry, Stamp
+from pysubtask.core.retry import RetryRule, file_wait_secs
+from pysubtask.core.ticks import tick_secs
+from pysubtask.signals import (
+    HEARTBEAT_SUFFIX,
+    NOTIFY_SUFFIX,
+    StateLayout,
+    is_blank_touch,
+    notify_path,
+)
+from pysubtask.subtask.clock import Clock
+from pysubtask.subtask.disk import Disk, FileStat
+from pysubtask.subtask.ledger import Ledger
+from pysubtask.subtask.snapshot import Outcome, Touch
+from pysubtask.watch import Watch
+
+__all__ = ["Intake", "Target"]
+
+_STEP_LOOKS = 256
+_SETTLE_WAITS_SECS = (0.2, 0.5, 1.0)
+_SCAN_SHARE = 100
+BLANK = Stamp(0, 0)
+"""A ``.notify`` that was made and not touched yet."""
+
+
+@dataclass(slots=True, eq=False)
+class Target:
+    """A file that something is known or expected of."""
+
+    path: str
+    watch: Watch
+    notify_files: tuple[str, str]
+    touch_seen: Stamp | None = None
+    touch_seen_at: float = 0.0
+    look_at: float | None = None
+    settle_facts: FileStat | None = None
+    settle_until: float = 0.0
+    failures: int = 0
+    unstable_since: float | None = None
+    error: str | None = None
+    burst: Burst = field(default_factory=Burst)
+
+
+class Intake:
+    """Decides what to look at, and has it looked at.
+
+    Args:
+        look: takes the snapshot (or whatever a look means to the subtask):
+            ``look(target, touch, final)``.
+        ready: called after a look that found something, once a burst does not hold it back.
+        hold_looks: a burst holds back the look itself, not only ``ready``.
+        own_names: names in watched folders that are ours (logs).
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        clock: Clock,
+        ledger: Ledger,
+        watches: list[Watch],
+        layout: StateLayout,
+        *,
+        look: Callable[[Target, Touch | None, bool], Outcome],
+        ready: Callable[[str], None],
+        timer_interval_secs: float,
+        settle_secs: float,
+        settle_max_secs: float,
+        burst_rule: BurstRule,
+        retry_rule: RetryRule,
+        log: logging.Logger,
+        hold_looks: bool = False,
+        own_names: Callable[[str], bool] = lambda path: False,
+    ) -> None:
+        self._disk = disk
+        self._clock = clock
+        self._ledger = ledger
+        self._layout = layout
+        self._look = look
+        self._ready = ready
+        self._timer_secs = timer_interval_secs
+        self._settle_secs = settle_secs
+        self._settle_max_secs = settle_max_secs
+        self._burst_rule = burst_rule
+        self._retry_rule = retry_rule
+        self._log = log
+        self._hold_looks = hold_looks
+        self._own_names = own_names
+        self._folders = {w.path: w for w in watches if w.is_dir}
+        self._targets: dict[str, Target] = {}
+        self._due: list[tuple[float, int, Target]] = []
+        self._order = 0
+        self._hints: dict[str, bool] = {}
+        self._hint_all = False
+        self._forced: set[str] = set()
+        self._hint_lock = threading.Lock()
+        self._next_timer = 0.0
+        self._next_scan: dict[str, float] = {}
+        for watch in watches:
+            if not watch.is_dir:
+                self._target(watch.path, watch)
+        self._declared = list(self._targets.values())
+
+    # -- from other threads ------------------------------------------------------------------
+
+    def hint(self, path: str | None, complete: bool = False) -> bool:
+        """Something may have changed. True if a step should follow."""
+        with self._hint_lock:
+            if path is None:
+                self._hint_all = True
+                return True
+            if not self._concerns_us(path):
+                return False
+            self._hints[path] = self._hints.get(path, False) or complete
+            return True
+
+    def hint_look(self, path: str) -> None:
+        """What was noted of ``path`` is no good: look at it, whatever its stamps say."""
+        with self._hint_lock:
+            self._forced.add(path)
+
+    def _concerns_us(self, path: str) -> bool:
+        if path.endswith(NOTIFY_SUFFIX):
+            return True
+        return os.path.dirname(path) in self._folders
+
+    # -- the main loop's side ----------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """Compare every path of the journal with its file, and every touch with the one served."""
+        for entry in self._ledger.journal.entries():
+            target = self._targets.get(entry.path) or self._folder_target(entry.path)
+            if target is None:
+                continue
+            if target.watch.is_dir and not (entry.current and entry.current.growing):
+                continue  # if it is still there, the scan compares it
+            if entry.versions and self._differs(entry, self._stat(entry.path)):
+                self._schedule(target, now)
+        for entry in self._ledger.journal.entries():
+            if entry.next_owed is not None or entry.upload is not None:
+                self._ready(entry.path)
+        self._hint_all = True
+
+    def step(self, now: float) -> float:
+        """Do what is due. Gives the monotonic time at which to be called again."""
+        with self._hint_lock:
+            hints, self._hints = self._hints, {}
+            everything, self._hint_all = self._hint_all, False
+            forced, self._forced = self._forced, set()
+        for path in forced:
+            target = self._targets.get(path) or self._folder_target(path)
+            if target is not None:
+                self._schedule(target, now)
+        for path, complete in hints.items():
+            self._follow_hint(path, complete, now)
+        if everything or now >= self._next_timer:
+            self._next_timer = now + self._timer_secs
+            for target in self._declared:
+                self._check_touch(target, now)
+            self._check_fallback_touches(now)
+            for folder in self._folders:
+                if everything or now >= self._next_scan.get(folder, 0.0):
+                    self._scan(folder, now)
+        for _ in range(_STEP_LOOKS):
+            if not self._due or self._due[0][0] > now:
+                break
+            at, _, target = heapq.heappop(self._due)
+            target.burst, go = advance(target.burst, now)
+            if go:
+                self._ready(target.path)
+            if target.look_at == at:
+                target.look_at = None
+                self._serve(target, now)
+                now = self._clock.monotonic()
+        return min(self._next_timer, self._due[0][0] if self._due else self._next_timer)
+
+    def release_all(self, now: float) -> None:
+        """End every burst, look at every touch that is not served yet (flush, stop)."""
+        for target in self._declared:
+            self._check_touch(target, now)
+        for target in list(self._targets.values()):
+            if target.burst.release_at is not None:
+                target.burst = Burst()
+                self._ready(target.path)
+                if self._hold_looks:
+                    self._schedule(target, now)
+
+    def look_now(self, now: float) -> None:
+        """Serve every look that is due or only waits for a file to settle (stop)."""
+        for target in list(self._targets.values()):
+            if target.look_at is not None:
+                self._schedule(target, now)
+        self.step(now)
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing found is still waiting for its look."""
+        return not any(t.look_at is not None for t in self._targets.values())
+
+    def waits_for_look(self, path: str) -> bool:
+        """Whether a look at ``path`` is due or planned."""
+        target = self._targets.get(path)
+        return target is not None and target.look_at is not None
+
+    def held_by_burst(self, path: str) -> bool:
+        """Whether a burst holds the file back."""
+        target = self._targets.get(path)
+        return target is not None and target.burst.release_at is not None
+
+    def error_of(self, path: str) -> str | None:
+        """Why the last look at ``path`` failed, in words; None if it did not."""
+        target = self._targets.get(path)
+        return None if target is None else target.error
+
+    def errors(self) -> dict[str, str]:
+        """All paths whose last look failed."""
+        return {t.path: t.error for t in self._targets.values() if t.error is not None}
+
+    def is_touch_served(self, path: str, mtime_ns: int) -> bool:
+        """Whether a touch of ``path`` that gave its ``.notify`` that time has been served.
+
+        A later touch that was served counts too: it came after.
+        """
+        target = self._targets.get(path) or self._folder_target(path)
+        entry = self._ledger.get(path)
+        if target is None or entry is None:
+            return False
+        now = self._clock.monotonic()
+        self._check_touch(target, now)
+        pending = target.look_at is not None and target.look_at <= now + tick_secs(
+            entry.served or Stamp(0, 0)
+        )
+        same = entry.served is not None and entry.served == target.touch_seen
+        exact = entry.served is not None and entry.served.mtime_ns == mtime_ns
+        return same and (exact or not pending)
+
+    def remote_path(self, path: str) -> str | None:
+        """Where ``path`` goes, relative to the destination; None if it is not watched."""
+        target = self._targets.get(path) or self._folder_target(path)
+        return None if target is None else _remote_of(target)
+
+    # -- finding -----------------------------------------------------------------------------
+
+    def _target(self, path: str, watch: Watch) -> Target:
+        target = self._targets.get(path)
+        if target is None:
+            files = (notify_path(path), self._layout.fallback_notify_path(path))
+            target = Target(path, watch, files)
+            entry = self._ledger.get(path)
+            target.touch_seen = None if entry is None else entry.served
+            self._targets[path] = target
+        return target
+
+    def _folder_target(self, path: str) -> Target | None:
+        watch = self._folders.get(os.path.dirname(path))
+        if watch is None or not self._is_data(path):
+            return None
+        return self._target(path, watch)
+
+    def _is_data(self, path: str) -> bool:
+        name = os.path.basename(path)
+        if name.startswith(".") or name.endswith((NOTIFY_SUFFIX, HEARTBEAT_SUFFIX)):
+            return False
+        return not self._own_names(path)
+
+    def _follow_hint(self, path: str, complete: bool, now: float) -> None:
+        if path.endswith(NOTIFY_SUFFIX):
+            if os.path.dirname(path) == self._layout.notify_dir:
+                self._fallback_touch(path, now)
+                return
+            data_path = path[: -len(NOTIFY_SUFFIX)]
+            target = self._targets.get(data_path) or self._folder_target(data_path)
+            if target is not None:
+                self._check_touch(target, now)
+            return
+        target = self._targets.get(path)
+        if target is not None and not target.watch.is_dir:
+            return  # a declared file speaks through its .notify
+        st = self._stat(path)
+        if st is None:
+            entry = self._ledger.get(path)
+            target = self._folder_target(path)
+            if target is not None and entry is not None and entry.versions:
+                self._schedule(target, now)  # renamed or deleted: read it to its end
+            return
+        self._consider(path, st, complete, now)
+
+    def _consider(self, path: str, st: FileStat, complete: bool, now: float) -> None:
+        """A file in a watched folder: look if it is complete, or wait until it has settled."""
+        if not st.is_file:
+            return
+        entry = self._ledger.get(path)
+        if entry is not None and not self._differs(entry, st):
+            return
+        target = self._folder_target(path)
+        if target is None:
+            return
+        if complete:
+            target.settle_facts = None
+            self._schedule(target, now)
+        elif target.settle_facts != st:
+            target.settle_facts = st
+            target.settle_until = now + self._settle_secs
+            self._schedule(target, target.settle_until)
+
+    def _differs(self, entry: Entry, st: FileStat | None) -> bool:
+        version = entry.current
+        if version is None or st is None:
+            return (version is None) != (st is None)
+        return not (
+            version.settled
+            and version.size == st.size
+            and version.identity.ino == st.ino
+            and version.stamp == Stamp(st.mtime_ns, st.ctime_ns)
+        )
+
+    def _stat(self, path: str) -> FileStat | None:
+        try:
+            return self._disk.stat(path)
+        except OSError:
+            return None
+
+    def _scan(self, folder: str, now: float) -> None:
+        began = self._clock.monotonic()
+        try:
+            for name, st in self._disk.scan(folder):
+                path = os.path.join(folder, name)
+                if name.endswith(NOTIFY_SUFFIX):
+                    target = self._folder_target(path[: -len(NOTIFY_SUFFIX)])
+                    if target is not None:
+                        self._check_touch(target, now)
+                elif st is not None and self._is_data(path):
+                    self._consider(path, st, False, now)
+        except OSError as error:
+            self._log.warning("scan %s: %s", folder, error)
+        took = self._clock.monotonic() - began
+        self._next_scan[folder] = now + max(self._timer_secs, took * _SCAN_SHARE)
+
+    def _check_touch(self, target: Target, now: float) -> None:
+        stamp = self._read_stamp(target)
+        if stamp == target.touch_seen:
+            return
+        target.touch_seen = stamp
+        if stamp == BLANK:
+            return
+        target.touch_seen_at = now
+        target.settle_facts = None
+        look_at = now
+        if target.watch.burstmode:
+            target.burst, go = notified(target.burst, now, self._burst_rule)
+            if not go and self._hold_looks and target.burst.release_at is not None:
+                look_at = target.burst.release_at
+            if not go and target.burst.release_at is not None:
+                self._push(target.burst.release_at, target)
+        self._schedule(target, look_at)
+
+    def _read_stamp(self, target: Target) -> Stamp | None:
+        """The touch as it is now. Where a second place is in use, both count."""
+        beside, fallback = (self._stat(path) for path in target.notify_files)
+        if beside is None or fallback is None:
+            st = beside or fallback
+            if st is not None and is_blank_touch(st.mtime_ns):
+                return BLANK
+            return None if st is None else Stamp(st.mtime_ns, st.ctime_ns)
+        return Stamp(beside.mtime_ns + fallback.mtime_ns, beside.ctime_ns + fallback.ctime_ns)
+
+    def _check_fallback_touches(self, now: float) -> None:
+        try:
+            names = [name for name, _ in self._disk.scan(self._layout.notify_dir)]
+        except OSError:
+            return
+        for name in names:
+            self._fallback_touch(os.path.join(self._layout.notify_dir, name), now)
+
+    def _fallback_touch(self, notify_file: str, now: float) -> None:
+        """A ``.notify`` in the state folder; it holds the path that it stands for."""
+        try:
+            path = os.fsdecode(self._disk.read_whole(notify_file, 65_536))
+        except OSError:
+            return
+        target = self._targets.get(path) or self._folder_target(path)
+        if target is not None:
+            self._check_touch(target, now)
+
+    # -- looking -----------------------------------------------------------------------------
+
+    def _schedule(self, target: Target, at: float) -> None:
+        if target.look_at is None or at < target.look_at:
+            target.look_at = at
+            self._push(at, target)
+
+    def _push(self, at: float, target: Target) -> None:
+        self._order += 1
+        heapq.heappush(self._due, (at, self._order, target))
+
+    def _serve(self, target: Target, now: float) -> None:
+        if target.settle_facts is not None:
+            st = self._stat(target.path)
+            if st is not None and st != target.settle_facts:
+                target.settle_facts = st
+                target.settle_until = now + self._settle_secs
+            if now < target.settle_until:
+                self._schedule(target, target.settle_until)
+                return
+            target.settle_facts = None
+        seen = target.touch_seen
+        entry = self._ledger.get(target.path)
+        served = None if entry is None else entry.served
+        touch = Touch(seen, self._clock.time()) if seen != served else None
+        final = (
+            target.unstable_since is not None
+            and now - target.unstable_since >= self._settle_max_secs
+        )
+        try:
+            outcome = self._look(target, touch, final)
+        except BaseException:
+            self._schedule(target, now + self._retry_rule.short_wait_secs)
+            raise
+        self._digest(target, outcome, now)
+
+    def _digest(self, target: Target, outcome: Outcome, now: float) -> None:
+        if outcome.result == "failed":
+            target.failures += 1
+            error = outcome.error
+            words = (error.strerror or str(error)) if error is not None else "the look failed"
+            if target.error != words:
+                self._log.warning("look at %s: %s", target.path, words)
+            target.error = words
+            self._schedule(target, now + file_wait_secs(target.failures, self._retry_rule))
+            return
+        target.failures = 0
+        target.error = None
+        if outcome.result == "unstable":
+            if target.unstable_since is None:
+                target.unstable_since = now
+            waited = now - target.unstable_since
+            wait = next((w for w in _SETTLE_WAITS_SECS if w > waited), _SETTLE_WAITS_SECS[-1])
+            self._schedule(target, now + wait)
+            return
+        target.unstable_since = None
+        self._plan_second_look(target, now)
+        found = outcome.result == "taken" or target.burst.last_at is not None
+        if found and not self.held_by_burst(target.path):
+            self._ready(target.path)
+        if not target.watch.is_dir or target.look_at is not None:
+            return
+        if target.burst.last_at is None and target.failures == 0:
+            self._targets.pop(target.path, None)
+
+    def _plan_second_look(self, target: Target, now: float) -> None:
+        """Look once more where the look came too soon after a change to trust the stamps."""
+        wait: float | None = None
+        if target.touch_seen is not None and target.touch_seen_at:
+            tick = tick_secs(target.touch_seen)
+            if now - target.touch_seen_at <= tick:
+                wait = target.touch_seen_at + tick + 0.001 - now
+        entry = self._ledger.get(target.path)
+        version = None if entry is None else entry.current
+        if version is not None and not version.settled:
+            wait = max(wait or 0.0, tick_secs(version.stamp) + 0.001)
+        if wait is not None:
+            self._schedule(target, now + wait)
+
+
+def _remote_of(target: Target) -> str:
+    name = target.watch.remote_name or os.path.basename(target.path)
+    return f"{target.watch.remote_dir}/{name}" if target.watch.remote_dir else name

@@ -1,0 +1,342 @@
+"""The durable record of what is owed and what was delivered: an append-only log.
+
+Each line is ``<crc32 of the rest, 8 hex digits> <JSON>\\n``. The first line is the header, each
+other line one whole :class:`~pysubtask.core.model.Entry`; the last line for a path counts. A
+record is handed to the operating system at once, so the death of the process loses nothing, and
+reaches the disk within ``sync_secs`` (group commit), so a loss of power costs at most that. When
+the log has grown to several times what it says, it is rewritten and swapped in by a rename.
+
+Why not SQLite: one delivery is one line of some 300 bytes instead of several 4 KiB pages, which
+matters on an SD card; it is as safe on FAT and on a network mount; and the simulator can take its
+power away at every single write.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pysubtask.core.model import Entry, entry_from_json, entry_to_json
+from pysubtask.errors import StateError
+from pysubtask.subtask.clock import Clock
+from pysubtask.subtask.disk import Disk, WriteHandle
+
+__all__ = ["Journal"]
+
+FORMAT = 1
+_COMPACT_MIN_BYTES = 1 << 20
+_COMPACT_FACTOR = 4
+_READ_BYTES = 1 << 20
+
+
+class Journal:
+    """All entries, in memory and on disk. Thread-safe.
+
+    Args:
+        path: the log; its folder exists.
+        sync_secs: at most this long after a record was written, it is on the disk.
+        boot_id: names this boot of the machine; a journal left without :meth:`close` by another
+            boot has met an unclean boot.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        clock: Clock,
+        path: str,
+        *,
+        sync_secs: float = 5.0,
+        boot_id: str = "",
+        log: logging.Logger | None = None,
+    ) -> None:
+        self._disk = disk
+        self._clock = clock
+        self._path = path
+        self._sync_secs = sync_secs
+        self._boot_id = boot_id
+        self._log = log or logging.getLogger(__name__)
+        self._lock = threading.RLock()
+        self._entries: dict[str, Entry] = {}
+        self._handle: WriteHandle | None = None
+        self._size = 0
+        self._live_bytes: dict[str, int] = {}
+        self._live_total = 0
+        self._unsaved: set[str] = set()
+        self._dirty_since: float | None = None
+        self._after_sync: list[Callable[[], None]] = []
+        self.damaged = False
+        """What was found on disk could not all be read: the destination is asked instead."""
+        self.unclean_boot = False
+        """The machine went down while the journal was in use."""
+        self.fresh = False
+        """There was no journal."""
+
+    # -- opening -----------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Read the log and make it ready to be appended to.
+
+        A torn last line is cut off. A log that is damaged in the middle is set aside as
+        ``<path>.damaged-<unix seconds>`` and rewritten from the lines that are whole.
+
+        Raises:
+            StateError: the log was written by a newer version.
+            OSError: it can't be read or written.
+        """
+        data = self._read()
+        good_end, header = self._load(data)
+        self.fresh = not data
+        if header is not None and not header.get("clean") and header.get("boot") != self._boot_id:
+            self.unclean_boot = True
+        if data and (header is None or self.damaged):
+            self._set_aside(data)
+            self.damaged = True
+            self.unclean_boot = True
+        elif good_end == len(data) and data:
+            self._handle = self._disk.open_append(self._path)
+            self._size = good_end
+        elif data:
+            self._handle = self._disk.open_append(self._path)
+            self._handle.truncate(good_end)
+            self._size = good_end
+        if self._handle is None:
+            self._rewrite(clean=False)
+        else:
+            self._write_line(self._header(clean=False))
+
+    def _read(self) -> bytes:
+        try:
+            handle = self._disk.open_read(self._path)
+        except FileNotFoundError:
+            return b""
+        try:
+            parts = []
+            offset = 0
+            while part := handle.read_at(offset, _READ_BYTES):
+                parts.append(part)
+                offset += len(part)
+            return b"".join(parts)
+        finally:
+            handle.close()
+
+    def _load(self, data: bytes) -> tuple[int, dict[str, Any] | None]:
+        header: dict[str, Any] | None = None
+        good_end = 0
+        bad_at: int | None = None
+        for start, end, record in _lines(data):
+            if record is None:
+                bad_at = start if bad_at is None else bad_at
+                continue
+            if bad_at is not None:
+                self.damaged = True  # a whole line after a broken one: not a torn end
+            if "journal" in record:
+                header = record
+                if record["journal"] > FORMAT:
+                    raise StateError(
+                        f"it was written by a newer pysubtask (format {record['journal']})",
+                        operation="open journal",
+                        path=self._path,
+                        hint="install that version again, or give bak_to_folder another folder",
+                    )
+            else:
+                try:
+                    entry = entry_from_json(record)
+                except (KeyError, TypeError, ValueError):
+                    self.damaged = True
+                    continue
+                self._entries[entry.path] = entry
+                self._account(entry.path, end - start)
+            if bad_at is None:
+                good_end = end
+        return good_end, header
+
+    def _set_aside(self, data: bytes) -> None:
+        aside = f"{self._path}.damaged-{int(self._clock.time())}"
+        self._log.error(
+            "journal %s is damaged (%d bytes); kept as %s. What is on the server is compared "
+            "before anything is sent.",
+            self._path,
+            len(data),
+            aside,
+        )
+        self._disk.rename(self._path, aside)
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def get(self, path: str) -> Entry | None:
+        """The entry for a local path, or None."""
+        return self._entries.get(path)
+
+    def entries(self) -> list[Entry]:
+        """All entries, as they are now."""
+        with self._lock:
+            return list(self._entries.values())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    # -- writing -----------------------------------------------------------------------------
+
+    def update(
+        self, path: str, change: Callable[[Entry], Entry], *, remote: str = "", must: bool = True
+    ) -> Entry:
+        """Replace the entry of ``path`` by ``change(entry)`` in one step.
+
+        Args:
+            remote: the remote path for an entry that does not exist yet.
+            must: raise if the record can't be written, and change nothing. With ``False`` the
+                change holds in memory and is written with the next record that can be.
+
+        Raises:
+            OSError: the record could not be written (``must``).
+        """
+        with self._lock:
+            before = self._entries.get(path) or Entry(path, remote)
+            after = change(before)
+            if after == before and path in self._entries:
+                return after
+            try:
+                self._write_entry(after)
+            except OSError as error:
+                if must:
+                    raise
+                if not self._unsaved:
+                    self._log.warning("write journal %s: %s; will be repeated", self._path, error)
+                self._unsaved.add(path)
+            self._entries[path] = after
+            return after
+
+    def forget(self, path: str) -> None:
+        """Drop an entry; it leaves the disk with the next rewriting of the log."""
+        with self._lock:
+            if self._entries.pop(path, None) is not None:
+                self._live_total -= self._live_bytes.pop(path, 0)
+                self._unsaved.discard(path)
+                self._rewrite(clean=False)
+
+    def after_sync(self, action: Callable[[], None]) -> None:
+        """Call ``action`` once everything written so far is on the disk."""
+        with self._lock:
+            self._after_sync.append(action)
+            if self._dirty_since is None:
+                self._dirty_since = self._clock.monotonic()
+
+    def sync_due(self) -> float | None:
+        """Monotonic time at which :meth:`sync` is due; None if nothing waits for it."""
+        since = self._dirty_since
+        return None if since is None else since + self._sync_secs
+
+    def sync(self) -> None:
+        """Bring everything written so far to the disk, then run what waits for that.
+
+        A failing disk is logged; it is tried again ``sync_secs`` later.
+        """
+        with self._lock:
+            if self._dirty_since is None:
+                return
+            self._dirty_since = None
+            try:
+                for path in list(self._unsaved):
+                    self._write_entry(self._entries[path])
+                    self._unsaved.discard(path)
+                if self._handle is not None:
+                    self._handle.sync()
+                self._dirty_since = None
+            except OSError as error:
+                self._log.warning("sync journal %s: %s; will be repeated", self._path, error)
+                self._dirty_since = self._clock.monotonic()
+                return
+            actions, self._after_sync = self._after_sync, []
+        for action in actions:
+            action()
+        with self._lock:
+            if self._size > max(_COMPACT_MIN_BYTES, _COMPACT_FACTOR * self._live_total):
+                self._rewrite(clean=False)
+
+    def close(self) -> None:
+        """Sync, mark the journal as cleanly left, and close it."""
+        with self._lock:
+            if self._handle is None:
+                return
+            try:
+                self._write_line(self._header(clean=True))
+            except OSError as error:
+                self._log.warning("close journal %s: %s", self._path, error)
+            self.sync()
+            if self._handle is not None:
+                self._handle.close()
+                self._handle = None
+
+    # -- the file ----------------------------------------------------------------------------
+
+    def _header(self, *, clean: bool) -> dict[str, Any]:
+        return {"journal": FORMAT, "boot": self._boot_id, "clean": clean}
+
+    def _write_entry(self, entry: Entry) -> None:
+        self._account(entry.path, self._write_line(entry_to_json(entry)))
+
+    def _account(self, path: str, size: int) -> None:
+        self._live_total += size - self._live_bytes.get(path, 0)
+        self._live_bytes[path] = size
+
+    def _write_line(self, record: dict[str, Any]) -> int:
+        if self._handle is None:
+            raise OSError(9, "the journal is closed", self._path)
+        line = _encode(record)
+        try:
+            self._handle.append(line)
+        except OSError:
+            try:
+                self._handle.truncate(self._size)  # half a line must not precede the next
+            except OSError:
+                self._rewrite(clean=False)
+            raise
+        self._size += len(line)
+        if self._dirty_since is None:
+            self._dirty_since = self._clock.monotonic()
+        return len(line)
+
+    def _rewrite(self, *, clean: bool) -> None:
+        lines = [_encode(self._header(clean=clean))]
+        self._live_total = 0
+        for entry in self._entries.values():
+            line = _encode(entry_to_json(entry))
+            self._live_bytes[entry.path] = len(line)
+            self._live_total += len(line)
+            lines.append(line)
+        data = b"".join(lines)
+        self._disk.write_whole(self._path, data, sync=True)
+        if self._handle is not None:
+            self._handle.close()
+        self._handle = self._disk.open_append(self._path)
+        self._size = len(data)
+        folder = self._path.rpartition("/")[0] or self._path.rpartition("\\")[0]
+        self._disk.sync_dir(folder or ".")
+
+
+def _encode(record: dict[str, Any]) -> bytes:
+    body = json.dumps(record, separators=(",", ":")).encode("ascii")
+    return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+def _lines(data: bytes) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
+    """Each line's start and end, and its record or None if it is not whole."""
+    start = 0
+    while start < len(data):
+        newline = data.find(b"\n", start)
+        end = len(data) if newline < 0 else newline + 1
+        record = None
+        if newline >= 0 and newline - start > 9 and data[start + 8 : start + 9] == b" ":
+            body = data[start + 9 : newline]
+            try:
+                if int(data[start : start + 8], 16) == zlib.crc32(body):
+                    decoded = json.loads(body)
+                    record = decoded if isinstance(decoded, dict) else None
+            except ValueError:
+                record = None
+        yield start, end, record
+        start = end

@@ -1,0 +1,97 @@
+"""Journal and outbox as one: an entry changes, and the pieces it no longer needs go afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from pysubtask.core.model import Delivered, Entry, Version
+from pysubtask.subtask.journal import Journal
+from pysubtask.subtask.outbox import Outbox
+
+__all__ = ["Ledger", "drop_superseded", "record_delivery"]
+
+
+class Ledger:
+    """The durable side of the subtask. Both threads use it; every change is one step."""
+
+    def __init__(self, journal: Journal, outbox: Outbox) -> None:
+        self.journal = journal
+        self.outbox = outbox
+        self.owed: dict[str, int] = {}
+        """Paths that anything is owed of, with the number of bytes."""
+
+    def open(self) -> None:
+        """Open the journal, then the outbox with the pieces that the journal speaks of."""
+        self.journal.open()
+        names: set[str] = set()
+        for entry in self.journal.entries():
+            names |= entry.outbox_names()
+            self._note_owed(entry)
+        self.outbox.open(names)
+
+    def get(self, path: str) -> Entry | None:
+        """The entry of a local path, or None."""
+        return self.journal.get(path)
+
+    def update(
+        self, path: str, change: Callable[[Entry], Entry], *, remote: str = "", must: bool = True
+    ) -> Entry:
+        """As :meth:`Journal.update`; pieces that fall out of the entry are removed after the
+        next sync."""
+        dropped: set[str] = set()
+
+        def tracked(before: Entry) -> Entry:
+            after = change(before)
+            dropped.update(before.outbox_names() - after.outbox_names())
+            return after
+
+        entry = self.journal.update(path, tracked, remote=remote, must=must)
+        self._note_owed(entry)
+        if dropped:
+            names = sorted(dropped)
+            self.journal.after_sync(lambda: self.outbox.discard(names))
+        return entry
+
+    def _note_owed(self, entry: Entry) -> None:
+        if entry.next_owed is not None or entry.upload is not None:
+            self.owed[entry.path] = entry.pending_bytes
+        else:
+            self.owed.pop(entry.path, None)
+
+
+def drop_superseded(entry: Entry) -> Entry:
+    """Drop the versions that nobody has to see any more.
+
+    Kept are: the current one; a growing one that is owed bytes, since it is delivered to its end;
+    and one whose upload has begun, since that is finished.
+    """
+    done = entry.delivered
+
+    def wanted(version: Version) -> bool:
+        if version is entry.versions[-1]:
+            return True
+        if entry.upload is not None and entry.upload.version == version.number:
+            return True
+        if done is not None and (version.number, version.size) <= (done.version, done.size):
+            return False
+        if done is not None and version.number < done.version:
+            return False
+        return version.growing and version.size > 0
+
+    kept = tuple(v for v in entry.versions if wanted(v))
+    return entry if kept == entry.versions else replace(entry, versions=kept)
+
+
+def record_delivery(entry: Entry, delivered: Delivered) -> Entry:
+    """Note what the destination shows now and let go of the bytes that are no longer owed."""
+    versions = []
+    for version in entry.versions:
+        if version.number < delivered.version:
+            continue
+        if version.number == delivered.version:
+            pieces = tuple(p for p in version.pieces if p.end > delivered.size)
+            if pieces != version.pieces:
+                version = replace(version, pieces=pieces)
+        versions.append(version)
+    return replace(entry, delivered=delivered, versions=tuple(versions))

@@ -1,0 +1,132 @@
+"""The folder of copied bytes that are still owed.
+
+A piece is written before the journal speaks of it, and removed only after the journal has been on
+the disk without it; whatever nobody speaks of at the start is removed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+
+from pysubtask.core.prints import new_hash
+from pysubtask.subtask.disk import Disk, ReadHandle
+
+__all__ = ["Outbox"]
+
+_SUFFIX = ".piece"
+_EXTEND_UP_TO_BYTES = 64 << 20
+
+
+class Outbox:
+    """Pieces by name, below one folder.
+
+    Args:
+        folder: made if missing.
+    """
+
+    def __init__(self, disk: Disk, folder: str) -> None:
+        self._disk = disk
+        self._folder = folder
+        self._next = 1
+        self.held_bytes = 0
+        """Bytes in the outbox now."""
+        self._sizes: dict[str, int] = {}
+        self._hashes: dict[str, blake2b] = {}
+
+    def open(self, wanted: Iterable[str]) -> None:
+        """Make the folder, count what is there, remove pieces that nobody refers to."""
+        self._disk.make_dirs(self._folder)
+        keep = set(wanted)
+        for name, st in list(self._disk.scan(self._folder)):
+            if not name.endswith(_SUFFIX) or st is None:
+                continue
+            number = name[: -len(_SUFFIX)]
+            try:
+                self._next = max(self._next, int(number, 16) + 1)
+            except ValueError:
+                continue
+            if name in keep:
+                self._sizes[name] = st.size
+                self.held_bytes += st.size
+            else:
+                self._disk.remove(self._path(name))
+
+    def store(self, chunks: Iterable[bytes]) -> tuple[str, int, str]:
+        """Write a new piece. Gives its name, its size in bytes and its digest.
+
+        Raises:
+            OSError: the disk refused; nothing is left behind.
+        """
+        name = f"{self._next:012x}{_SUFFIX}"
+        self._next += 1
+        self._hashes[name] = new_hash()
+        self._sizes[name] = 0
+        try:
+            digest = self._append(name, chunks, create_new=True)
+        except BaseException:
+            self.discard([name])
+            raise
+        return name, self._sizes[name], digest
+
+    def may_extend(self, name: str, size: int) -> bool:
+        """Whether :meth:`extend` can add to a piece that should have ``size`` bytes now.
+
+        Only pieces of this run, since their hash is at hand, and only up to 64 MiB.
+        """
+        known = self._sizes.get(name)
+        return name in self._hashes and known == size and size < _EXTEND_UP_TO_BYTES
+
+    def is_own(self, name: str) -> bool:
+        """Whether this process wrote the piece: no loss of power can have damaged it."""
+        return name in self._hashes
+
+    def extend(self, name: str, chunks: Iterable[bytes]) -> tuple[int, str]:
+        """Add bytes to a piece. Gives its new size and its new digest.
+
+        Raises:
+            OSError: the disk refused; the piece can't be extended again, what it had is still good.
+        """
+        try:
+            digest = self._append(name, chunks, create_new=False)
+        except BaseException:
+            self._hashes.pop(name, None)
+            raise
+        return self._sizes[name], digest
+
+    def _append(self, name: str, chunks: Iterable[bytes], *, create_new: bool) -> str:
+        state = self._hashes[name]
+        handle = self._disk.open_append(self._path(name), create_new=create_new)
+        try:
+            for chunk in chunks:
+                handle.append(chunk)
+                state.update(chunk)
+                self._sizes[name] += len(chunk)
+                self.held_bytes += len(chunk)
+        finally:
+            handle.close()
+        return state.hexdigest()
+
+    def open_piece(self, name: str) -> ReadHandle:
+        """Open a piece for reading.
+
+        Raises:
+            OSError: it is not there, or can't be read.
+        """
+        return self._disk.open_read(self._path(name))
+
+    def discard(self, names: Iterable[str]) -> None:
+        """Remove pieces; call it only once the journal is on the disk without them."""
+        for name in names:
+            self.held_bytes -= self._sizes.pop(name, 0)
+            self._hashes.pop(name, None)
+            self._remove(self._path(name))
+
+    def _path(self, name: str) -> str:
+        return f"{self._folder}/{name}"
+
+    def _remove(self, path: str) -> None:
+        try:
+            self._disk.remove(path)
+        except OSError:
+            pass  # gone already, or the disk refuses: the next start removes it

@@ -1,0 +1,111 @@
+"""Reading the bytes of a version, from wherever its pieces lie."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+from pysubtask.core.model import Piece, Version
+from pysubtask.core.prints import new_hash
+from pysubtask.subtask.disk import ReadHandle
+from pysubtask.subtask.outbox import Outbox
+from pysubtask.subtask.sources import Sources
+
+__all__ = ["BytesLost", "VersionReader"]
+
+_CHUNK_BYTES = 1 << 20
+_VERIFY_UP_TO_BYTES = 16 << 20
+
+
+class BytesLost(Exception):
+    """Bytes that a snapshot noted can't be read any more, or are not the ones it saw."""
+
+
+class VersionReader:
+    """Reads ranges of one version; handles stay open until :meth:`close`.
+
+    A piece that this process did not see being made is checked against its digest before a byte of
+    it is used.
+    """
+
+    def __init__(self, path: str, version: Version, outbox: Outbox, sources: Sources) -> None:
+        self._path = path
+        self._version = version
+        self._outbox = outbox
+        self._sources = sources
+        self._open: dict[str | None, ReadHandle] = {}
+        self._stack = ExitStack()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Exactly ``length`` bytes at ``offset`` of the version.
+
+        Raises:
+            BytesLost: they are not to be had.
+            OSError: the disk refused; it may not the next time.
+        """
+        parts: list[bytes] = []
+        while length > 0:
+            piece = self._piece_at(offset)
+            take = min(length, piece.end - offset)
+            handle = self._handle(piece)
+            start = offset if piece.name is None else offset - piece.start
+            data = handle.read_at(start, take)
+            if len(data) < take:
+                raise BytesLost(f"{self._path} shrank before its bytes were sent")
+            parts.append(data)
+            offset += take
+            length -= take
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def covers(self, start: int, end: int) -> bool:
+        """Whether the pieces speak of every byte of ``[start, end)``."""
+        for piece in self._version.pieces:
+            if piece.start <= start < piece.end:
+                start = piece.end
+        return start >= end
+
+    def _piece_at(self, offset: int) -> Piece:
+        for piece in self._version.pieces:
+            if piece.start <= offset < piece.end:
+                return piece
+        raise BytesLost(f"nothing says where byte {offset} of {self._path} is")
+
+    def _handle(self, piece: Piece) -> ReadHandle:
+        handle = self._open.get(piece.name)
+        if handle is None:
+            try:
+                if piece.name is None:
+                    handle = self._stack.enter_context(
+                        self._sources.borrow(self._path, self._version)
+                    )
+                else:
+                    handle = self._outbox.open_piece(piece.name)
+                    self._stack.callback(handle.close)
+            except FileNotFoundError as error:
+                raise BytesLost(f"{error.filename}: {error.strerror}") from error
+            self._open[piece.name] = handle
+            if piece.name is None or not self._outbox.is_own(piece.name):
+                self._check(piece, handle)
+        return handle
+
+    def _check(self, piece: Piece, handle: ReadHandle) -> None:
+        if not piece.digest or (
+            piece.name is None and piece.end - piece.start > _VERIFY_UP_TO_BYTES
+        ):
+            return
+        state = new_hash()
+        start = piece.start if piece.name is None else 0
+        end = start + piece.end - piece.start
+        while start < end:
+            data = handle.read_at(start, min(_CHUNK_BYTES, end - start))
+            if not data:
+                break
+            state.update(data)
+            start += len(data)
+        if state.hexdigest() != piece.digest:
+            what = "the file" if piece.name is None else f"outbox piece {piece.name}"
+            raise BytesLost(f"{what} is not what the snapshot of {self._path} noted")
+
+    def close(self) -> None:
+        """Let go of the handles."""
+        self._open.clear()
+        self._stack.close()

@@ -1,0 +1,92 @@
+"""What the jobs of one connection share."""
+
+from __future__ import annotations
+
+import logging
+import posixpath
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from pysubtask.core.capabilities import Capabilities
+from pysubtask.core.model import Delivered, Entry, Version
+from pysubtask.core.plan import Policy, Remote
+from pysubtask.errors import RemoteError
+from pysubtask.subtask.clock import Clock
+from pysubtask.subtask.engine import Step, flight
+from pysubtask.subtask.ledger import Ledger, drop_superseded, record_delivery
+from pysubtask.subtask.reader import VersionReader
+from pysubtask.subtask.sources import Sources
+from pysubtask.transports.contract import MakeDir
+
+__all__ = ["Hooks", "Session", "Steps"]
+
+Steps: TypeAlias = Generator[Step, Any, None]
+"""A part of a job that gives nothing back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """What a courier needs of its surroundings."""
+
+    is_held: Callable[[str], bool]
+    """Whether a burst holds the file back."""
+    look_again: Callable[[str], None]
+    """The snapshot of the file is no good any more: take a new one."""
+    delivered: Callable[[str, int, str], None]
+    """Bytes of a file have arrived: path, how many, how."""
+    token_hex: Callable[[], str]
+    """16 random hex digits for a temporary name."""
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection's surroundings, and what was learnt over it.
+
+    Args:
+        root: the destination's folder, ``""`` for the login folder.
+        fsync: ask the server to put a new file on its disk before it is renamed into place.
+    """
+
+    ledger: Ledger
+    sources: Sources
+    clock: Clock
+    can: Capabilities
+    policy: Policy
+    hooks: Hooks
+    log: logging.Logger
+    root: str
+    verify_up_to_bytes: int
+    fsync: bool = False
+    known: dict[str, Remote] = field(default_factory=dict)
+    """What the destination showed of each local path when this connection looked last."""
+    folders: set[str] = field(default_factory=set)
+    """Remote folders that are there."""
+
+    def reader(self, path: str, version: Version) -> VersionReader:
+        """Reads the bytes of a version; to be closed."""
+        return VersionReader(path, version, self.ledger.outbox, self.sources)
+
+    def remote_name(self, entry: Entry) -> str:
+        """The full remote path of an entry."""
+        return posixpath.join(self.root, entry.remote) if self.root else entry.remote
+
+    def record(self, path: str, number: int, size: int, base: int, mtime: float | None) -> None:
+        """The destination shows ``[base, size)`` of a version now."""
+        done = Delivered(number, size, base, mtime, self.clock.time())
+        self.ledger.update(path, lambda e: drop_superseded(record_delivery(e, done)), must=False)
+
+    def make_folders(self, folder: str) -> Steps:
+        """Make a remote folder and its parents.
+
+        Raises:
+            RemoteError: the folder itself is refused.
+        """
+        parts = folder.split("/")
+        for count in range(1, len(parts) + 1):
+            parent = "/".join(parts[:count])
+            if parent and parent not in self.folders:
+                (result,) = yield from flight(MakeDir(parent))
+                if isinstance(result, RemoteError) and count == len(parts):
+                    raise result
+                self.folders.add(parent)

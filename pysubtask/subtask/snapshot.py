@@ -1,0 +1,417 @@
+"""Taking a snapshot: what the file holds now, noted so that it can't be lost any more.
+
+Which of two things happened since the last snapshot is decided by content, never by name or inode
+alone: the file *continues* the current version (it begins with the same bytes), or it *begins* a
+new one (rotation, truncation, rewriting, an inode used again). Before a new version begins, the old
+one is read to its end wherever it has gone to, and what is owed of it is copied.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from pysubtask.core.model import Entry, Identity, Piece, Print, Stamp, Version
+from pysubtask.core.prints import choose_kind, new_hash, print_of
+from pysubtask.core.ticks import tick_secs
+from pysubtask.subtask.clock import Clock
+from pysubtask.subtask.disk import Disk, FileStat, ReadHandle
+from pysubtask.subtask.ledger import Ledger, drop_superseded
+from pysubtask.subtask.sources import Sources, is_same_content
+
+__all__ = ["Outcome", "Snapshots", "Touch"]
+
+_CHUNK_BYTES = 1 << 20
+_MAX_LIVE_PIECES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Touch:
+    """The ``.notify`` that a snapshot serves. ``stamp`` is None where it has vanished."""
+
+    stamp: Stamp | None
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a look at a file.
+
+    ``unstable``: it was being written; look again soon, then pass ``final=True``. ``failed``: the
+    disk or the file itself refused, in ``error``.
+    """
+
+    result: Literal["taken", "unchanged", "missing", "unstable", "failed"]
+    error: OSError | None = None
+
+
+class Snapshots:
+    """Takes snapshots of files into the ledger.
+
+    Args:
+        verify_up_to_bytes: with ``growth="auto"``, files up to this size are checked whole.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        clock: Clock,
+        ledger: Ledger,
+        sources: Sources,
+        *,
+        verify_up_to_bytes: int,
+        log: logging.Logger,
+    ) -> None:
+        self._disk = disk
+        self._clock = clock
+        self._ledger = ledger
+        self._sources = sources
+        self._verify_up_to_bytes = verify_up_to_bytes
+        self._log = log
+        self.suspects: set[str] = set()
+        """Paths not looked at since an unclean boot: a file that is shorter now lost its end."""
+
+    # -- one look ----------------------------------------------------------------------------
+
+    def take(
+        self, path: str, remote: str, growth: str, touch: Touch | None, *, final: bool = False
+    ) -> Outcome:
+        """Look at ``path`` and note what is new.
+
+        Args:
+            remote: its remote path, for a file never seen before.
+            growth: ``"append"``, ``"rewrite"`` or ``"auto"``.
+            touch: the notify that is served by this; None if there is none.
+            final: take it even if it is being written: it was unstable for too long.
+        """
+        entry = self._ledger.get(path)
+        previous = entry.current if entry is not None else None
+        try:
+            handle = self._disk.open_read(path)
+        except FileNotFoundError:
+            self._finish(path, previous, growth)
+            self._note_served(path, remote, touch)
+            return Outcome("missing")
+        except OSError as error:
+            return Outcome("failed", error)
+        keep = False
+        try:
+            before = handle.stat()
+            if previous is not None and _is_untouched(previous, before):
+                self._note_served(path, remote, touch)
+                return Outcome("unchanged")
+            outcome = Outcome("unstable")
+            if previous is not None and self._continues(previous, handle, before, growth):
+                outcome = self._extend(path, previous, handle, before, growth, touch)
+                if outcome.result == "unstable" and not final:
+                    return outcome
+            if outcome.result == "unstable":
+                self._finish(path, previous, growth)
+                outcome = self._begin(path, remote, handle, before, growth, touch, final=final)
+            if outcome.result == "taken" and growth != "rewrite":
+                taken = self._ledger.get(path)
+                if taken is not None and taken.current is not None and taken.current.growing:
+                    keep = True
+                    self._sources.hold(path, taken.current.number, handle)
+            self.suspects.discard(path)
+            return outcome
+        except OSError as error:
+            return Outcome("failed", error)
+        finally:
+            if not keep:
+                handle.close()
+
+    def _note_served(self, path: str, remote: str, touch: Touch | None) -> None:
+        if touch is None:
+            return
+        self._ledger.update(path, lambda e: _served(e, touch), remote=remote, must=False)
+
+    def _continues(self, previous: Version, handle: ReadHandle, st: FileStat, growth: str) -> bool:
+        if st.size < previous.size:
+            return False
+        if growth == "rewrite" and st.size != previous.size:
+            return False
+        if growth == "append" and st.ino != previous.identity.ino:
+            return False
+        return is_same_content(handle, previous)
+
+    # -- the same version, longer ------------------------------------------------------------
+
+    def _extend(
+        self,
+        path: str,
+        previous: Version,
+        handle: ReadHandle,
+        st: FileStat,
+        growth: str,
+        touch: Touch | None,
+    ) -> Outcome:
+        identity, stamp, settled = self._facts(st)
+        if st.size == previous.size:
+            same = replace(previous, identity=identity, stamp=stamp, settled=settled)
+
+            def keep(e: Entry) -> Entry:
+                now = e.version(same.number)
+                e = (
+                    e
+                    if now is None
+                    else e.with_version(
+                        replace(now, identity=identity, stamp=stamp, settled=settled)
+                    )
+                )
+                return _served(e, touch)
+
+            self._ledger.update(path, keep, must=False)
+            return Outcome("unchanged")
+        fingerprint = self._print(handle, growth, st.size)
+        last = previous.pieces[-1] if previous.pieces else None
+        piece, extended = self._piece(handle, previous.size, st.size, growth, last)
+        if fingerprint is None or piece.end != st.size:
+            return Outcome("unstable")
+        if growth != "append" and not self._is_stable(handle, st, fingerprint, settled):
+            return Outcome("unstable")
+        clash = False
+
+        def add(e: Entry) -> Entry:
+            nonlocal clash
+            now = e.version(previous.number)
+            if now is None or now.size != previous.size:
+                clash = True
+                return e
+            pieces = now.pieces
+            if extended:
+                if not pieces or pieces[-1].name != piece.name:
+                    clash = True  # delivered and let go of meanwhile: copy it again
+                    return e
+                pieces = pieces[:-1]
+            version = replace(
+                now,
+                size=st.size,
+                growing=True,
+                identity=identity,
+                stamp=stamp,
+                settled=settled,
+                print=fingerprint,
+                pieces=_merged((*pieces, piece)),
+                taken_at=self._clock.time(),
+            )
+            return _served(e.with_version(version), touch)
+
+        self._ledger.update(path, add)
+        if clash:
+            return Outcome("unstable")
+        return Outcome("taken")
+
+    def _piece(
+        self, handle: ReadHandle, start: int, end: int, growth: str, last: Piece | None
+    ) -> tuple[Piece, bool]:
+        """The bytes ``[start, end)``, copied or left in the file; True if ``last`` was extended."""
+        outbox = self._ledger.outbox
+        if growth == "append":
+            return self._live_piece(handle, start, end), False
+        if (
+            last is not None
+            and last.name is not None
+            and last.end == start
+            and outbox.may_extend(last.name, last.end - last.start)
+        ):
+            size, digest = outbox.extend(last.name, _chunks(handle, start, end))
+            return Piece(last.start, last.start + size, last.name, digest), True
+        name, size, digest = outbox.store(_chunks(handle, start, end))
+        return Piece(start, start + size, name, digest), False
+
+    def _live_piece(self, handle: ReadHandle, start: int, end: int) -> Piece:
+        if end - start > self._verify_up_to_bytes:
+            return Piece(start, end, None, "")
+        state = new_hash()
+        at = start
+        for chunk in _chunks(handle, start, end):
+            state.update(chunk)
+            at += len(chunk)
+        return Piece(start, at, None, state.hexdigest())
+
+    def _is_stable(self, handle: ReadHandle, before: FileStat, taken: Print, settled: bool) -> bool:
+        """Nothing moved while it was read, or what was read is still there."""
+        if settled and _same_times(before, handle.stat()):
+            return True
+        return print_of(handle.read_at, taken.kind, taken.size) == taken
+
+    # -- a new version -----------------------------------------------------------------------
+
+    def _begin(
+        self,
+        path: str,
+        remote: str,
+        handle: ReadHandle,
+        st: FileStat,
+        growth: str,
+        touch: Touch | None,
+        *,
+        final: bool,
+    ) -> Outcome:
+        identity, stamp, settled = self._facts(st)
+        pieces: tuple[Piece, ...] = ()
+        if st.size:
+            piece, _ = self._piece(handle, 0, st.size, growth, None)
+            pieces = (piece,)
+            if piece.end != st.size:
+                return self._unstable(pieces)
+        fingerprint = self._print(handle, growth, st.size)
+        if fingerprint is None:
+            return self._unstable(pieces)
+        grew = False
+        if growth != "append":
+            after = handle.stat()
+            copied = pieces[0].digest if pieces else fingerprint.digest
+            stable = _same_times(st, after)
+            if fingerprint.kind == "whole":
+                stable = stable and copied == fingerprint.digest  # two readings of all of it
+            if not stable:
+                again = print_of(handle.read_at, fingerprint.kind, fingerprint.size)
+                grew = growth == "auto" and after.size > st.size and again == fingerprint
+                if grew and fingerprint.kind == "whole":
+                    grew = copied == fingerprint.digest
+                if not grew and not final:
+                    return self._unstable(pieces)
+                if not grew:
+                    self._log.warning(
+                        "snapshot %s: it never stood still; sent as it was. A program that "
+                        "rewrites a file should write a new one and rename it.",
+                        path,
+                    )
+
+        def begin(e: Entry) -> Entry:
+            previous = e.current
+            shorter = previous is not None and st.size < previous.size
+            version = Version(
+                number=e.next_number,
+                size=st.size,
+                growing=growth == "append"
+                or grew
+                or (growth == "auto" and previous is not None and previous.growing),
+                identity=identity,
+                stamp=stamp,
+                settled=settled,
+                print=fingerprint,
+                pieces=pieces,
+                taken_at=self._clock.time(),
+                set_aside_remote=shorter and path in self.suspects,
+            )
+            return _served(drop_superseded(e.with_version(version)), touch)
+
+        try:
+            self._ledger.update(path, begin, remote=remote)
+        except OSError:
+            self._unstable(pieces)
+            raise
+        return Outcome("taken")
+
+    def _unstable(self, pieces: tuple[Piece, ...]) -> Outcome:
+        self._ledger.outbox.discard(p.name for p in pieces if p.name is not None)
+        return Outcome("unstable")
+
+    # -- the old version's end ---------------------------------------------------------------
+
+    def _finish(self, path: str, previous: Version | None, growth: str) -> None:
+        """Read a growing version to its end, wherever the file is now, and copy what is owed."""
+        if previous is None or growth == "rewrite" or not previous.growing:
+            return
+        try:
+            with self._sources.borrow(path, previous) as handle:
+                st = handle.stat()
+                if st.size > previous.size and is_same_content(handle, previous):
+                    self._extend(path, previous, handle, st, growth, None)
+                self.copy_live_pieces(path, previous.number, handle)
+        except FileNotFoundError:
+            entry = self._ledger.get(path)
+            version = entry.version(previous.number) if entry is not None else None
+            if version is not None and any(p.name is None for p in version.pieces):
+                self._log.error(
+                    "snapshot %s: the file was replaced and its earlier content is nowhere to be "
+                    "found; up to %d bytes that were never copied can't be sent",
+                    path,
+                    sum(p.end - p.start for p in version.pieces if p.name is None),
+                )
+        self._sources.release(path, previous.number)
+
+    def copy_live_pieces(self, path: str, number: int, handle: ReadHandle) -> None:
+        """Copy what is owed of a version from the file into the outbox.
+
+        Raises:
+            OSError: the disk refused; the file stays the source.
+        """
+        entry = self._ledger.get(path)
+        version = entry.version(number) if entry is not None else None
+        for piece in version.pieces if version is not None else ():
+            if piece.name is not None:
+                continue
+            name, size, digest = self._ledger.outbox.store(_chunks(handle, piece.start, piece.end))
+            if size != piece.end - piece.start or (piece.digest and digest != piece.digest):
+                self._ledger.outbox.discard([name])
+                continue
+            self._swap_piece(path, number, piece, Piece(piece.start, piece.end, name, digest))
+
+    def _swap_piece(self, path: str, number: int, old: Piece, new: Piece) -> None:
+        used = False
+
+        def swap(e: Entry) -> Entry:
+            nonlocal used
+            version = e.version(number)
+            if version is None or old not in version.pieces:
+                return e
+            used = True
+            pieces = tuple(new if p == old else p for p in version.pieces)
+            return e.with_version(replace(version, pieces=pieces))
+
+        self._ledger.update(path, swap)
+        if not used and new.name is not None:
+            self._ledger.outbox.discard([new.name])
+
+    # -- facts -------------------------------------------------------------------------------
+
+    def _facts(self, st: FileStat) -> tuple[Identity, Stamp, bool]:
+        stamp = Stamp(st.mtime_ns, st.ctime_ns)
+        age_secs = self._clock.time() - max(st.mtime_ns, st.ctime_ns) / 1e9
+        # a stamp from the future can't be given again by a change that comes now
+        return Identity(st.dev, st.ino), stamp, abs(age_secs) > tick_secs(stamp)
+
+    def _print(self, handle: ReadHandle, growth: str, size: int) -> Print | None:
+        return print_of(handle.read_at, choose_kind(growth, size, self._verify_up_to_bytes), size)
+
+
+def _served(entry: Entry, touch: Touch | None) -> Entry:
+    if touch is None:
+        return entry
+    return replace(entry, served=touch.stamp, notified_at=touch.at)
+
+
+def _is_untouched(version: Version, st: FileStat) -> bool:
+    return (
+        version.settled
+        and version.size == st.size
+        and version.identity.ino == st.ino
+        and version.stamp == Stamp(st.mtime_ns, st.ctime_ns)
+    )
+
+
+def _same_times(a: FileStat, b: FileStat) -> bool:
+    return (a.size, a.mtime_ns, a.ctime_ns, a.ino) == (b.size, b.mtime_ns, b.ctime_ns, b.ino)
+
+
+def _chunks(handle: ReadHandle, start: int, end: int) -> Iterator[bytes]:
+    while start < end:
+        data = handle.read_at(start, min(_CHUNK_BYTES, end - start))
+        if not data:
+            return
+        yield data
+        start += len(data)
+
+
+def _merged(pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
+    """Many small pieces of the file itself become one, whose digest nobody knows."""
+    live = [p for p in pieces if p.name is None]
+    if len(live) <= _MAX_LIVE_PIECES or len(live) != len(pieces):
+        return pieces
+    return (Piece(live[0].start, live[-1].end, None, ""),)

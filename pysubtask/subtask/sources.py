@@ -1,0 +1,126 @@
+"""The watched files as sources of bytes: held open, followed through renames, checked.
+
+A handle that is held keeps the bytes readable when the file is renamed or deleted. It is let go
+when the version is no longer owed, or when too many are held. On Windows nothing is held: an open
+handle would keep the program from renaming its file onto another.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pysubtask.core.model import Version
+from pysubtask.core.prints import print_of
+from pysubtask.subtask.disk import Disk, ReadHandle
+
+__all__ = ["Sources", "is_same_content"]
+
+_MAX_HELD = 256
+
+
+def is_same_content(handle: ReadHandle, version: Version) -> bool:
+    """Whether an open file begins with the bytes of ``version``, as far as its print tells."""
+    kept = version.print
+    return print_of(handle.read_at, kept.kind, kept.size) == kept
+
+
+class _Held:
+    __slots__ = ("dropped", "handle", "users")
+
+    def __init__(self, handle: ReadHandle) -> None:
+        self.handle = handle
+        self.users = 0
+        self.dropped = False
+
+
+class Sources:
+    """Open handles by path and version number. Thread-safe."""
+
+    def __init__(self, disk: Disk, *, hold: bool = sys.platform != "win32") -> None:
+        self._disk = disk
+        self._hold = hold
+        self._held: OrderedDict[tuple[str, int], _Held] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def hold(self, path: str, number: int, handle: ReadHandle) -> None:
+        """Keep ``handle`` for this version; takes it over, and closes it where none is held."""
+        key = (path, number)
+        with self._lock:
+            if not self._hold or key in self._held:
+                handle.close()
+                return
+            self._held[key] = _Held(handle)
+            while len(self._held) > _MAX_HELD:
+                self._drop(next(iter(self._held)))
+
+    def release(self, path: str, number: int) -> None:
+        """The version is no longer owed from its source."""
+        with self._lock:
+            if (path, number) in self._held:
+                self._drop((path, number))
+
+    def close(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            for key in list(self._held):
+                self._drop(key)
+
+    def _drop(self, key: tuple[str, int]) -> None:
+        held = self._held.pop(key)
+        held.dropped = True
+        if not held.users:
+            held.handle.close()
+
+    @contextmanager
+    def borrow(self, path: str, version: Version) -> Iterator[ReadHandle]:
+        """The file that holds ``version``: the one held, the one at ``path``, or a renamed one.
+
+        Raises:
+            FileNotFoundError: its content is nowhere to be found.
+            OSError: it can't be read.
+        """
+        with self._lock:
+            held = self._held.get((path, version.number))
+            if held is not None:
+                held.users += 1
+                self._held.move_to_end((path, version.number))
+        if held is None:
+            handle = self._find(path, version)
+            try:
+                yield handle
+            finally:
+                handle.close()
+            return
+        try:
+            yield held.handle
+        finally:
+            with self._lock:
+                held.users -= 1
+                if held.dropped and not held.users:
+                    held.handle.close()
+
+    def _find(self, path: str, version: Version) -> ReadHandle:
+        try:
+            handle = self._disk.open_read(path)
+        except FileNotFoundError:
+            pass
+        else:
+            if is_same_content(handle, version):
+                return handle
+            handle.close()
+        folder = os.path.dirname(path)
+        for name, st in self._disk.scan(folder):
+            if st is None or not st.is_file or st.ino != version.identity.ino:
+                continue
+            if st.size < version.size:
+                continue
+            handle = self._disk.open_read(os.path.join(folder, name))
+            if is_same_content(handle, version):
+                return handle
+            handle.close()
+        raise FileNotFoundError(2, "what was there at the last look is gone", path)

@@ -1,0 +1,147 @@
+"""``status.json`` and the sign of life, written as seldom as possible."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    import logging
+
+    from pysubtask.status import Status
+    from pysubtask.subtask.clock import Clock
+    from pysubtask.subtask.disk import Disk
+
+__all__ = ["SignOfLife", "StatusFile"]
+
+MIN_INTERVAL_SECS = 0.2
+"""At most five writes a second."""
+COST_FACTOR = 20
+"""Writing takes at most a twentieth of the time, however many files there are to show."""
+RETRY_SECS = 1.0
+RETRY_MAX_SECS = 30.0
+
+
+class StatusFile:
+    """Shows the subtask's status to the master, if there is something new to show.
+
+    A disk that fails or is full never stops the child: it is logged once, tried again after 1 s,
+    2 s, 4 s … 30 s, and logged once more when it works again.
+
+    Args:
+        path: ``status.json``.
+        make: makes the status.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        make: Callable[[], Status],
+        *,
+        disk: Disk,
+        clock: Clock,
+        log: logging.Logger,
+    ) -> None:
+        self._path = path
+        self._make = make
+        self._disk = disk
+        self._clock = clock
+        self._log = log
+        self._dirty = True
+        self._next = float("-inf")
+        self._shown: Status | None = None
+        self._retry_secs = 0.0
+
+    def changed(self) -> bool:
+        """There may be something new to show. Any thread. True if that was not known yet."""
+        was_clean, self._dirty = not self._dirty, True
+        return was_clean
+
+    def due(self) -> float:
+        """The monotonic time of the next write; infinity if there is nothing to show."""
+        return self._next if self._dirty else float("inf")
+
+    def write_if_due(self) -> None:
+        """Write if there is something new and the last write is long enough ago."""
+        if self._dirty and self._clock.monotonic() >= self._next:
+            self.write()
+
+    def write(self) -> None:
+        """Write now, unless nothing changed."""
+        began = self._clock.monotonic()
+        self._dirty = False  # first: what changes from here on is for the next write
+        status = msgspec.structs.replace(self._make(), updated_at=None)
+        if status == self._shown:
+            self._next = began + MIN_INTERVAL_SECS
+            return
+        plain = status.to_plain()
+        plain["pid"] = os.getpid()
+        plain["updated_at"] = self._clock.time()
+        data = json.dumps(plain, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+        try:
+            self._disk.write_whole(self._path, data)
+        except OSError as error:
+            self._failed(error)
+            return
+        if self._retry_secs:
+            self._log.info("%s can be written again", self._path)
+            self._retry_secs = 0.0
+        self._shown = status
+        cost = self._clock.monotonic() - began
+        self._next = began + max(MIN_INTERVAL_SECS, COST_FACTOR * cost)
+
+    def _failed(self, error: OSError) -> None:
+        if not self._retry_secs:
+            self._log.warning("%s can't be written: %s", self._path, error)
+        self._retry_secs = min(RETRY_MAX_SECS, self._retry_secs * 2 or RETRY_SECS)
+        self._next = self._clock.monotonic() + self._retry_secs
+        self._dirty = True
+
+
+class SignOfLife:
+    """``alive``: its modified time says when the main loop came round last.
+
+    Args:
+        path: the file.
+        interval_secs: least time between two touches, a quarter of ``watchdog_secs``; 0 for none.
+    """
+
+    def __init__(
+        self, path: str, interval_secs: float, *, clock: Clock, log: logging.Logger
+    ) -> None:
+        self._path = path
+        self._interval_secs = interval_secs
+        self._clock = clock
+        self._log = log
+        self._next = float("-inf")
+        self._failing = False
+
+    def due(self) -> float:
+        """The monotonic time of the next touch."""
+        return self._next if self._interval_secs > 0 else float("inf")
+
+    def touch_if_due(self) -> None:
+        """Touch the file if the last time is long enough ago."""
+        now = self._clock.monotonic()
+        if now < self.due():
+            return
+        self._next = now + self._interval_secs
+        try:
+            self._touch()
+        except OSError as error:
+            if not self._failing:
+                self._log.warning("%s can't be touched: %s", self._path, error)
+            self._failing = True
+        else:
+            self._failing = False
+
+    def _touch(self) -> None:
+        try:
+            os.utime(self._path)
+        except FileNotFoundError:
+            os.close(os.open(self._path, os.O_WRONLY | os.O_CREAT, 0o600))
+            os.utime(self._path)

@@ -1,0 +1,227 @@
+"""The subtask that everybody extends: notifies and timer in, hooks out."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import replace
+
+from pysubtask.core.burst import BurstRule
+from pysubtask.core.retry import RetryRule
+from pysubtask.status import FileStatus, Status
+from pysubtask.subtask.boot import boot_id
+from pysubtask.subtask.context import Context
+from pysubtask.subtask.intake import Intake, Target
+from pysubtask.subtask.journal import Journal
+from pysubtask.subtask.ledger import Ledger
+from pysubtask.subtask.outbox import Outbox
+from pysubtask.subtask.snapshot import Outcome, Touch
+
+__all__ = ["BaseSubtask"]
+
+
+class BaseSubtask:
+    """Runs in the child process; extend it and override the hooks.
+
+    The hooks are called one at a time, from one thread. A hook that raises is logged and, for
+    :meth:`process_notify`, called again after a while: a notify is only done with when its hook
+    has returned, whatever is killed meanwhile. So a hook may be called twice for one notify.
+
+    ``self.context`` holds what the subtask was given (``handover.settings``, ``handover.watches``,
+    ``log`` …).
+    """
+
+    holds_looks = True
+    """A burst (``burstmode``) delays :meth:`process_notify` itself."""
+
+    def __init__(self, context: Context) -> None:
+        settings = context.handover.settings
+        self.context = context
+        self.log: logging.Logger = context.log
+        self._settings = settings
+        self.retry_rule = RetryRule(
+            settings.retry_tries,
+            settings.retry_short_wait_secs,
+            settings.retry_long_wait_secs,
+            settings.retry_growth,
+            settings.retry_max_wait_secs,
+        )
+        journal = Journal(
+            context.disk,
+            context.clock,
+            context.layout.journal,
+            sync_secs=settings.sync_secs,
+            boot_id=self.boot_id(),
+            log=context.log,
+        )
+        self.ledger = Ledger(journal, Outbox(context.disk, context.layout.outbox))
+        self.intake = Intake(
+            context.disk,
+            context.clock,
+            self.ledger,
+            context.handover.watches,
+            context.layout,
+            look=self.look,
+            ready=self.ready,
+            timer_interval_secs=settings.timer_interval_secs,
+            settle_secs=settings.settle_secs,
+            settle_max_secs=settings.settle_max_secs,
+            burst_rule=BurstRule(
+                settings.burst_start_trigger_milli / 1000,
+                settings.burst_start_trigger_count,
+                settings.burst_expire_milli / 1000,
+            ),
+            retry_rule=self.retry_rule,
+            log=context.log,
+            hold_looks=self.holds_looks,
+            own_names=self._is_own_file,
+        )
+        self._next_interval = 0.0
+        self._declared = {w.path: w for w in context.handover.watches}
+
+    # -- hooks -------------------------------------------------------------------------------
+
+    def process_interval(self) -> None:
+        """Called every ``timer_interval_secs``."""
+
+    def process_notify(self, path: str) -> None:
+        """Called when ``path`` (absolute) was notified."""
+
+    def process_heartbeat(self, path: str) -> None:
+        """Called when the heartbeat file ``path`` was written anew."""
+
+    # -- what the main loop calls ------------------------------------------------------------
+
+    def start(self) -> None:
+        """Open the journal and find what changed while nothing ran.
+
+        Raises:
+            StateError, OSError: the state folder can't be used.
+        """
+        self.ledger.open()
+        self.intake.start(self.context.clock.monotonic())
+
+    def step(self) -> float:
+        """Do what is due; gives the monotonic time of the next call."""
+        now = self.context.clock.monotonic()
+        due = self.intake.step(now)
+        if now >= self._next_interval:
+            self._next_interval = now + self._settings.timer_interval_secs
+            self.process_interval()
+        sync_due = self.ledger.journal.sync_due()
+        if sync_due is not None and self.context.clock.monotonic() >= sync_due:
+            self.ledger.journal.sync()
+            sync_due = self.ledger.journal.sync_due()
+        due = min(due, self._next_interval)
+        return due if sync_due is None else min(due, sync_due)
+
+    def hint(self, path: str | None, complete: bool = False) -> None:
+        """Something may have changed (any thread)."""
+        if self.intake.hint(path, complete):
+            self.context.wake()
+
+    def folders(self) -> list[str]:
+        """Folders whose events are wanted."""
+        folders = {w.folder for w in self.context.handover.watches}
+        folders.add(self.context.layout.notify_dir)
+        return sorted(folders)
+
+    def request_flush(self) -> Callable[[], bool]:
+        """Release bursts; the returned function says when every notify made before is served."""
+        clock = self.context.clock
+        self.intake.hint(None)
+        self.intake.release_all(clock.monotonic())
+        self.intake.look_now(clock.monotonic())
+        return lambda: self.intake.is_idle
+
+    def is_served(self, path: str, mtime_ns: int) -> bool:
+        """Whether the touch of ``path`` with that modified time has been served."""
+        return self.intake.is_touch_served(path, mtime_ns)
+
+    def status(self) -> Status:
+        """How things are."""
+        files = {
+            w.declared: self._file_status(w.path) for w in self._declared.values() if not w.is_dir
+        }
+        errors = self.intake.errors()
+        return Status(
+            pid=os.getpid(),
+            link="resting",
+            last_error=next(iter(errors.values()), None),
+            files=files,
+            updated_at=self.context.clock.time(),
+        )
+
+    def file_status(self, path: str) -> FileStatus | None:
+        """How things are with one file; None if it is not known."""
+        if self.ledger.get(path) is None and path not in self._declared:
+            return None
+        return self._file_status(path)
+
+    def stop(self, deadline: float) -> bool:
+        """End gracefully: serve what was notified, close the journal."""
+        clock = self.context.clock
+        done = self.request_flush()
+        while not done() and clock.monotonic() < deadline:
+            self.intake.look_now(clock.monotonic())
+            clock.sleep(0.01)
+        self.ledger.journal.close()
+        return done()
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def boot_id(self) -> str:
+        """Names this boot of the machine."""
+        return boot_id()
+
+    def look(self, target: Target, touch: Touch | None, final: bool) -> Outcome:
+        """A look is due: here, call the hook and note that the touch is served."""
+        if touch is None:
+            return Outcome("unchanged")
+        try:
+            self.process_notify(target.path)
+        except Exception as error:
+            self.log.exception("process_notify(%r) failed; it will be called again", target.path)
+            return Outcome("failed", OSError(0, f"process_notify failed: {error}", target.path))
+        self.ledger.update(
+            target.path,
+            lambda e: replace(e, served=touch.stamp, notified_at=touch.at),
+            remote=os.path.basename(target.path),
+        )
+        self.context.status_changed()
+        return Outcome("taken")
+
+    def ready(self, path: str) -> None:
+        """A look found something, and no burst holds it back."""
+
+    def declared_name(self, path: str) -> str:
+        """The path as the program declared it (folder + ``/`` + name in a watched folder)."""
+        watch = self._declared.get(path)
+        if watch is not None:
+            return watch.declared
+        folder, name = os.path.split(path)
+        watch = self._declared.get(folder)
+        return path if watch is None else f"{watch.declared.rstrip('/')}/{name}"
+
+    def _file_status(self, path: str) -> FileStatus:
+        entry = self.ledger.get(path)
+        error = self.intake.error_of(path)
+        if entry is None:
+            return FileStatus(last_error=error)
+        version, done = entry.current, entry.delivered
+        shown = done is not None and version is not None and done.version == version.number
+        return FileStatus(
+            size_bytes=None if version is None else version.size,
+            notified_at=entry.notified_at,
+            delivered_bytes=done.size if done is not None and shown else 0,
+            pending_bytes=entry.pending_bytes,
+            last_error=error,
+        )
+
+    def _is_own_file(self, path: str) -> bool:
+        handover = self.context.handover
+        if handover.log_dir is None or os.path.dirname(path) != handover.log_dir:
+            return False
+        name = os.path.basename(path)
+        return "_taskmaster.log" in name or name.startswith(handover.log_name)

@@ -1,0 +1,294 @@
+"""The subtask that delivers files: intake on the main thread, delivery on a thread of its own."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import threading
+from collections.abc import Callable
+
+from pysubtask.core.capabilities import Capabilities
+from pysubtask.core.plan import Policy
+from pysubtask.status import FileStatus, Status
+from pysubtask.subtask.context import Context
+from pysubtask.subtask.courier import Courier
+from pysubtask.subtask.delivery import Delivery
+from pysubtask.subtask.intake import Target
+from pysubtask.subtask.session import Hooks, Session
+from pysubtask.subtask.snapshot import Outcome, Snapshots, Touch
+from pysubtask.subtask.sources import Sources
+from pysubtask.subtask.subtask import BaseSubtask
+from pysubtask.subtask.waker import Waker
+from pysubtask.transports import Transport, transport_factory
+
+__all__ = ["TransferSubtask"]
+
+_COPY_AFTER_SECS = 60.0
+_MAX_OTHER_FILES = 1000
+_JOIN_SECS = 1.0
+
+
+class TransferSubtask(BaseSubtask):
+    """Snapshots what is notified and delivers it to the destination.
+
+    Args:
+        context: from :func:`pysubtask.subtask.main.run`.
+        make_transport: instead of the one that the destination's scheme names.
+        boot: instead of the machine's own boot id.
+        rng: for temporary names and jitter; the system's by default.
+        threaded: False where somebody else calls ``delivery.step()`` (the simulator).
+    """
+
+    holds_looks = False
+
+    def __init__(
+        self,
+        context: Context,
+        *,
+        make_transport: Callable[[], Transport] | None = None,
+        boot: str | None = None,
+        rng: random.Random | None = None,
+        threaded: bool = True,
+    ) -> None:
+        self._boot = boot
+        super().__init__(context)
+        settings = context.handover.settings
+        destination = context.handover.destination
+        if destination is None:
+            raise ValueError("a transfer needs a destination")
+        self._rng = rng or random.SystemRandom()
+        self._waker = Waker()
+        self._leaving = False
+        self._retry_asked = False
+        self._threaded = threaded
+        self._thread: threading.Thread | None = None
+        self._crash: BaseException | None = None
+        self._root = destination.path
+        self.sources = Sources(context.disk)
+        self.snapshots = Snapshots(
+            context.disk,
+            context.clock,
+            self.ledger,
+            self.sources,
+            verify_up_to_bytes=settings.verify_up_to_bytes,
+            log=context.log,
+        )
+        self.delivery = Delivery(
+            context.clock,
+            self.ledger,
+            make_transport=make_transport
+            or transport_factory(destination, settings, context.clock, self._waker.wake),
+            make_courier=self._make_courier,
+            retry_rule=self.retry_rule,
+            dead_time_secs=settings.dead_time_milli / 1000,
+            ack_timeout_secs=settings.reply_timeout_secs,
+            jitter=settings.retry_jitter,
+            rng=self._rng,
+            log=context.log,
+            destination=str(destination),
+            status_changed=context.status_changed,
+        )
+
+    # -- what the main loop calls ------------------------------------------------------------
+
+    def start(self) -> None:
+        super().start()
+        journal = self.ledger.journal
+        if journal.unclean_boot:
+            self.snapshots.suspects = {e.path for e in journal.entries()}
+        if self._threaded:
+            self._thread = threading.Thread(
+                target=self._run_delivery, name="pysubtask-delivery", daemon=True
+            )
+            self._thread.start()
+
+    def step(self) -> float:
+        if self._crash is not None:
+            raise self._crash
+        return super().step()
+
+    def process_interval(self) -> None:
+        """Copy what the link has owed for a minute, so that rotation can't lose it."""
+        now = self.context.clock.time()
+        for path in list(self.ledger.owed):
+            entry = self.ledger.get(path)
+            for version in entry.versions if entry is not None else ():
+                is_live = any(p.name is None for p in version.pieces)
+                if is_live and now - version.taken_at >= _COPY_AFTER_SECS:
+                    self._secure(path, version.number)
+
+    def request_flush(self) -> Callable[[], bool]:
+        served = super().request_flush()
+        goals: dict[str, tuple[int, int]] | None = None
+        self._wake_delivery(retry=True)
+
+        def done() -> bool:
+            nonlocal goals
+            if goals is None:
+                if not served():
+                    return False
+                goals = {}
+                for path in list(self.ledger.owed):
+                    entry = self.ledger.get(path)
+                    if entry is not None and entry.current is not None:
+                        goals[path] = (entry.current.number, entry.current.size)
+            for path in list(goals):
+                entry = self.ledger.get(path)
+                shown = entry.delivered if entry is not None else None
+                if (
+                    entry is None
+                    or not entry.versions
+                    or (shown is not None and (shown.version, shown.size) >= goals[path])
+                ):
+                    del goals[path]
+            return not goals
+
+        return done
+
+    def is_served(self, path: str, mtime_ns: int) -> bool:
+        """Whether the snapshot for that touch is taken, and safe from a truncation that follows."""
+        if not super().is_served(path, mtime_ns):
+            return False
+        entry = self.ledger.get(path)
+        for version in entry.versions if entry is not None else ():
+            if any(p.name is None for p in version.pieces):
+                self._secure(path, version.number)
+        return True
+
+    def status(self) -> Status:
+        """How things are, all declared files and up to 1,000 others that are pending or failed."""
+        plain = super().status()
+        link = self.delivery.link
+        refused = self.delivery.errors
+        trouble = set(self.ledger.owed) | set(refused) | set(self.intake.errors())
+        others = sorted(trouble - set(self._declared))
+        files = dict(plain.files)
+        for path in others[:_MAX_OTHER_FILES]:
+            files[self.declared_name(path)] = self._file_status(path)
+        first = next(iter(refused.values()), None)
+        return Status(
+            pid=plain.pid,
+            link=link.link,
+            since=link.since,
+            next_try=link.next_try,
+            last_error=link.last_error or first or plain.last_error,
+            pending_bytes=sum(list(self.ledger.owed.values())),
+            files=files,
+            files_left_out=max(0, len(others) - _MAX_OTHER_FILES),
+            destination=str(self.context.handover.destination),
+            updated_at=plain.updated_at,
+        )
+
+    def stop(self, deadline: float) -> bool:
+        """Snapshot what was notified, deliver until the deadline, close everything."""
+        clock = self.context.clock
+        done = self.request_flush()
+        while not done() and clock.monotonic() < deadline and self._crash is None:
+            self.intake.step(clock.monotonic())
+            if not self._threaded:
+                self.delivery.step()
+            clock.sleep(0.01)
+        finished = done()
+        self._leaving = True
+        self._waker.wake()
+        if self._thread is not None:
+            self._thread.join(_JOIN_SECS)
+        if self._thread is None or not self._thread.is_alive():
+            self.delivery.close()
+        self.sources.close()
+        self.ledger.journal.close()
+        return finished
+
+    # -- inside ------------------------------------------------------------------------------
+
+    def boot_id(self) -> str:
+        return self._boot if self._boot is not None else super().boot_id()
+
+    def look(self, target: Target, touch: Touch | None, final: bool) -> Outcome:
+        """Take the snapshot."""
+        remote = self.intake.remote_path(target.path) or os.path.basename(target.path)
+        outcome = self.snapshots.take(target.path, remote, target.watch.growth, touch, final=final)
+        if outcome.result == "taken":
+            self.context.status_changed()
+        return outcome
+
+    def ready(self, path: str) -> None:
+        if path in self.ledger.owed:
+            self.delivery.offer(path)
+            self._waker.wake()
+
+    def _file_status(self, path: str) -> FileStatus:
+        plain = super()._file_status(path)
+        error = plain.last_error or self.delivery.errors.get(path)
+        return FileStatus(
+            size_bytes=plain.size_bytes,
+            notified_at=plain.notified_at,
+            delivered_bytes=plain.delivered_bytes,
+            pending_bytes=plain.pending_bytes,
+            last_error=error,
+        )
+
+    def _secure(self, path: str, number: int) -> None:
+        entry = self.ledger.get(path)
+        version = entry.version(number) if entry is not None else None
+        if version is None:
+            return
+        try:
+            with self.sources.borrow(path, version) as handle:
+                self.snapshots.copy_live_pieces(path, number, handle)
+        except OSError as error:
+            self.log.warning("copy %s to the outbox: %s", path, error)
+
+    def _make_courier(self, can: Capabilities) -> Courier:
+        settings = self._settings
+        hooks = Hooks(
+            is_held=self.intake.held_by_burst,
+            look_again=self._look_again,
+            delivered=self._delivered,
+            token_hex=lambda: f"{self._rng.getrandbits(64):016x}",
+        )
+        return Courier(
+            Session(
+                self.ledger,
+                self.sources,
+                self.context.clock,
+                can,
+                Policy(settings.on_remote_gone, settings.on_first_contact),
+                hooks,
+                self.log,
+                self._root,
+                settings.verify_up_to_bytes,
+            )
+        )
+
+    def _delivered(self, path: str, size: int, how: str) -> None:
+        self.log.debug("%s %d bytes of %s", how, size, path)
+        self.context.status_changed()
+
+    def _look_again(self, path: str) -> None:
+        self.intake.hint_look(path)
+        self.context.wake()
+
+    def _wake_delivery(self, *, retry: bool = False) -> None:
+        for path in list(self.ledger.owed):
+            self.delivery.offer(path)
+        if retry:
+            self._retry_asked = True
+        self._waker.wake()
+
+    def _run_delivery(self) -> None:
+        clock = self.context.clock
+        try:
+            while not self._leaving:
+                if self._retry_asked:
+                    self._retry_asked = False
+                    self.delivery.retry_now()
+                due = self.delivery.step()
+                wait = due - clock.monotonic()
+                if wait > 0 and not self._leaving:
+                    self._waker.wait(min(wait, 3600.0) if math.isfinite(wait) else 3600.0)
+            self.delivery.close()
+        except BaseException as error:  # the main thread ends the process with it
+            self._crash = error
+            self.context.wake()

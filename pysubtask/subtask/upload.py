@@ -1,0 +1,251 @@
+"""Whole versions: under a temporary name first, then put in place in one step."""
+
+from __future__ import annotations
+
+import posixpath
+import time
+from collections import deque
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
+
+from pysubtask.core.model import Delivered, Entry, Upload, Version
+from pysubtask.core.plan import READ_BACK_BYTES, Compare, Present, Send
+from pysubtask.errors import RemoteDenied, RemoteError, RemoteNotFound, RemoteUnsupported
+from pysubtask.subtask import engine
+from pysubtask.subtask.comparison import Comparison
+from pysubtask.subtask.engine import Step, Wait, call, flight
+from pysubtask.subtask.ledger import drop_superseded, record_delivery
+from pysubtask.subtask.reader import VersionReader
+from pysubtask.subtask.session import Session, Steps
+from pysubtask.transports.contract import Finish, Remove, Rename, Stat, Write
+
+__all__ = ["Uploads"]
+
+_NOTE_EVERY_BYTES = 1 << 20
+_PARALLEL_CHUNK_BYTES = 32_768
+_MAX_UNANSWERED = 64
+
+
+class Uploads:
+    """Begins uploads, and goes on with those that were begun before."""
+
+    def __init__(self, session: Session, comparison: Comparison) -> None:
+        self._session = session
+        self._comparison = comparison
+
+    def begin(self, path: str, entry: Entry, version: Version, todo: Send) -> Steps:
+        base = yield from self._comparison.cover(path, version, todo.base)
+        name = self._session.remote_name(entry)
+        temp = posixpath.join(
+            posixpath.dirname(name), f".pysubtask-{self._session.hooks.token_hex()}"
+        )
+        upload = Upload(version.number, todo.end, temp, base, base, "sending", todo.set_aside)
+
+        def begin(e: Entry) -> Entry:
+            return e if e.version(version.number) is None else replace(e, upload=upload)
+
+        entry = self._session.ledger.update(path, begin)
+        if entry.upload is upload:
+            yield from self._send(path, entry, upload, upload.base, fresh=True)
+
+    def resume(self, path: str, entry: Entry, upload: Upload) -> Steps:
+        """Go on with an upload that an earlier connection, or process, began."""
+        version = entry.version(upload.version)
+        if version is None:
+            self._drop(path, upload)
+            return
+        try:
+            st = yield from call(Stat(upload.temp))
+        except RemoteNotFound:
+            if upload.stage == "sending" or not (
+                yield from self._is_in_place(path, entry, version, upload)
+            ):
+                self._drop(path, upload)
+            return
+        if upload.stage != "sending":
+            if st.size == upload.size - upload.base:
+                yield from self._put_in_place(path, entry, upload)
+            else:
+                self._drop(path, upload)
+            return
+        start = yield from self._resume_point(path, version, upload, st.size)
+        if start is None:
+            self._drop(path, upload)
+        else:
+            yield from self._send(path, entry, upload, start, fresh=False)
+
+    def _resume_point(
+        self, path: str, version: Version, upload: Upload, remote_size: int
+    ) -> Generator[Step, Any, int | None]:
+        """Where to go on: near the break where the server handles requests in order, else at the
+        lowest byte that was never acknowledged. None: what is there is not ours."""
+        end = upload.base + remote_size
+        if end < upload.acked or end > upload.size:
+            return None
+        start = end if self._session.can.sequential and self._session.can.readable else upload.acked
+        if not self._session.can.readable or start == upload.base:
+            return start
+        back = Compare(
+            max(0, start - upload.base - READ_BACK_BYTES), start - upload.base, upload.base
+        )
+        ours = yield from self._comparison.compare(path, version, upload.temp, back)
+        if ours:
+            return start
+        return None if ours is False else upload.acked
+
+    def _send(self, path: str, entry: Entry, upload: Upload, start: int, *, fresh: bool) -> Steps:
+        version = entry.version(upload.version)
+        if version is None:
+            return
+        reader = self._session.reader(path, version)
+        try:
+            if fresh and upload.size - upload.base <= self._session.can.max_write_bytes:
+                yield from self._send_small(upload, reader)
+            else:
+                try:
+                    yield from self._pump(path, reader, upload, start)
+                except RemoteNotFound:
+                    yield from self._session.make_folders(posixpath.dirname(upload.temp))
+                    yield from self._pump(path, reader, upload, start)
+                yield from call(Finish(upload.temp, sync=self._session.fsync))
+        finally:
+            reader.close()
+        sent = replace(upload, acked=upload.size, stage="sent")
+        self._session.ledger.update(path, lambda e: _with_upload(e, sent), must=False)
+        yield from self._put_in_place(path, entry, sent)
+
+    def _send_small(self, upload: Upload, reader: VersionReader) -> Steps:
+        """All of it in one write, which shares its flight with the close."""
+        data = reader.read(upload.base, upload.size - upload.base)
+        whole = Write(upload.temp, 0, data, create=True)
+        finish = Finish(upload.temp, sync=self._session.fsync)
+        results = yield from flight(whole, finish)
+        if isinstance(results[0], RemoteNotFound):
+            yield from self._session.make_folders(posixpath.dirname(upload.temp))
+            results = yield from flight(whole, finish)
+        for result in results:
+            if isinstance(result, RemoteError):
+                raise result
+
+    def _pump(self, path: str, reader: VersionReader, upload: Upload, start: int) -> Steps:
+        """Keep the window full; note how far the acknowledgements reach without a gap."""
+        size = self._session.can.max_write_bytes
+        if not self._session.can.sequential:
+            size = min(size, _PARALLEL_CHUNK_BYTES)
+        unanswered: deque[tuple[int, int]] = deque()
+        offset = acked = noted = start
+        try:
+            while offset < upload.size or unanswered:
+                if offset < upload.size and len(unanswered) < _MAX_UNANSWERED:
+                    data = reader.read(offset, min(size, upload.size - offset))
+                    where = offset - upload.base
+                    ticket = yield engine.Send(Write(upload.temp, where, data, create=True))
+                    offset += len(data)
+                    unanswered.append((ticket, offset))
+                    continue
+                ticket, end = unanswered.popleft()
+                yield Wait(ticket)
+                acked = end
+                if acked - noted >= _NOTE_EVERY_BYTES:
+                    noted = acked
+                    self._note_acked(path, upload, acked)
+        except (GeneratorExit, RemoteError):
+            if acked > noted:
+                self._note_acked(path, upload, acked)
+            raise
+
+    def _note_acked(self, path: str, upload: Upload, acked: int) -> None:
+        noted = replace(upload, acked=acked)
+        self._session.ledger.update(path, lambda e: _with_upload(e, noted), must=False)
+
+    def _put_in_place(self, path: str, entry: Entry, upload: Upload) -> Steps:
+        name = self._session.remote_name(entry)
+        if upload.set_aside:
+            yield from self._set_aside(name)
+        mtime = None
+        if self._session.can.atomic_replace and self._session.can.sequential:
+            renamed, st = yield from flight(Rename(upload.temp, name, replace=True), Stat(name))
+            if isinstance(renamed, RemoteError):
+                raise renamed
+            if not isinstance(st, RemoteError):
+                mtime = st.mtime
+        elif self._session.can.atomic_replace:
+            yield from call(Rename(upload.temp, name, replace=True))
+        else:
+            yield from self._swap(path, name, upload)
+        self._arrived(path, upload, mtime)
+
+    def _swap(self, path: str, name: str, upload: Upload) -> Steps:
+        """Without atomic replace: remove the old file, rename the new one, both journalled."""
+        try:
+            yield from call(Rename(upload.temp, name))
+            return
+        except (RemoteDenied, RemoteUnsupported):
+            raise  # removing what is there would not help
+        except RemoteError:
+            yield from call(Stat(upload.temp))
+            yield from call(Stat(name))  # nothing there: the refusal had another reason
+        swapping = replace(upload, stage="swapping")
+        self._session.ledger.update(path, lambda e: _with_upload(e, swapping), must=False)
+        try:
+            yield from call(Remove(name))
+        except RemoteNotFound:
+            pass
+        yield from call(Rename(upload.temp, name))
+
+    def _is_in_place(
+        self, path: str, entry: Entry, version: Version, upload: Upload
+    ) -> Generator[Step, Any, bool]:
+        """The temporary file is gone: was it renamed before we heard of it?"""
+        name = self._session.remote_name(entry)
+        try:
+            st = yield from call(Stat(name))
+        except RemoteNotFound:
+            if self._session.policy.on_remote_gone != "continue":
+                return False
+            self._arrived(path, upload, None)
+            return True
+        if st.size != upload.size - upload.base:
+            return False
+        if self._session.can.readable:
+            todo = Compare(max(0, st.size - READ_BACK_BYTES), st.size, upload.base)
+            if (yield from self._comparison.compare(path, version, name, todo)) is False:
+                return False
+        self._arrived(path, upload, st.mtime)
+        return True
+
+    def _arrived(self, path: str, upload: Upload, mtime: float | None) -> None:
+        done = Delivered(
+            upload.version, upload.size, upload.base, mtime, self._session.clock.time()
+        )
+        self._session.ledger.update(
+            path,
+            lambda e: drop_superseded(replace(record_delivery(e, done), upload=None)),
+            must=False,
+        )
+        self._session.known[path] = Present(upload.size - upload.base, mtime, sure=True)
+        self._session.hooks.delivered(path, upload.size - upload.base, "sent")
+
+    def _drop(self, path: str, upload: Upload) -> None:
+        def drop(e: Entry) -> Entry:
+            if e.upload is None or e.upload.temp != upload.temp:
+                return e
+            return drop_superseded(replace(e, upload=None, litter=(*e.litter, upload.temp)))
+
+        self._session.ledger.update(path, drop, must=False)
+
+    def _set_aside(self, name: str) -> Steps:
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._session.clock.time()))
+        aside = f"{name}~{stamp}"
+        try:
+            yield from call(Rename(name, aside))
+        except RemoteNotFound:
+            return
+        self._session.log.warning("%s was there already and is not ours; kept as %s", name, aside)
+
+
+def _with_upload(entry: Entry, upload: Upload) -> Entry:
+    if entry.upload is None or entry.upload.temp != upload.temp:
+        return entry
+    return replace(entry, upload=upload)

@@ -1,0 +1,37 @@
+"""Transports by URL scheme."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pysubtask.errors import SettingsError
+from pysubtask.transports.contract import Transport, Wake
+
+if TYPE_CHECKING:
+    from pysubtask.settings import Settings
+    from pysubtask.subtask.clock import Clock
+    from pysubtask.urls import Destination
+
+__all__ = ["Transport", "transport_factory"]
+
+
+def transport_factory(
+    destination: Destination, settings: Settings, clock: Clock, wake: Wake
+) -> Callable[[], Transport]:
+    """A function that makes a new, unconnected transport for the destination.
+
+    Raises:
+        SettingsError: this version has no transport for the scheme.
+    """
+    if destination.scheme == "sftp":
+        from pysubtask.transports.sftp import sftp_factory
+
+        return sftp_factory(destination, settings, clock, wake)
+    if destination.scheme == "file":
+        from pysubtask.transports.folder import FolderTransport
+
+        return lambda: FolderTransport(destination.path)
+    raise SettingsError(
+        f"no transport for {destination.scheme}://", operation="connect", path=str(destination)
+    )

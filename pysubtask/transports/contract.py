@@ -1,0 +1,180 @@
+"""The contract between delivery and one protocol's client.
+
+Delivery *submits* requests and later *collects* their results, so that a protocol with many
+requests in flight (SFTP) shows its full speed, while a simple blocking client
+(:class:`~pysubtask.transports.simple.SimpleTransport`) needs one method per request and nothing
+else. A request that the server refuses ends as a :class:`~pysubtask.errors.RemoteError` *value*;
+a connection that breaks raises :class:`~pysubtask.errors.LinkError`, after which every request
+without a result is undecided: the server may or may not have acted on it.
+
+Remote paths are ``str`` with ``/`` between parts. A name that is not valid UTF-8 carries its bytes
+as lone surrogates (PEP 383, ``os.fsdecode``); a transport that sends bytes encodes them back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+from pysubtask.core.capabilities import Capabilities
+from pysubtask.errors import RemoteError
+
+__all__ = [
+    "Capabilities",
+    "Copy",
+    "Finish",
+    "List",
+    "MakeDir",
+    "Read",
+    "RemoteStat",
+    "Remove",
+    "Rename",
+    "Request",
+    "Result",
+    "Stat",
+    "Transport",
+    "Wake",
+    "Write",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteStat:
+    """Size in bytes and modified time in Unix seconds (``None`` where the server tells none)."""
+
+    size: int
+    mtime: float | None = None
+    is_dir: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Stat:
+    """Look at ``path``. Result: :class:`RemoteStat`; ``RemoteNotFound`` if nothing is there.
+
+    ``by_handle=True`` looks at the file that earlier ``Write`` requests to ``path`` opened, even if
+    somebody has moved or deleted it since; ``RemoteUnsupported`` without such an open file.
+    """
+
+    path: str
+    by_handle: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """Write ``data`` at ``offset`` of ``path``. Result: ``None``.
+
+    Without ``create`` a missing file is ``RemoteNotFound``. Nothing is ever truncated. The file
+    stays open until :class:`Finish`, or until the transport needs the room.
+    """
+
+    path: str
+    offset: int
+    data: bytes
+    create: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Close ``path``, all writes to it having been acknowledged. Result: ``None``.
+
+    Only after this result may the file be renamed: servers with parallel workers order a close
+    after the writes, but nothing else. Nothing open under ``path``: nothing happens.
+    """
+
+    path: str
+    sync: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Read:
+    """Read ``length`` bytes at ``offset``. Result: ``bytes``, short only at the file's end."""
+
+    path: str
+    offset: int
+    length: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rename:
+    """Rename ``path`` to ``target``. Result: ``None``.
+
+    With ``replace`` an existing target is replaced atomically (only where ``atomic_replace``);
+    without it an existing target is ``RemoteExists`` or another ``RemoteError``.
+    """
+
+    path: str
+    target: str
+    replace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Delete the file ``path``. Result: ``None``; ``RemoteNotFound`` if it is not there."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class MakeDir:
+    """Make the folder ``path`` (its parent exists). Result: ``None``, also if it is there."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class List:
+    """List the folder ``path``. Result: ``dict`` of name to :class:`RemoteStat`."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """Copy ``length`` bytes on the server from ``path`` to ``target`` (open for writing)."""
+
+    path: str
+    offset: int
+    length: int
+    target: str
+    target_offset: int
+
+
+Request: TypeAlias = Stat | Write | Finish | Read | Rename | Remove | MakeDir | List | Copy
+Result: TypeAlias = "bytes | RemoteStat | dict[str, RemoteStat] | RemoteError | None"
+Wake: TypeAlias = Callable[[], None]
+"""Called from any thread when :meth:`Transport.collect` may have something new."""
+
+
+class Transport(Protocol):
+    """One connection to one destination. Used by one thread; made anew for each connection."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What the connected destination can do."""
+
+    def connect(self) -> None:
+        """Connect and log in, within the time limits of the settings.
+
+        Raises:
+            LinkError: no connection; ``LoginRefused`` and ``HostKeyRefused`` are told apart.
+        """
+
+    def submit(self, ticket: int, request: Request) -> None:
+        """Take a request; its result will come from :meth:`collect` under ``ticket``.
+
+        Does not wait for the server. May wait, within a limit, for room in the send buffer.
+
+        Raises:
+            LinkError: the connection broke.
+        """
+
+    def collect(self) -> Iterator[tuple[int, Result]]:
+        """Send what is still queued and give the results that have arrived; never waits for more.
+
+        Raises:
+            LinkError: the connection broke.
+        """
+
+    def close(self) -> None:
+        """End the connection now. Idempotent, never raises, never waits longer than a second."""

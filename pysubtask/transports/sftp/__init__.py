@@ -1,0 +1,60 @@
+"""SFTP: our own client over paramiko's SSH, or over the system's ``ssh`` program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pysubtask.transports.sftp.client import SftpTransport
+
+if TYPE_CHECKING:
+    from pysubtask.settings import Settings
+    from pysubtask.subtask.clock import Clock
+    from pysubtask.transports.contract import Transport, Wake
+    from pysubtask.transports.sftp.channel import Connector
+    from pysubtask.urls import Destination
+
+__all__ = ["SftpTransport", "sftp_factory"]
+
+
+def sftp_factory(
+    destination: Destination, settings: Settings, clock: Clock, wake: Wake
+) -> Callable[[], Transport]:
+    """A function that makes a new, unconnected SFTP transport for the destination."""
+    connector = _connector(destination, settings)
+    return lambda: SftpTransport(
+        connector,
+        clock,
+        wake=wake,
+        ack_timeout_secs=settings.reply_timeout_secs,
+        handshake_timeout_secs=settings.login_timeout_secs,
+    )
+
+
+def _connector(destination: Destination, settings: Settings) -> Connector:
+    if settings.ssh_command is not None:
+        from pysubtask.transports.sftp.process import ProcessConnector
+
+        return ProcessConnector(
+            settings.ssh_command,
+            destination.host,
+            user=destination.user,
+            port=destination.port if destination.port != 22 else None,
+            send_timeout_secs=settings.reply_timeout_secs,
+        )
+    from pysubtask.transports.sftp.ssh import SshConnector
+
+    return SshConnector(
+        destination.host,
+        user=destination.user,
+        port=destination.port,
+        password=destination.password,
+        key_file=settings.key_file,
+        key_passphrase=settings.key_passphrase,
+        host_key=settings.host_key or None,
+        known_hosts=settings.known_hosts,
+        connect_timeout_secs=settings.connect_timeout_secs,
+        login_timeout_secs=settings.login_timeout_secs,
+        send_timeout_secs=settings.reply_timeout_secs,
+        keepalive_secs=settings.keepalive_secs,
+    )

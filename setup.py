@@ -1,0 +1,5 @@
+"""For tools that know no pyproject.toml."""
+
+from setuptools import setup
+
+setup()

@@ -1,0 +1,125 @@
+"""The transports under test. Each is a function that gives a context manager of a harness."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from pysubtask.errors import RemoteNotFound
+from pysubtask.subtask.clock import RealClock
+from pysubtask.transports.contract import Finish, Read, Transport, Wake, Write
+from pysubtask.transports.sftp.channel import Connector
+from pysubtask.transports.sftp.client import SftpTransport
+from pysubtask.transports.sftp.process import ProcessConnector
+from pysubtask.transports.sftp.ssh import SshConnector
+from tests.contract.cases import Driver, Harness
+from tests.servers.openssh import OpenSshServer
+from tests.servers.rclone import RcloneServer
+
+
+class SftpOnDisk:
+    """SFTP to a server whose folder lies on this machine."""
+
+    def __init__(self, connector: Connector, remote: str, folder: Path) -> None:
+        self._connector = connector
+        self._remote = remote
+        self._folder = folder
+
+    def make(self, wake: Wake) -> Transport:
+        return SftpTransport(self._connector, RealClock(), wake=wake)
+
+    def path(self, name: str) -> str:
+        return f"{self._remote}/{name}"
+
+    def peek(self, name: str) -> bytes | None:
+        try:
+            return (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def put(self, name: str, data: bytes) -> None:
+        (self._folder / name).write_bytes(data)
+
+
+class SftpThroughCache(SftpOnDisk):
+    """A server with a cache (rclone): only another connection sees what it holds."""
+
+    def peek(self, name: str) -> bytes | None:
+        driver = Driver(self)
+        try:
+            data = driver.ask(Read(self.path(name), 0, 1 << 24))
+            assert isinstance(data, bytes)
+            return data
+        except RemoteNotFound:
+            return None
+        finally:
+            driver.close()
+
+    def put(self, name: str, data: bytes) -> None:
+        driver = Driver(self)
+        try:
+            step = driver.transport.capabilities.max_write_bytes
+            for at in range(0, len(data), step):
+                driver.ask(Write(self.path(name), at, data[at : at + step], create=True))
+            driver.ask(Finish(self.path(name)))
+        finally:
+            driver.close()
+
+
+def _connector(server: OpenSshServer | RcloneServer) -> SshConnector:
+    return SshConnector(
+        server.host,
+        port=server.port,
+        user=server.user,
+        key_file=server.key_file,
+        host_key=server.fingerprint,
+    )
+
+
+@contextmanager
+def openssh_by_paramiko(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    server: OpenSshServer = request.getfixturevalue("openssh")
+    yield SftpOnDisk(_connector(server), *server.new_folder())
+
+
+@contextmanager
+def openssh_by_ssh(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    server: OpenSshServer = request.getfixturevalue("openssh")
+    command = (
+        f"ssh -F {os.devnull} -o BatchMode=yes -o IdentitiesOnly=yes -i {server.key_file}"
+        f" -o UserKnownHostsFile={server.known_hosts}"
+    )
+    connector = ProcessConnector(command, server.host, user=server.user, port=server.port)
+    yield SftpOnDisk(connector, *server.new_folder())
+
+
+@contextmanager
+def rclone_by_paramiko(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    server: RcloneServer = request.getfixturevalue("rclone")
+    yield SftpThroughCache(_connector(server), *server.new_folder())
+
+
+MAKERS: list[Callable[[pytest.FixtureRequest], object]] = [
+    openssh_by_paramiko,
+    openssh_by_ssh,
+    rclone_by_paramiko,
+]
+
+
+@pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__)
+def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    with request.param(request) as made:
+        yield made
+
+
+@pytest.fixture
+def driver(harness: Harness) -> Iterator[Driver]:
+    made = Driver(harness)
+    try:
+        yield made
+    finally:
+        made.close()

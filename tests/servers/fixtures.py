@@ -1,0 +1,72 @@
+"""Servers as pytest fixtures; one of each per test session.
+
+A server program that is missing skips its tests by name, unless ``PYSUBTASK_REQUIRE_SERVERS=1``
+(set in CI): then they fail.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack
+from typing import TypeVar
+
+import pytest
+
+from tests.servers.openssh import OpenSshServer
+from tests.servers.processes import ServerMissing
+from tests.servers.proxy import TcpProxy
+from tests.servers.rclone import RcloneServer
+
+__all__ = ["enter_or_skip"]
+
+_Server = TypeVar("_Server")
+
+
+def enter_or_skip(stack: ExitStack, server: AbstractContextManager[_Server]) -> _Server:
+    """Start a server that ``stack`` will stop; skip (or fail) if its program is missing."""
+    try:
+        return stack.enter_context(server)
+    except ServerMissing as missing:
+        words = f"server not installed: {missing}"
+        if os.environ.get("PYSUBTASK_REQUIRE_SERVERS") == "1":
+            pytest.fail(words)
+        pytest.skip(words)
+
+
+@pytest.fixture(scope="session")
+def openssh() -> Iterator[OpenSshServer]:
+    """The system's sshd with ed25519, ECDSA and RSA host keys; login by key."""
+    with ExitStack() as stack:
+        server = OpenSshServer(key_types=("ed25519", "ecdsa", "rsa"))
+        yield enter_or_skip(stack, server)
+
+
+@pytest.fixture(scope="session")
+def openssh_with_password() -> Iterator[OpenSshServer]:
+    """The system's sshd with a user who has a password (root only)."""
+    with ExitStack() as stack:
+        yield enter_or_skip(stack, OpenSshServer(password=True))
+
+
+@pytest.fixture(scope="session")
+def rclone() -> Iterator[RcloneServer]:
+    """``rclone serve sftp``: parallel workers, login by password or key."""
+    with ExitStack() as stack:
+        yield enter_or_skip(stack, RcloneServer())
+
+
+@pytest.fixture
+def open_sshd() -> Iterator[Callable[..., OpenSshServer]]:
+    """Makes further sshd with options of their own: ``open_sshd(denied=["rename"])``."""
+    with ExitStack() as stack:
+        yield lambda **options: enter_or_skip(stack, OpenSshServer(**options))
+
+
+@pytest.fixture
+def link() -> Iterator[Callable[..., TcpProxy]]:
+    """Makes links: ``link(server, delay_secs=0.025)`` relays to the server's port."""
+    with ExitStack() as stack:
+        yield lambda server, **options: stack.enter_context(
+            TcpProxy(server.host, server.port, **options)
+        )

@@ -1,0 +1,260 @@
+"""A TCP link that can be slow, long, cut or frozen: a user-space relay on loopback."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import itertools
+import select
+import socket
+import struct
+import threading
+import time
+from dataclasses import dataclass, field
+
+__all__ = ["TcpProxy"]
+
+_PIECE_BYTES = 65536
+_MOST_QUEUED_BYTES = 4 * 1024 * 1024
+
+
+@dataclass
+class _Way:
+    """One direction of one connection."""
+
+    source: socket.socket
+    sink: socket.socket
+    up: bool
+    queue: list[tuple[float, int, bytes]] = field(default_factory=list)
+    queued_bytes: int = 0
+    busy_until: float = 0.0
+    ended: bool = False
+    shut: bool = False
+
+
+class TcpProxy:
+    """``with TcpProxy("127.0.0.1", port) as link:`` and connect to :attr:`host`, :attr:`port`.
+
+    The settings may be changed while it runs. Up is from the client to the server.
+
+    Args:
+        target_host, target_port: where connections are relayed to.
+        delay_secs: time that each byte takes, per direction: half a round trip.
+        bytes_per_sec: rate, per direction and connection; ``None``: no limit.
+        cut_after_up, cut_after_down: a connection is cut (RST) when so many of its payload bytes
+            have passed; the rest of the piece is lost. ``None``: never.
+
+    Attributes:
+        bytes_up, bytes_down: payload bytes passed on, over all connections.
+        connections: accepted so far.
+        cuts: connections cut so far.
+    """
+
+    def __init__(
+        self,
+        target_host: str,
+        target_port: int,
+        *,
+        delay_secs: float = 0.0,
+        bytes_per_sec: float | None = None,
+        cut_after_up: int | None = None,
+        cut_after_down: int | None = None,
+    ) -> None:
+        self._target = target_host, target_port
+        self.delay_secs = delay_secs
+        self.bytes_per_sec = bytes_per_sec
+        self.cut_after_up = cut_after_up
+        self.cut_after_down = cut_after_down
+        self.bytes_up = self.bytes_down = 0
+        self.connections = self.cuts = 0
+        self.host = "127.0.0.1"
+        self.port = 0
+        self._frozen = threading.Event()
+        self._refusing = False
+        self._stopping = False
+        self._numbers = itertools.count()
+        self._passed: dict[int, list[int]] = {}
+        self._pairs: list[tuple[_Way, _Way]] = []
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> TcpProxy:
+        self._listener = socket.create_server((self.host, 0), backlog=64)
+        self._listener.setblocking(False)
+        self.port = self._listener.getsockname()[1]
+        self._bell, self._ring = socket.socketpair()
+        self._bell.setblocking(False)
+        self._thread = threading.Thread(target=self._run, name="tcp proxy", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping = True
+        self._wake()
+        self._thread.join(5)
+        self._bell.close()
+        self._ring.close()
+        assert not self._thread.is_alive()
+
+    def freeze(self) -> None:
+        """Nothing passes any more, in either direction, and nobody is told."""
+        self._frozen.set()
+        self._wake()
+
+    def thaw(self) -> None:
+        self._frozen.clear()
+        self._wake()
+
+    def refuse(self, refusing: bool = True) -> None:
+        """Reset new connections at once (the server is down), or take them again."""
+        self._refusing = refusing
+
+    def cut(self, *, reset: bool = True) -> int:
+        """End all connections now, by RST or by FIN; how many there were."""
+        with self._lock:
+            pairs = list(self._pairs)
+            for pair in pairs:
+                self._end(pair, reset)
+        self._wake()
+        return len(pairs)
+
+    def reset_counters(self) -> None:
+        with self._lock:
+            self.bytes_up = self.bytes_down = 0
+
+    def _wake(self) -> None:
+        with contextlib.suppress(OSError):
+            self._ring.send(b"x")
+
+    def _end(self, pair: tuple[_Way, _Way], reset: bool) -> None:
+        if pair in self._pairs:
+            self._pairs.remove(pair)
+            self.cuts += 1
+            for way in pair:
+                if reset:
+                    linger = struct.pack("ii", 1, 0)
+                    with contextlib.suppress(OSError):
+                        way.source.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                way.source.close()
+
+    # --- the thread -----------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._turn()
+        finally:
+            with self._lock:
+                for pair in list(self._pairs):
+                    self._end(pair, True)
+            self._listener.close()
+
+    def _turn(self) -> None:
+        with self._lock:
+            ways = [way for pair in self._pairs for way in pair]
+        frozen = self._frozen.is_set()
+        now = time.monotonic()
+        readers = [self._listener, self._bell]
+        writers = []
+        timeout = 1.0
+        if not frozen:
+            for way in ways:
+                if not way.ended and way.queued_bytes < _MOST_QUEUED_BYTES:
+                    readers.append(way.source)
+                if way.queue:
+                    due = way.queue[0][0]
+                    if due <= now:
+                        writers.append(way.sink)
+                    else:
+                        timeout = min(timeout, due - now)
+        try:
+            readable, writable, _ = select.select(readers, writers, [], timeout)
+        except (OSError, ValueError):  # a socket was closed by cut()
+            return
+        if self._bell in readable:
+            with contextlib.suppress(BlockingIOError):
+                self._bell.recv(4096)
+        if self._listener in readable:
+            self._accept()
+        if frozen:
+            return
+        with self._lock:
+            for pair in list(self._pairs):
+                for way in pair:
+                    if pair not in self._pairs:
+                        break
+                    try:
+                        if way.source in readable:
+                            self._take(way)
+                        self._give(way, pair, way.sink in writable)
+                    except OSError:
+                        self._end(pair, True)
+
+    def _accept(self) -> None:
+        try:
+            client, _ = self._listener.accept()
+        except OSError:
+            return
+        self.connections += 1
+        try:
+            if self._refusing:
+                raise OSError
+            server = socket.create_connection(self._target, 5)
+        except OSError:
+            with contextlib.suppress(OSError):
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            return
+        for sock in (client, server):
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with self._lock:
+            pair = _Way(client, server, True), _Way(server, client, False)
+            self._passed[id(pair[0])] = self._passed[id(pair[1])] = [0, 0]
+            self._pairs.append(pair)
+
+    def _take(self, way: _Way) -> None:
+        try:
+            data = way.source.recv(_PIECE_BYTES)
+        except BlockingIOError:
+            return
+        if not data:
+            way.ended = True
+            return
+        start = time.monotonic()
+        if self.bytes_per_sec is not None:
+            start = way.busy_until = max(start, way.busy_until) + len(data) / self.bytes_per_sec
+        heapq.heappush(way.queue, (start + self.delay_secs, next(self._numbers), data))
+        way.queued_bytes += len(data)
+
+    def _give(self, way: _Way, pair: tuple[_Way, _Way], writable: bool) -> None:
+        while writable and way.queue and way.queue[0][0] <= time.monotonic():
+            due, number, data = way.queue[0]
+            passed = self._passed[id(way)]
+            index = 0 if way.up else 1
+            limit = self.cut_after_up if way.up else self.cut_after_down
+            allowed = data if limit is None else data[: max(0, limit - passed[index])]
+            try:
+                sent = way.sink.send(allowed) if allowed else 0
+            except BlockingIOError:
+                return
+            passed[index] += sent
+            if way.up:
+                self.bytes_up += sent
+            else:
+                self.bytes_down += sent
+            if limit is not None and passed[index] >= limit:
+                self._end(pair, True)
+                return
+            way.queued_bytes -= sent
+            if sent < len(data):
+                heapq.heapreplace(way.queue, (due, number, data[sent:]))
+                return
+            heapq.heappop(way.queue)
+        if way.ended and not way.queue and not way.shut:
+            way.shut = True
+            with contextlib.suppress(OSError):
+                way.sink.shutdown(socket.SHUT_WR)
+            if all(other.shut for other in pair):
+                self._pairs.remove(pair)
+                for other in pair:
+                    other.source.close()

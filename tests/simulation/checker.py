@@ -1,0 +1,369 @@
+"""The reader at the destination: looks after every change, and remembers what was promised.
+
+At each instant, for each remote name: the content is an exact state of some lineage of the local
+file (:mod:`tests.simulation.ledger`), and the states only move forward: to a longer prefix of the
+same lineage, or to a newer lineage. Where a content can be read as several states, the earliest
+that is not a step back is taken, which finds a forward order whenever there is one.
+
+When a newer lineage becomes visible, what was served of older ones and had to come first must have
+been visible. At the end everything served has been, and nothing of ours is left under a temporary
+name.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from tests.simulation.ledger import Ledger, Source, Touch
+from tests.simulation.remote import RemoteDisk, RemoteFile
+
+__all__ = ["Checker", "Claim", "Violation"]
+
+_ASIDE = re.compile(r"^(.*)~\d{8}T\d{6}Z[^/]*$", re.DOTALL)
+TEMP_PREFIX = ".pysubtask-"
+
+
+class Violation(Exception):
+    """A promise was broken; ``args`` are the kind (``torn``, ``lost`` …) and what happened."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the child's journal calls delivered: remote bytes ``[0, size - base)`` of ``path``."""
+
+    path: str
+    size: int
+    base: int = 0
+
+
+class _View:
+    """One remote name, as its reader has seen it."""
+
+    __slots__ = (
+        "claim",
+        "claim_index",
+        "content_of",
+        "exempt",
+        "index",
+        "size",
+        "taken_end",
+    )
+
+    def __init__(self) -> None:
+        self.index = 0
+        self.size = 0
+        self.exempt = False
+        """Another hand changed it: nobody can say what is right until it is ours again."""
+        self.taken_end = -1
+        """A consumer took the file away when it ended at this local offset."""
+        self.content_of: RemoteFile | None = None
+        self.claim: Claim | None = None
+        self.claim_index = 0
+
+
+class Checker:
+    """Watches a remote disk (as its observer) against a ledger."""
+
+    def __init__(self, ledger: Ledger, disk: RemoteDisk, now_ns: Callable[[], int]) -> None:
+        self.ledger = ledger
+        self.disk = disk
+        self._now_ns = now_ns
+        self._views: dict[str, _View] = {}
+        self.pieces: dict[str, list[RemoteFile]] = {}
+        """By remote name: what a consumer took away, in order."""
+        self.continued = False
+        """``on_remote_gone="continue"``: a file may begin where the last one taken ended."""
+        self.atomic = True
+        """The server can replace a file in one step, so no name of ours may ever be missing."""
+        self.by_another_hand = False
+        """Set while somebody else than the child's session changes the remote disk."""
+        self.set_aside: dict[str, bytes] = {}
+        self.temp_births_ns: dict[str, int] = {}
+        self.forgiven_temps: set[str] = set()
+        self.other_names: Callable[[str], bool] = lambda path: False
+        self.visible_changes = 0
+        self.resent_pieces_bytes = 0
+        disk.observers.append(self)
+
+    def view(self, remote: str) -> _View:
+        """What was seen at a remote name so far."""
+        return self._views.setdefault(remote, _View())
+
+    # -- what happens at the destination ---------------------------------------------------------
+
+    def wrote(self, file: RemoteFile, offset: int, data: bytes) -> None:
+        for path in file.names:
+            source = self.ledger.by_remote.get(path)
+            if source is not None:
+                self._changed(source, file, offset, data)
+        if not file.names:
+            return
+        for remote, pieces in self.pieces.items():
+            if any(piece is file for piece in pieces):
+                self._check_piece(self.ledger.by_remote[remote], file)
+
+    def named(self, path: str, file: RemoteFile, replaced: RemoteFile | None) -> None:
+        source = self.ledger.by_remote.get(path)
+        if source is not None:
+            self.view(path).content_of = file
+            self._changed(source, file, 0, b"")
+            return
+        name = path.rpartition("/")[2]
+        if name.startswith(TEMP_PREFIX):
+            self.temp_births_ns.setdefault(path, self._now_ns())
+        elif self.by_another_hand or self.other_names(path):
+            return
+        else:
+            aside = _ASIDE.match(path)
+            before = self.ledger.by_remote.get(aside[1]) if aside else None
+            if before is None:
+                raise Violation("stray", f"an unexpected name at the destination: {path!r}")
+            if self.view(before.remote).content_of is not file:
+                raise Violation("stray", f"{path!r} is not what was at {before.remote!r}")
+            if replaced is not None:
+                raise Violation("lost", f"{path!r} was set aside over an older one")
+            self.set_aside[path] = bytes(file.content)
+
+    def unnamed(self, path: str, file: RemoteFile) -> None:
+        view = self._views.get(path)
+        if view is None:
+            return
+        if self.by_another_hand:
+            view.exempt = True
+        elif self.atomic and path not in self.disk.files and not file.names:
+            raise Violation("gone", f"{path!r} is missing, though the server can replace")
+
+    def _changed(self, source: Source, file: RemoteFile, offset: int, data: bytes) -> None:
+        self.visible_changes += 1
+        view = self.view(source.remote)
+        if self.by_another_hand:
+            source.interfered = True
+            view.exempt = True
+            return
+        lineages = source.lineages
+        content = file.content
+        size = len(content)
+        if (
+            data
+            and not view.exempt
+            and view.taken_end < 0
+            and lineages
+            and size == offset + len(data)
+            and offset == view.size
+            and lineages[view.index].content[offset:size] == data
+            and size >= lineages[view.index].base
+        ):
+            view.size = size  # the usual case, without looking at all of it again
+        elif not self._advance(source, view, content):
+            if view.exempt:
+                return
+            raise Violation(*self._diagnose(source, view, content))
+        view.exempt = False
+        shown = lineages[view.index]
+        shown.shown = max(shown.shown, view.size)
+        if source.owed:
+            self._settle_debts(source, view, content)
+
+    def _advance(self, source: Source, view: _View, content: bytearray) -> bool:
+        """Find the earliest state that ``content`` can be, from the last one on."""
+        size = len(content)
+        if self.continued and view.taken_end >= 0:
+            return self._advance_continued(source, view, content)
+        for lineage in source.lineages[view.index :]:
+            if lineage.holds(content) and (lineage.index > view.index or size >= view.size):
+                view.index, view.size = lineage.index, size
+                return True
+        return False
+
+    def _advance_continued(self, source: Source, view: _View, content: bytearray) -> bool:
+        """The consumer took the file; this one begins where that ended, or a little before."""
+        lineage = source.lineages[view.index]
+        start = self._start_of(source, view, content)
+        if start is not None and start + len(content) >= view.size - 262_144:
+            view.size = max(view.size, start + len(content))
+            return True
+        for newer in source.lineages[view.index + 1 :]:
+            if newer.holds(content):
+                view.index, view.size, view.taken_end = newer.index, len(content), -1
+                return True
+        return not content and not lineage.content
+
+    def _start_of(self, source: Source, view: _View, content: bytearray) -> int | None:
+        """At which local offset a piece begins; the latest possible, but leaving no gap."""
+        whole = source.lineages[view.index].content
+        start = whole.rfind(content, 0, view.taken_end + len(content))
+        return start if start >= 0 else None
+
+    def _diagnose(self, source: Source, view: _View, content: bytearray) -> tuple[str, str]:
+        size = len(content)
+        seen = f"{source.remote!r} shows {size} bytes after lineage {view.index} at {view.size}"
+        for lineage in source.lineages:
+            if lineage.holds(content):
+                kind = "shrunk" if lineage.index == view.index else "backwards"
+                return kind, f"{seen}: that is lineage {lineage.index} at {size}"
+        for lineage in source.lineages:
+            if lineage.content.startswith(content):
+                return "torn", f"{seen}: half of lineage {lineage.index} ({lineage.base} at once)"
+        best = max(
+            (_common(lineage.content, content), lineage.index) for lineage in source.lineages
+        ) if source.lineages else (0, -1)
+        return "torn", f"{seen}: no lineage; lineage {best[1]} agrees up to {best[0]}"
+
+    def _settle_debts(self, source: Source, view: _View, content: bytearray) -> None:
+        still: list[Touch] = []
+        for touch in source.owed:
+            wanted = source.lineages[touch.index].content
+            if source.lineages[touch.index].shown >= touch.size or (
+                len(content) >= touch.size and content.startswith(wanted[: touch.size])
+            ):
+                continue
+            if touch.index < view.index:
+                if source.must_precede(touch):
+                    raise Violation(
+                        "lost",
+                        f"{source.remote!r} shows lineage {view.index} before lineage "
+                        f"{touch.index} was shown up to {touch.size}",
+                    )
+                continue  # superseded by a newer whole version
+            still.append(touch)
+        source.owed = still
+
+    # -- consumers and other hands ---------------------------------------------------------------
+
+    def take(self, remote: str, target: str) -> None:
+        """A consumer moves a file away."""
+        file = self.disk.files[remote]
+        view = self.view(remote)
+        source = self.ledger.by_remote[remote]
+        source.interfered = True
+        if self.continued and source.growth != "rewrite":
+            view.taken_end = max(view.size, view.taken_end)
+            self.pieces.setdefault(remote, []).append(file)
+        self.by_another_hand = True
+        try:
+            self.disk.rename(remote, target, replace=True)
+        finally:
+            self.by_another_hand = False
+        view.exempt = False
+
+    def _check_piece(self, source: Source, file: RemoteFile) -> None:
+        view = self.view(source.remote)
+        whole = source.lineages[view.index].content
+        start = whole.find(file.content)
+        if start < 0:
+            if any(file.content in lineage.content for lineage in source.lineages):
+                return
+            raise Violation("torn", f"a piece taken from {source.remote!r} is no part of the file")
+        view.taken_end = max(view.taken_end, start + len(file.content))
+        view.size = max(view.size, view.taken_end)
+
+    # -- what the child says ---------------------------------------------------------------------
+
+    def check_claims(self, claims: Iterable[Claim]) -> None:
+        """What the journal calls delivered since the last time is at the server now."""
+        for claim in claims:
+            source = self.ledger.by_path.get(claim.path)
+            if source is None:
+                continue
+            view = self.view(source.remote)
+            changed, moved = claim != view.claim, view.index != view.claim_index
+            view.claim, view.claim_index = claim, view.index
+            if not changed or moved or source.interfered:
+                continue
+            file = self.disk.files.get(source.remote)
+            if file is None or len(file.content) < claim.size - claim.base:
+                there = "nothing" if file is None else f"{len(file.content)} bytes"
+                raise Violation(
+                    "lost", f"{source.remote!r}: delivered up to {claim.size}, but {there} there"
+                )
+
+    def recheck(self, source: Source) -> None:
+        """Something is owed from now on: perhaps it is there already."""
+        file = self.disk.files.get(source.remote)
+        if file is not None and source.owed:
+            self._settle_debts(source, self.view(source.remote), file.content)
+
+    def check_delivered(self, touches: Iterable[tuple[Source, Touch]], who: str) -> None:
+        """``who`` (flush, stop) said that what these touches notified is at the server."""
+        for source, touch in touches:
+            view = self.view(source.remote)
+            if source.interfered or view.index > touch.index:
+                continue
+            file = self.disk.files.get(source.remote)
+            wanted = source.lineages[touch.index].content[: touch.size]
+            if file is None or not file.content.startswith(wanted):
+                raise Violation("lost", f"{who} is done, but {source.remote!r} lacks {touch}")
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def unmet(self) -> list[tuple[str, str]]:
+        """What is still missing, as (kind, what)."""
+        problems: list[tuple[str, str]] = []
+        for source in self.ledger.by_path.values():
+            problems.extend(self._unmet_of(source))
+        for path in self.disk.files:
+            name = path.rpartition("/")[2]
+            if name.startswith(TEMP_PREFIX) and path not in self.forgiven_temps:
+                problems.append(("litter", f"{path!r} is left"))
+        return problems
+
+    def _unmet_of(self, source: Source) -> Iterable[tuple[str, str]]:
+        if source.touches:
+            yield "unserved", f"{source.path!r}: {len(source.touches)} touches were not served"
+        if not source.present:
+            if source.owed:
+                yield "lost", f"{source.remote!r}: {source.owed[0]} was never shown"
+            return
+        touch = source.last_touch
+        if touch is None and not source.in_folder:
+            return
+        wanted = bytes(source.current.content)
+        if self.pieces.get(source.remote):
+            yield from self._unmet_pieces(source, wanted)
+            return
+        file = self.disk.files.get(source.remote)
+        if file is None:
+            yield "lost", f"{source.remote!r} is not there"
+            return
+        content = bytes(file.content)
+        if touch is None or source.in_folder or touch.size == len(wanted):
+            if content != wanted:
+                yield "lost", f"{source.remote!r} has {len(content)} of {len(wanted)} bytes"
+        elif touch.index != source.current.index:
+            return
+        elif len(content) < touch.size or not wanted.startswith(content):
+            yield "lost", f"{source.remote!r} has {len(content)} bytes, {touch.size} were notified"
+        if source.owed:
+            yield "lost", f"{source.remote!r}: {source.owed[0]} was never shown"
+
+    def _unmet_pieces(self, source: Source, wanted: bytes) -> Iterable[tuple[str, str]]:
+        pieces = list(self.pieces[source.remote])
+        last = self.disk.files.get(source.remote)
+        if last is not None and all(last is not piece for piece in pieces):
+            pieces.append(last)
+        end = 0
+        self.resent_pieces_bytes = 0
+        for piece in pieces:
+            start = wanted.rfind(piece.content, 0, end + len(piece.content))
+            if not piece.content:
+                continue
+            if start < 0:
+                yield "lost", f"{source.remote!r}: the pieces leave a gap at {end}"
+                return
+            self.resent_pieces_bytes += end - start
+            end = max(end, start + len(piece.content))
+        if end < (source.last_touch.size if source.last_touch else 0):
+            yield "lost", f"{source.remote!r}: the pieces have {end} of {len(wanted)} bytes"
+
+
+def _common(a: bytearray, b: bytearray) -> int:
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[:middle] == b[:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

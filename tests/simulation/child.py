@@ -1,0 +1,228 @@
+"""The one place where the simulator touches the child's own classes."""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pysubtask.handover import Handover
+from pysubtask.settings import from_wire
+from pysubtask.signals import StateLayout
+from pysubtask.subtask.context import Context
+from pysubtask.subtask.transfer import TransferSubtask
+from pysubtask.transports.sftp.client import SftpTransport
+from pysubtask.urls import Destination
+from pysubtask.watch import Watch
+from tests.simulation.checker import Claim
+from tests.simulation.clock import ChildClock
+from tests.simulation.disk import SimDisk
+from tests.simulation.history import FileSpec
+from tests.simulation.network import SimConnector
+
+__all__ = ["Boot", "Child", "IdleChild", "RealChild", "make_child"]
+
+
+@dataclass(frozen=True, slots=True)
+class Boot:
+    """What a new child process finds."""
+
+    disk: SimDisk
+    clock: ChildClock
+    connector: SimConnector
+    folder: str
+    """Where the declared files lie."""
+    watch_folder: str
+    """The folder that is watched as a whole."""
+    state_dir: str
+    files: tuple[FileSpec, ...]
+    settings: dict[str, Any]
+    remote_dir: str
+    boot_id: str
+    """Changes with each loss of power, as ``/proc/sys/kernel/random/boot_id`` does."""
+    pid: int
+    wake: Callable[[], None]
+    """The main loop should step soon."""
+    log: Callable[[str], None] | None
+    """Where the child's log goes, if anybody reads it."""
+
+
+class Child(Protocol):
+    """One child process, driven from outside. Times are the child's monotonic seconds."""
+
+    def start(self) -> None:
+        """Called once, before anything else."""
+
+    def step(self) -> float:
+        """Do all that is due, looking and delivering; when to be called again."""
+
+    def hint(self, path: str, complete: bool) -> None:
+        """A file-system event."""
+
+    def is_served(self, path: str, mtime_ns: int) -> bool:
+        """Whether the snapshot for this touch is taken."""
+
+    def request_flush(self) -> Callable[[], bool]:
+        """As ``flush()``: the result says whether all that was notified is delivered."""
+
+    def stop(self, deadline: float) -> bool:
+        """End gracefully; True if all was delivered."""
+
+    def pending_bytes(self) -> int:
+        """What the journal owes."""
+
+    def claims(self) -> Iterable[Claim]:
+        """What the journal calls delivered."""
+
+
+class _LogLines(logging.Handler):
+    def __init__(self, write: Callable[[str], None]) -> None:
+        super().__init__()
+        self._write = write
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._write(f"{record.levelname}: {record.getMessage()}")
+
+
+def _logger(boot: Boot) -> logging.Logger:
+    logger = logging.Logger("child", logging.CRITICAL + 1)
+    logger.propagate = False
+    if boot.log is not None:
+        logger.setLevel(logging.DEBUG)
+        logger.addHandler(_LogLines(boot.log))
+    return logger
+
+
+def _watches(boot: Boot) -> list[Watch]:
+    watches = []
+    for spec in boot.files:
+        if not spec.in_folder:
+            watches.append(
+                Watch(
+                    path=f"{boot.folder}/{spec.name}",
+                    is_dir=False,
+                    declared=spec.name,
+                    remote_name=spec.name,
+                    burstmode=spec.burstmode,
+                    growth=spec.growth,  # type: ignore[arg-type]
+                )
+            )
+    if len(watches) < len(boot.files):
+        folder = boot.watch_folder
+        watches.append(Watch(path=folder, is_dir=True, declared=os.path.basename(folder)))
+    return watches
+
+
+class RealChild:
+    """The child's own classes; the thread that delivers is replaced by a turn of each step."""
+
+    def __init__(self, boot: Boot) -> None:
+        settings = from_wire(boot.settings)
+        handover = Handover(
+            extension="ftp",
+            settings=settings,
+            watches=_watches(boot),
+            destination=Destination(
+                scheme="sftp", host="server", port=22, path=boot.remote_dir, absolute=True
+            ),
+            state_dir=boot.state_dir,
+            log_dir=None,
+            log_name="",
+            work_dir=boot.folder,
+            precleanup_old_files=False,
+            parent_pid=1,
+            token="",
+            sys_path=[],
+            subtask=None,
+        )
+        context = Context(
+            handover=handover,
+            layout=StateLayout(boot.state_dir),
+            disk=boot.disk,
+            clock=boot.clock,
+            log=_logger(boot),
+            wake=boot.wake,
+            status_changed=lambda: None,
+        )
+        self._boot = boot
+        self._subtask = TransferSubtask(
+            context,
+            make_transport=lambda: SftpTransport(
+                boot.connector,
+                boot.clock,
+                wake=boot.wake,
+                ack_timeout_secs=settings.reply_timeout_secs,
+            ),
+            boot=boot.boot_id,
+            rng=random.Random(boot.pid),
+            threaded=False,
+        )
+
+    def start(self) -> None:
+        self._subtask.start()
+
+    def step(self) -> float:
+        subtask = self._subtask
+        due = subtask.step()
+        if subtask._retry_asked:
+            subtask._retry_asked = False
+            subtask.delivery.retry_now()
+        return min(due, subtask.delivery.step(), self._boot.clock.monotonic() + 3600.0)
+
+    def hint(self, path: str, complete: bool) -> None:
+        self._subtask.hint(path, complete)
+
+    def is_served(self, path: str, mtime_ns: int) -> bool:
+        return self._subtask.is_served(path, mtime_ns)
+
+    def request_flush(self) -> Callable[[], bool]:
+        return self._subtask.request_flush()
+
+    def stop(self, deadline: float) -> bool:
+        return self._subtask.stop(deadline)
+
+    def pending_bytes(self) -> int:
+        return sum(self._subtask.ledger.owed.values())
+
+    def claims(self) -> Iterable[Claim]:
+        for entry in self._subtask.ledger.journal.entries():
+            done = entry.delivered
+            if done is not None:
+                yield Claim(entry.path, done.size, done.base)
+
+
+make_child: Callable[[Boot], Child] = RealChild
+
+
+class IdleChild:
+    """Does nothing: to measure what a history costs by itself."""
+
+    def __init__(self, boot: Boot) -> None:
+        self._boot = boot
+
+    def start(self) -> None:
+        pass
+
+    def step(self) -> float:
+        return self._boot.clock.monotonic() + 2.0
+
+    def hint(self, path: str, complete: bool) -> None:
+        pass
+
+    def is_served(self, path: str, mtime_ns: int) -> bool:
+        return False
+
+    def request_flush(self) -> Callable[[], bool]:
+        return lambda: True
+
+    def stop(self, deadline: float) -> bool:
+        return True
+
+    def pending_bytes(self) -> int:
+        return 0
+
+    def claims(self) -> Iterable[Claim]:
+        return ()

@@ -1,0 +1,439 @@
+"""A local file system in memory that knows what a loss of power would leave of it.
+
+Two states live side by side: what processes see, and what is on the platter. File data becomes
+durable by :meth:`Inode.sync`, names by :meth:`SimFileSystem.sync_dir`; :meth:`SimFileSystem.crash`
+decides the rest at random, as ALICE (Pillai et al., OSDI '14) found real file systems to: of the
+operations since the last sync a prefix survives, per file and per folder, files and folders
+independently of each other; appended data may survive as zeros (size written, data not).
+
+Time stamps come from a coarse kernel tick, and explicit ones are cut to what the file system
+stores: ext4 before Linux 6.13 has a tick of 1-10 ms and stores nanoseconds, HFS+ has 1 s for both,
+FAT 2 s for both and no change time of its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pysubtask.subtask.disk import FileStat
+from tests.simulation.clock import SimClock
+
+__all__ = ["Directory", "FileSystemKind", "Inode", "SimFileSystem", "os_error"]
+
+_NAME_MAX = 255
+
+
+def os_error(number: int, path: str) -> OSError:
+    """The error that the operating system would raise."""
+    return OSError(number, os.strerror(number), path)
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystemKind:
+    """How this file system differs from an ideal one."""
+
+    tick_ns: int = 1
+    """The kernel stamps changes with the time cut to this."""
+    granularity_ns: int = 1
+    """Explicit times are cut to this."""
+    ctime_is_mtime: bool = False
+    """FAT: no change time of its own."""
+    reuse_inodes: bool = True
+    """A freed inode number goes to the next file that is made."""
+    ordered_names: bool = True
+    """One metadata journal: names survive in the order of their changes across all folders."""
+    zero_tails: bool = False
+    """The lost end of a file may come back as zeros."""
+
+
+class Inode:
+    """A file's data and times, whatever its names."""
+
+    __slots__ = (
+        "ctime_ns",
+        "data",
+        "durable",
+        "links",
+        "mtime_ns",
+        "number",
+        "opens",
+        "path",
+        "pending",
+    )
+
+    def __init__(self, number: int, path: str) -> None:
+        self.number = number
+        self.path = path
+        self.data = bytearray()
+        self.mtime_ns = 0
+        self.ctime_ns = 0
+        self.links = 0
+        self.opens = 0
+        self.durable: tuple[bytes, int, int] = (b"", 0, 0)
+        """Data, mtime and ctime that a loss of power can't take."""
+        self.pending: list[tuple[int, bytes | None, int, int]] = []
+        """Changes since: (offset, data, mtime, ctime) writes, (size, None, ...) truncates."""
+
+    def sync(self) -> None:
+        """fsync: what is in the file now stays."""
+        if self.pending:
+            self.durable = (bytes(self.data), self.mtime_ns, self.ctime_ns)
+            self.pending.clear()
+
+    def settle(self, rng: random.Random, zero_tails: bool) -> None:
+        """The power fails: choose what is left."""
+        if not self.pending:
+            return
+        kept = _how_many_survive(rng, len(self.pending))
+        saved, mtime_ns, ctime_ns = self.durable
+        data = bytearray(saved)
+        for offset, written, mtime_ns, ctime_ns in self.pending[:kept]:  # noqa: B007
+            _apply(data, offset, written)
+        if kept < len(self.pending):
+            offset, written, _, _ = self.pending[kept]
+            if written:
+                part = written[: rng.randrange(len(written) + 1)]
+                if zero_tails and rng.random() < 0.5:
+                    part = bytes(len(part))
+                if part:
+                    _apply(data, offset, part)
+        self.data, self.mtime_ns, self.ctime_ns = data, mtime_ns, ctime_ns
+        self.durable = (bytes(data), mtime_ns, ctime_ns)
+        self.pending.clear()
+
+
+def _apply(data: bytearray, offset: int, written: bytes | None) -> None:
+    if offset > len(data):
+        data.extend(bytes(offset - len(data)))
+    if written is None:
+        del data[offset:]
+    else:
+        data[offset : offset + len(written)] = written
+
+
+def _how_many_survive(rng: random.Random, count: int) -> int:
+    choice = rng.random()
+    return 0 if choice < 0.3 else count if choice < 0.6 else rng.randrange(count + 1)
+
+
+class Directory:
+    """Names, as they are and as they would survive."""
+
+    __slots__ = ("durable", "entries", "number", "path", "pending")
+
+    def __init__(self, number: int, path: str) -> None:
+        self.number = number
+        self.path = path
+        self.entries: dict[str, Inode | Directory] = {}
+        self.durable: dict[str, Inode | Directory] = {}
+        self.pending: list[tuple[int, list[tuple[str, Inode | Directory | None]]]] = []
+        """Changes since: (sequence number, [(name, what it names from then on)])."""
+
+    def sync(self) -> None:
+        """fsync of a folder: its names stay."""
+        if self.pending:
+            self.durable = dict(self.entries)
+            self.pending.clear()
+
+
+class SimFileSystem:
+    """The machine's disk. The program calls it directly; the child through ``SimDisk``."""
+
+    def __init__(self, clock: SimClock, kind: FileSystemKind) -> None:
+        self.clock = clock
+        self.kind = kind
+        self.capacity_bytes = 1 << 40
+        """What the child may fill; the program has reserved blocks and always finds room."""
+        self.used_bytes = 0
+        self.on_change: Callable[[str, str], None] = lambda change, path: None
+        """Told of every change, as inotify would: ``modify``, ``attrib``, ``create``,
+        ``moved_from``, ``moved_to``, ``delete``."""
+        self._free_numbers: list[int] = []
+        self._last_number = 1
+        self._sequence = 0
+        self._root = Directory(1, "/")
+        self._directories = {"": self._root}
+
+    # -- looking ---------------------------------------------------------------------------------
+
+    def directory(self, path: str) -> Directory:
+        """The folder at ``path``."""
+        found = self._directories.get(path.rstrip("/"))
+        if found is None:
+            node = self._find(path)
+            raise os_error(errno.ENOENT if node is None else errno.ENOTDIR, path)
+        return found
+
+    def _split(self, path: str) -> tuple[Directory, str]:
+        folder, _, name = path.rpartition("/")
+        found = self._directories.get(folder)
+        if found is None:
+            raise os_error(errno.ENOENT if self._find(folder) is None else errno.ENOTDIR, path)
+        if len(os.fsencode(name)) > _NAME_MAX:
+            raise os_error(errno.ENAMETOOLONG, path)
+        return found, name
+
+    def _find(self, path: str) -> Inode | Directory | None:
+        known = self._directories.get(path)
+        if known is not None:
+            return known
+        folder, _, name = path.rpartition("/")
+        parent = self._directories.get(folder)
+        return None if parent is None else parent.entries.get(name)
+
+    def node(self, path: str) -> Inode | Directory:
+        """What is at ``path``."""
+        found = self._directories.get(path.rstrip("/"))
+        if found is not None:
+            return found
+        folder, name = self._split(path)
+        node = folder.entries.get(name)
+        if node is None:
+            raise os_error(errno.ENOENT, path)
+        return node
+
+    def file(self, path: str) -> Inode:
+        """The file at ``path``."""
+        node = self.node(path)
+        if isinstance(node, Directory):
+            raise os_error(errno.EISDIR, path)
+        return node
+
+    def exists(self, path: str) -> bool:
+        """Whether there is something at ``path``."""
+        return self._find(path) is not None
+
+    def read(self, path: str) -> bytes:
+        """A file's whole content."""
+        return bytes(self.file(path).data)
+
+    def stat_of(self, node: Inode | Directory) -> FileStat:
+        """As ``fstat`` would tell."""
+        if isinstance(node, Directory):
+            return FileStat(4096, 0, 0, node.number, 42, is_file=False, is_dir=True)
+        return FileStat(len(node.data), node.mtime_ns, node.ctime_ns, node.number, 42)
+
+    # -- times -----------------------------------------------------------------------------------
+
+    def _stamp(self, inode: Inode, *, data_changed: bool = True) -> None:
+        now_ns = self.clock.wall_ns()
+        now_ns -= now_ns % self.kind.tick_ns
+        if data_changed:
+            inode.mtime_ns = now_ns
+        inode.ctime_ns = inode.mtime_ns if self.kind.ctime_is_mtime else now_ns
+
+    def touch(self, path: str, mtime_ns: int | None = None) -> None:
+        """``utime``: an explicit time, or the kernel's own idea of now; makes a missing file."""
+        if not self.exists(path):
+            self.create(path)
+        inode = self.file(path)
+        if mtime_ns is None:
+            self._stamp(inode)
+        else:
+            inode.mtime_ns = mtime_ns - mtime_ns % self.kind.granularity_ns
+            self._stamp(inode, data_changed=False)
+        inode.pending.append((len(inode.data), b"", inode.mtime_ns, inode.ctime_ns))
+        self.on_change("attrib", path)
+
+    # -- data ------------------------------------------------------------------------------------
+
+    def write_inode(self, inode: Inode, offset: int, data: bytes) -> None:
+        """Write as ``pwrite`` does."""
+        if not data:
+            return
+        growth = offset + len(data) - len(inode.data)
+        _apply(inode.data, offset, data)
+        self.used_bytes += max(0, growth)
+        self._stamp(inode)
+        inode.pending.append((offset, bytes(data), inode.mtime_ns, inode.ctime_ns))
+        if inode.links:
+            self.on_change("modify", inode.path)
+
+    def truncate_inode(self, inode: Inode, size: int) -> None:
+        """As ``ftruncate``."""
+        self.used_bytes += size - len(inode.data)
+        _apply(inode.data, size, None)
+        self._stamp(inode)
+        inode.pending.append((size, None, inode.mtime_ns, inode.ctime_ns))
+        if inode.links:
+            self.on_change("modify", inode.path)
+
+    def append(self, path: str, data: bytes) -> None:
+        """Open for appending, write, close."""
+        inode = self.file(path) if self.exists(path) else self.create(path)
+        self.write_inode(inode, len(inode.data), data)
+
+    # -- names -----------------------------------------------------------------------------------
+
+    def _change(self, directory: Directory, *names: tuple[str, Inode | Directory | None]) -> None:
+        for name, node in names:
+            if node is None:
+                directory.entries.pop(name, None)
+            else:
+                directory.entries[name] = node
+        directory.pending.append((self._sequence, list(names)))
+
+    def create(self, path: str) -> Inode:
+        """A new, empty file."""
+        folder, name = self._split(path)
+        if name in folder.entries:
+            raise os_error(errno.EEXIST, path)
+        inode = Inode(self._new_number(), path)
+        inode.links = 1
+        self._stamp(inode)
+        self._sequence += 1
+        self._change(folder, (name, inode))
+        self.on_change("create", path)
+        return inode
+
+    def _new_number(self) -> int:
+        if self.kind.reuse_inodes and self._free_numbers:
+            return self._free_numbers.pop()
+        self._last_number += 1
+        return self._last_number
+
+    def make_dirs(self, path: str) -> None:
+        """``mkdir -p``."""
+        done = ""
+        for part in path.strip("/").split("/"):
+            parent, done = self._directories[done], f"{done}/{part}"
+            node = parent.entries.get(part)
+            if node is None:
+                made = Directory(self._new_number(), done)
+                self._sequence += 1
+                self._change(parent, (part, made))
+                self._directories[done] = made
+                self.on_change("create", done)
+            elif isinstance(node, Inode):
+                raise os_error(errno.ENOTDIR if done != path else errno.EEXIST, path)
+
+    def rename(self, path: str, target: str) -> None:
+        """``rename`` of a file, replacing ``target``."""
+        source_folder, source_name = self._split(path)
+        inode = self.file(path)
+        target_folder, target_name = self._split(target)
+        replaced = target_folder.entries.get(target_name)
+        if isinstance(replaced, Directory):
+            raise os_error(errno.EISDIR, target)
+        if replaced is inode:
+            return  # rename(2): both names are the same file, nothing happens
+        self._sequence += 1
+        if source_folder is target_folder:
+            self._change(source_folder, (source_name, None), (target_name, inode))
+        else:
+            self._change(source_folder, (source_name, None))
+            self._change(target_folder, (target_name, inode))
+        inode.path = target
+        self._stamp(inode, data_changed=False)
+        inode.pending.append((len(inode.data), b"", inode.mtime_ns, inode.ctime_ns))
+        self.on_change("moved_from", path)
+        self.on_change("moved_to", target)
+        if replaced is not None:
+            replaced.links -= 1
+            self.release(replaced)
+
+    def link(self, path: str, target: str) -> None:
+        """A second name for the same file."""
+        inode = self.file(path)
+        folder, name = self._split(target)
+        if name in folder.entries:
+            raise os_error(errno.EEXIST, target)
+        self._sequence += 1
+        self._change(folder, (name, inode))
+        inode.links += 1
+        self._stamp(inode, data_changed=False)
+        self.on_change("create", target)
+
+    def remove(self, path: str) -> None:
+        """``unlink``."""
+        folder, name = self._split(path)
+        inode = self.file(path)
+        self._sequence += 1
+        self._change(folder, (name, None))
+        inode.links -= 1
+        self.on_change("delete", path)
+        self.release(inode)
+
+    def release(self, inode: Inode) -> None:
+        """Free a file that has neither names nor open handles."""
+        if inode.links == 0 and inode.opens == 0:
+            self.used_bytes -= len(inode.data)
+            self._free_numbers.append(inode.number)
+
+    # -- durability ------------------------------------------------------------------------------
+
+    def write_back(self, rng: random.Random | None = None) -> None:
+        """The kernel's own flushing: everything, or a random half of it."""
+        for directory in self._directories.values():
+            if rng is None or rng.random() < 0.5:
+                directory.sync()
+            for node in directory.entries.values():
+                if isinstance(node, Inode) and (rng is None or rng.random() < 0.5):
+                    node.sync()
+
+    def crash(self, rng: random.Random) -> None:
+        """The power fails. Every open handle is void afterwards."""
+        kept = self._surviving_names(rng)
+        for directory in self._directories.values():
+            entries = dict(directory.durable)
+            for sequence, names in directory.pending:
+                if sequence > kept[directory.path]:
+                    break
+                for name, node in names:
+                    if node is None:
+                        entries.pop(name, None)
+                    else:
+                        entries[name] = node
+            directory.entries, directory.durable = entries, dict(entries)
+            directory.pending.clear()
+        self._directories = {}
+        self.used_bytes = 0
+        self._recover(self._root, "", rng, {})
+
+    def _surviving_names(self, rng: random.Random) -> dict[str, int]:
+        """For each folder the last change that survives."""
+        directories = list(self._directories.values())
+        if self.kind.ordered_names:
+            sequences = sorted({s for d in directories for s, _ in d.pending})
+            last = _last_kept(rng, sequences)
+            return {d.path: last for d in directories}
+        kept = {d.path: _last_kept(rng, [s for s, _ in d.pending]) for d in directories}
+        homes: dict[int, list[str]] = {}
+        for directory in directories:
+            for sequence, _ in directory.pending:
+                homes.setdefault(sequence, []).append(directory.path)
+        for sequence in sorted(homes, reverse=True):  # a move between folders is one change
+            if not all(kept[home] >= sequence for home in homes[sequence]):
+                for home in homes[sequence]:
+                    kept[home] = min(kept[home], sequence - 1)
+        return kept
+
+    def _recover(
+        self, directory: Directory, path: str, rng: random.Random, seen: dict[int, Inode]
+    ) -> None:
+        self._directories[path] = directory
+        for name, node in directory.entries.items():
+            node_path = f"{path}/{name}"
+            if isinstance(node, Directory):
+                self._recover(node, node_path, rng, seen)
+                continue
+            if seen.get(node.number) is node:
+                node.links += 1
+                continue
+            if node.number in seen or node.number in self._free_numbers:
+                # its name was undone after the number had been given away
+                self._last_number += 1
+                node.number = self._last_number
+            seen[node.number] = node
+            node.links, node.opens, node.path = 1, 0, node_path
+            node.settle(rng, self.kind.zero_tails)
+            self.used_bytes += len(node.data)
+
+
+def _last_kept(rng: random.Random, sequences: list[int]) -> int:
+    count = _how_many_survive(rng, len(sequences))
+    return sequences[count - 1] if count else 0

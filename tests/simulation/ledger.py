@@ -1,0 +1,147 @@
+"""What the program did to each file, as the checker remembers it.
+
+A *lineage* is one content as it grew. Appending makes the current lineage longer; anything else
+(truncating, overwriting, replacing, a crash that took bytes away) begins the next. ``base`` is the
+size from which on a prefix of a lineage is something that a reader may see: 0 for a file that was
+begun empty and only grew, the whole size for a version that was there at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+__all__ = ["Ledger", "Lineage", "Source", "Touch"]
+
+
+class Lineage:
+    """One content of a file, at its longest."""
+
+    __slots__ = ("base", "content", "index", "served_sizes", "shown")
+
+    def __init__(self, index: int, content: bytes, base: int) -> None:
+        self.index = index
+        self.content = bytearray(content)
+        self.base = base
+        self.shown = -1
+        """The largest size at which a reader could see it."""
+        self.served_sizes: set[int] = set()
+        """Sizes at which a touch was served: two of them show the child that it grows."""
+
+    def holds(self, content: bytes | bytearray) -> bool:
+        """Whether ``content`` is a state of this lineage that somebody may see."""
+        return self.base <= len(content) and self.content.startswith(content)
+
+
+@dataclass(slots=True)
+class Touch:
+    """A notify: at that time the file held ``size`` bytes of lineage ``index``."""
+
+    mtime_ns: int
+    index: int
+    size: int
+    at_ns: int
+
+
+@dataclass(slots=True)
+class Source:
+    """One watched file and the remote name that it is to have."""
+
+    path: str
+    remote: str
+    growth: str
+    in_folder: bool = False
+    lineages: list[Lineage] = field(default_factory=list)
+    present: bool = False
+    touches: list[Touch] = field(default_factory=list)
+    """Touches that were not served yet."""
+    owed: list[Touch] = field(default_factory=list)
+    """What was served, and no reader could have seen yet."""
+    last_touch: Touch | None = None
+    rewritten: bool = False
+    interfered: bool = False
+    """A consumer or another hand was at the remote file."""
+
+    @property
+    def current(self) -> Lineage:
+        """What the file holds now, if it is there."""
+        return self.lineages[-1]
+
+    def begin(self, content: bytes, base: int) -> None:
+        """The file's content is another one now."""
+        if self.growth == "rewrite":
+            base = len(content)
+        self.lineages.append(Lineage(len(self.lineages), content, base))
+        self.present = True
+
+    def grow(self, data: bytes) -> None:
+        """Bytes were added at the end."""
+        if self.growth == "rewrite":
+            self.begin(bytes(self.current.content) + data, 0)
+        else:
+            self.current.content += data
+
+    def touched(self, mtime_ns: int, now_ns: int) -> Touch:
+        """The program notified."""
+        index = len(self.lineages) - 1
+        size = len(self.current.content) if self.present else 0
+        touch = Touch(mtime_ns, index, size, now_ns)
+        self.touches.append(touch)
+        self.last_touch = touch
+        return touch
+
+    def served(self, touch: Touch) -> None:
+        """The child says that the snapshot for ``touch`` is taken."""
+        self.touches = [t for t in self.touches if t.at_ns > touch.at_ns]
+        if not self.present or touch.index != len(self.lineages) - 1:
+            return  # the program changed the file first: there is nothing to hold the child to
+        self.current.served_sizes.add(touch.size)
+        self.owed.append(touch)
+
+    def must_precede(self, touch: Touch) -> bool:
+        """Whether this snapshot must have been visible before a newer lineage is."""
+        if self.growth == "append":
+            return True
+        sizes = self.lineages[touch.index].served_sizes
+        return self.growth == "auto" and len(sizes) > 1 and touch.size > min(sizes)
+
+
+class Ledger:
+    """All sources, by local path and by remote name."""
+
+    def __init__(self) -> None:
+        self.by_path: dict[str, Source] = {}
+        self.by_remote: dict[str, Source] = {}
+
+    def add(self, source: Source) -> Source:
+        """Remember a file that is watched."""
+        self.by_path[source.path] = source
+        self.by_remote[source.remote] = source
+        return source
+
+    def after_crash(
+        self, read: Callable[[str], bytes | None], now_ns: int, sync_secs: float
+    ) -> None:
+        """The power failed: ``read`` gives what a local file holds now, None if it is gone.
+
+        What was served less than ``sync_secs`` ago may be forgotten with it; and where the watched
+        file is the only copy (``growth="append"``), what the disk has lost is lost.
+        """
+        recent_ns = now_ns - int(sync_secs * 1e9)
+        for source in self.by_path.values():
+            content = read(source.path)
+            source.touches.clear()
+            source.last_touch = None
+            source.owed = [t for t in source.owed if t.at_ns < recent_ns]
+            if source.growth == "append":
+                left = [content, *(read(f"{source.path}.{n}") for n in range(1, 10))]
+                source.owed = [t for t in source.owed if _is_left(source, t, left)]
+            if content is None:
+                source.present = False
+            elif not source.present or content != source.current.content:
+                source.begin(content, len(content))
+
+
+def _is_left(source: Source, touch: Touch, contents: list[bytes | None]) -> bool:
+    wanted = source.lineages[touch.index].content[: touch.size]
+    return any(content is not None and content.startswith(wanted) for content in contents)

@@ -1,0 +1,193 @@
+"""The server's file system, watched by a reader that looks after every single change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+__all__ = ["Observer", "RemoteDisk", "RemoteFile", "RemoteRefusal"]
+
+
+class RemoteFile:
+    """Content that handles and names refer to."""
+
+    __slots__ = ("content", "mtime", "names")
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+        self.mtime = 0
+        self.names: set[str] = set()
+
+
+class RemoteRefusal(Exception):
+    """The server's file system says no; ``args[0]`` is the SFTP status code."""
+
+
+class Observer(Protocol):
+    """Whoever wants to see what a reader could see; called after each change."""
+
+    def wrote(self, file: RemoteFile, offset: int, data: bytes) -> None:
+        """``data`` was written at ``offset``."""
+
+    def named(self, path: str, file: RemoteFile, replaced: RemoteFile | None) -> None:
+        """``path`` names ``file`` from now on (a new file, or one that was renamed)."""
+
+    def unnamed(self, path: str, file: RemoteFile) -> None:
+        """``path`` names nothing any more."""
+
+
+NO_SUCH_FILE, DENIED, FAILURE = 2, 3, 4
+
+
+class RemoteDisk:
+    """Files by path, folders by path. A rename never loses an open handle."""
+
+    def __init__(self, wall_secs: Callable[[], int]) -> None:
+        self.files: dict[str, RemoteFile] = {}
+        self.folders: set[str] = {"/"}
+        self.observers: list[Observer] = []
+        self.capacity_bytes = 1 << 40
+        self.used_bytes = 0
+        self.refuse: Callable[[str, str], int | None] = lambda operation, path: None
+        """A status code for an operation that the server denies just now."""
+        self._wall_secs = wall_secs
+
+    def _check(self, operation: str, path: str) -> None:
+        code = self.refuse(operation, path)
+        if code is not None:
+            raise RemoteRefusal(code)
+
+    def lookup(self, path: str) -> RemoteFile:
+        """The file at ``path``."""
+        file = self.files.get(path)
+        if file is None:
+            raise RemoteRefusal(FAILURE if path in self.folders else NO_SUCH_FILE)
+        return file
+
+    def open(self, path: str, *, write: bool, create: bool, truncate: bool, exclusive: bool) -> RemoteFile:
+        """As ``open(2)``."""
+        self._check("open" if write else "read", path)
+        file = self.files.get(path)
+        if file is None:
+            if not create:
+                raise RemoteRefusal(FAILURE if path in self.folders else NO_SUCH_FILE)
+            self._check("create", path)
+            self._need_parent(path)
+            if path in self.folders:
+                raise RemoteRefusal(FAILURE)
+            file = RemoteFile()
+            file.mtime = self._wall_secs()
+            self._name(path, file)
+        elif create and exclusive:
+            raise RemoteRefusal(FAILURE)
+        elif truncate and file.content:
+            self.truncate(file, 0)
+        return file
+
+    def _need_parent(self, path: str) -> None:
+        if (path.rpartition("/")[0] or "/") not in self.folders:
+            raise RemoteRefusal(NO_SUCH_FILE)
+
+    def _name(self, path: str, file: RemoteFile) -> None:
+        replaced = self.files.get(path)
+        if replaced is not None:
+            replaced.names.discard(path)
+            self._count_out(replaced)
+        self.files[path] = file
+        file.names.add(path)
+        for observer in self.observers:
+            observer.named(path, file, replaced)
+
+    def _count_out(self, file: RemoteFile) -> None:
+        if not file.names:
+            self.used_bytes -= len(file.content)
+
+    def write(self, file: RemoteFile, offset: int, data: bytes) -> None:
+        """As ``pwrite(2)``; on a full disk what fits is written, then it fails."""
+        if file.names:
+            for path in file.names:
+                self._check("write", path)
+            growth = offset + len(data) - len(file.content)
+            room = max(0, self.capacity_bytes - self.used_bytes)
+            if growth > room:
+                self._put(file, offset, data[: max(0, len(data) - (growth - room))])
+                raise RemoteRefusal(FAILURE)
+        self._put(file, offset, data)
+
+    def _put(self, file: RemoteFile, offset: int, data: bytes) -> None:
+        if not data:
+            return
+        content = file.content
+        before = len(content)
+        if offset > before:
+            content.extend(bytes(offset - before))
+        content[offset : offset + len(data)] = data
+        if file.names:
+            self.used_bytes += len(content) - before
+        file.mtime = self._wall_secs()
+        for observer in self.observers:
+            observer.wrote(file, offset, data)
+
+    def truncate(self, file: RemoteFile, size: int) -> None:
+        """As ``ftruncate(2)``, which no request of ours may ever cause."""
+        if file.names:
+            self.used_bytes += size - len(file.content)
+        if size < len(file.content):
+            del file.content[size:]
+        else:
+            file.content.extend(bytes(size - len(file.content)))
+        file.mtime = self._wall_secs()
+        for observer in self.observers:
+            observer.wrote(file, size, b"")
+
+    def rename(self, path: str, target: str, *, replace: bool) -> None:
+        """``replace``: as ``rename(2)``; else as the draft's RENAME, refusing a taken name."""
+        self._check("rename", path)
+        self._check("rename", target)
+        file = self.lookup(path)
+        self._need_parent(target)
+        if target in self.folders or (not replace and target in self.files):
+            raise RemoteRefusal(FAILURE)
+        if target == path:
+            return
+        del self.files[path]
+        file.names.discard(path)
+        self._name(target, file)
+        for observer in self.observers:
+            observer.unnamed(path, file)
+
+    def remove(self, path: str) -> None:
+        """As ``unlink(2)``."""
+        self._check("remove", path)
+        file = self.lookup(path)
+        del self.files[path]
+        file.names.discard(path)
+        self._count_out(file)
+        for observer in self.observers:
+            observer.unnamed(path, file)
+
+    def make_folder(self, path: str) -> None:
+        """As ``mkdir(2)``."""
+        self._check("mkdir", path)
+        if path in self.folders or path in self.files:
+            raise RemoteRefusal(FAILURE)
+        self._need_parent(path)
+        self.folders.add(path)
+
+    def names_in(self, folder: str) -> list[str]:
+        """Names directly in ``folder``."""
+        if folder not in self.folders:
+            raise RemoteRefusal(NO_SUCH_FILE)
+        start = "" if folder == "/" else folder
+        size = len(start) + 1
+        known = [*self.files, *(f for f in self.folders if f != "/")]
+        return [p[size:] for p in known if p.rpartition("/")[0] == start]
+
+    def put(self, path: str, content: bytes) -> RemoteFile:
+        """Another hand writes a whole file (new, by rename)."""
+        file = RemoteFile()
+        file.content[:] = content
+        file.mtime = self._wall_secs()
+        self.used_bytes += len(content)
+        self._name(path, file)
+        return file

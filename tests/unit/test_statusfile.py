@@ -1,0 +1,143 @@
+"""status.json: five writes a second, none at rest, and no trouble from a full disk."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from pysubtask.status import Status
+from pysubtask.subtask.statusfile import MIN_INTERVAL_SECS, SignOfLife, StatusFile
+from tests.unit.shell_fakes import FailingDisk, FakeClock, quiet_log
+
+
+class Source:
+    def __init__(self) -> None:
+        self.pending = 0
+
+    def __call__(self) -> Status:
+        return Status(link="connected", pending_bytes=self.pending)
+
+
+def make(tmp_path: Path) -> tuple[StatusFile, Source, FailingDisk, FakeClock, Path]:
+    source, disk, clock = Source(), FailingDisk(), FakeClock()
+    path = tmp_path / "status.json"
+    file = StatusFile(str(path), source, disk=disk, clock=clock, log=quiet_log())
+    return file, source, disk, clock, path
+
+
+def test_at_most_five_writes_a_second(tmp_path: Path) -> None:
+    file, source, disk, clock, path = make(tmp_path)
+    for pending in range(1, 1001):  # a change each millisecond
+        source.pending = pending
+        file.changed()
+        file.write_if_due()
+        clock.now += 0.001
+    assert 4 <= disk.writes <= 6
+    clock.now += MIN_INTERVAL_SECS
+    file.write_if_due()
+    shown = json.loads(path.read_bytes())
+    assert shown["pending_bytes"] == 1000
+    assert shown["pid"] == os.getpid()
+    assert shown["updated_at"] == pytest.approx(clock.time(), abs=1)
+
+
+def test_none_at_rest(tmp_path: Path) -> None:
+    file, _, disk, clock, _ = make(tmp_path)
+    file.write_if_due()
+    assert disk.writes == 1
+    assert file.due() == float("inf")
+    clock.now += 3600
+    file.write_if_due()
+    file.changed()  # a false alarm: nothing differs
+    file.write_if_due()
+    assert disk.writes == 1
+
+
+def test_a_slow_disk_is_written_less_often(tmp_path: Path) -> None:
+    file, source, disk, clock, _ = make(tmp_path)
+    plain_write = disk.write_whole
+
+    def slow(path: str, data: bytes, *, sync: bool = False) -> None:
+        clock.now += 0.5
+        plain_write(path, data, sync=sync)
+
+    disk.write_whole = slow  # type: ignore[method-assign]
+    began = clock.now
+    file.write()
+    source.pending = 1
+    file.changed()
+    assert file.due() - began == pytest.approx(10.0)
+
+
+def test_a_full_disk_is_logged_once_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file, source, disk, clock, path = make(tmp_path)
+    caplog.set_level(logging.INFO)
+    disk.error = OSError(errno.ENOSPC, "No space left on device")
+    for _ in range(2000):
+        source.pending += 1
+        file.changed()
+        file.write_if_due()
+        clock.now += 0.1
+    assert disk.writes <= 13  # 1 + 2 + 4 + … + 30 + 30 s
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    disk.error = None
+    clock.now += 30
+    file.write_if_due()
+    assert json.loads(path.read_bytes())["pending_bytes"] == source.pending
+    assert "can be written again" in caplog.records[-1].getMessage()
+
+
+def test_lone_surrogates_survive(tmp_path: Path) -> None:
+    path = tmp_path / "status.json"
+    name = os.fsdecode(b"/data/\xff\n.csv")
+    file = StatusFile(
+        str(path),
+        lambda: Status(last_error=name),
+        disk=FailingDisk(),
+        clock=FakeClock(),
+        log=quiet_log(),
+    )
+    file.write()
+    assert json.loads(path.read_bytes())["last_error"] == name
+
+
+def test_sign_of_life_moves_the_time_of_its_file(tmp_path: Path) -> None:
+    clock = FakeClock()
+    path = tmp_path / "alive"
+    sign = SignOfLife(str(path), 15.0, clock=clock, log=quiet_log())
+    sign.touch_if_due()
+    os.utime(path, (1, 1))
+    clock.now += 14.9
+    sign.touch_if_due()
+    assert path.stat().st_mtime == 1
+    clock.now += 0.2
+    sign.touch_if_due()
+    assert path.stat().st_mtime > 1
+
+
+def test_sign_of_life_survives_a_missing_folder(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock = FakeClock()
+    sign = SignOfLife(str(tmp_path / "gone" / "alive"), 1.0, clock=clock, log=quiet_log())
+    for _ in range(5):
+        sign.touch_if_due()
+        clock.now += 1
+    assert len(caplog.records) == 1
+    (tmp_path / "gone").mkdir()
+    sign.touch_if_due()
+    assert (tmp_path / "gone" / "alive").exists()
+
+
+def test_no_sign_of_life_without_a_watchdog(tmp_path: Path) -> None:
+    sign = SignOfLife(str(tmp_path / "alive"), 0.0, clock=FakeClock(), log=quiet_log())
+    sign.touch_if_due()
+    assert sign.due() == float("inf")
+    assert not (tmp_path / "alive").exists()
