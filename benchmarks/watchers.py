@@ -156,7 +156,8 @@ def measure(candidate: str, folder: str) -> str:
         stdout=subprocess.PIPE,
         text=True,
     ) as toucher:
-        assert toucher.stdin is not None and toucher.stdout is not None
+        assert toucher.stdin is not None
+        assert toucher.stdout is not None
         for _ in range(TOUCHES):
             heard.clear()
             toucher.stdin.write("\n")

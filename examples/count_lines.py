@@ -1,6 +1,6 @@
 """A subtask of your own, which is no transfer: it counts the lines of a log after every notify.
 
-    python examples/count_lines.py
+python examples/count_lines.py
 """
 
 from __future__ import annotations

@@ -56,6 +56,15 @@ def build(
         SettingsError: an unknown name (with the one that was probably meant), a wrong type, a
             value outside its limits. It never shows a secret.
     """
+    if isinstance(config, Mapping) and _has_sections(config):
+        for name in config:
+            if name not in SECTIONS:
+                raise SettingsError(
+                    "there is no such section",
+                    operation="configuration",
+                    path=str(name),
+                    hint=f"there are {', '.join(SECTIONS)}",
+                )
     values: dict[str, Any] = {"bak_to_folder": f"upload/{extension}"}
     for section in ("base", "burst_mode", extension):
         values.update(section_values(config, section, extension))

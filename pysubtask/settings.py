@@ -102,7 +102,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "logs"
     master_log_file_name: Annotated[
-        str | None, _about("base", "Name of the master's log. None: such as ftp_taskmaster.log.txt.")
+        str | None,
+        _about("base", "Name of the master's log. None: such as ftp_taskmaster.log.txt."),
     ] = None
     subtask_log_file_name: Annotated[
         str | None, _about("base", "Name of the subtask's log. None: such as ftp_subtask.log.txt.")

@@ -17,6 +17,7 @@ JSON files appear by rename, so that nobody reads half of one.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -30,6 +31,7 @@ __all__ = [
     "StateLayout",
     "is_blank_touch",
     "make_blank_notify",
+    "next_touch_ns",
     "notify_path",
     "read_json",
     "touch",
@@ -48,12 +50,24 @@ touch is taken. ``{"ask": "status", "path"}``: answered ``{"file": {…} | null}
 # NTFS keeps times in units of 100 ns, and Windows' clock may stand still for 15 ms: a step of 1 ns
 # would leave the same time stamp. (MS-FSCC 2.1.1; time.time_ns in the Python documentation)
 _STEP_NS = 100 if sys.platform == "win32" else 1
+_SET_BACK_NS = 4_000_000_000
 _CREATE = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 def notify_path(path: str) -> str:
     """The file whose touch says that ``path`` has new data."""
     return path + NOTIFY_SUFFIX
+
+
+def next_touch_ns(last_ns: int, now_ns: int) -> int:
+    """The modified time for the next touch: now, and never the same as the last one.
+
+    Touches that come faster than the clock ticks are a step apart. After a clock that was set back
+    the new time is taken as it is: it differs as well, even on FAT, which keeps only each 2 s.
+    """
+    if now_ns > last_ns or last_ns - now_ns > _SET_BACK_NS:
+        return now_ns
+    return last_ns + _STEP_NS
 
 
 def touch(notify_file: str, last_ns: int, *, content: bytes = b"") -> int:
@@ -67,15 +81,13 @@ def touch(notify_file: str, last_ns: int, *, content: bytes = b"") -> int:
         content: what to write into the file if it has to be made.
 
     Returns:
-        The modified time now in place: ``max(last_ns + 1, now)``, or what the system put in where
+        The modified time now in place: :func:`next_touch_ns`, or what the system put in where
         the file belongs to another user, who alone may choose it (utime(2), EPERM).
 
     Raises:
         OSError: it could not be touched.
     """
-    ns = time.time_ns()
-    if ns <= last_ns:
-        ns = last_ns + _STEP_NS
+    ns = next_touch_ns(last_ns, time.time_ns())
     try:
         os.utime(notify_file, ns=(ns, ns))
     except FileNotFoundError:
@@ -176,21 +188,40 @@ def make_blank_notify(notify_file: str, *, content: bytes = b"") -> None:
     """Make a ``.notify`` that nobody has touched yet, if there is none.
 
     ``start()`` makes them, so that a touch needs no space later. Their modified time is 1970, which
-    no touch gives, and so they are told from one.
+    no touch gives, and so they are told from one. It is set under another name, which is then
+    linked into place: set afterwards, it could undo a touch that another thread just made. Where
+    there are no hard links (FAT under Linux) none is made, and the first touch makes it.
 
     Raises:
         OSError: it could not be made.
     """
-    try:
-        fd = os.open(notify_file, _CREATE | os.O_EXCL, 0o666)
-    except FileExistsError:
+    if os.path.lexists(notify_file):
         return
+    folder = os.path.dirname(notify_file)
+    temporary = os.path.join(folder, f".pysubtask-{os.urandom(8).hex()}")
+    fd = os.open(temporary, _CREATE | os.O_EXCL, 0o666)
     try:
-        if content:
-            os.write(fd, content)
+        try:
+            if content:
+                os.write(fd, content)
+        finally:
+            os.close(fd)
+        os.utime(temporary, ns=(0, 0))
+        if sys.platform == "win32":
+            os.rename(temporary, notify_file)  # refuses to replace (os.rename, Windows)
+        else:
+            os.link(temporary, notify_file)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        # link(2): EPERM, the file system has no hard links
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
     finally:
-        os.close(fd)
-    os.utime(notify_file, ns=(0, 0))
+        try:
+            os.unlink(temporary)
+        except OSError:
+            pass
 
 
 def is_blank_touch(mtime_ns: int) -> bool:

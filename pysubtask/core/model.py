@@ -142,6 +142,9 @@ class Upload:
     acked: int = 0
     stage: Stage = "sending"
     set_aside: bool = False
+    tail: bool = False
+    """Its first bytes are to be had nowhere any more: it goes to a name of its own, since under
+    the file's name it would look like its beginning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,8 +162,8 @@ class Entry:
     upload: Upload | None = None
     litter: tuple[str, ...] = ()
     """Our temporary names at the destination that are to be removed."""
-    conflicts: tuple[float, ...] = ()
-    """When, lately, the remote file was found changed by another hand (Unix seconds)."""
+    conflict_at: float | None = None
+    """When it was last sent whole because another hand had changed it there (Unix seconds)."""
 
     @property
     def current(self) -> Version | None:
@@ -230,11 +233,11 @@ def entry_to_json(entry: Entry) -> dict[str, Any]:
         record["d"] = [d.version, d.size, d.base, d.mtime, d.at]
     if entry.upload is not None:
         u = entry.upload
-        record["u"] = [u.version, u.size, u.temp, u.base, u.acked, u.stage, u.set_aside]
+        record["u"] = [u.version, u.size, u.temp, u.base, u.acked, u.stage, u.set_aside, u.tail]
     if entry.litter:
         record["l"] = list(entry.litter)
-    if entry.conflicts:
-        record["c"] = list(entry.conflicts)
+    if entry.conflict_at is not None:
+        record["c"] = entry.conflict_at
     return record
 
 
@@ -253,7 +256,7 @@ def entry_from_json(record: dict[str, Any]) -> Entry:
         delivered=Delivered(*record["d"]) if "d" in record else None,
         upload=Upload(*record["u"]) if "u" in record else None,
         litter=tuple(record.get("l", ())),
-        conflicts=tuple(record.get("c", ())),
+        conflict_at=record.get("c"),
     )
 
 

@@ -49,7 +49,9 @@ def child_command(module: str, python: str | None) -> list[str]:
 
 def is_frozen() -> bool:
     """Whether the program was packed by PyInstaller, cx_Freeze, Nuitka …"""
-    return bool(getattr(sys, "frozen", False)) or "__compiled__" in vars(sys.modules["__main__"])
+    return bool(getattr(sys, "frozen", False)) or hasattr(
+        sys.modules.get("__main__"), "__compiled__"
+    )
 
 
 def run_child() -> None:

@@ -14,9 +14,9 @@ import msgspec
 from pysubtask.config import build
 from pysubtask.errors import PysubtaskError, SettingsError
 from pysubtask.master._ask import BurstRelease, Question
-from pysubtask.master._notify import Notifier, Touch, Which, make_untouched
+from pysubtask.master._notify import Notifier, Touch, Which
 from pysubtask.settings import Secret, Settings
-from pysubtask.signals import StateLayout, notify_path, read_json
+from pysubtask.signals import StateLayout, read_json
 from pysubtask.status import FileStatus, Status
 from pysubtask.urls import Destination
 from pysubtask.version import __version__
@@ -130,7 +130,7 @@ class TaskMaster:
         Raises:
             StartError, StateError, SettingsError: there is no way to start it.
         """
-        with self._lives():
+        with self._owned():
             if self._supervisor is not None and self._supervisor.alive:
                 return
             # late, as are the log and the supervisor: an import must not pay for what start() needs
@@ -143,8 +143,7 @@ class TaskMaster:
             self._place = place
             self._layout = StateLayout(place.folder)
             self._open_log()
-            for path in self._notifier.files:
-                make_untouched(notify_path(path))
+            self._notifier.make_blanks()
             self._supervisor = self._new_supervisor(command, precleanup_old_files)
             try:
                 self._supervisor.start()
@@ -160,9 +159,11 @@ class TaskMaster:
             forcekill: kill it at once. Otherwise it delivers what was notified, for at most
                 ``stop_timeout_secs``, says goodbye and leaves; then it is killed.
         """
-        with self._lives():
+        if os.getpid() != self._owner:
+            return  # a forked worker: the subtask belongs to the program that forked
+        with self._life_lock:
             supervisor = self._supervisor
-            if supervisor is None or os.getpid() != self._owner:
+            if supervisor is None:
                 return
             self._info("stopping the subtask" + (" by force" if forcekill else ""))
             graceful = supervisor.stop(forcekill)
@@ -172,7 +173,7 @@ class TaskMaster:
 
     def reset(self, precleanup_old_files: bool = False) -> None:
         """Stop the subtask and start it again."""
-        with self._lives():
+        with self._owned():
             self.stop()
             self.start(precleanup_old_files)
 
@@ -283,8 +284,10 @@ class TaskMaster:
 
     # --- inner parts
 
-    def _lives(self) -> threading.RLock:
-        if os.getpid() != self._owner:  # a forked worker: its copy of the lock may be held
+    def _owned(self) -> threading.RLock:
+        """The lock of start and stop. A forked worker that starts a subtask becomes its owner; its
+        copy of the parent's lock may have been held when it was forked."""
+        if os.getpid() != self._owner:
             self._owner = os.getpid()
             self._life_lock = threading.RLock()
             self._supervisor = None
@@ -349,6 +352,7 @@ class TaskMaster:
                 facts["link"] = "connecting"
                 facts["since"] = supervisor.started_at
                 facts["next_try"] = None
+                facts["last_error"] = supervisor.last_error
         return msgspec.structs.replace(status, **facts)
 
     def _file_status(self, which: Which, whole: Status) -> FileStatus:

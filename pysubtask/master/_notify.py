@@ -8,7 +8,6 @@ when threads meet; what is touched may not, and is not: each touch carries its o
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
@@ -17,12 +16,13 @@ from pysubtask.signals import (
     HEARTBEAT_SUFFIX,
     NOTIFY_SUFFIX,
     StateLayout,
+    make_blank_notify,
     notify_path,
     touch,
 )
 from pysubtask.watch import Watch
 
-__all__ = ["Notifier", "Touch", "Which", "make_untouched"]
+__all__ = ["Notifier", "Touch", "Which"]
 
 Which: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes] | int"
 Touch: TypeAlias = tuple[str, int]
@@ -32,13 +32,12 @@ Touch: TypeAlias = tuple[str, int]
 class _Target:
     """One file that can be notified."""
 
-    __slots__ = ("failed", "last_ns", "notify_file", "path")
+    __slots__ = ("last_ns", "notify_file", "path")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.notify_file = notify_path(path)
         self.last_ns = 0
-        self.failed = False
 
 
 class Notifier:
@@ -57,6 +56,7 @@ class Notifier:
         self._count = len(watches)
         self._known: dict[object, _Target] = {}
         self._folders: dict[str, _Target] = {}
+        self._folder_names: dict[str, _Target] = {}
         self._failed: dict[str, _Target] = {}
         self.failures = 0
         """Touches that failed so far."""
@@ -67,9 +67,11 @@ class Notifier:
             target = _Target(watch.path)
             if watch.is_dir:
                 self._folders[os.path.normcase(watch.path)] = target
+                for name in (watch.declared.rstrip("/" + os.sep), watch.path.rstrip(os.sep)):
+                    self._folder_names.setdefault(name, target)
                 continue
-            for name in (watch.declared, watch.path, os.path.normcase(watch.path), index):
-                self._known.setdefault(name, target)
+            for way in (watch.declared, watch.path, os.path.normcase(watch.path), index):
+                self._known.setdefault(way, target)
         self._indexed_folders = {
             index: watch.path for index, watch in enumerate(watches) if watch.is_dir
         }
@@ -89,8 +91,31 @@ class Notifier:
         try:
             target = self._known[which]
         except (KeyError, TypeError):
-            return self._touch_unusual(which)
-        return self._touch(target)
+            pass
+        else:
+            return self._touch(target)
+        if isinstance(which, str):  # the usual way to a file in a watched folder
+            head, _, name = which.rpartition(os.sep)
+            folder = self._folder_names.get(head)
+            if folder is not None and _is_data_name(name):
+                path = f"{folder.path}{os.sep}{name}"
+                known = self._known.get(path)
+                return self._touch_in(folder, path) if known is None else self._touch(known)
+        return self._touch_unusual(which)
+
+    def make_blanks(self) -> None:
+        """Make the ``.notify`` files of the declared files, so that a touch needs no space."""
+        for path in self.files:
+            try:
+                make_blank_notify(notify_path(path))
+            except (OSError, ValueError):
+                layout = self._layout()
+                try:
+                    os.makedirs(layout.notify_dir, mode=0o700, exist_ok=True)
+                    place = layout.fallback_notify_path(path)
+                    make_blank_notify(place, content=os.fsencode(path))
+                except OSError:
+                    pass  # the first touch tries again, and says so
 
     def paths(self, which: Which) -> list[str]:
         """The files that ``which`` stands for: one, or all of a folder.
@@ -166,10 +191,19 @@ class Notifier:
 
     def _touch_unusual(self, which: Which) -> Touch | None:
         target, path = self.resolve(which)
+        folder = self._folders.get(os.path.normcase(os.path.dirname(path)))
+        known = self._known.get(path)
+        if folder is None or known is not None:
+            return self._touch(target)
+        return self._touch_in(folder, path)
+
+    def _touch_in(self, folder: _Target, path: str) -> Touch | None:
+        """Touch a file in a watched folder. Its files share one last time stamp, so that a
+        program that makes new names for ever does not fill our memory."""
+        target = _Target(path)
+        target.last_ns = folder.last_ns
         done = self._touch(target)
-        held = self._folders.get(os.path.normcase(os.path.dirname(path)))
-        if held is not None and held.last_ns < target.last_ns:
-            held.last_ns = target.last_ns
+        folder.last_ns = target.last_ns
         return done
 
     def _touch(self, target: _Target) -> Touch | None:
@@ -178,8 +212,8 @@ class Notifier:
         except (OSError, ValueError) as error:
             return self._touch_elsewhere(target, error)
         target.last_ns = ns
-        if target.failed:
-            self._recovered(target)
+        if self._failed:
+            self._failed.pop(target.path, None)
         return target.path, ns
 
     def _touch_elsewhere(self, target: _Target, first: Exception) -> Touch | None:
@@ -195,46 +229,14 @@ class Notifier:
         except (OSError, ValueError):
             self.failures += 1
             self.last_error = f"{target.notify_file}: {_reason(first)}"
-            target.failed = True
             self._failed[target.path] = target
             if len(self._failed) > 10_000:  # of a folder whose files come and go
                 self._failed.pop(next(iter(self._failed), ""), None)
             return None
         target.last_ns = ns
-        if target.failed:
-            self._recovered(target)
+        if self._failed:
+            self._failed.pop(target.path, None)
         return target.path, ns
-
-    def _recovered(self, target: _Target) -> None:
-        target.failed = False
-        self._failed.pop(target.path, None)
-
-
-def make_untouched(notify_file: str) -> None:
-    """Make a ``.notify`` that says "never touched": its modified time is 0 (1970).
-
-    It is made under another name, given its time, and linked into place, so that a touch of the
-    same moment wins. Where there are no hard links (FAT) nothing is made: the first touch makes
-    it. One that is there already stays as it is.
-    """
-    temporary = f"{notify_file}.{os.getpid()}-{time.monotonic_ns():x}.tmp"
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0)
-    try:
-        if os.path.lexists(notify_file):
-            return
-        os.close(os.open(temporary, flags, 0o666))
-    except (OSError, ValueError):
-        return
-    try:
-        os.utime(temporary, ns=(0, 0))
-        os.link(temporary, notify_file)
-    except (OSError, AttributeError):  # there already; or no hard links here
-        pass
-    finally:
-        try:
-            os.unlink(temporary)
-        except OSError:
-            pass
 
 
 def _is_data_name(name: str) -> bool:

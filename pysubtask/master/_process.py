@@ -91,10 +91,17 @@ class Supervisor:
             StartError: the system refuses to start it.
         """
         child = self._start_child()
-        self._thread = threading.Thread(
+        thread = threading.Thread(
             target=self._run, args=(child,), name="pysubtask-master", daemon=True
         )
-        self._thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads, or the interpreter is shutting down
+            child.kill()
+            child.reap()
+            self.pid = None
+            raise StartError(str(error), operation="watch the subtask") from error
+        self._thread = thread
         _all.add(self)
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 from pysubtask.core.model import Entry, Piece, Version
 from pysubtask.core.plan import Compare
 from pysubtask.core.prints import ranges
-from pysubtask.errors import RemoteError, RemoteNotFound, RemoteUnsupported
+from pysubtask.errors import RemoteDenied, RemoteError, RemoteNotFound, RemoteUnsupported
 from pysubtask.subtask.engine import Step, flight
 from pysubtask.subtask.reader import BytesLost
 from pysubtask.subtask.session import Session
@@ -47,8 +47,8 @@ class Comparison:
                     return None
                 replies = yield from flight(*(Read(name, at, length) for at, length in batch))
                 for reply in replies:
-                    if isinstance(reply, RemoteUnsupported):
-                        return None
+                    if isinstance(reply, RemoteUnsupported | RemoteDenied):
+                        return None  # a drop box that can't be read
                     if isinstance(reply, RemoteNotFound):
                         return False
                     if isinstance(reply, RemoteError):
@@ -100,8 +100,8 @@ class Comparison:
                 same = is_same_content(handle, version)
         except FileNotFoundError:
             self._session.log.warning(
-                "deliver %s: its first %d bytes are not here any more; the file at the "
-                "destination will begin with the byte after them",
+                "deliver %s: its first %d bytes are not here any more; the rest goes to a name "
+                "of its own",
                 path,
                 low,
             )

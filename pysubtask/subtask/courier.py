@@ -7,6 +7,7 @@ again, over a new connection or in a new process.
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
@@ -28,9 +29,9 @@ from pysubtask.errors import RemoteError, RemoteNotFound
 from pysubtask.subtask.comparison import Comparison
 from pysubtask.subtask.engine import Step, call, flight
 from pysubtask.subtask.reader import BytesLost
-from pysubtask.subtask.session import Session, Steps
+from pysubtask.subtask.session import TEMP_PREFIX, Session, Steps
 from pysubtask.subtask.upload import Uploads
-from pysubtask.transports.contract import Finish, Remove, Stat, Write
+from pysubtask.transports.contract import Finish, List, Remove, Stat, Write
 
 __all__ = ["Courier", "FileHeld"]
 
@@ -80,6 +81,24 @@ class Courier:
             else:
                 self._session.known[path] = remote
 
+    def purge(self) -> Steps:
+        """Remove temporary files of ours that the journal lost with the power.
+
+        Only names with our own client id are touched: others may share the folder.
+        """
+        journal = self._session.ledger.journal
+        ours = TEMP_PREFIX + journal.client_id
+        folders = {posixpath.dirname(self._session.remote_name(e)) for e in journal.entries()}
+        for folder in sorted(folders):
+            (names,) = yield from flight(List(folder))
+            if isinstance(names, RemoteError):
+                continue
+            known = {e.upload.temp for e in journal.entries() if e.upload is not None}
+            for name in names:
+                temp = posixpath.join(folder, name)
+                if name.startswith(ours) and temp not in known:
+                    yield from flight(Remove(temp))
+
     def _step(
         self, path: str, entry: Entry, version: Version, remote: Remote
     ) -> Generator[Step, Any, Remote]:
@@ -108,7 +127,7 @@ class Courier:
             return (yield from self._append(path, version, name, decision))
         assert isinstance(decision, Send)
         if decision.conflict:
-            self._note_conflict(path, entry)
+            self._check_conflicts(path, entry)
         yield from self._uploads.begin(path, entry, version, decision)
         return self._session.known.get(path, Unknown())
 
@@ -205,17 +224,14 @@ class Courier:
             must=False,
         )
 
-    def _note_conflict(self, path: str, entry: Entry) -> None:
-        now = self._session.clock.time()
-        lately = tuple(t for t in entry.conflicts if 0 <= now - t < _HOUR_SECS)
-        if lately and entry.conflicts:
+    def _check_conflicts(self, path: str, entry: Entry) -> None:
+        """Hold the file if it was sent whole for this reason less than an hour ago."""
+        lately = entry.conflict_at
+        if lately is not None and 0 <= self._session.clock.time() - lately < _HOUR_SECS:
             raise FileHeld(
                 "another hand keeps changing it at the destination; sent at most once an hour",
-                until=lately[-1] + _HOUR_SECS,
+                until=lately + _HOUR_SECS,
             )
         self._session.log.warning(
             "deliver %s: changed by another hand at the destination; sent again as a whole", path
-        )
-        self._session.ledger.update(
-            path, lambda e: replace(e, conflicts=(*lately, now)), must=False
         )

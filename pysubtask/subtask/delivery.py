@@ -98,6 +98,7 @@ class Delivery:
         self._engine: Engine | None = None
         self._courier: Courier | None = None
         self._max_jobs = 1
+        self._purged = False
         self._failures = 0
         self._refusals = 0
         self._next_try = 0.0
@@ -192,7 +193,11 @@ class Delivery:
                 self._queue[path] = None
 
     def _next_held(self) -> float:
-        waiting = [h.until for p, h in self._held.items() if p not in self._queue]
+        waiting = [
+            held.until
+            for path, held in self._held.items()
+            if path not in self._queue and path not in self._active
+        ]
         return min(waiting, default=math.inf)
 
     def _connect(self) -> bool:
@@ -217,7 +222,12 @@ class Delivery:
         took = self._connected_at - began
         self._log.info("connected to %s in %.2f s", self._destination, took)
         self._set_link("connected")
+        if self._ledger.journal.unclean_boot and not self._purged:
+            self._engine.spawn(self._courier.purge(), priority=BULK, done=self._note_purged)
         return True
+
+    def _note_purged(self, error: Exception | None) -> None:
+        self._purged = error is None
 
     def _dispatch(self) -> None:
         assert self._engine is not None

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from pysubtask.core.flow import Sent, Window
 from pysubtask.errors import LinkLost, RemoteError
 from pysubtask.subtask.clock import Clock
-from pysubtask.transports.contract import Request, Result, Transport, Write
+from pysubtask.transports.contract import Read, Request, Result, Transport, Write
 
 __all__ = ["BULK", "SMALL", "URGENT", "Engine", "Job", "Send", "Wait", "call", "flight"]
 
@@ -106,7 +106,7 @@ class Engine:
         self._tasks: set[_Task] = set()
         self._next_ticket = 1
         self.acked_bytes = 0
-        """Data bytes acknowledged over this connection."""
+        """Data bytes that this connection moved, either way."""
         self.sent_bytes = 0
         """Data bytes handed to this connection."""
 
@@ -150,8 +150,7 @@ class Engine:
                 raise LinkLost("the server answered a request that was never sent")
             task, sent, _ = found
             self._window.acked(now, sent)
-            if sent.size > _REQUEST_BYTES:
-                self.acked_bytes += sent.size - _REQUEST_BYTES
+            self.acked_bytes += sent.size - _REQUEST_BYTES
             if task is None or task not in self._tasks:
                 continue
             task.outstanding.discard(ticket)
@@ -245,4 +244,9 @@ class Engine:
 
 
 def _weight(request: Request) -> int:
-    return _REQUEST_BYTES + (len(request.data) if isinstance(request, Write) else 0)
+    """What a request and its answer move, in bytes."""
+    if isinstance(request, Write):
+        return _REQUEST_BYTES + len(request.data)
+    if isinstance(request, Read):
+        return _REQUEST_BYTES + request.length
+    return _REQUEST_BYTES

@@ -66,7 +66,7 @@ class Intake:
     Args:
         look: takes the snapshot (or whatever a look means to the subtask):
             ``look(target, touch, final)``.
-        ready: called after a look that found something, once a burst does not hold it back.
+        ready: called after a look, once a burst does not hold the file back.
         hold_looks: a burst holds back the look itself, not only ``ready``.
         own_names: names in watched folders that are ours (logs).
     """
@@ -457,9 +457,8 @@ class Intake:
             return
         target.unstable_since = None
         self._plan_second_look(target, now)
-        found = outcome.result == "taken" or target.burst.last_at is not None
-        if found and not self.held_by_burst(target.path):
-            self._ready(target.path)
+        if not self.held_by_burst(target.path):
+            self._ready(target.path)  # even "missing" may have read a deleted file to its end
         if not target.watch.is_dir or target.look_at is not None:
             return
         if target.burst.last_at is None and target.failures == 0:

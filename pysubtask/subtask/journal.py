@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import secrets
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -41,6 +42,7 @@ class Journal:
         sync_secs: at most this long after a record was written, it is on the disk.
         boot_id: names this boot of the machine; a journal left without :meth:`close` by another
             boot has met an unclean boot.
+        new_id: makes the :attr:`client_id` of a new journal.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class Journal:
         *,
         sync_secs: float = 5.0,
         boot_id: str = "",
+        new_id: Callable[[], str] = lambda: secrets.token_hex(4),
         log: logging.Logger | None = None,
     ) -> None:
         self._disk = disk
@@ -68,6 +71,10 @@ class Journal:
         self._unsaved: set[str] = set()
         self._dirty_since: float | None = None
         self._after_sync: list[Callable[[], None]] = []
+        self._new_id = new_id
+        self.client_id = ""
+        """8 random hex digits, the same as long as the journal lives: they tell our temporary
+        names at the destination from those of others."""
         self.damaged = False
         """What was found on disk could not all be read: the destination is asked instead."""
         self.unclean_boot = False
@@ -90,6 +97,7 @@ class Journal:
         data = self._read()
         good_end, header = self._load(data)
         self.fresh = not data
+        self.client_id = str((header or {}).get("id") or self._new_id())
         if header is not None and not header.get("clean") and header.get("boot") != self._boot_id:
             self.unclean_boot = True
         if data and (header is None or self.damaged):
@@ -274,7 +282,12 @@ class Journal:
     # -- the file ----------------------------------------------------------------------------
 
     def _header(self, *, clean: bool) -> dict[str, Any]:
-        return {"journal": FORMAT, "boot": self._boot_id, "clean": clean}
+        return {
+            "journal": FORMAT,
+            "id": self.client_id,
+            "boot": self._boot_id,
+            "clean": clean,
+        }
 
     def _write_entry(self, entry: Entry) -> None:
         self._account(entry.path, self._write_line(entry_to_json(entry)))

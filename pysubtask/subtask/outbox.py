@@ -38,14 +38,12 @@ class Outbox:
         """Make the folder, count what is there, remove pieces that nobody refers to."""
         self._disk.make_dirs(self._folder)
         keep = set(wanted)
+        for name in keep:  # a name that was lost with the power must not be given again
+            self._next = max(self._next, _number(name) + 1)
         for name, st in list(self._disk.scan(self._folder)):
             if not name.endswith(_SUFFIX) or st is None:
                 continue
-            number = name[: -len(_SUFFIX)]
-            try:
-                self._next = max(self._next, int(number, 16) + 1)
-            except ValueError:
-                continue
+            self._next = max(self._next, _number(name) + 1)
             if name in keep:
                 self._sizes[name] = st.size
                 self.held_bytes += st.size
@@ -130,3 +128,10 @@ class Outbox:
             self._disk.remove(path)
         except OSError:
             pass  # gone already, or the disk refuses: the next start removes it
+
+
+def _number(name: str) -> int:
+    try:
+        return int(name.removesuffix(_SUFFIX), 16)
+    except ValueError:
+        return 0

@@ -8,12 +8,11 @@ from pysubtask.core.model import Piece, Version
 from pysubtask.core.prints import new_hash
 from pysubtask.subtask.disk import ReadHandle
 from pysubtask.subtask.outbox import Outbox
-from pysubtask.subtask.sources import Sources
+from pysubtask.subtask.sources import Sources, is_same_content
 
 __all__ = ["BytesLost", "VersionReader"]
 
 _CHUNK_BYTES = 1 << 20
-_VERIFY_UP_TO_BYTES = 16 << 20
 
 
 class BytesLost(Exception):
@@ -23,8 +22,8 @@ class BytesLost(Exception):
 class VersionReader:
     """Reads ranges of one version; handles stay open until :meth:`close`.
 
-    A piece that this process did not see being made is checked against its digest before a byte of
-    it is used.
+    An outbox piece that this process did not write is checked against its digest, and the watched
+    file against the version's print, before a byte of it is used.
     """
 
     def __init__(self, path: str, version: Version, outbox: Outbox, sources: Sources) -> None:
@@ -82,28 +81,27 @@ class VersionReader:
                     self._stack.callback(handle.close)
             except FileNotFoundError as error:
                 raise BytesLost(f"{error.filename}: {error.strerror}") from error
-            self._open[piece.name] = handle
-            if piece.name is None or not self._outbox.is_own(piece.name):
+            if piece.name is None:
+                if not is_same_content(handle, self._version):
+                    raise BytesLost(f"{self._path} is not what its snapshot noted any more")
+            elif not self._outbox.is_own(piece.name):
                 self._check(piece, handle)
+            self._open[piece.name] = handle
         return handle
 
     def _check(self, piece: Piece, handle: ReadHandle) -> None:
-        if not piece.digest or (
-            piece.name is None and piece.end - piece.start > _VERIFY_UP_TO_BYTES
-        ):
-            return
         state = new_hash()
-        start = piece.start if piece.name is None else 0
-        end = start + piece.end - piece.start
-        while start < end:
-            data = handle.read_at(start, min(_CHUNK_BYTES, end - start))
+        at, size = 0, piece.end - piece.start
+        while at < size:
+            data = handle.read_at(at, min(_CHUNK_BYTES, size - at))
             if not data:
                 break
             state.update(data)
-            start += len(data)
+            at += len(data)
         if state.hexdigest() != piece.digest:
-            what = "the file" if piece.name is None else f"outbox piece {piece.name}"
-            raise BytesLost(f"{what} is not what the snapshot of {self._path} noted")
+            raise BytesLost(
+                f"outbox piece {piece.name} is not what the snapshot of {self._path} noted"
+            )
 
     def close(self) -> None:
         """Let go of the handles."""

@@ -7,13 +7,16 @@ threads. At rest it wakes with the timer (``timer_interval_secs``) and for nothi
 
 Mistakes in a subtask's own code do not end the child at once: a ``step()`` that raises is logged
 and tried again after 1 s, 2 s, 4 s … 30 s. After :data:`MAX_FAILURES` failures in a row the child
-gives up with exit code 1, so that its master starts a fresh one. Two errors end it at once: a
-:class:`~pysubtask.errors.StateError` (the state folder is lost, and nothing can be recorded) and a
-:class:`~pysubtask.errors.SettingsError`.
+gives up with exit code 1, so that its master starts a fresh one; not so for a full or read-only
+disk, which a fresh one could not help. It gives up at the second failure if that is the very same
+exception object: a subtask whose thread crashed raises what it kept, and trying again is no use.
+Two errors end it at once: a :class:`~pysubtask.errors.StateError` (the state folder is lost, and
+nothing can be recorded) and a :class:`~pysubtask.errors.SettingsError`.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from typing import Literal, TypeAlias
@@ -46,6 +49,8 @@ HARD_EXIT_MARGIN_SECS = 2.5
 _POLL_BLIND_SECS = (0.25, 2.0)
 _POLL_SEEING_SECS = (2.0, 30.0)
 """Least and most seconds between two looks for questions, without and with events."""
+
+_DISK_FULL = {errno.ENOSPC, errno.EROFS, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 _WHO = {
     "master": "the master asks for it",
@@ -117,6 +122,7 @@ class Runner:
         self._poll_at = float("-inf")
         self._step_at = float("-inf")
         self._failures = 0
+        self._last_failure: Exception | None = None
         self._woken = False
         self._stopping = False
         self._state_prefix = self._layout.state_dir + os.sep
@@ -133,13 +139,23 @@ class Runner:
         self._events = self._open_events(self.on_hint)
         try:
             self._watch_folders(early=True)
-            self._subtask.start()
+            self._start()
             while not self._has_to_stop():
                 self._round()
                 self._sleep()
             return self._stop()
         finally:
             self._events.close()
+
+    def _start(self) -> None:
+        try:
+            self._subtask.start()
+        except OSError as error:
+            if not str(error.filename).startswith(self._layout.state_dir):
+                raise
+            raise StateError(
+                error.strerror or str(error), operation="open", path=str(error.filename)
+            ) from error
 
     # --- from other threads
 
@@ -205,17 +221,21 @@ class Runner:
             self._step_at = self._subtask.step()
         except (StateError, SettingsError):
             raise
-        except Exception:
+        except Exception as error:
             self._failures += 1
-            if self._failures >= MAX_FAILURES:
+            patient = isinstance(error, OSError) and error.errno in _DISK_FULL
+            hopeless = error is self._last_failure or self._failures >= MAX_FAILURES
+            if hopeless and not patient:
                 raise
-            wait_secs = min(BACKOFF_MAX_SECS, 2.0 ** (self._failures - 1))
+            self._last_failure = error
+            wait_secs = min(BACKOFF_MAX_SECS, 2.0 ** min(self._failures - 1, 10))
             self._step_at = self._clock.monotonic() + wait_secs
             self._log.exception("a step failed; next try in %g s", wait_secs)
         else:
             if self._failures:
                 self._log.info("steps work again")
             self._failures = 0
+            self._last_failure = None
 
     def _write_status(self) -> None:
         try:

@@ -19,7 +19,10 @@ from pysubtask.subtask.reader import VersionReader
 from pysubtask.subtask.sources import Sources
 from pysubtask.transports.contract import MakeDir
 
-__all__ = ["Hooks", "Session", "Steps"]
+__all__ = ["TEMP_PREFIX", "Hooks", "Session", "Steps"]
+
+TEMP_PREFIX = ".pysubtask-"
+"""Temporary names: this, 8 hex digits of the client, 8 hex digits of the upload."""
 
 Steps: TypeAlias = Generator[Step, Any, None]
 """A part of a job that gives nothing back."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -53,6 +54,7 @@ class BaseSubtask:
             context.layout.journal,
             sync_secs=settings.sync_secs,
             boot_id=self.boot_id(),
+            new_id=lambda: self.random_hex(4),
             log=context.log,
         )
         self.ledger = Ledger(journal, Outbox(context.disk, context.layout.outbox))
@@ -170,6 +172,10 @@ class BaseSubtask:
         return done()
 
     # -- inside ------------------------------------------------------------------------------
+
+    def random_hex(self, size: int) -> str:
+        """``size`` random bytes as hex digits."""
+        return secrets.token_hex(size)
 
     def boot_id(self) -> str:
         """Names this boot of the machine."""

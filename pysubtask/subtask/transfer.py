@@ -52,12 +52,12 @@ class TransferSubtask(BaseSubtask):
         threaded: bool = True,
     ) -> None:
         self._boot = boot
+        self._rng = rng or random.SystemRandom()
         super().__init__(context)
         settings = context.handover.settings
         destination = context.handover.destination
         if destination is None:
             raise ValueError("a transfer needs a destination")
-        self._rng = rng or random.SystemRandom()
         self._waker = Waker()
         self._leaving = False
         self._retry_asked = False
@@ -202,6 +202,9 @@ class TransferSubtask(BaseSubtask):
 
     # -- inside ------------------------------------------------------------------------------
 
+    def random_hex(self, size: int) -> str:
+        return self._rng.randbytes(size).hex()
+
     def boot_id(self) -> str:
         return self._boot if self._boot is not None else super().boot_id()
 
@@ -246,7 +249,7 @@ class TransferSubtask(BaseSubtask):
             is_held=self.intake.held_by_burst,
             look_again=self._look_again,
             delivered=self._delivered,
-            token_hex=lambda: f"{self._rng.getrandbits(64):016x}",
+            token_hex=lambda: self.ledger.journal.client_id + self.random_hex(4),
         )
         return Courier(
             Session(

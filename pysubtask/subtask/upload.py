@@ -17,7 +17,7 @@ from pysubtask.subtask.comparison import Comparison
 from pysubtask.subtask.engine import Step, Wait, call, flight
 from pysubtask.subtask.ledger import drop_superseded, record_delivery
 from pysubtask.subtask.reader import VersionReader
-from pysubtask.subtask.session import Session, Steps
+from pysubtask.subtask.session import TEMP_PREFIX, Session, Steps
 from pysubtask.transports.contract import Finish, Remove, Rename, Stat, Write
 
 __all__ = ["Uploads"]
@@ -38,12 +38,24 @@ class Uploads:
         base = yield from self._comparison.cover(path, version, todo.base)
         name = self._session.remote_name(entry)
         temp = posixpath.join(
-            posixpath.dirname(name), f".pysubtask-{self._session.hooks.token_hex()}"
+            posixpath.dirname(name), f"{TEMP_PREFIX}{self._session.hooks.token_hex()}"
         )
-        upload = Upload(version.number, todo.end, temp, base, base, "sending", todo.set_aside)
+        upload = Upload(
+            version=version.number,
+            size=todo.end,
+            temp=temp,
+            base=base,
+            acked=base,
+            set_aside=todo.set_aside,
+            tail=base > todo.base,
+        )
 
         def begin(e: Entry) -> Entry:
-            return e if e.version(version.number) is None else replace(e, upload=upload)
+            if e.version(version.number) is None:
+                return e
+            if todo.conflict:
+                e = replace(e, conflict_at=self._session.clock.time())
+            return replace(e, upload=upload)
 
         entry = self._session.ledger.update(path, begin)
         if entry.upload is upload:
@@ -160,7 +172,7 @@ class Uploads:
         self._session.ledger.update(path, lambda e: _with_upload(e, noted), must=False)
 
     def _put_in_place(self, path: str, entry: Entry, upload: Upload) -> Steps:
-        name = self._session.remote_name(entry)
+        name = self._final_name(entry, upload)
         if upload.set_aside:
             yield from self._set_aside(name)
         mtime = None
@@ -198,7 +210,7 @@ class Uploads:
         self, path: str, entry: Entry, version: Version, upload: Upload
     ) -> Generator[Step, Any, bool]:
         """The temporary file is gone: was it renamed before we heard of it?"""
-        name = self._session.remote_name(entry)
+        name = self._final_name(entry, upload)
         try:
             st = yield from call(Stat(name))
         except RemoteNotFound:
@@ -215,6 +227,10 @@ class Uploads:
         self._arrived(path, upload, st.mtime)
         return True
 
+    def _final_name(self, entry: Entry, upload: Upload) -> str:
+        name = self._session.remote_name(entry)
+        return f"{name}~{upload.base}-{upload.size}" if upload.tail else name
+
     def _arrived(self, path: str, upload: Upload, mtime: float | None) -> None:
         done = Delivered(
             upload.version, upload.size, upload.base, mtime, self._session.clock.time()
@@ -224,7 +240,10 @@ class Uploads:
             lambda e: drop_superseded(replace(record_delivery(e, done), upload=None)),
             must=False,
         )
-        self._session.known[path] = Present(upload.size - upload.base, mtime, sure=True)
+        if upload.tail:
+            self._session.known.pop(path, None)
+        else:
+            self._session.known[path] = Present(upload.size - upload.base, mtime, sure=True)
         self._session.hooks.delivered(path, upload.size - upload.base, "sent")
 
     def _drop(self, path: str, upload: Upload) -> None:

@@ -21,6 +21,9 @@ LIMIT_SECS = 20.0
 class Harness(Protocol):
     """One destination with a folder of its own for one test."""
 
+    keeps_line_breaks: bool
+    """Names may hold control characters (rclone replaces them by look-alikes)."""
+
     def make(self, wake: Wake) -> Transport:
         """A new transport to the destination, not connected yet."""
 

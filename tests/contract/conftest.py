@@ -24,6 +24,8 @@ from tests.servers.rclone import RcloneServer
 class SftpOnDisk:
     """SFTP to a server whose folder lies on this machine."""
 
+    keeps_line_breaks = True
+
     def __init__(self, connector: Connector, remote: str, folder: Path) -> None:
         self._connector = connector
         self._remote = remote
@@ -47,6 +49,8 @@ class SftpOnDisk:
 
 class SftpThroughCache(SftpOnDisk):
     """A server with a cache (rclone): only another connection sees what it holds."""
+
+    keeps_line_breaks = False
 
     def peek(self, name: str) -> bytes | None:
         driver = Driver(self)

@@ -281,6 +281,8 @@ def test_copy_of_nothing(driver: Driver, harness: Harness) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_odd_names(driver: Driver, harness: Harness, name: str) -> None:
+    if "\n" in name and not harness.keeps_line_breaks:
+        pytest.skip("the destination has no line breaks in names")
     write_whole(driver, harness.path(name), name.encode())
     listed = driver.ask(List(harness.path("")))
     assert isinstance(listed, dict)

@@ -332,9 +332,7 @@ def test_the_master_is_killed_while_a_forked_worker_holds_the_pipe(
     children: Children, pidfd: bool
 ) -> None:
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    line = children.handover("idle").replace(
-        b'"parent_pid": %d' % os.getpid(), b'"parent_pid": 0'
-    )
+    line = children.handover("idle").replace(b'"parent_pid": %d' % os.getpid(), b'"parent_pid": 0')
     program = PROGRAM
     if not pidfd:
         program = children.folder.parent / "no_pidfd.py"
@@ -350,7 +348,8 @@ def test_the_master_is_killed_while_a_forked_worker_holds_the_pipe(
     )
     started: list[int] = []
     try:
-        assert master.stdin is not None and master.stdout is not None
+        assert master.stdin is not None
+        assert master.stdout is not None
         master.stdin.write(line)
         master.stdin.flush()
         started = [int(word) for word in master.stdout.readline().split()]

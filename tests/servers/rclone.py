@@ -10,7 +10,8 @@ its place, so that for a moment there is no file.
 A write at an offset into an existing file needs ``--vfs-cache-mode writes`` or ``full``: then the
 whole file is kept in rclone's cache and put into the folder some time (``--vfs-write-back``) after
 it was closed; here at once. Until then a reader of the *folder* sees the former file; a client of
-the server sees the new one.
+the server sees the new one. What others change in the folder, its clients see after 0.2 s
+(``--dir-cache-time``; 0 keeps rclone 1.75 so busy forgetting that it stops answering).
 """
 
 from __future__ import annotations
@@ -96,9 +97,9 @@ class RcloneServer:
             "--vfs-cache-mode", self._cache_mode,
             "--vfs-write-back", "0s",
             "--cache-dir", str(self.base / "cache"),
-            "--dir-cache-time", "0s",
-            "--log-level", "INFO",
-            *self._options,
+            "--dir-cache-time", "200ms",
+            
+            *(self._options or ["--log-level", "INFO"]),
         ]  # fmt: skip
         env = {"RCLONE_PASS": self.password, "RCLONE_CONFIG": str(self.base / "rclone.conf")}
         (self.base / "rclone.conf").touch()

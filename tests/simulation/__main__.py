@@ -1,4 +1,4 @@
-"""``python -m tests.simulation``: run histories, replay one, or show that planted bugs are caught."""
+"""``python -m tests.simulation``: run histories, replay one, show that planted bugs are caught."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ from tests.simulation.remote import RemoteDisk, RemoteFile
 
 __all__ = ["Checker", "Claim", "Violation"]
 
+_PART = re.compile(r"^(.*)~(\d+)-(\d+)$", re.DOTALL)
 _ASIDE = re.compile(r"^(.*)~\d{8}T\d{6}Z[^/]*$", re.DOTALL)
 TEMP_PREFIX = ".pysubtask-"
 
@@ -47,6 +48,7 @@ class _View:
         "content_of",
         "exempt",
         "index",
+        "past",
         "size",
         "taken_end",
     )
@@ -54,6 +56,8 @@ class _View:
     def __init__(self) -> None:
         self.index = 0
         self.size = 0
+        self.past: list[tuple[int, int, int]] = []
+        """(ns, index, size) after each change."""
         self.exempt = False
         """Another hand changed it: nobody can say what is right until it is ours again."""
         self.taken_end = -1
@@ -71,14 +75,12 @@ class Checker:
         self.disk = disk
         self._now_ns = now_ns
         self._views: dict[str, _View] = {}
-        self.pieces: dict[str, list[RemoteFile]] = {}
-        """By remote name: what a consumer took away, in order."""
+        self.pieces: dict[str, list[tuple[int, RemoteFile]]] = {}
+        """By remote name: lineage and file of what a consumer took away, in order."""
         self.continued = False
         """``on_remote_gone="continue"``: a file may begin where the last one taken ended."""
         self.atomic = True
         """The server can replace a file in one step, so no name of ours may ever be missing."""
-        self.by_another_hand = False
-        """Set while somebody else than the child's session changes the remote disk."""
         self.set_aside: dict[str, bytes] = {}
         self.temp_births_ns: dict[str, int] = {}
         self.forgiven_temps: set[str] = set()
@@ -101,8 +103,9 @@ class Checker:
         if not file.names:
             return
         for remote, pieces in self.pieces.items():
-            if any(piece is file for piece in pieces):
-                self._check_piece(self.ledger.by_remote[remote], file)
+            for index, piece in pieces:
+                if piece is file:
+                    self._check_piece(self.ledger.by_remote[remote], index, file)
 
     def named(self, path: str, file: RemoteFile, replaced: RemoteFile | None) -> None:
         source = self.ledger.by_remote.get(path)
@@ -113,9 +116,9 @@ class Checker:
         name = path.rpartition("/")[2]
         if name.startswith(TEMP_PREFIX):
             self.temp_births_ns.setdefault(path, self._now_ns())
-        elif self.by_another_hand or self.other_names(path):
+        elif self.disk.another_hand or self.other_names(path):
             return
-        else:
+        elif not self._is_part(path, file):
             aside = _ASIDE.match(path)
             before = self.ledger.by_remote.get(aside[1]) if aside else None
             if before is None:
@@ -126,11 +129,25 @@ class Checker:
                 raise Violation("lost", f"{path!r} was set aside over an older one")
             self.set_aside[path] = bytes(file.content)
 
+    def _is_part(self, path: str, file: RemoteFile) -> bool:
+        """``name~start-end``: what is left of a version whose beginning is nowhere any more."""
+        match = _PART.match(path)
+        source = self.ledger.by_remote.get(match[1]) if match else None
+        if match is None or source is None:
+            return False
+        start, end = int(match[2]), int(match[3])
+        for lineage in source.lineages:
+            if lineage.content[start:end] == file.content and end - start == len(file.content):
+                if lineage.shown >= start:
+                    lineage.shown = max(lineage.shown, end)
+                return True
+        raise Violation("torn", f"{path!r} is no such part of any lineage")
+
     def unnamed(self, path: str, file: RemoteFile) -> None:
         view = self._views.get(path)
         if view is None:
             return
-        if self.by_another_hand:
+        if self.disk.another_hand:
             view.exempt = True
         elif self.atomic and path not in self.disk.files and not file.names:
             raise Violation("gone", f"{path!r} is missing, though the server can replace")
@@ -138,7 +155,7 @@ class Checker:
     def _changed(self, source: Source, file: RemoteFile, offset: int, data: bytes) -> None:
         self.visible_changes += 1
         view = self.view(source.remote)
-        if self.by_another_hand:
+        if self.disk.another_hand:
             source.interfered = True
             view.exempt = True
             return
@@ -161,6 +178,7 @@ class Checker:
                 return
             raise Violation(*self._diagnose(source, view, content))
         view.exempt = False
+        view.past.append((self._now_ns(), view.index, view.size))
         shown = lineages[view.index]
         shown.shown = max(shown.shown, view.size)
         if source.owed:
@@ -206,18 +224,20 @@ class Checker:
         for lineage in source.lineages:
             if lineage.content.startswith(content):
                 return "torn", f"{seen}: half of lineage {lineage.index} ({lineage.base} at once)"
-        best = max(
-            (_common(lineage.content, content), lineage.index) for lineage in source.lineages
-        ) if source.lineages else (0, -1)
+        best = (
+            max((_common(lineage.content, content), lineage.index) for lineage in source.lineages)
+            if source.lineages
+            else (0, -1)
+        )
         return "torn", f"{seen}: no lineage; lineage {best[1]} agrees up to {best[0]}"
 
     def _settle_debts(self, source: Source, view: _View, content: bytearray) -> None:
         still: list[Touch] = []
         for touch in source.owed:
-            wanted = source.lineages[touch.index].content
-            if source.lineages[touch.index].shown >= touch.size or (
-                len(content) >= touch.size and content.startswith(wanted[: touch.size])
-            ):
+            lineage = source.lineages[touch.index]
+            if len(content) >= touch.size and content.startswith(lineage.content[: touch.size]):
+                lineage.shown = max(lineage.shown, touch.size)
+            if lineage.shown >= touch.size:
                 continue
             if touch.index < view.index:
                 if source.must_precede(touch):
@@ -240,29 +260,34 @@ class Checker:
         source.interfered = True
         if self.continued and source.growth != "rewrite":
             view.taken_end = max(view.size, view.taken_end)
-            self.pieces.setdefault(remote, []).append(file)
-        self.by_another_hand = True
+            self.pieces.setdefault(remote, []).append((view.index, file))
+        self.disk.another_hand = True
         try:
             self.disk.rename(remote, target, replace=True)
         finally:
-            self.by_another_hand = False
+            self.disk.another_hand = False
         view.exempt = False
 
-    def _check_piece(self, source: Source, file: RemoteFile) -> None:
+    def _check_piece(self, source: Source, index: int, file: RemoteFile) -> None:
+        """A late write reached a file that the consumer has already moved."""
         view = self.view(source.remote)
-        whole = source.lineages[view.index].content
-        start = whole.find(file.content)
+        lineage = source.lineages[index]
+        start = lineage.content.find(file.content)
         if start < 0:
-            if any(file.content in lineage.content for lineage in source.lineages):
-                return
             raise Violation("torn", f"a piece taken from {source.remote!r} is no part of the file")
-        view.taken_end = max(view.taken_end, start + len(file.content))
-        view.size = max(view.size, view.taken_end)
+        end = start + len(file.content)
+        lineage.shown = max(lineage.shown, end)
+        if index == view.index:
+            view.taken_end = max(view.taken_end, end)
+            view.size = max(view.size, end)
 
     # -- what the child says ---------------------------------------------------------------------
 
-    def check_claims(self, claims: Iterable[Claim]) -> None:
-        """What the journal calls delivered since the last time is at the server now."""
+    def check_claims(self, claims: Iterable[Claim], *, rolled_back: bool = False) -> None:
+        """What the journal calls delivered since the last time is at the server now.
+
+        ``rolled_back``: a loss of power took the journal back to what it said before.
+        """
         for claim in claims:
             source = self.ledger.by_path.get(claim.path)
             if source is None:
@@ -270,7 +295,7 @@ class Checker:
             view = self.view(source.remote)
             changed, moved = claim != view.claim, view.index != view.claim_index
             view.claim, view.claim_index = claim, view.index
-            if not changed or moved or source.interfered:
+            if not changed or moved or rolled_back or source.interfered:
                 continue
             file = self.disk.files.get(source.remote)
             if file is None or len(file.content) < claim.size - claim.base:
@@ -278,6 +303,16 @@ class Checker:
                 raise Violation(
                     "lost", f"{source.remote!r}: delivered up to {claim.size}, but {there} there"
                 )
+
+    def roll_back(self, since_ns: int) -> None:
+        """A loss of power: the journal may have forgotten what was delivered since then, and
+        deliver it again in order."""
+        for view in self._views.values():
+            while view.past and view.past[-1][0] >= since_ns:
+                view.past.pop()
+            _, index, size = view.past[-1] if view.past else (0, 0, 0)
+            if index < view.index:
+                view.index, view.size, view.taken_end = index, size, -1
 
     def recheck(self, source: Source) -> None:
         """Something is owed from now on: perhaps it is there already."""
@@ -289,7 +324,7 @@ class Checker:
         """``who`` (flush, stop) said that what these touches notified is at the server."""
         for source, touch in touches:
             view = self.view(source.remote)
-            if source.interfered or view.index > touch.index:
+            if source.interfered or not touch.present or view.index > touch.index:
                 continue
             file = self.disk.files.get(source.remote)
             wanted = source.lineages[touch.index].content[: touch.size]
@@ -320,26 +355,29 @@ class Checker:
         if touch is None and not source.in_folder:
             return
         wanted = bytes(source.current.content)
-        if self.pieces.get(source.remote):
-            yield from self._unmet_pieces(source, wanted)
+        pieces = self.pieces.get(source.remote, [])
+        pieces = [piece for piece in pieces if piece[0] == source.current.index]
+        if pieces:
+            yield from self._unmet_pieces(source, wanted, [piece for _, piece in pieces])
             return
         file = self.disk.files.get(source.remote)
         if file is None:
             yield "lost", f"{source.remote!r} is not there"
             return
         content = bytes(file.content)
-        if touch is None or source.in_folder or touch.size == len(wanted):
+        if touch is None or source.in_folder:
             if content != wanted:
                 yield "lost", f"{source.remote!r} has {len(content)} of {len(wanted)} bytes"
-        elif touch.index != source.current.index:
-            return
-        elif len(content) < touch.size or not wanted.startswith(content):
+        elif touch.index == source.current.index and (
+            len(content) < touch.size or not wanted.startswith(content)
+        ):
             yield "lost", f"{source.remote!r} has {len(content)} bytes, {touch.size} were notified"
         if source.owed:
             yield "lost", f"{source.remote!r}: {source.owed[0]} was never shown"
 
-    def _unmet_pieces(self, source: Source, wanted: bytes) -> Iterable[tuple[str, str]]:
-        pieces = list(self.pieces[source.remote])
+    def _unmet_pieces(
+        self, source: Source, wanted: bytes, pieces: list[RemoteFile]
+    ) -> Iterable[tuple[str, str]]:
         last = self.disk.files.get(source.remote)
         if last is not None and all(last is not piece for piece in pieces):
             pieces.append(last)

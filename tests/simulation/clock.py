@@ -1,8 +1,8 @@
 """Simulated time: one number, moved on by whoever waits, with the events that fall due meanwhile.
 
 Nothing here reads the machine's clock. Whoever waits (a sleeping child, a disk call that takes its
-time, a channel that waits for bytes) calls :meth:`SimClock.advance`, and everything that was planned
-up to then happens on the way: the program appends, a packet arrives, the power fails.
+time, a channel that waits for bytes) calls :meth:`SimClock.advance`, and everything that was
+planned up to then happens on the way: the program appends, a packet arrives, the power fails.
 """
 
 from __future__ import annotations

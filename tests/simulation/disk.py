@@ -72,7 +72,7 @@ class _WriteHandle(_Handle):
 
     def sync(self) -> None:
         self._enter("sync")
-        self._inode.sync()
+        self._disk.file_system.sync_file(self._inode)
 
 
 class SimDisk:
@@ -165,7 +165,7 @@ class SimDisk:
 
     def sync_dir(self, path: str) -> None:
         self.before_call("sync_dir", path)
-        self.file_system.directory(path).sync()
+        self.file_system.sync_dir(path)
 
     def free_bytes(self, path: str) -> int:
         self.before_call("free", path)

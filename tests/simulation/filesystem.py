@@ -45,7 +45,8 @@ class FileSystemKind:
     reuse_inodes: bool = True
     """A freed inode number goes to the next file that is made."""
     ordered_names: bool = True
-    """One metadata journal: names survive in the order of their changes across all folders."""
+    """One metadata journal (ext4, XFS): names survive in the order of their changes across all
+    folders, and any fsync commits them all. Otherwise each folder has to be synced by itself."""
     zero_tails: bool = False
     """The lost end of a file may come back as zeros."""
 
@@ -365,6 +366,22 @@ class SimFileSystem:
             self._free_numbers.append(inode.number)
 
     # -- durability ------------------------------------------------------------------------------
+
+    def sync_file(self, inode: Inode) -> None:
+        """``fsync`` of a file; where there is one journal of names, it commits all of it."""
+        inode.sync()
+        if self.kind.ordered_names:
+            self._commit_names()
+
+    def sync_dir(self, path: str) -> None:
+        """``fsync`` of a folder."""
+        self.directory(path).sync()
+        if self.kind.ordered_names:
+            self._commit_names()
+
+    def _commit_names(self) -> None:
+        for directory in self._directories.values():
+            directory.sync()
 
     def write_back(self, rng: random.Random | None = None) -> None:
         """The kernel's own flushing: everything, or a random half of it."""

@@ -29,7 +29,7 @@ class FileSpec:
     burstmode: bool = False
     in_folder: bool = False
     remote_start: str = ""
-    """What another hand left under its remote name: ``prefix``, ``same``, ``foreign`` or nothing."""
+    """What another hand left under its remote name: ``prefix``, ``same``, ``foreign``; or ``""``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +63,8 @@ class Config:
         )
         return (
             f"files: {files}\n"
-            f"disk: tick {disk.tick_ns / 1e9:g} s, {' '.join(marks)}, call {self.call_ns / 1e9:g} s, "
-            f"events {self.events:g}\n"
+            f"disk: tick {disk.tick_ns / 1e9:g} s, {' '.join(marks)}, "
+            f"call {self.call_ns / 1e9:g} s, events {self.events:g}\n"
             f"server: {self.server_name} ({'parallel' if server.parallel else 'sequential'}), "
             f"latency {self.latency_ns / 1e9:g}+{self.jitter_ns / 1e9:g} s, "
             f"{self.bytes_per_sec or 'any'} B/s, {self.remote_dir} "
@@ -94,7 +94,7 @@ class History:
     troubles: frozenset[str] = field(default_factory=frozenset)
 
 
-FILE_SYSTEMS = (
+FILE_SYSTEMS: tuple[tuple[int, str, dict[str, Any]], ...] = (
     (3, "fine", dict(tick_ns=1, granularity_ns=1)),
     (4, "4ms", dict(tick_ns=4 * MS, granularity_ns=1)),
     (2, "1s", dict(tick_ns=SEC, granularity_ns=SEC)),
@@ -102,10 +102,10 @@ FILE_SYSTEMS = (
 )
 _NO_COPY = tuple(pair for pair in ALL_EXTENSIONS if pair[0] != b"copy-data")
 _NO_REPLACE = tuple(pair for pair in ALL_EXTENSIONS if pair[0] != b"posix-rename@openssh.com")
-SERVERS = (
+SERVERS: tuple[tuple[int, str, dict[str, Any]], ...] = (
     (4, "openssh", dict()),
     (1, "openssh-slow", dict(service_ns=2 * MS)),
-    (1, "openssh-old", dict(extensions=_NO_COPY[:4] + ((b"lsetstat@openssh.com", b"1"),))),
+    (1, "openssh-old", dict(extensions=(*_NO_COPY[:4], (b"lsetstat@openssh.com", b"1")))),
     (1, "few-handles", dict(max_handles=4)),
     (1, "write-only", dict(readable=False)),
     (1, "rename-only", dict(extensions=_NO_REPLACE)),

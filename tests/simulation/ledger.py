@@ -41,6 +41,9 @@ class Touch:
     index: int
     size: int
     at_ns: int
+    present: bool = True
+    """Whether there was a file at all."""
+    served_ns: int = 0
 
 
 @dataclass(slots=True)
@@ -85,13 +88,14 @@ class Source:
         """The program notified."""
         index = len(self.lineages) - 1
         size = len(self.current.content) if self.present else 0
-        touch = Touch(mtime_ns, index, size, now_ns)
+        touch = Touch(mtime_ns, index, size, now_ns, self.present)
         self.touches.append(touch)
         self.last_touch = touch
         return touch
 
-    def served(self, touch: Touch) -> None:
+    def served(self, touch: Touch, now_ns: int) -> None:
         """The child says that the snapshot for ``touch`` is taken."""
+        touch.served_ns = now_ns
         self.touches = [t for t in self.touches if t.at_ns > touch.at_ns]
         if not self.present or touch.index != len(self.lineages) - 1:
             return  # the program changed the file first: there is nothing to hold the child to
@@ -132,7 +136,7 @@ class Ledger:
             content = read(source.path)
             source.touches.clear()
             source.last_touch = None
-            source.owed = [t for t in source.owed if t.at_ns < recent_ns]
+            source.owed = [t for t in source.owed if 0 < t.served_ns < recent_ns]
             if source.growth == "append":
                 left = [content, *(read(f"{source.path}.{n}") for n in range(1, 10))]
                 source.owed = [t for t in source.owed if _is_left(source, t, left)]

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable
 from functools import partial
 
+from pysubtask.signals import next_touch_ns
 from tests.simulation.clock import SimClock
 from tests.simulation.filesystem import Inode, SimFileSystem
 from tests.simulation.ledger import Ledger, Source, Touch
@@ -76,7 +77,7 @@ class Program:
         if plain:
             self.fs.touch(path)
         else:
-            last = max(self._last_notify_ns.get(path, 0) + 1, self.clock.wall_ns())
+            last = next_touch_ns(self._last_notify_ns.get(path, 0), self.clock.wall_ns())
             self._last_notify_ns[path] = last
             self.fs.touch(path, last)
         if source.present:  # in a watched folder a touch says that the file is complete
@@ -208,9 +209,10 @@ class Program:
         lineage = source.current
         last = source.last_touch
         known = lineage.served_sizes or lineage.shown > 0
-        if known and last is not None and last.index == lineage.index:
-            if source.must_precede(last):
-                source.owed.append(last)
+        if not known or last is None or last.index != lineage.index:
+            return
+        if source.must_precede(last):
+            source.owed.append(last)
 
     def recreate(self, source: Source) -> None:
         """Delete and create anew: the inode number may well be the same."""

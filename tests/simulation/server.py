@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import os
 import random
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from struct import Struct
-from struct import error as StructError
 
 from tests.simulation.clock import SimClock
 from tests.simulation.remote import RemoteDisk, RemoteFile, RemoteRefusal
@@ -103,7 +103,12 @@ class SimServer:
     """The machine that sessions run on."""
 
     def __init__(
-        self, clock: SimClock, rng: random.Random, disk: RemoteDisk, kind: ServerKind, home: str = "/"
+        self,
+        clock: SimClock,
+        rng: random.Random,
+        disk: RemoteDisk,
+        kind: ServerKind,
+        home: str = "/",
     ) -> None:
         self.clock = clock
         self.rng = rng
@@ -257,7 +262,7 @@ class Session:
             packet = self._status(request, refusal.args[0])
         except (IndexError, KeyError, ValueError, ArithmeticError):
             packet = self._status(request, FAILURE)
-        except StructError:
+        except struct.error:
             packet = self._status(request, BAD_MESSAGE)
         if server.trace is not None:
             server.trace(_describe(request, packet))
@@ -287,8 +292,11 @@ class Session:
 
     def _path(self, raw: bytes) -> str:
         path = os.fsdecode(raw)
-        if not path.startswith("/"):
-            path = f"{self._server.home.rstrip('/')}/{path}" if path not in ("", ".") else self._server.home
+        home = self._server.home
+        if path in ("", "."):
+            path = home
+        elif not path.startswith("/"):
+            path = f"{home.rstrip('/')}/{path}"
         return path.rstrip("/") or "/"
 
     def _file(self, handle: bytes, *, write: bool = False) -> RemoteFile:
@@ -415,7 +423,8 @@ class Session:
             self._file(_string(request.body, at)[0])
             return None
         if name == b"limits@openssh.com":
-            body = _TWO_U64.pack(262_144, 261_120) + _TWO_U64.pack(261_120, self._server.kind.max_handles)
+            body = _TWO_U64.pack(262_144, 261_120)
+            body += _TWO_U64.pack(261_120, self._server.kind.max_handles)
             return self._packet(EXTENDED_REPLY, request, body)
         if name == b"statvfs@openssh.com":
             free = max(0, self._disk.capacity_bytes - self._disk.used_bytes)
@@ -491,7 +500,7 @@ def _describe(request: _Request, packet: bytes) -> str:
             while at < len(request.body) and len(words) < 4:
                 text, at = _string(request.body, at)
                 words.append(os.fsdecode(text))
-    except (RemoteRefusal, StructError, UnicodeDecodeError):
+    except (RemoteRefusal, struct.error, UnicodeDecodeError):
         pass
     if packet[4] == STATUS:
         words.append(f"-> {_TEXTS[_U32.unpack_from(packet, 9)[0]].decode()}")

@@ -139,14 +139,14 @@ def test_nobody_else_is_killed(tmp_path: Path, wrong: str) -> None:
     try:
         with holder(layout) as process:
             start = process_start(process.pid)
-            described: dict[str, Any] = {
+            described: dict[str, dict[str, Any]] = {
                 "start": {"pid": process.pid, "start": f"{start}0"},
                 "missing": {"pid": process.pid},
                 "damaged": {"pid": str(process.pid), "start": start},
                 "init": {"pid": 1, "start": process_start(1) or "?"},
                 "other": {"pid": bystander.pid, "start": process_start(bystander.pid)},
-            }[wrong]
-            write_json(layout.holder, described)
+            }
+            write_json(layout.holder, described[wrong])
             with pytest.raises(StateError, match="does not leave"):
                 make_lock(layout).acquire(polite_secs=0.15)
             assert not os.path.exists(layout.stop)

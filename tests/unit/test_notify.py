@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from pysubtask import NotWatchedError, TaskMaster
-from pysubtask.master._notify import make_untouched
-from pysubtask.signals import StateLayout
+from pysubtask.signals import StateLayout, is_blank_touch, make_blank_notify, touch
 
 needs_permissions = pytest.mark.skipif(
     sys.platform == "win32" or os.geteuid() == 0, reason="this user may write everywhere"
@@ -196,16 +195,36 @@ def test_a_forked_worker_may_notify_while_others_do(folder: pathlib.Path) -> Non
         thread.join(10)
 
 
-def test_the_untouched_mark_never_replaces_a_touch(folder: pathlib.Path) -> None:
+def test_a_blank_never_replaces_a_touch(folder: pathlib.Path) -> None:
     file = str(folder / "logs" / "a.csv.notify")
-    make_untouched(file)
-    assert mtime(file) == 0
+    make_blank_notify(file)
+    assert is_blank_touch(mtime(file))
     assert sorted(os.listdir(folder / "logs")) == ["a.csv.notify", "out"]
     make("logs/a.csv").notify(0)
     touched = mtime(file)
-    make_untouched(file)
-    assert mtime(file) == touched > 0
-    make_untouched(str(folder / "missing" / "x.notify"))
+    assert not is_blank_touch(touched)
+    make_blank_notify(file)
+    assert mtime(file) == touched
+    with pytest.raises(OSError, match=r"\S"):
+        make_blank_notify(str(folder / "missing" / "x.notify"))
+
+
+def test_blanks_and_touches_at_once(folder: pathlib.Path) -> None:
+    for number in range(200):
+        file = str(folder / f"{number}.notify")
+        ready = threading.Barrier(2)
+
+        def blank(file: str = file, ready: threading.Barrier = ready) -> None:
+            ready.wait(10)
+            make_blank_notify(file)
+
+        thread = threading.Thread(target=blank)
+        thread.start()
+        ready.wait(10)
+        touch(file, 0)
+        thread.join(10)
+        assert not is_blank_touch(mtime(file))
+    assert not [name for name in os.listdir(folder) if name.startswith(".")]
 
 
 def test_flush_without_a_subtask_says_no_at_once() -> None:

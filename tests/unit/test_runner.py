@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -331,7 +332,7 @@ def test_questions_are_found_without_events(world: World) -> None:
 
 
 def test_a_failing_step_is_tried_again_with_patience(world: World) -> None:
-    world.subtask.failures = [RuntimeError("no")] * (MAX_FAILURES - 1)
+    world.subtask.failures = [RuntimeError("no") for _ in range(MAX_FAILURES - 1)]
     times: list[float] = []
     world.subtask.on_step = lambda: times.append(world.elapsed)
     for secs in range(100):
@@ -342,11 +343,38 @@ def test_a_failing_step_is_tried_again_with_patience(world: World) -> None:
 
 
 def test_steps_that_fail_for_ever_end_the_child(world: World) -> None:
-    world.subtask.failures = [ZeroDivisionError()] * 1000
+    world.subtask.failures = [ZeroDivisionError() for _ in range(1000)]
     world.stop_at(3600.0)
     with pytest.raises(ZeroDivisionError):
         world.runner.run()
     assert world.subtask.steps == MAX_FAILURES
+    assert world.events.closed
+
+
+def test_the_same_exception_again_ends_the_child(world: World) -> None:
+    world.subtask.failures = [ZeroDivisionError()] * 1000
+    with pytest.raises(ZeroDivisionError):
+        world.runner.run()
+    assert world.subtask.steps == 2
+
+
+def test_a_full_disk_is_waited_for(world: World) -> None:
+    world.subtask.failures = [OSError(errno.ENOSPC, "No space left on device")] * 100
+    world.stop_at(4000.0)
+    assert world.runner.run() == 0
+    assert world.subtask.failures == []
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_start_that_fails(world: World, inside: bool) -> None:
+    path = world.layout.journal if inside else "/elsewhere"
+
+    def fail() -> None:
+        raise OSError(errno.EIO, "Input/output error", path)
+
+    world.subtask.start = fail  # type: ignore[method-assign]
+    with pytest.raises(StateError if inside else OSError, match="Input/output error"):
+        world.runner.run()
     assert world.events.closed
 
 

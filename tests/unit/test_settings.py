@@ -157,6 +157,13 @@ def test_a_mistake_in_a_section_names_the_section() -> None:
         build("ftp", {"burst_mode": {"start_triger_milli": 3}})
 
 
+def test_a_section_that_is_none_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"configuration fpt.*ftp"):
+        build("ftp", {"base": {}, "fpt": {}})
+    with pytest.raises(SettingsError, match="object with attributes"):
+        build("ftp", {"base": "x"})
+
+
 def test_none_means_the_default_where_none_is_no_value() -> None:
     settings = build("ftp", None, None, {"timer_interval_secs": None, "archive_to_folder": None})
     assert settings.timer_interval_secs == 2.0

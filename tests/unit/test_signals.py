@@ -10,7 +10,14 @@ import time
 
 import pytest
 
-from pysubtask.signals import StateLayout, notify_path, read_json, touch, write_json
+from pysubtask.signals import (
+    StateLayout,
+    next_touch_ns,
+    notify_path,
+    read_json,
+    touch,
+    write_json,
+)
 
 
 def test_a_touch_makes_the_file_and_then_moves_its_time(tmp_path: pathlib.Path) -> None:
@@ -25,7 +32,7 @@ def test_a_touch_makes_the_file_and_then_moves_its_time(tmp_path: pathlib.Path) 
 
 def test_time_stamps_never_repeat_or_go_back(tmp_path: pathlib.Path) -> None:
     file = str(tmp_path / "a.notify")
-    future = time.time_ns() + 10**12  # the clock was set back since
+    future = time.time_ns() + 10**8  # another thread was quicker
     assert touch(file, future) > future
     seen = set()
     last = 0
@@ -36,6 +43,13 @@ def test_time_stamps_never_repeat_or_go_back(tmp_path: pathlib.Path) -> None:
         seen.add(now)
         last = now
     assert len(seen) == 2000
+
+
+def test_after_a_clock_that_was_set_back_the_time_is_the_clock_s() -> None:
+    now = 1_800_000_000_000_000_000
+    assert next_touch_ns(now - 5, now) == now
+    assert next_touch_ns(now, now) > now
+    assert next_touch_ns(now + 3_600 * 10**9, now) == now
 
 
 def test_it_says_when_it_can_not(tmp_path: pathlib.Path) -> None:

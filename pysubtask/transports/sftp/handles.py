@@ -149,8 +149,11 @@ class Handles:
     def release(self, file: OpenFile) -> None:
         """One task or request less on this file."""
         file.busy -= 1
-        if file.detached and not file.busy:
-            self._shut(file)
+        if not file.busy:
+            if file.detached:
+                self._shut(file)
+            elif self._no_room:
+                self._make_room()
 
     def detach(self, file: OpenFile) -> None:
         """Let the path be opened anew; close this file when nothing needs it any more."""
@@ -186,8 +189,7 @@ class Handles:
             start()
             return
         self._no_room.append(start)
-        if self._closing < len(self._no_room):
-            self._evict()
+        self._make_room()
 
     def close_handle(self, handle: bytes, done: Callable[[Reply], None] | None = None) -> None:
         """Send ``CLOSE``; ``done`` gets the answer."""
@@ -200,7 +202,9 @@ class Handles:
         self._open -= 1
         self._fill_room()
 
-    def _evict(self) -> None:
+    def _make_room(self) -> None:
+        if self._closing >= len(self._no_room):
+            return
         for file in self._files.values():
             if file.handle is not None and not file.busy:
                 self.detach(file)

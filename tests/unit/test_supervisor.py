@@ -1,0 +1,270 @@
+"""Supervision of a child, with stand-ins for the child; logs; the choice of the state folder."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import pathlib
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pysubtask import StartError, StateError
+from pysubtask.base import BaseTaskMaster
+from pysubtask.master import _process, _state
+from pysubtask.master._log import close_log, open_log
+from pysubtask.master._state import is_network_mount, place_state
+
+FAKE_CHILD = """
+import json, os, signal, sys, time
+line = json.loads(sys.stdin.buffer.readline())
+kind = line["settings"]["subtask_description"]
+state = line["state_dir"]
+with open(os.path.join(state, "seen"), "a") as file:
+    file.write(line["token"] + "\\n")
+if kind == "crash":
+    sys.exit("no bread, " + str(line["settings"]["password"]))
+if kind == "loud":
+    sys.stderr.write("x" * 1_000_000)
+    sys.stderr.flush()
+if kind.startswith("exit"):
+    sys.exit(int(kind[4:]))
+if kind == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        time.sleep(0.05)
+while not os.path.exists(os.path.join(state, "stop")):
+    os.utime(os.path.join(state, "alive"))
+    time.sleep(0.01)
+stop = json.load(open(os.path.join(state, "stop")))
+sys.exit(0 if stop == {"by": "master", "pid": os.getppid(), "token": line["token"]} else 1)
+"""
+
+
+class FakeMaster(BaseTaskMaster):
+    module = "fake_child"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> pathlib.Path:
+    (tmp_path / "fake_child.py").write_text(FAKE_CHILD)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_process, "FIRST_WAIT_SECS", 0.05)
+    monkeypatch.setattr(_process, "LONGEST_WAIT_SECS", 0.2)
+    return tmp_path
+
+
+def make(kind: str, **settings: Any) -> FakeMaster:
+    settings.setdefault("stop_timeout_secs", 20)
+    return FakeMaster(["data/a"], subtask_description=kind, **settings)
+
+
+def wait_for(condition: Callable[[], Any], secs: float = 20.0) -> None:
+    until = time.monotonic() + secs
+    while not condition():
+        assert time.monotonic() < until, "it did not happen in time"
+        time.sleep(0.01)
+
+
+def tokens(folder: pathlib.Path) -> list[str]:
+    try:
+        return (folder / "data" / "upload" / "base" / "seen").read_text().split()
+    except FileNotFoundError:
+        return []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is POSIX")
+def test_stop_names_the_child_it_means(folder: pathlib.Path) -> None:
+    with make("well") as master:
+        wait_for(lambda: tokens(folder))
+        # SIGTERM would end this stand-in before it reads the stop file
+        master._supervisor._child.hurry = lambda: None  # type: ignore[union-attr, method-assign]
+    log = (folder / "data" / "logs" / "base_taskmaster.log.txt").read_text()
+    assert "exit code 0" in log
+    assert not (folder / "data" / "upload" / "base" / "stop").exists()
+
+
+def test_a_crashing_child_is_started_again_and_again(folder: pathlib.Path) -> None:
+    master = make("crash", password="hunter2")
+    master.start()
+    try:
+        wait_for(lambda: master.status().restarts >= 3)
+        assert len(set(tokens(folder))) == len(tokens(folder)) >= 3
+        assert "it crashed: no bread, •••" in str(master.status().last_error)
+    finally:
+        master.stop()
+    log = (folder / "data" / "logs" / "base_taskmaster.log.txt").read_text()
+    assert "no bread" in log
+    assert "hunter2" not in log
+
+
+def test_one_that_was_taken_over_is_left_alone(folder: pathlib.Path) -> None:
+    master = make("exit3")
+    master.start()
+    wait_for(lambda: master.status().taken_over)
+    time.sleep(0.3)
+    assert len(tokens(folder)) == 1
+    assert master.status().pid is None
+    master.stop()
+
+
+def test_waits_grow_and_are_forgotten_after_health(monkeypatch: pytest.MonkeyPatch) -> None:
+    master = make("exit1")
+    waits: list[float] = []
+    supervisor_class = _process.Supervisor
+    original = supervisor_class._start_again
+
+    def note(self: Any, wait: float) -> Any:
+        waits.append(wait)
+        if len(waits) == 4:
+            monkeypatch.setattr(_process, "HEALTHY_AFTER_SECS", 0.0)
+        return original(self, wait)
+
+    monkeypatch.setattr(supervisor_class, "_start_again", note)
+    master.start()
+    try:
+        wait_for(lambda: len(waits) >= 6)
+    finally:
+        master.stop(forcekill=True)
+    assert waits[:4] == [0.05, 0.1, 0.2, 0.2]
+    assert waits[4:6] == [0.05, 0.05]
+
+
+def test_a_deaf_child_is_killed_by_stop_and_by_the_watchdog(folder: pathlib.Path) -> None:
+    master = make("deaf", stop_timeout_secs=0.2)
+    master.start()
+    wait_for(lambda: tokens(folder))
+    master.stop()
+    assert master.status().pid is None
+    master = make("deaf", watchdog_secs=0.4)
+    master.start()
+    wait_for(lambda: master.status().restarts)
+    assert "no sign of life" in str(master.status().last_error)
+    master.stop(forcekill=True)
+
+
+def test_standard_error_never_fills_the_disk(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with make("loud", watchdog_secs=0.4):
+        stderr = folder / "data" / "upload" / "base" / "stderr"
+        wait_for(lambda: tokens(folder) and stderr.exists() and stderr.stat().st_size == 0)
+
+
+def test_a_start_that_the_system_refuses(folder: pathlib.Path) -> None:
+    bad = folder / "python-that-is-none"
+    bad.write_text("#!/nowhere/at/all\n")
+    bad.chmod(0o755)
+    master = make("well", python=str(bad))
+    with pytest.raises(StartError):
+        master.start()
+    assert master.status().pid is None
+    master.stop()
+
+
+def test_many_lives_leave_nothing_behind(folder: pathlib.Path) -> None:
+    master = make("well")
+    master.start()
+    master.stop(forcekill=True)
+    gc.collect()
+    before = (len(logging._handlerList), threading.active_count(), open_files())  # type: ignore[attr-defined]
+    for _ in range(15):
+        master.start()
+        master.stop(forcekill=True)
+    gc.collect()
+    after = (len(logging._handlerList), threading.active_count(), open_files())  # type: ignore[attr-defined]
+    assert after == before
+
+
+def open_files() -> int:
+    return len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
+
+
+def log_with(path: pathlib.Path, **options: Any) -> logging.Logger:
+    given: dict[str, Any] = {
+        "level": "INFO", "max_bytes": 4096, "backup_count": 2, "to_console": False,
+    }  # fmt: skip
+    return open_log("ftp.X", path=str(path), **{**given, **options})
+
+
+def test_a_thousand_logs_leak_no_handler(folder: pathlib.Path) -> None:
+    before = (len(logging._handlerList), len(logging.root.manager.loggerDict), open_files())  # type: ignore[attr-defined]
+    for number in range(1000):
+        logger = log_with(folder / "log.txt")
+        logger.info("line %d", number)
+        close_log(logger)
+    del logger
+    gc.collect()
+    after = (len(logging._handlerList), len(logging.root.manager.loggerDict), open_files())  # type: ignore[attr-defined]
+    assert after == before
+
+
+def test_the_log_rotates_and_can_not_be_forged(folder: pathlib.Path) -> None:
+    logger = log_with(folder / "logs" / "log.txt")
+    logger.propagate = False  # not every runner of tests can print lone surrogates
+    for number in range(400):
+        logger.info("line %d of a file called %s", number, "a\udcff\x1b[31m")
+    logger.info("x\n2026-01-01 00:00:00 [ftp.X.1]: INFO: forged")
+    close_log(logger)
+    names = sorted(os.listdir(folder / "logs"))
+    assert names == ["log.txt", "log.txt.1", "log.txt.2"]
+    assert all((folder / "logs" / name).stat().st_size <= 4096 for name in names)
+    text = (folder / "logs" / "log.txt").read_text()
+    assert "line 399" in text
+    assert "\x1b" not in text
+    assert "\n    2026-01-01" in text
+    for line in text.splitlines():
+        assert f"[ftp.X.{os.getpid()}]: INFO: " in line or line.startswith("    ")
+
+
+def test_the_log_is_heard_by_the_programs_own_logging(
+    folder: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    logger = log_with(folder / "log.txt")
+    with caplog.at_level(logging.INFO, "pysubtask"):
+        logger.info("hello")
+    close_log(logger)
+    assert "hello" in caplog.text
+
+
+def test_a_log_without_a_place_is_silent(
+    folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "block").write_text("")
+    logger = log_with(folder / "block" / "log.txt")
+    logger.error("nobody hears")
+    close_log(logger)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_state_folder(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = str(folder / "x" / "state")
+    assert place_state(wanted).folder == wanted
+    assert os.stat(wanted).st_mode & 0o777 == 0o700
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / "home"))
+    monkeypatch.setattr(_state, "is_network_mount", lambda path: path == wanted)
+    place = place_state(wanted)
+    assert place.instead_of == wanted
+    assert "network" in str(place.why)
+    assert place_state(wanted).folder == place.folder  # the same one each time
+    monkeypatch.setattr(_state, "is_network_mount", lambda path: True)
+    with pytest.raises(StateError, match="network mount"):
+        place_state(wanted)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/mountinfo")
+def test_network_mounts_are_told_by_their_type(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert is_network_mount(str(folder / "not" / "there")) is False
+    assert is_network_mount("/proc") is False
+    kind = _state._mount_type(str(folder))
+    assert kind
+    monkeypatch.setattr(_state, "_NETWORK_TYPES", frozenset([kind]))
+    assert is_network_mount(str(folder / "not" / "there")) is True
