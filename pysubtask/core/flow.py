@@ -13,6 +13,8 @@ from dataclasses import dataclass
 __all__ = ["Sent", "Window"]
 
 _MEMORY_SECS = 10.0
+_FIRST_CHUNK_BYTES = 32_768
+_LEAST_CHUNK_BYTES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +46,15 @@ class Window:
             return self.min_bytes
         wanted = int(2 * self._rate * self._round_trip)
         return max(self.min_bytes, min(wanted, self.max_bytes))
+
+    def chunk_bytes(self, most: int) -> int:
+        """How much one request may move: about a second's worth, at most ``most``.
+
+        So that on a slow link a request is answered, and a heartbeat gets its turn, in time.
+        """
+        if not self._rate:
+            return min(most, _FIRST_CHUNK_BYTES)
+        return min(most, max(_LEAST_CHUNK_BYTES, int(self._rate)))
 
     def has_room(self, size: int) -> bool:
         """Whether a request of ``size`` bytes may leave. One may always be in flight."""

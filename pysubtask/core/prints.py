@@ -11,7 +11,7 @@ from hashlib import blake2b
 
 from pysubtask.core.model import Print, PrintKind
 
-__all__ = ["ReadAt", "choose_kind", "digest_of", "new_hash", "print_of", "ranges"]
+__all__ = ["ReadAt", "choose_kind", "continue_whole", "digest_of", "new_hash", "print_of", "ranges"]
 
 ReadAt = Callable[[int, int], bytes]
 """``read_at(offset, length)``; fewer bytes only at the end."""
@@ -71,3 +71,20 @@ def print_of(read_at: ReadAt, kind: PrintKind, size: int) -> Print | None:
             return None
         state.update(data)
     return Print(kind, size, state.hexdigest())
+
+
+def continue_whole(read_at: ReadAt, before: Print, size: int) -> tuple[bool, Print | None]:
+    """Check a ``whole`` print and make the one for ``size`` bytes in one reading.
+
+    Gives False, None if the content does not begin with what ``before`` saw, or is shorter.
+    """
+    state = new_hash()
+    for start, end in ((0, before.size), (before.size, size)):
+        for offset, length in ranges("whole", end - start):
+            data = read_at(start + offset, length)
+            if len(data) < length:
+                return False, None
+            state.update(data)
+        if end == before.size and state.hexdigest() != before.digest:
+            return False, None
+    return True, Print("whole", size, state.hexdigest())

@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 import msgspec
 
@@ -15,8 +15,9 @@ from pysubtask.config import build
 from pysubtask.errors import PysubtaskError, SettingsError
 from pysubtask.master._ask import BurstRelease, Question
 from pysubtask.master._notify import Notifier, Touch, Which
+from pysubtask.master._status import status_of_subtask, with_supervisor
 from pysubtask.settings import Secret, Settings
-from pysubtask.signals import StateLayout, read_json
+from pysubtask.signals import StateLayout
 from pysubtask.status import FileStatus, Status
 from pysubtask.urls import Destination
 from pysubtask.version import __version__
@@ -135,9 +136,11 @@ class TaskMaster:
                 return
             # late, as are the log and the supervisor: an import must not pay for what start() needs
             from pysubtask.master._command import child_command
-            from pysubtask.master._state import place_state
+            from pysubtask.master._state import place_state, refuse_to_sweep
 
-            self._check_folders(precleanup_old_files)
+            if precleanup_old_files:
+                folders = {watch.path for watch in self._watches if watch.is_dir}
+                refuse_to_sweep({self._home, *folders})
             command = child_command(self.module, self._settings.python)
             place = place_state(self._wanted_state)
             self._place = place
@@ -323,37 +326,16 @@ class TaskMaster:
             self._bursts.ask(self._layout)
 
     def _read_status(self) -> Status:
-        plain = read_json(self._layout.status)
-        try:
-            status = Status.from_plain(plain) if plain is not None else Status()
-        except msgspec.ValidationError:
-            status = Status()  # of another version
-        facts: dict[str, Any] = {
-            "notify_failures": self._notifier.failures,
-            "last_notify_error": self._notifier.last_error,
-        }
+        status = status_of_subtask(self._layout)
         if status.destination is None and self._destination is not None:
-            facts["destination"] = str(self._destination)
-        supervisor = self._supervisor
+            status = msgspec.structs.replace(status, destination=str(self._destination))
         if os.getpid() == self._owner:
-            pid = supervisor.pid if supervisor is not None else None
-            facts["pid"] = pid
-            if supervisor is not None:
-                facts["restarts"] = supervisor.restarts
-                facts["taken_over"] = supervisor.taken_over
-            if pid is None:
-                facts["link"] = "gone"
-                facts["since"] = supervisor.gone_since if supervisor is not None else None
-                facts["next_try"] = supervisor.next_start if supervisor is not None else None
-                if supervisor is not None and supervisor.last_error is not None:
-                    facts["last_error"] = supervisor.last_error
-            elif supervisor is not None and not supervisor.has_written_status():
-                # what is there was written by a subtask before this one
-                facts["link"] = "connecting"
-                facts["since"] = supervisor.started_at
-                facts["next_try"] = None
-                facts["last_error"] = supervisor.last_error
-        return msgspec.structs.replace(status, **facts)
+            status = with_supervisor(status, self._supervisor)
+        return msgspec.structs.replace(
+            status,
+            notify_failures=self._notifier.failures,
+            last_notify_error=self._notifier.last_error,
+        )
 
     def _file_status(self, which: Which, whole: Status) -> FileStatus:
         path = self._notifier.resolve(which)[1]
@@ -429,22 +411,13 @@ class TaskMaster:
             subtask=self._subtask,
         )
 
-    def _log_file(self, side: str) -> tuple[str | None, str]:
-        """Folder (None: no file) and name of the log of ``taskmaster`` or ``subtask``."""
-        names = {
-            "taskmaster": self._settings.master_log_file_name,
-            "subtask": self._settings.subtask_log_file_name,
-        }
-        given = names[side] or f"{self.extension}_{side}.log.txt"
-        head, name = os.path.split(given)
-        if head:  # version 1's way: a path from the current folder
-            return os.path.normpath(os.path.join(self._work_dir, head)), name
-        if self._settings.log_to_folder is None:
-            return None, name
-        folder = os.path.join(self._home, os.path.expanduser(self._settings.log_to_folder))
-        if self._place is not None and self._place.instead_of and not _can_write(folder):
-            folder = os.path.join(self._place.folder, "logs")
-        return os.path.normpath(folder), name
+    def _log_file(self, side: Literal["taskmaster", "subtask"]) -> tuple[str | None, str]:
+        """Folder (None: no file) and name of the log of one side."""
+        from pysubtask.master._state import log_file
+
+        return log_file(
+            self._settings, side, self.extension, self._home, self._work_dir, self._place
+        )
 
     def _open_log(self) -> None:
         from pysubtask.master._log import open_log
@@ -479,35 +452,3 @@ class TaskMaster:
 
             close_log(self._log)
             self._log = None
-
-    def _check_folders(self, precleanup_old_files: bool) -> None:
-        """Refuse to sweep up folders that are certainly not meant."""
-        if not precleanup_old_files:
-            return
-        for folder in {self._home, *(watch.path for watch in self._watches if watch.is_dir)}:
-            why = _why_not_swept(folder)
-            if why is not None:
-                raise SettingsError(
-                    f"its old files would be sent or moved, but {why}",
-                    operation="start(precleanup_old_files=True)",
-                    path=folder,
-                    hint="keep data files in a folder of their own",
-                )
-
-
-def _why_not_swept(folder: str) -> str | None:
-    real = os.path.realpath(folder)
-    if os.path.dirname(real) == real:
-        return "it is the root of a disk"
-    if real == os.path.realpath(os.path.expanduser("~")):
-        return "it is your home folder"
-    for name in (".git", "pyproject.toml"):
-        if os.path.lexists(os.path.join(real, name)):
-            return f"it holds {name}, so it is a project's folder"
-    return None
-
-
-def _can_write(folder: str) -> bool:
-    while not os.path.exists(folder) and os.path.dirname(folder) != folder:
-        folder = os.path.dirname(folder)
-    return os.access(folder, os.W_OK)

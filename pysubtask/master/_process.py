@@ -22,6 +22,7 @@ LONGEST_WAIT_SECS = 60.0
 HEALTHY_AFTER_SECS = 60.0
 IDLE_LOOK_SECS = 15.0
 KILL_WAIT_SECS = 5.0
+STARTING_LOOK_SECS = 0.02
 GRACE_SECS = 1.0
 """Beyond ``stop_timeout_secs``: the time for the child's own last steps after it gave up
 delivering."""
@@ -129,9 +130,8 @@ class Supervisor:
             graceful = True
             if not self._ended.is_set() and child is not None:
                 if not forcekill:
-                    self._ask_to_leave(child)
                     limit = self._settings.stop_timeout_secs + GRACE_SECS
-                    graceful = self._ended.wait(limit)
+                    graceful = self._stop_gracefully(child, limit)
                     if not graceful:
                         self._log.warning("the subtask did not stop in %g s: killed", limit)
                 if forcekill or not graceful:
@@ -273,13 +273,28 @@ class Supervisor:
         holder = read_json(self._layout.holder)
         return holder is not None and holder.get("token") not in (None, child.token)
 
-    def _ask_to_leave(self, child: Child) -> None:
+    def _stop_gracefully(self, child: Child, limit_secs: float) -> bool:
+        """Ask the child to leave; True if it left within the limit."""
+        until = time.monotonic() + limit_secs
         request = {"by": "master", "pid": os.getpid(), "token": child.token}
         try:
             write_json(self._layout.stop, request)
         except OSError as error:
             self._log.warning("%s can't be written: %s", self._layout.stop, error)
+        # A signal would kill a child that is still starting, and with it the delivery of what was
+        # just notified. Once it holds the lock it has its handlers, and the signal is quicker than
+        # the file.
+        while not self._holds_lock(child):
+            if time.monotonic() >= until:
+                return False
+            if self._ended.wait(STARTING_LOOK_SECS):
+                return True
         child.hurry()
+        return self._ended.wait(max(0.0, until - time.monotonic()))
+
+    def _holds_lock(self, child: Child) -> bool:
+        holder = read_json(self._layout.holder)
+        return holder is not None and holder.get("token") == child.token
 
     def _remove_stop_file(self) -> None:
         request = read_json(self._layout.stop)

@@ -1,4 +1,4 @@
-"""Where state and logs lie.
+"""Where state and logs lie, and which folders are left alone.
 
 State goes below the folder of the first watch. Where that can't be written, or lies on a network
 mount (whose locks and caches a journal can't trust), it goes to the user's own state folder.
@@ -10,10 +10,12 @@ import os
 import sys
 import tempfile
 from dataclasses import dataclass
+from typing import Literal
 
-from pysubtask.errors import StateError
+from pysubtask.errors import SettingsError, StateError
+from pysubtask.settings import Settings
 
-__all__ = ["Place", "is_network_mount", "place_state"]
+__all__ = ["Place", "is_network_mount", "log_file", "place_state", "refuse_to_sweep"]
 
 # Types of file systems that are a network's, as /proc/self/mountinfo names them (proc(5)).
 _NETWORK_TYPES = frozenset(
@@ -149,3 +151,69 @@ def _mount_type(path: str) -> str | None:
         if inside and len(point) > best_length:
             best, best_length = kind, len(point)
     return best
+
+
+def refuse_to_sweep(folders: set[str]) -> None:
+    """Refuse to send or move all files of folders that are certainly not meant.
+
+    Raises:
+        SettingsError: one of them is the root of a disk, the home folder or a project's folder.
+    """
+    for folder in sorted(folders):
+        why = _why_not_swept(folder)
+        if why is not None:
+            raise SettingsError(
+                f"its old files would be sent or moved, but {why}",
+                operation="start(precleanup_old_files=True)",
+                path=folder,
+                hint="keep data files in a folder of their own",
+            )
+
+
+def _why_not_swept(folder: str) -> str | None:
+    real = os.path.realpath(folder)
+    if os.path.dirname(real) == real:
+        return "it is the root of a disk"
+    if real == os.path.realpath(os.path.expanduser("~")):
+        return "it is your home folder"
+    for name in (".git", "pyproject.toml"):
+        if os.path.lexists(os.path.join(real, name)):
+            return f"it holds {name}, so it is a project's folder"
+    return None
+
+
+def log_file(
+    settings: Settings,
+    side: Literal["taskmaster", "subtask"],
+    extension: str,
+    home: str,
+    work_dir: str,
+    place: Place | None,
+) -> tuple[str | None, str]:
+    """Where one side's log goes: folder (None: no file) and name.
+
+    Args:
+        home: folder of the first watch.
+        work_dir: the program's folder, from which version 1 counted (``./logs/x.txt``).
+        place: where the state is, for logs whose own folder can't be written either.
+    """
+    names = {
+        "taskmaster": settings.master_log_file_name,
+        "subtask": settings.subtask_log_file_name,
+    }
+    head, name = os.path.split(names[side] or f"{extension}_{side}.log.txt")
+    if head:
+        return os.path.normpath(os.path.join(work_dir, head)), name
+    if settings.log_to_folder is None:
+        return None, name
+    folder = os.path.normpath(os.path.join(home, os.path.expanduser(settings.log_to_folder)))
+    if place is not None and place.instead_of and not _can_write(folder):
+        folder = os.path.join(place.folder, "logs")
+    return folder, name
+
+
+def _can_write(folder: str) -> bool:
+    """Whether a folder, or the nearest one above it that exists, can be written."""
+    while not os.path.exists(folder) and os.path.dirname(folder) != folder:
+        folder = os.path.dirname(folder)
+    return os.access(folder, os.W_OK)

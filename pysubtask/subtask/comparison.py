@@ -65,7 +65,7 @@ class Comparison:
         places = []
         for at, size in ranges("samples" if kind == "samples" else "whole", length):
             while size > 0:
-                take = min(size, self._session.can.max_read_bytes)
+                take = min(size, self._session.window.chunk_bytes(self._session.can.max_read_bytes))
                 places.append((todo.start + at, take))
                 at += take
                 size -= take

@@ -146,7 +146,7 @@ class Courier:
         try:
             offset = todo.start
             while offset < todo.end:
-                size = min(self._session.can.max_write_bytes, todo.end - offset)
+                size = min(self._session.chunk_bytes(), todo.end - offset)
                 data = reader.read(offset, size)
                 write = Write(name, offset - todo.base, data)
                 if self._session.can.sequential:

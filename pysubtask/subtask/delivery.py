@@ -66,7 +66,7 @@ class Delivery:
         ledger: Ledger,
         *,
         make_transport: Callable[[], Transport],
-        make_courier: Callable[[Capabilities], Courier],
+        make_courier: Callable[[Capabilities, Window], Courier],
         retry_rule: RetryRule,
         dead_time_secs: float,
         ack_timeout_secs: float,
@@ -216,7 +216,7 @@ class Delivery:
         self._engine = Engine(
             transport, self._clock, window, ack_timeout_secs=self._ack_timeout_secs
         )
-        self._courier = self._make_courier(can)
+        self._courier = self._make_courier(can, window)
         self._max_jobs = max(1, min(_MAX_JOBS, can.max_files))
         self._last_busy = self._connected_at = self._clock.monotonic()
         took = self._connected_at - began

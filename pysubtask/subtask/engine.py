@@ -24,6 +24,8 @@ __all__ = ["BULK", "SMALL", "URGENT", "Engine", "Job", "Send", "Wait", "call", "
 URGENT, SMALL, BULK = 0, 1, 2
 """Priorities: heartbeats, then small and new files, then the rest of big ones."""
 
+_SLOWEST_BYTES_PER_SEC = 1024
+_LONGEST = 10
 _REQUEST_BYTES = 128
 """What a request without data is taken to weigh in the window."""
 
@@ -84,8 +86,9 @@ class Engine:
     """Runs jobs over one connected transport.
 
     Args:
-        ack_timeout_secs: a request whose acknowledgement takes longer than this, plus the time that
-            the bytes before it need at 1 KiB a second, means that the link is dead.
+        ack_timeout_secs: when nothing was acknowledged for this long, plus the time that the bytes
+            in flight need at 1 KiB a second, the link is dead; also when one request still has
+            no answer after ten times as long.
     """
 
     def __init__(
@@ -105,6 +108,7 @@ class Engine:
         self._owners: dict[int, tuple[_Task | None, Sent, float]] = {}
         self._tasks: set[_Task] = set()
         self._next_ticket = 1
+        self._progress_at = clock.monotonic()
         self.acked_bytes = 0
         """Data bytes that this connection moved, either way."""
         self.sent_bytes = 0
@@ -149,6 +153,7 @@ class Engine:
             if found is None:
                 raise LinkLost("the server answered a request that was never sent")
             task, sent, _ = found
+            self._progress_at = now
             self._window.acked(now, sent)
             self.acked_bytes += sent.size - _REQUEST_BYTES
             if task is None or task not in self._tasks:
@@ -214,8 +219,9 @@ class Engine:
         self._next_ticket += 1
         now = self._clock.monotonic()
         sent = self._window.sent(now, _weight(request))
-        patience = self._ack_timeout_secs + self._window.in_flight_bytes / 1024
-        self._owners[ticket] = (task, sent, now + patience)
+        if not self._owners:
+            self._progress_at = now
+        self._owners[ticket] = (task, sent, now + _LONGEST * self._patience_secs)
         task.outstanding.add(ticket)
         if isinstance(request, Write):
             self.sent_bytes += len(request.data)
@@ -229,14 +235,19 @@ class Engine:
             self._owners[ticket] = (None, sent, deadline)
         task.done(error)
 
+    @property
+    def _patience_secs(self) -> float:
+        return self._ack_timeout_secs + self._window.in_flight_bytes / _SLOWEST_BYTES_PER_SEC
+
     def _check_deadline(self) -> float | None:
         if not self._owners:
             return None
         _, sent, deadline = self._owners[next(iter(self._owners))]
+        deadline = min(deadline, self._progress_at + self._patience_secs)
         now = self._clock.monotonic()
         if now >= deadline:
             raise LinkLost(
-                f"no acknowledgement for {now - sent.at:.0f} s",
+                f"no acknowledgement for {now - max(sent.at, self._progress_at):.0f} s",
                 operation="wait for the server",
                 hint="the connection is closed and made anew",
             )

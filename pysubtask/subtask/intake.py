@@ -456,7 +456,7 @@ class Intake:
             self._schedule(target, now + wait)
             return
         target.unstable_since = None
-        self._plan_second_look(target, now)
+        self._plan_second_look(target, outcome, now)
         if not self.held_by_burst(target.path):
             self._ready(target.path)  # even "missing" may have read a deleted file to its end
         if not target.watch.is_dir or target.look_at is not None:
@@ -464,7 +464,7 @@ class Intake:
         if target.burst.last_at is None and target.failures == 0:
             self._targets.pop(target.path, None)
 
-    def _plan_second_look(self, target: Target, now: float) -> None:
+    def _plan_second_look(self, target: Target, outcome: Outcome, now: float) -> None:
         """Look once more where the look came too soon after a change to trust the stamps."""
         wait: float | None = None
         if target.touch_seen is not None and target.touch_seen_at:
@@ -473,7 +473,7 @@ class Intake:
                 wait = target.touch_seen_at + tick + 0.001 - now
         entry = self._ledger.get(target.path)
         version = None if entry is None else entry.current
-        if version is not None and not version.settled:
+        if outcome.result != "missing" and version is not None and not version.settled:
             wait = max(wait or 0.0, tick_secs(version.stamp) + 0.001)
         if wait is not None:
             self._schedule(target, now + wait)

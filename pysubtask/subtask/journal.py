@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import secrets
 import threading
 import zlib
@@ -32,6 +33,8 @@ FORMAT = 1
 _COMPACT_MIN_BYTES = 1 << 20
 _COMPACT_FACTOR = 4
 _READ_BYTES = 1 << 20
+_NEW_FOLDERS = 3
+"""How many levels of a state folder may be new: ``upload/ftp`` in a folder of the program."""
 
 
 class Journal:
@@ -43,6 +46,7 @@ class Journal:
         boot_id: names this boot of the machine; a journal left without :meth:`close` by another
             boot has met an unclean boot.
         new_id: makes the :attr:`client_id` of a new journal.
+        before_sync: brings to the disk what the records speak of; called before they are synced.
     """
 
     def __init__(
@@ -54,6 +58,7 @@ class Journal:
         sync_secs: float = 5.0,
         boot_id: str = "",
         new_id: Callable[[], str] = lambda: secrets.token_hex(4),
+        before_sync: Callable[[], None] = lambda: None,
         log: logging.Logger | None = None,
     ) -> None:
         self._disk = disk
@@ -72,6 +77,7 @@ class Journal:
         self._dirty_since: float | None = None
         self._after_sync: list[Callable[[], None]] = []
         self._new_id = new_id
+        self._before_sync = before_sync
         self.client_id = ""
         """8 random hex digits, the same as long as the journal lives: they tell our temporary
         names at the destination from those of others."""
@@ -113,8 +119,22 @@ class Journal:
             self._size = good_end
         if self._handle is None:
             self._rewrite(clean=False)
+            self._sync_parents()
         else:
             self._write_line(self._header(clean=False))
+
+    def _sync_parents(self) -> None:
+        """Make a new state folder itself survive a loss of power: its name, and its parents'."""
+        folder = os.path.dirname(self._path)
+        for _ in range(_NEW_FOLDERS):
+            parent = os.path.dirname(folder)
+            if parent == folder:
+                break
+            folder = parent
+            try:
+                self._disk.sync_dir(folder)
+            except OSError:
+                break  # a parent that we may not read was there before
 
     def _read(self) -> bytes:
         try:
@@ -247,18 +267,23 @@ class Journal:
             if self._dirty_since is None:
                 return
             self._dirty_since = None
-            try:
+            actions, self._after_sync = self._after_sync, []
+        try:
+            self._before_sync()
+            with self._lock:
                 for path in list(self._unsaved):
                     self._write_entry(self._entries[path])
                     self._unsaved.discard(path)
-                if self._handle is not None:
-                    self._handle.sync()
                 self._dirty_since = None
-            except OSError as error:
-                self._log.warning("sync journal %s: %s; will be repeated", self._path, error)
+                handle = self._handle
+            if handle is not None:
+                handle.sync()  # without the lock: a slow card must not hold up the deliveries
+        except OSError as error:
+            self._log.warning("sync journal %s: %s; will be repeated", self._path, error)
+            with self._lock:
                 self._dirty_since = self._clock.monotonic()
-                return
-            actions, self._after_sync = self._after_sync, []
+                self._after_sync[:0] = actions
+            return
         for action in actions:
             action()
         with self._lock:
@@ -327,8 +352,7 @@ class Journal:
             self._handle.close()
         self._handle = self._disk.open_append(self._path)
         self._size = len(data)
-        folder = self._path.rpartition("/")[0] or self._path.rpartition("\\")[0]
-        self._disk.sync_dir(folder or ".")
+        self._disk.sync_dir(os.path.dirname(self._path) or ".")
 
 
 def _encode(record: dict[str, Any]) -> bytes:

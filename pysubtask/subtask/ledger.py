@@ -50,6 +50,7 @@ class Ledger:
         self._note_owed(entry)
         if dropped:
             names = sorted(dropped)
+            self.outbox.unneeded(names)
             self.journal.after_sync(lambda: self.outbox.discard(names))
         return entry
 

@@ -33,6 +33,7 @@ class Outbox:
         """Bytes in the outbox now."""
         self._sizes: dict[str, int] = {}
         self._hashes: dict[str, blake2b] = {}
+        self._dirty: dict[str, None] = {}
 
     def open(self, wanted: Iterable[str]) -> None:
         """Make the folder, count what is there, remove pieces that nobody refers to."""
@@ -103,7 +104,32 @@ class Outbox:
                 self.held_bytes += len(chunk)
         finally:
             handle.close()
+            self._dirty[name] = None
         return state.hexdigest()
+
+    def unneeded(self, names: Iterable[str]) -> None:
+        """These pieces are about to go: they need not reach the disk any more."""
+        for name in names:
+            self._dirty.pop(name, None)
+
+    def sync(self) -> None:
+        """Bring what was written to the disk; the journal calls it before its own sync.
+
+        Raises:
+            OSError: the disk refused.
+        """
+        names = list(self._dirty)  # one step: the delivering thread may drop some meanwhile
+        for name in names:
+            if name not in self._dirty:
+                continue
+            handle = self._disk.open_append(self._path(name))
+            try:
+                handle.sync()
+            finally:
+                handle.close()
+            self._dirty.pop(name, None)
+        if names:
+            self._disk.sync_dir(self._folder)
 
     def open_piece(self, name: str) -> ReadHandle:
         """Open a piece for reading.
@@ -118,6 +144,7 @@ class Outbox:
         for name in names:
             self.held_bytes -= self._sizes.pop(name, 0)
             self._hashes.pop(name, None)
+            self._dirty.pop(name, None)
             self._remove(self._path(name))
 
     def _path(self, name: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from pysubtask.core.capabilities import Capabilities
+from pysubtask.core.flow import Window
 from pysubtask.core.model import Delivered, Entry, Version
 from pysubtask.core.plan import Policy, Remote
 from pysubtask.errors import RemoteError
@@ -60,11 +61,16 @@ class Session:
     log: logging.Logger
     root: str
     verify_up_to_bytes: int
+    window: Window
     fsync: bool = False
     known: dict[str, Remote] = field(default_factory=dict)
     """What the destination showed of each local path when this connection looked last."""
     folders: set[str] = field(default_factory=set)
     """Remote folders that are there."""
+
+    def chunk_bytes(self) -> int:
+        """How many bytes one write should carry now."""
+        return self.window.chunk_bytes(self.can.max_write_bytes)
 
     def reader(self, path: str, version: Version) -> VersionReader:
         """Reads the bytes of a version; to be closed."""

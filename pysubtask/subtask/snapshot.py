@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from pysubtask.core.model import Entry, Identity, Piece, Print, Stamp, Version
-from pysubtask.core.prints import choose_kind, new_hash, print_of
+from pysubtask.core.prints import choose_kind, continue_whole, new_hash, print_of
 from pysubtask.core.ticks import tick_secs
 from pysubtask.subtask.clock import Clock
 from pysubtask.subtask.disk import Disk, FileStat, ReadHandle
@@ -45,6 +45,10 @@ class Outcome:
 
     result: Literal["taken", "unchanged", "missing", "unstable", "failed"]
     error: OSError | None = None
+
+
+class _Clash(Exception):
+    """The entry is no longer what the look began with."""
 
 
 class Snapshots:
@@ -86,6 +90,15 @@ class Snapshots:
             touch: the notify that is served by this; None if there is none.
             final: take it even if it is being written: it was unstable for too long.
         """
+        while True:
+            try:
+                return self._take(path, remote, growth, touch, final=final)
+            except _Clash:
+                continue  # a delivery let go of the piece that was being added to
+
+    def _take(
+        self, path: str, remote: str, growth: str, touch: Touch | None, *, final: bool
+    ) -> Outcome:
         entry = self._ledger.get(path)
         previous = entry.current if entry is not None else None
         try:
@@ -103,8 +116,12 @@ class Snapshots:
                 self._note_served(path, remote, touch)
                 return Outcome("unchanged")
             outcome = Outcome("unstable")
-            if previous is not None and self._continues(previous, handle, before, growth):
-                outcome = self._extend(path, previous, handle, before, growth, touch)
+            whole: Print | None = None
+            continues = False
+            if previous is not None:
+                continues, whole = self._continues(previous, handle, before, growth)
+            if previous is not None and continues:
+                outcome = self._extend(path, previous, handle, before, growth, touch, whole)
                 if outcome.result == "unstable" and not final:
                     return outcome
             if outcome.result == "unstable":
@@ -128,14 +145,21 @@ class Snapshots:
             return
         self._ledger.update(path, lambda e: _served(e, touch), remote=remote, must=False)
 
-    def _continues(self, previous: Version, handle: ReadHandle, st: FileStat, growth: str) -> bool:
+    def _continues(
+        self, previous: Version, handle: ReadHandle, st: FileStat, growth: str
+    ) -> tuple[bool, Print | None]:
+        """Whether the file still begins with ``previous``; its new print, if that came out of the
+        same reading."""
         if st.size < previous.size:
-            return False
+            return False, None
         if growth == "rewrite" and st.size != previous.size:
-            return False
+            return False, None
         if growth == "append" and st.ino != previous.identity.ino:
-            return False
-        return is_same_content(handle, previous)
+            return False, None
+        kind = choose_kind(growth, st.size, self._verify_up_to_bytes)
+        if previous.print.kind == kind == "whole":
+            return continue_whole(handle.read_at, previous.print, st.size)
+        return is_same_content(handle, previous), None
 
     # -- the same version, longer ------------------------------------------------------------
 
@@ -147,6 +171,7 @@ class Snapshots:
         st: FileStat,
         growth: str,
         touch: Touch | None,
+        fingerprint: Print | None = None,
     ) -> Outcome:
         identity, stamp, settled = self._facts(st)
         if st.size == previous.size:
@@ -165,26 +190,23 @@ class Snapshots:
 
             self._ledger.update(path, keep, must=False)
             return Outcome("unchanged")
-        fingerprint = self._print(handle, growth, st.size)
+        if fingerprint is None:
+            fingerprint = self._print(handle, growth, st.size)
         last = previous.pieces[-1] if previous.pieces else None
         piece, extended = self._piece(handle, previous.size, st.size, growth, last)
         if fingerprint is None or piece.end != st.size:
             return Outcome("unstable")
-        if growth != "append" and not self._is_stable(handle, st, fingerprint, settled):
+        if growth != "append" and not self._is_stable(handle, st, fingerprint):
             return Outcome("unstable")
-        clash = False
 
         def add(e: Entry) -> Entry:
-            nonlocal clash
             now = e.version(previous.number)
             if now is None or now.size != previous.size:
-                clash = True
-                return e
+                raise _Clash
             pieces = now.pieces
             if extended:
                 if not pieces or pieces[-1].name != piece.name:
-                    clash = True  # delivered and let go of meanwhile: copy it again
-                    return e
+                    raise _Clash
                 pieces = pieces[:-1]
             version = replace(
                 now,
@@ -200,8 +222,6 @@ class Snapshots:
             return _served(e.with_version(version), touch)
 
         self._ledger.update(path, add)
-        if clash:
-            return Outcome("unstable")
         return Outcome("taken")
 
     def _piece(
@@ -232,9 +252,13 @@ class Snapshots:
             at += len(chunk)
         return Piece(start, at, None, state.hexdigest())
 
-    def _is_stable(self, handle: ReadHandle, before: FileStat, taken: Print, settled: bool) -> bool:
-        """Nothing moved while it was read, or what was read is still there."""
-        if settled and _same_times(before, handle.stat()):
+    def _is_stable(self, handle: ReadHandle, before: FileStat, taken: Print) -> bool:
+        """While it was read it only grew, or nothing moved, or what was read is still there.
+
+        A change too quick for the time stamps is left to the second look.
+        """
+        after = handle.stat()
+        if after.size > before.size or _same_times(before, after):
             return True
         return print_of(handle.read_at, taken.kind, taken.size) == taken
 

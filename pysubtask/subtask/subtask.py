@@ -48,6 +48,7 @@ class BaseSubtask:
             settings.retry_growth,
             settings.retry_max_wait_secs,
         )
+        outbox = Outbox(context.disk, context.layout.outbox)
         journal = Journal(
             context.disk,
             context.clock,
@@ -55,9 +56,10 @@ class BaseSubtask:
             sync_secs=settings.sync_secs,
             boot_id=self.boot_id(),
             new_id=lambda: self.random_hex(4),
+            before_sync=outbox.sync,
             log=context.log,
         )
-        self.ledger = Ledger(journal, Outbox(context.disk, context.layout.outbox))
+        self.ledger = Ledger(journal, outbox)
         self.intake = Intake(
             context.disk,
             context.clock,

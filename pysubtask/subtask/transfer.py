@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from pysubtask.core.capabilities import Capabilities
+from pysubtask.core.flow import Window
 from pysubtask.core.plan import Policy
 from pysubtask.status import FileStatus, Status
 from pysubtask.subtask.context import Context
@@ -27,6 +28,7 @@ __all__ = ["TransferSubtask"]
 _COPY_AFTER_SECS = 60.0
 _MAX_OTHER_FILES = 1000
 _JOIN_SECS = 1.0
+_STUCK_SECS = 60.0
 
 
 class TransferSubtask(BaseSubtask):
@@ -64,6 +66,13 @@ class TransferSubtask(BaseSubtask):
         self._threaded = threaded
         self._thread: threading.Thread | None = None
         self._crash: BaseException | None = None
+        self._busy_since: float | None = None
+        self._busy_limit_secs = (
+            settings.connect_timeout_secs
+            + 4 * settings.login_timeout_secs
+            + 2 * settings.reply_timeout_secs
+            + _STUCK_SECS
+        )
         self._root = destination.path
         self.sources = Sources(context.disk)
         self.snapshots = Snapshots(
@@ -104,8 +113,13 @@ class TransferSubtask(BaseSubtask):
             self._thread.start()
 
     def step(self) -> float:
+        since = self._busy_since
+        if since is not None and self._crash is None:
+            stuck = self.context.clock.monotonic() - since
+            if stuck > self._busy_limit_secs:
+                self._crash = RuntimeError(f"delivery has not moved for {stuck:.0f} s")
         if self._crash is not None:
-            raise self._crash
+            raise self._crash  # the process ends, and the master starts another
         return super().step()
 
     def process_interval(self) -> None:
@@ -243,7 +257,7 @@ class TransferSubtask(BaseSubtask):
         except OSError as error:
             self.log.warning("copy %s to the outbox: %s", path, error)
 
-    def _make_courier(self, can: Capabilities) -> Courier:
+    def _make_courier(self, can: Capabilities, window: Window) -> Courier:
         settings = self._settings
         hooks = Hooks(
             is_held=self.intake.held_by_burst,
@@ -262,6 +276,7 @@ class TransferSubtask(BaseSubtask):
                 self.log,
                 self._root,
                 settings.verify_up_to_bytes,
+                window,
             )
         )
 
@@ -287,7 +302,9 @@ class TransferSubtask(BaseSubtask):
                 if self._retry_asked:
                     self._retry_asked = False
                     self.delivery.retry_now()
+                self._busy_since = clock.monotonic()
                 due = self.delivery.step()
+                self._busy_since = None
                 wait = due - clock.monotonic()
                 if wait > 0 and not self._leaving:
                     self._waker.wait(min(wait, 3600.0) if math.isfinite(wait) else 3600.0)

@@ -112,7 +112,7 @@ class Uploads:
             return
         reader = self._session.reader(path, version)
         try:
-            if fresh and upload.size - upload.base <= self._session.can.max_write_bytes:
+            if fresh and upload.size - upload.base <= self._session.chunk_bytes():
                 yield from self._send_small(upload, reader)
             else:
                 try:
@@ -142,14 +142,14 @@ class Uploads:
 
     def _pump(self, path: str, reader: VersionReader, upload: Upload, start: int) -> Steps:
         """Keep the window full; note how far the acknowledgements reach without a gap."""
-        size = self._session.can.max_write_bytes
-        if not self._session.can.sequential:
-            size = min(size, _PARALLEL_CHUNK_BYTES)
         unanswered: deque[tuple[int, int]] = deque()
         offset = acked = noted = start
         try:
             while offset < upload.size or unanswered:
                 if offset < upload.size and len(unanswered) < _MAX_UNANSWERED:
+                    size = self._session.chunk_bytes()
+                    if not self._session.can.sequential:
+                        size = min(size, _PARALLEL_CHUNK_BYTES)
                     data = reader.read(offset, min(size, upload.size - offset))
                     where = offset - upload.base
                     ticket = yield engine.Send(Write(upload.temp, where, data, create=True))

@@ -125,6 +125,15 @@ def test_a_touch_of_before_the_start_is_served(
         wait_for(lambda: counted(folder) == "1")
 
 
+def test_a_stop_right_after_the_start_delivers_what_was_notified(
+    folder: pathlib.Path, make: Callable[..., BaseTaskMaster]
+) -> None:
+    with make() as master:
+        assert master.notify(0)
+    assert counted(folder) == "1"
+    assert "killed" not in log_of(folder, "taskmaster")
+
+
 def test_an_untouched_file_waits(folder: pathlib.Path, make: Callable[..., BaseTaskMaster]) -> None:
     with make() as master:
         assert master.flush(20)
@@ -134,9 +143,16 @@ def test_an_untouched_file_waits(folder: pathlib.Path, make: Callable[..., BaseT
 def test_waiting_for_the_snapshot(
     folder: pathlib.Path, make: Callable[..., BaseTaskMaster]
 ) -> None:
+    requests = folder / "data" / "upload" / "base" / "requests"
     with make() as master:
         assert master.notify(0, wait_secs=20) is True
         assert counted(folder) == "1"
+        assert master.flush(0) is False  # an answer takes longer than that
+        assert list(requests.iterdir()) == []  # what is asked is also taken back
+        assert master.notify_all_files()
+        master.check_pending_notifications()
+        assert len(list(requests.iterdir())) <= 2
+    assert list(requests.iterdir()) == []
 
 
 def test_start_stop_and_reset_may_be_said_twice(make: Callable[..., BaseTaskMaster]) -> None:
@@ -265,6 +281,32 @@ def test_no_child_outlives_its_program(folder: pathlib.Path, body: str) -> None:
         pid = int(program.stdout.readline())
         program.wait(60)
         wait_for(lambda: not is_running(pid), 8)
+
+
+def open_descriptors() -> set[str]:
+    """What the open descriptors of this process lead to."""
+    found = set()
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            found.add(os.readlink(f"/proc/self/fd/{name}"))
+        except OSError:
+            pass
+    return found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_a_forked_worker_holds_no_life_line(make: Callable[..., BaseTaskMaster]) -> None:
+    before = open_descriptors()
+    with make() as master:
+        assert master.flush(20)
+        ours = {link for link in open_descriptors() - before if link.startswith("pipe:")}
+        assert len(ours) == 1
+        pid = os.fork()
+        if pid == 0:
+            os._exit(1 if ours & open_descriptors() else 0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+        assert master.flush(20)
 
 
 @posix

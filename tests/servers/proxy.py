@@ -50,6 +50,8 @@ class TcpProxy:
         cuts: connections cut so far.
     """
 
+    THREAD_NAME = "tcp proxy"
+
     def __init__(
         self,
         target_host: str,
@@ -83,7 +85,7 @@ class TcpProxy:
         self.port = self._listener.getsockname()[1]
         self._bell, self._ring = socket.socketpair()
         self._bell.setblocking(False)
-        self._thread = threading.Thread(target=self._run, name="tcp proxy", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=self.THREAD_NAME, daemon=True)
         self._thread.start()
         return self
 

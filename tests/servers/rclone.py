@@ -22,6 +22,7 @@ import secrets
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -119,6 +120,7 @@ class RcloneServer:
     def new_folder(self) -> tuple[str, Path]:
         """A fresh folder: as the server and as this machine name it."""
         path = Path(tempfile.mkdtemp(dir=self.root))
+        time.sleep(0.3)  # until rclone looks at the folder again
         return f"/{path.name}", path
 
     def log(self) -> str:

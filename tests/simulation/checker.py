@@ -170,10 +170,10 @@ class Checker:
             and size == offset + len(data)
             and offset == view.size
             and lineages[view.index].content[offset:size] == data
-            and size >= lineages[view.index].base
+            and source.growth != "rewrite"
         ):
             view.size = size  # the usual case, without looking at all of it again
-        elif not self._advance(source, view, content):
+        elif not self._advance(source, view, content, offset >= view.size and bool(data)):
             if view.exempt:
                 return
             raise Violation(*self._diagnose(source, view, content))
@@ -184,13 +184,18 @@ class Checker:
         if source.owed:
             self._settle_debts(source, view, content)
 
-    def _advance(self, source: Source, view: _View, content: bytearray) -> bool:
+    def _advance(
+        self, source: Source, view: _View, content: bytearray, grew_in_place: bool
+    ) -> bool:
         """Find the earliest state that ``content`` can be, from the last one on."""
         size = len(content)
+        in_place = grew_in_place and source.growth != "rewrite"
         if self.continued and view.taken_end >= 0:
             return self._advance_continued(source, view, content)
         for lineage in source.lineages[view.index :]:
-            if lineage.holds(content) and (lineage.index > view.index or size >= view.size):
+            if lineage.index == view.index and size < view.size:
+                continue
+            if lineage.holds(content, in_place=in_place):
                 view.index, view.size = lineage.index, size
                 return True
         return False
@@ -205,6 +210,10 @@ class Checker:
         for newer in source.lineages[view.index + 1 :]:
             if newer.holds(content):
                 view.index, view.size, view.taken_end = newer.index, len(content), -1
+                return True
+            start = newer.content.rfind(content, 0, view.taken_end + len(content))
+            if start > 0 and lineage.content.startswith(newer.content[:start]):
+                view.index, view.size = newer.index, start + len(content)
                 return True
         return not content and not lineage.content
 
@@ -372,8 +381,9 @@ class Checker:
             len(content) < touch.size or not wanted.startswith(content)
         ):
             yield "lost", f"{source.remote!r} has {len(content)} bytes, {touch.size} were notified"
-        if source.owed:
-            yield "lost", f"{source.remote!r}: {source.owed[0]} was never shown"
+        for owed in source.owed:
+            if owed.index == source.current.index or source.must_precede(owed):
+                yield "lost", f"{source.remote!r}: {owed} was never shown"
 
     def _unmet_pieces(
         self, source: Source, wanted: bytes, pieces: list[RemoteFile]

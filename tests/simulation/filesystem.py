@@ -165,18 +165,27 @@ class SimFileSystem:
         """The folder at ``path``."""
         found = self._directories.get(path.rstrip("/"))
         if found is None:
-            node = self._find(path)
-            raise os_error(errno.ENOENT if node is None else errno.ENOTDIR, path)
+            raise self._no_folder(path)
         return found
+
+    def _no_folder(self, path: str) -> OSError:
+        """Why ``path`` is no folder: missing, or a file stands in the way."""
+        while path and self._find(path) is None:
+            path = path.rpartition("/")[0]
+        is_file = isinstance(self._find(path), Inode)
+        return os_error(errno.ENOTDIR if is_file else errno.ENOENT, path)
 
     def _split(self, path: str) -> tuple[Directory, str]:
         folder, _, name = path.rpartition("/")
         found = self._directories.get(folder)
         if found is None:
-            raise os_error(errno.ENOENT if self._find(folder) is None else errno.ENOTDIR, path)
-        if len(os.fsencode(name)) > _NAME_MAX:
-            raise os_error(errno.ENAMETOOLONG, path)
+            raise self._no_folder(folder)
         return found, name
+
+    @staticmethod
+    def _check_length(name: str) -> None:
+        if len(name) * 4 > _NAME_MAX and len(os.fsencode(name)) > _NAME_MAX:
+            raise os_error(errno.ENAMETOOLONG, name)
 
     def _find(self, path: str) -> Inode | Directory | None:
         known = self._directories.get(path)
@@ -194,6 +203,7 @@ class SimFileSystem:
         folder, name = self._split(path)
         node = folder.entries.get(name)
         if node is None:
+            self._check_length(name)
             raise os_error(errno.ENOENT, path)
         return node
 
@@ -281,6 +291,7 @@ class SimFileSystem:
     def create(self, path: str) -> Inode:
         """A new, empty file."""
         folder, name = self._split(path)
+        self._check_length(name)
         if name in folder.entries:
             raise os_error(errno.EEXIST, path)
         inode = Inode(self._new_number(), path)
@@ -315,11 +326,13 @@ class SimFileSystem:
     def rename(self, path: str, target: str) -> None:
         """``rename`` of a file, replacing ``target``."""
         source_folder, source_name = self._split(path)
-        inode = self.file(path)
         target_folder, target_name = self._split(target)
+        inode = self.file(path)
+        self._check_length(target_name)
         replaced = target_folder.entries.get(target_name)
         if isinstance(replaced, Directory):
-            raise os_error(errno.EISDIR, target)
+            inside = path.startswith(target.rstrip("/") + "/")
+            raise os_error(errno.ENOTEMPTY if inside else errno.EISDIR, target)
         if replaced is inode:
             return  # rename(2): both names are the same file, nothing happens
         self._sequence += 1

@@ -29,7 +29,7 @@ class FileSpec:
     burstmode: bool = False
     in_folder: bool = False
     remote_start: str = ""
-    """What another hand left under its remote name: ``prefix``, ``same``, ``foreign``; or ``""``."""
+    """What another hand left under its remote name: ``prefix``, ``same``, ``foreign`` or ``""``."""
 
 
 @dataclass(frozen=True, slots=True)

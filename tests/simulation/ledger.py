@@ -28,9 +28,13 @@ class Lineage:
         self.served_sizes: set[int] = set()
         """Sizes at which a touch was served: two of them show the child that it grows."""
 
-    def holds(self, content: bytes | bytearray) -> bool:
-        """Whether ``content`` is a state of this lineage that somebody may see."""
-        return self.base <= len(content) and self.content.startswith(content)
+    def holds(self, content: bytes | bytearray, *, in_place: bool = False) -> bool:
+        """Whether ``content`` is a state of this lineage that somebody may see.
+
+        ``in_place``: what was visible before has only gained bytes at its end, so that a reader
+        sees a file that grows, however it came to be.
+        """
+        return (in_place or self.base <= len(content)) and self.content.startswith(content)
 
 
 @dataclass(slots=True)

@@ -532,7 +532,10 @@ class World:
         file = self.remote.files.get(source.remote)
         if file is None or source.remote in self._meddled or self.checker.pieces.get(source.remote):
             return
+        if self.checker.continued:
+            return  # whoever takes a file away there is a consumer
         self._meddled.add(source.remote)
+        source.interfered = True
         self.remote.another_hand = True
         try:
             if event.detail == "replace":

@@ -18,7 +18,8 @@ from pysubtask import StartError, StateError
 from pysubtask.base import BaseTaskMaster
 from pysubtask.master import _process, _state
 from pysubtask.master._log import close_log, open_log
-from pysubtask.master._state import is_network_mount, place_state
+from pysubtask.master._state import is_network_mount, log_file, place_state
+from pysubtask.settings import Settings
 
 FAKE_CHILD = """
 import json, os, signal, sys, time
@@ -81,10 +82,8 @@ def tokens(folder: pathlib.Path) -> list[str]:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in is POSIX")
 def test_stop_names_the_child_it_means(folder: pathlib.Path) -> None:
-    with make("well") as master:
+    with make("well"):
         wait_for(lambda: tokens(folder))
-        # SIGTERM would end this stand-in before it reads the stop file
-        master._supervisor._child.hurry = lambda: None  # type: ignore[union-attr, method-assign]
     log = (folder / "data" / "logs" / "base_taskmaster.log.txt").read_text()
     assert "exit code 0" in log
     assert not (folder / "data" / "upload" / "base" / "stop").exists()
@@ -268,3 +267,15 @@ def test_network_mounts_are_told_by_their_type(
     assert kind
     monkeypatch.setattr(_state, "_NETWORK_TYPES", frozenset([kind]))
     assert is_network_mount(str(folder / "not" / "there")) is True
+
+
+def test_where_logs_go(folder: pathlib.Path) -> None:
+    def place(**settings: Any) -> tuple[str | None, str]:
+        given = Settings(**settings)
+        return log_file(given, "subtask", "ftp", str(folder / "data"), str(folder), None)
+
+    assert place() == (str(folder / "data" / "logs"), "ftp_subtask.log.txt")
+    assert place(log_to_folder="/var/log/x") == ("/var/log/x", "ftp_subtask.log.txt")
+    assert place(log_to_folder=None)[0] is None
+    assert place(subtask_log_file_name="s.txt") == (str(folder / "data" / "logs"), "s.txt")
+    assert place(subtask_log_file_name="./logs/s.txt") == (str(folder / "logs"), "s.txt")

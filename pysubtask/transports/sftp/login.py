@@ -121,15 +121,19 @@ class _Secrets:
         return "<secrets>"
 
 
-def _judge(transport: paramiko.Transport, error: Exception) -> _Outcome:
+def _judge(error: Exception) -> _Outcome:
+    """Refused, or did the connection break? paramiko tells them apart by text only
+    (``AuthHandler.wait_for_response``); a server may well refuse and then hang up."""
     import paramiko
 
     if isinstance(error, paramiko.BadAuthenticationType):
         return _Outcome(offered=", ".join(error.allowed_types))
-    if isinstance(error, paramiko.AuthenticationException) and transport.is_active():
-        if "timeout" in str(error).lower():
+    if isinstance(error, paramiko.AuthenticationException):
+        text = str(error).lower()
+        if "timeout" in text:
             return _Outcome(link="no answer to the login in time")
-        return _Outcome()
+        if "shut down" not in text:
+            return _Outcome()
     return _Outcome(link="the server closed the connection during the login")
 
 
@@ -147,7 +151,7 @@ def _try_password(transport: paramiko.Transport, user: str, secrets: _Secrets) -
         more = transport.auth_password(user, _reveal(secrets.password) or "")
         outcome = _Outcome(ok=not more, offered=", ".join(more))
     except (paramiko.SSHException, EOFError, OSError) as error:
-        outcome = _judge(transport, error)
+        outcome = _judge(error)
     if outcome.offered and not outcome.ok and "password" in outcome.offered:
         outcome.offered = ""
     return _settle(outcome)
@@ -160,7 +164,7 @@ def _try_key(transport: paramiko.Transport, user: str, key: paramiko.PKey) -> _O
         more = transport.auth_publickey(user, key)
         outcome = _Outcome(ok=not more, offered=", ".join(more))
     except (paramiko.SSHException, EOFError, OSError) as error:
-        outcome = _judge(transport, error)
+        outcome = _judge(error)
     return _settle(outcome)
 
 

@@ -21,7 +21,7 @@ Done: TypeAlias = Callable[[Reply], None]
 FLUSH_BYTES = 256 * 1024
 """Queued bytes beyond which :meth:`Wire.put` sends at once instead of waiting for more."""
 
-SLOW_BYTES_PER_SEC = 8 * 1024
+SLOW_BYTES_PER_SEC = 1024
 """The slowest link that is still taken for alive: the time that a deadline gives to a size."""
 
 NAP_SECS = 5.0

@@ -1,0 +1,699 @@
+"""A demonstration: files grow, notifies come singly and in bursts, and the bytes arrive.
+
+Without more it starts an SFTP server of its own on this machine, delivers to it while you play,
+and ends by comparing what was written with what arrived, byte for byte. Fill in ``demo_config.py``
+or give ``--to`` to deliver to a real server. Commands are read from the terminal or from a pipe:
+
+    printf 'a\\n0\\ns\\nx\\n' | python demo.py
+
+The exit code is 0 if every file arrived, 1 if not, 2 if it could not begin.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hmac
+import logging
+import os
+import random
+import secrets
+import shutil
+import signal
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Coroutine
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import demo_config
+from pysubtask import PysubtaskError, Status, TaskMaster
+
+WATCHED: list[dict[str, Any]] = [
+    {"file": "logs/test1.mrk"},  # every notify is delivered at once
+    {"file": "logs/test1.csv", "burstmode": True},  # notifies that come too fast share a delivery
+    {"dir": "logs/watch_all_in_here"},  # whatever appears in it
+]
+"""Add files and folders of your own; the demo writes into each of them."""
+
+HELP = """\
+  a    new data in every file, then notify all of them
+  0-{last}  new data in one file, then notify it by its index
+  c    check for data that a burst holds back, and release it
+  r    reset: stop the subtask and start it again
+  s    status, in words
+  k    kill the subtask, as a crash would; it comes back
+  d    take the demo's own server down, or up again
+  x    exit (as do Ctrl-C and Ctrl-D)
+  ?    this help"""
+
+ANSWER_SECS = 3.0
+"""With commands from a pipe: how long a notify may take until the next command is read."""
+FLUSH_SECS = 30.0
+
+
+class OwnServer:
+    """An SFTP server on loopback, in a thread of this process: it can't outlive the demo.
+
+    One user with a random password, confined to a temporary folder; no shell, no forwarding, no
+    links (a link could lead out of the folder).
+    """
+
+    def __init__(self) -> None:
+        self.base = Path(tempfile.mkdtemp(prefix="pysubtask-demo-"))
+        self.files = self.base / "server"
+        self.files.mkdir()
+        self.user = "demo"
+        self.password = secrets.token_urlsafe(16)
+        self.port = 0
+        self.is_up = False
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        try:
+            self._prepare()
+            self.up()
+        except BaseException:
+            self.close()
+            raise
+
+    def _prepare(self) -> None:
+        import asyncssh
+
+        logging.getLogger("asyncssh").setLevel(logging.CRITICAL)  # cut links are part of the show
+        key = asyncssh.generate_private_key("ssh-ed25519")
+        self.fingerprint: str = key.get_fingerprint()
+        self._connections: set[Any] = set()
+        outer = self
+
+        class Door(asyncssh.SSHServer):
+            def connection_made(self, conn: Any) -> None:
+                self._conn = conn
+                outer._connections.add(conn)
+
+            def connection_lost(self, exc: Exception | None) -> None:
+                outer._connections.discard(self._conn)
+
+            def password_auth_supported(self) -> bool:
+                return True
+
+            def validate_password(self, username: str, password: str) -> bool:
+                given = f"{username}\0{password}".encode()
+                return hmac.compare_digest(given, f"{outer.user}\0{outer.password}".encode())
+
+        class Confined(asyncssh.SFTPServer):
+            def __init__(self, chan: Any) -> None:
+                super().__init__(chan, chroot=os.fsencode(outer.files))
+
+            def symlink(self, oldpath: bytes, newpath: bytes) -> None:
+                raise asyncssh.SFTPPermissionDenied("links are not allowed here")
+
+            link = symlink
+
+        def listen() -> Coroutine[Any, Any, Any]:
+            return asyncssh.listen(
+                "127.0.0.1",
+                self.port,
+                server_factory=Door,
+                server_host_keys=[key],
+                sftp_factory=Confined,
+                agent_forwarding=False,
+                x11_forwarding=False,
+            )
+
+        self._listen = listen
+
+    def up(self) -> None:
+        """Listen; the first time on a port that the kernel picks."""
+        self._acceptor = self._run(self._listen())
+        self.port = self._acceptor.get_port()
+        self.is_up = True
+
+    def down(self) -> None:
+        """Stop listening and cut every connection."""
+
+        async def cut() -> None:
+            self._acceptor.close()
+            for connection in list(self._connections):
+                connection.abort()
+
+        self._run(cut())
+        self.is_up = False
+
+    def close(self) -> None:
+        """End the server and remove its folder."""
+        if self.is_up:
+            with suppress(Exception):
+                self.down()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    def settings(self) -> dict[str, Any]:
+        """How to reach it, for a master. The state goes with the server's folder."""
+        return {
+            "to": f"sftp://{self.user}@127.0.0.1:{self.port}/incoming",
+            "password": self.password,
+            "host_key": self.fingerprint,
+            "bak_to_folder": str(self.base / "state"),
+            "orphan_secs": 2,  # should the demo be killed, its server is gone as well
+        }
+
+    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
+
+
+class Data:
+    """The program's side: it appends to its files and says so."""
+
+    def __init__(self) -> None:
+        self.master: TaskMaster | None = None
+        self.notified = [0] * len(WATCHED)
+        self._lines = 0
+        self._leave = threading.Event()
+        self._thread: threading.Thread | None = None
+        for watch in WATCHED:
+            if "dir" in watch:
+                Path(watch["dir"]).mkdir(parents=True, exist_ok=True)
+            else:
+                Path(watch["file"]).parent.mkdir(parents=True, exist_ok=True)
+                Path(watch["file"]).touch()
+
+    def write(self, index: int) -> str:
+        """New data for one watch; gives the path of the file."""
+        self._lines += 1
+        watch = WATCHED[index]
+        if "file" in watch:
+            line = f"{time.time():.3f},{self._lines},{random.gauss(20, 2):.4f},{os.urandom(16).hex()}"
+            with open(watch["file"], "a", encoding="ascii") as file:
+                file.write(f"{line}\n")
+            return str(watch["file"])
+        # a new version of one of eight files, complete before it has its name
+        path = Path(watch["dir"]) / f"picture{self._lines % 8}.raw"
+        draft = path.with_name(f".{path.name}.draft")
+        draft.write_bytes(random.randbytes(random.randrange(1000, 20_000)))
+        draft.replace(path)
+        return str(path)
+
+    def write_and_notify(self, index: int) -> tuple[str, bool]:
+        """New data for one watch, and the notify that belongs to it."""
+        path = self.write(index)
+        self.notified[index] += 1
+        master = self.master
+        if master is None:
+            return path, False
+        if "file" in WATCHED[index]:
+            return path, master.notify_file_by_index(index)
+        return path, master.notify(path)
+
+    def begin(self) -> None:
+        """Write by itself: single notifies, bursts of them, and files that appear."""
+        self._thread = threading.Thread(target=self._keep_writing, daemon=True)
+        self._thread.start()
+
+    def end(self) -> None:
+        self._leave.set()
+        if self._thread is not None:
+            self._thread.join(5)
+
+    def _keep_writing(self) -> None:
+        tick = 0
+        while not self._leave.wait(0.25):
+            for index, watch in enumerate(WATCHED):
+                if "dir" in watch:
+                    due = tick % 20 == 10
+                elif watch.get("burstmode"):
+                    phase = tick % 56  # 14 s: 6 s of four notifies a second, then slow ones
+                    due = phase < 24 or phase % 8 == 0
+                else:
+                    due = tick % 12 == 4
+                if due:
+                    with suppress(OSError):
+                        self.write_and_notify(index)
+            tick += 1
+
+
+class Lane(NamedTuple):
+    """What is shown of one watch; sizes in bytes."""
+
+    name: str
+    local: int
+    delivered: int
+    pending: int
+    notified: int
+
+
+class Gauge:
+    """Reads the lanes: sizes from the disk, the rest from ``status()``."""
+
+    def __init__(self, data: Data) -> None:
+        self._data = data
+        self._arrived: dict[str, tuple[int, int]] = {}
+
+    def read(self, master: TaskMaster) -> tuple[Status, list[Lane]]:
+        status = master.status()
+        lanes = []
+        for index, watch in enumerate(WATCHED):
+            notified = self._data.notified[index]
+            if "file" in watch:
+                path = str(watch["file"])
+                shown = status.files.get(path)
+                lanes.append(
+                    Lane(
+                        path + (" (burst mode)" if watch.get("burstmode") else ""),
+                        size_of(path),
+                        shown.delivered_bytes if shown else 0,
+                        shown.pending_bytes if shown else 0,
+                        notified,
+                    )
+                )
+                continue
+            parts = [self._in_folder(master, status, path) for path in data_files(watch["dir"])]
+            local, delivered, pending = (sum(column) for column in zip((0, 0, 0), *parts))
+            lanes.append(
+                Lane(f"{watch['dir']}/ ({len(parts)} files)", local, delivered, pending, notified)
+            )
+        return status, lanes
+
+    def _in_folder(self, master: TaskMaster, status: Status, path: str) -> tuple[int, int, int]:
+        """Only what is pending is in ``status().files``; the others are asked for once."""
+        try:
+            facts = os.stat(path)
+        except OSError:
+            return 0, 0, 0
+        state = (facts.st_size, facts.st_mtime_ns)
+        if path not in status.files and self._arrived.get(path) == state:
+            return facts.st_size, facts.st_size, 0
+        shown = status.files.get(path) or master.status(path)
+        if shown.delivered_bytes == facts.st_size and not shown.pending_bytes:
+            self._arrived[path] = state
+        return facts.st_size, shown.delivered_bytes, shown.pending_bytes
+
+
+class Screen:
+    """Where everything is printed. In a terminal the lanes stand at its top and what happens
+    scrolls below them; else each change is a line."""
+
+    def __init__(self, lane_count: int) -> None:
+        self._lock = threading.Lock()
+        self._height = lane_count + 4
+        self._size = shutil.get_terminal_size()
+        self.live = (
+            sys.stdout.isatty()
+            and os.environ.get("TERM", "dumb") != "dumb"
+            and self._size.lines >= self._height + 6
+        )
+        self._colours = self.live and not os.environ.get("NO_COLOR")
+        self._plain: dict[str, str] = {}
+
+    def open(self) -> None:
+        if self.live:  # keep what is on the screen, then set the lanes' rows apart
+            self._write("\n" * (self._size.lines - 1) + "\x1b[H\x1b[J" + self._region())
+            self._write(f"\x1b[{self._height + 1};1H")
+
+    def close(self) -> None:
+        if self.live:
+            self.live = False
+            self._write("\x1b7\x1b[r\x1b8")
+
+    def say(self, text: str) -> None:
+        self._write(text + "\n")
+
+    def ask(self) -> None:
+        if self.live:
+            self._write("Enter cmd: ")
+
+    def show(self, status: Status, lanes: list[Lane]) -> None:
+        if not self.live:
+            self._show_changes(status, lanes)
+            return
+        region = ""
+        if shutil.get_terminal_size() != self._size:
+            self._size = shutil.get_terminal_size()
+            region = self._region()
+        colour = {"connected": "32", "resting": "32", "connecting": "33"}.get(status.link, "31")
+        rows = [
+            ("1;" + colour, link_words(status)),
+            ("2", f"    {'':<34}{'local':>11}{'delivered':>11}{'pending':>11}{'notified':>9}"),
+        ]
+        for index, lane in enumerate(lanes):
+            bar = "█" * min(12, -(-lane.pending // 512)) if lane.pending else ""
+            cells = (lane.local, lane.delivered, lane.pending)
+            figures = "".join(f"{size_words(cell):>11}" for cell in cells)
+            text = f" {index}  {lane.name:<34.34}{figures}{lane.notified:>8}×  {bar}"
+            rows.append(("33" if lane.pending else "", text))
+        rows.append(("31", f"    last error: {status.last_error}" if status.last_error else ""))
+        rows.append(("2", "─" * self._size.columns))
+        text = "".join(
+            f"\x1b[{number};1H{self._paint(style, row[: self._size.columns])}\x1b[K"
+            for number, (style, row) in enumerate(rows, 1)
+        )
+        self._write(f"\x1b7{region}{text}\x1b8")
+
+    def _show_changes(self, status: Status, lanes: list[Lane]) -> None:
+        lines = {"link": link_words(status, brief=True)}
+        if status.last_error:
+            lines["link"] += f": {status.last_error}"
+        for lane in lanes:
+            lines[lane.name.partition(" (")[0]] = (
+                f"{lane.name}: {lane.local:,} bytes, {lane.delivered:,} delivered, "
+                f"{lane.pending:,} pending, notified {lane.notified}×"
+            )
+        clock = time.strftime("%H:%M:%S")
+        for key, line in lines.items():
+            if self._plain.get(key) != line:
+                self._plain[key] = line
+                self._write(f"{clock}  {line}\n")
+
+    def _region(self) -> str:
+        """The rows that scroll (DECSTBM, which also moves the cursor)."""
+        return f"\x1b[{self._height + 1};{self._size.lines}r"
+
+    def _paint(self, style: str, text: str) -> str:
+        return f"\x1b[{style}m{text}\x1b[m" if style and self._colours else text
+
+    def _write(self, text: str) -> None:
+        with self._lock:
+            encoding = sys.stdout.encoding or "ascii"
+            sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
+            sys.stdout.flush()
+
+
+class Demo:
+    """The commands."""
+
+    def __init__(
+        self, master: TaskMaster, data: Data, screen: Screen, server: OwnServer | None, piped: bool
+    ) -> None:
+        self._master = master
+        self._data = data
+        self._screen = screen
+        self._server = server
+        self._piped = piped
+        self._gauge = Gauge(data)
+        self._leave = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, daemon=True)
+        self._commands: dict[str, Callable[[], None]] = {
+            "a": self._notify_all,
+            "c": self._check_pending,
+            "r": self._reset,
+            "s": lambda: screen.say(str(master.status())),
+            "k": self._kill,
+            "d": self._down_or_up,
+            "?": lambda: screen.say(HELP.format(last=len(WATCHED) - 1)),
+        }
+
+    def begin(self) -> None:
+        self._ticker.start()
+
+    def end_show(self) -> None:
+        self._leave.set()
+        self._ticker.join(5)
+        self._screen.close()
+
+    def run_commands(self) -> None:
+        """Until ``x`` or the end of the input."""
+        while True:
+            self._screen.ask()
+            line = sys.stdin.readline()
+            command = line.strip().lower()
+            if not line or command == "x":
+                if not line and not self._piped:
+                    self._screen.say("")
+                return
+            if command:
+                self._obey(command)
+
+    def _obey(self, command: str) -> None:
+        if self._piped:
+            self._screen.say(f"> {command}")
+        try:
+            if command in self._commands:
+                self._commands[command]()
+            elif command.isascii() and command.isdecimal() and int(command) < len(WATCHED):
+                self._notify_one(int(command))
+            else:
+                self._screen.say(f"there is no command {command!r}; ? shows them")
+        except (PysubtaskError, OSError) as error:
+            self._screen.say(f"{command}: {error}")
+
+    def _notify_one(self, index: int) -> None:
+        path, touched = self._data.write_and_notify(index)
+        self._screen.say(f"new data in {path}; notify {'is on disk' if touched else 'failed'}")
+        self._await([path])
+
+    def _notify_all(self) -> None:
+        paths = [self._data.write(index) for index in range(len(WATCHED))]
+        for index in range(len(WATCHED)):
+            self._data.notified[index] += 1
+        touched = self._master.notify_all_files()
+        self._screen.say(
+            f"new data in {', '.join(paths)}; notifies {'are on disk' if touched else 'failed'}"
+        )
+        self._await(paths)
+
+    def _await(self, paths: list[str]) -> None:
+        """For readers of a pipe's output: say what becomes of a notify. Who sits at a terminal
+        sees it in the lanes."""
+        if not self._piped:
+            return
+        began = time.monotonic()
+        while time.monotonic() - began < ANSWER_SECS:
+            if all(arrived(self._master, path) for path in paths):
+                secs = time.monotonic() - began
+                self._screen.say(f"delivered within {secs:.2f} s")
+                return
+            time.sleep(0.02)
+        status = self._master.status()
+        why = status.last_error or "held back by a burst, or still on its way"
+        self._screen.say(f"not delivered yet, {status.pending_bytes:,} bytes are pending: {why}")
+
+    def _check_pending(self) -> None:
+        pending = self._master.check_pending_notifications()
+        self._screen.say("data was pending; released" if pending else "nothing is pending")
+
+    def _reset(self) -> None:
+        before = self._master.status().pid
+        self._master.reset()
+        self._screen.say(f"subtask {before} stopped, {self._master.status().pid} started")
+
+    def _kill(self) -> None:
+        pid = self._master.status().pid
+        if pid is None:
+            self._screen.say("no subtask runs at the moment")
+            return
+        os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        self._screen.say(f"killed subtask {pid}; the master starts another one")
+
+    def _down_or_up(self) -> None:
+        if self._server is None:
+            self._screen.say("that is for the demo's own server")
+        elif self._server.is_up:
+            self._server.down()
+            self._screen.say("the server is down; what is written now has to wait (d: up again)")
+        else:
+            self._server.up()
+            self._screen.say("the server is up again")
+
+    def _tick(self) -> None:
+        with suppress(OSError, ValueError):  # the output is closed: the main thread notices too
+            while not self._leave.is_set():
+                self._screen.show(*self._gauge.read(self._master))
+                self._leave.wait(0.2 if self._screen.live else 1.0)
+
+    # --- the end
+
+    def finish(self) -> bool:
+        """Deliver the rest, stop, compare. True if all files are at the destination."""
+        began = time.monotonic()
+        self._screen.say("delivering the rest …")
+        self._master.notify_all_files()
+        done = self._master.flush(timeout=FLUSH_SECS)
+        secs = time.monotonic() - began
+        self._screen.say(f"flush: {'all is delivered' if done else 'NOT all is delivered'}, {secs:.2f} s")
+        if not done:
+            self._screen.say(str(self._master.status()))
+        verdicts = []
+        if self._server is None:  # what the subtask was told is all that we know of a server
+            verdicts = [judge_by_status(self._master, path) for path in all_files()]
+        self._master.stop(forcekill=False)
+        if self._server is not None:
+            there = self._server.files / "incoming"
+            verdicts = [judge_by_bytes(path, there / Path(path).name) for path in all_files()]
+        for _, line in verdicts:
+            self._screen.say(line)
+        good = sum(same for same, _ in verdicts)
+        how = "equal, byte for byte" if self._server is not None else "delivered, says the subtask"
+        self._screen.say(f"{good} of {len(verdicts)} files are {how}")
+        return good == len(verdicts)
+
+
+def all_files() -> list[str]:
+    """Every file that has to be at the destination, by the path as declared."""
+    paths: list[str] = []
+    for watch in WATCHED:
+        paths += data_files(watch["dir"]) if "dir" in watch else [watch["file"]]
+    return paths
+
+
+def data_files(folder: str) -> list[str]:
+    """What pysubtask takes for data in a watched folder: no hidden files, no signals of its own."""
+    return sorted(
+        f"{folder}/{entry.name}"
+        for entry in os.scandir(folder)
+        if entry.is_file()
+        and not entry.name.startswith(".")
+        and not entry.name.endswith((".notify", ".heartbeat"))
+    )
+
+
+def arrived(master: TaskMaster, path: str) -> bool:
+    """Whether a file is delivered as it is now, as far as the subtask knows."""
+    shown = master.status(path)
+    return shown.delivered_bytes == size_of(path) and not shown.pending_bytes
+
+
+def judge_by_bytes(path: str, there: Path) -> tuple[bool, str]:
+    ours = Path(path).read_bytes()
+    try:
+        theirs = there.read_bytes()
+    except FileNotFoundError:
+        return False, f"  MISSING    {path}: {len(ours):,} bytes here, no file there"
+    if ours == theirs:
+        return True, f"  equal      {path}: {len(ours):,} bytes"
+    at = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), min(len(ours), len(theirs)))
+    return False, (
+        f"  DIFFERENT  {path}: {len(ours):,} bytes here, {len(theirs):,} there, from byte {at:,} on"
+    )
+
+
+def judge_by_status(master: TaskMaster, path: str) -> tuple[bool, str]:
+    shown = master.status(path)
+    size = size_of(path)
+    if shown.delivered_bytes == size and not shown.pending_bytes:
+        return True, f"  delivered  {path}: {size:,} bytes"
+    return False, (
+        f"  PENDING    {path}: {size:,} bytes here, {shown.delivered_bytes:,} delivered"
+        + (f"; {shown.last_error}" if shown.last_error else "")
+    )
+
+
+def link_words(status: Status, *, brief: bool = False) -> str:
+    """The link in a line. ``brief`` leaves out what changes all the time."""
+    words = f"{status.link} · {status.destination}"
+    if status.next_try and not brief:
+        words += f" · next try in {max(0, status.next_try - time.time()):.0f} s"
+    return words + (f" · subtask {status.pid}" if status.pid else " · no subtask")
+
+
+def size_words(size: float) -> str:
+    """``1.5 KiB``."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"
+
+
+def size_of(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def arguments(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="demo.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--to",
+        metavar="URL",
+        help="deliver there instead, such as sftp://user@host/folder or file:///mnt/share; other "
+        "settings are those of demo_config.py (a password belongs there, not into the URL)",
+    )
+    parser.add_argument(
+        "--seconds", type=float, metavar="N", help="run so long without asking for commands"
+    )
+    parser.add_argument(
+        "--no-writer", action="store_true", help="write only when a command says so"
+    )
+    return parser.parse_args(argv)
+
+
+def end_by_signal(number: int, frame: object) -> None:
+    """SIGTERM and SIGHUP end the demo as Ctrl-C does."""
+    raise KeyboardInterrupt
+
+
+def run(options: argparse.Namespace, stack: ExitStack) -> bool:
+    data = Data()
+    server: OwnServer | None = None
+    target: dict[str, Any] = {"to": options.to} if options.to else {}
+    if not target and not demo_config.ftp.Host:
+        server = OwnServer()
+        stack.callback(server.close)
+        target = server.settings()
+    master = TaskMaster(WATCHED, demo_config, **target)
+    stack.callback(master.stop, forcekill=True)  # whatever happens; nothing if it was stopped
+    screen = Screen(len(WATCHED))
+    stack.callback(screen.close)
+    piped = not sys.stdin.isatty()
+    demo = Demo(master, data, screen, server, piped and options.seconds is None)
+    master.start()
+    data.master = master
+    screen.open()
+    screen.say(f"files:   {Path('logs').resolve()} (logs of pysubtask included)")
+    screen.say(f"go to:   {server.files / 'incoming' if server else master.status().destination}")
+    if options.seconds is None:
+        screen.say("Copy a file into logs/watch_all_in_here, or touch a .notify file yourself.")
+        screen.say(HELP.format(last=len(WATCHED) - 1))
+    demo.begin()
+    if not options.no_writer:
+        data.begin()
+    stack.callback(data.end)
+    try:
+        if options.seconds is not None:
+            time.sleep(max(0.0, options.seconds))
+        else:
+            demo.run_commands()
+    except KeyboardInterrupt:
+        screen.say("")
+    data.end()
+    demo.end_show()
+    return demo.finish()
+
+
+def main(argv: list[str] | None = None) -> int:
+    options = arguments(argv)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), end_by_signal)
+    try:
+        with ExitStack() as stack:
+            return 0 if run(options, stack) else 1
+    except KeyboardInterrupt:
+        print("interrupted; nothing was compared", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # nobody reads us any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except ModuleNotFoundError as error:
+        if error.name != "asyncssh":
+            raise
+        print(
+            "the demo's own server needs asyncssh: python -m pip install -e '.[demo]'\n"
+            "(or deliver somewhere else: python demo.py --to sftp://user@host/folder)",
+            file=sys.stderr,
+        )
+        return 2
+    except PysubtaskError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,50 @@
+"""The status that a program sees: what the subtask wrote, and what only the master knows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from pysubtask.signals import StateLayout, read_json
+from pysubtask.status import Status
+
+if TYPE_CHECKING:
+    from pysubtask.master._process import Supervisor
+
+__all__ = ["status_of_subtask", "with_supervisor"]
+
+
+def status_of_subtask(layout: StateLayout) -> Status:
+    """What ``status.json`` says; an empty status if it is missing or of another version."""
+    plain = read_json(layout.status)
+    if plain is None:
+        return Status()
+    try:
+        return Status.from_plain(plain)
+    except msgspec.ValidationError:
+        return Status()
+
+
+def with_supervisor(status: Status, supervisor: Supervisor | None) -> Status:
+    """``status`` with the facts of the supervisor. Without a child the link is ``gone``; the files
+    stay as the last child knew them."""
+    pid = supervisor.pid if supervisor is not None else None
+    facts: dict[str, Any] = {"pid": pid}
+    if pid is None:
+        facts.update(link="gone", since=None, next_try=None)
+    if supervisor is not None:
+        facts.update(restarts=supervisor.restarts, taken_over=supervisor.taken_over)
+        if pid is None:
+            facts.update(since=supervisor.gone_since, next_try=supervisor.next_start)
+            if supervisor.last_error is not None:
+                facts["last_error"] = supervisor.last_error
+        elif not supervisor.has_written_status():
+            # what is there was written by a subtask before this one
+            facts.update(
+                link="connecting",
+                since=supervisor.started_at,
+                next_try=None,
+                last_error=supervisor.last_error,
+            )
+    return msgspec.structs.replace(status, **facts)

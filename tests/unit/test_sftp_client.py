@@ -1,0 +1,641 @@
+"""The SFTP client against a scripted channel: what it sends when, and what it makes of answers."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from struct import pack
+
+import pytest
+
+from pysubtask.errors import (
+    LinkError,
+    LinkLost,
+    RemoteDenied,
+    RemoteError,
+    RemoteExists,
+    RemoteFull,
+    RemoteNotFound,
+    RemoteUnsupported,
+)
+from pysubtask.transports.contract import (
+    Copy,
+    Finish,
+    List,
+    MakeDir,
+    Read,
+    RemoteStat,
+    Remove,
+    Rename,
+    Request,
+    Result,
+    Stat,
+    Write,
+)
+from pysubtask.transports.sftp.client import SftpTransport
+from pysubtask.transports.sftp.dialect import is_openssh
+from tests.servers import scripted as s
+from tests.servers.scripted import OPENSSH_EXTENSIONS, ManualClock, ScriptedServer, Sent
+
+GO_EXTENSIONS = (
+    (b"hardlink@openssh.com", b"1"),
+    (b"posix-rename@openssh.com", b"1"),
+    (b"statvfs@openssh.com", b"2"),
+)
+
+
+class Bench:
+    """A connected client, its server and its clock."""
+
+    def __init__(
+        self, extensions: tuple[tuple[bytes, bytes], ...] = OPENSSH_EXTENSIONS, handles: int = 100
+    ) -> None:
+        self.clock = ManualClock()
+        has_limits = (b"limits@openssh.com", b"1") in extensions
+        limit_reply = s.limits(0, open_handles=handles) if has_limits else b""
+        self.server = ScriptedServer(self.clock, s.version(extensions), limit_reply)
+        self.wakes = 0
+        self.client = SftpTransport(self.server, self.clock, wake=self._wake)
+        self.client.connect()
+        self._ticket = 0
+
+    def _wake(self) -> None:
+        self.wakes += 1
+
+    def submit(self, *requests: Request) -> None:
+        """Tickets count from 1."""
+        for request in requests:
+            self._ticket += 1
+            self.client.submit(self._ticket, request)
+
+    def collect(self) -> dict[int, Result]:
+        return dict(self.client.collect())
+
+    def sent(self) -> list[Sent]:
+        """What went out with the next ``collect``."""
+        assert self.collect() == {}
+        return self.server.requests()
+
+    def opened(self, name: bytes = b"H") -> None:
+        """Answer the one OPEN that is out."""
+        (request,) = self.sent()
+        assert request.name in ("OPEN", "OPENDIR")
+        self.server.answer(s.handle(request.id, name))
+
+
+def kinds(requests: list[Sent]) -> list[str]:
+    return [request.name for request in requests]
+
+
+def test_capabilities_of_openssh() -> None:
+    found = Bench().client.capabilities
+    assert found.sequential
+    assert found.atomic_replace
+    assert found.server_copy
+    assert found.fsync
+    assert found.max_write_bytes == 261_120
+    assert found.max_files == 46
+
+
+def test_capabilities_of_a_go_server() -> None:
+    found = Bench(GO_EXTENSIONS).client.capabilities
+    assert found.atomic_replace
+    assert not (found.sequential or found.server_copy or found.fsync)
+    assert found.max_write_bytes == found.max_read_bytes == 32_768
+
+
+def test_openssh_is_known_whatever_it_denies() -> None:
+    assert is_openssh(OPENSSH_EXTENSIONS)
+    assert is_openssh(OPENSSH_EXTENSIONS[:6])  # release 8.0
+    for denied in OPENSSH_EXTENSIONS:
+        assert is_openssh([pair for pair in OPENSSH_EXTENSIONS if pair != denied])
+    assert is_openssh([*OPENSSH_EXTENSIONS, (b"new@openssh.com", b"1")])
+
+
+@pytest.mark.parametrize(
+    "extensions",
+    [
+        (),
+        GO_EXTENSIONS,
+        OPENSSH_EXTENSIONS[:5],
+        [(b"newline", b"\n"), (b"vendor-id", b"x"), *OPENSSH_EXTENSIONS],
+        [*OPENSSH_EXTENSIONS, (b"vendor-id", b"x")],
+        [*reversed(OPENSSH_EXTENSIONS)],
+        [(name, b"9") for name, _ in OPENSSH_EXTENSIONS],
+        [OPENSSH_EXTENSIONS[0], (b"check-file", b"1"), *OPENSSH_EXTENSIONS[1:]],
+    ],
+)
+def test_others_are_not_taken_for_openssh(extensions: list[tuple[bytes, bytes]]) -> None:
+    assert not is_openssh(extensions)
+
+
+def test_write_waits_for_the_handle_and_stat_waits_behind_it() -> None:
+    bench = Bench()
+    bench.submit(Write("/a", 0, b"abc", create=True), Stat("/a"), Stat("/b"))
+    first = bench.sent()
+    assert [(request.name, request.first) for request in first] == [
+        ("OPEN", b"/a"),
+        ("STAT", b"/b"),
+    ]
+    assert first[0].rest == pack(">II", 0x0A, 0)  # write and create, no truncation, no attributes
+    bench.server.answer(s.handle(first[0].id, b"H1"))
+    second = bench.sent()
+    assert [(request.name, request.first) for request in second] == [
+        ("WRITE", b"H1"),
+        ("STAT", b"/a"),
+    ]
+    assert len(bench.server.sends) == 2
+    bench.server.answer(
+        s.status(second[0].id), s.attrs(second[1].id, 3), s.attrs(first[1].id, 9, 0o040755)
+    )
+    assert bench.collect() == {
+        1: None,
+        2: RemoteStat(3, 1_700_000_000.0),
+        3: RemoteStat(9, 1_700_000_000.0, True),
+    }
+
+
+def test_an_append_and_its_check_are_one_send() -> None:
+    bench = Bench()
+    bench.submit(Write("/a", 0, b"abc"))
+    bench.opened()
+    bench.sent()
+    bench.server.sends.clear()
+    bench.submit(Write("/a", 3, b"def"), Stat("/a"))
+    assert bench.server.sends == []
+    assert kinds(bench.sent()) == ["WRITE", "STAT"]
+    assert len(bench.server.sends) == 1
+
+
+def test_much_data_is_sent_before_collect() -> None:
+    bench = Bench()
+    bench.submit(Write("/a", 0, b"", create=True))
+    bench.opened()
+    bench.collect()
+    bench.submit(*(Write("/a", at, bytes(100_000)) for at in range(0, 600_000, 100_000)))
+    assert [len(data) > 256 * 1024 for data in bench.server.sends[1:]] == [True, True]
+
+
+def test_a_missing_file_is_opened_again_for_the_first_write_that_may_create() -> None:
+    bench = Bench()
+    bench.submit(Write("/a", 0, b"1"), Stat("/a"), Write("/a", 1, b"2", create=True), Stat("/a"))
+    (request,) = bench.sent()
+    bench.server.answer(s.status(request.id, 2, b"No such file"))
+    results = bench.collect()
+    assert isinstance(results.pop(1), RemoteNotFound)
+    assert results == {}
+    stat, again = bench.server.requests()
+    assert (stat.name, again.name, again.rest) == ("STAT", "OPEN", pack(">II", 0x0A, 0))
+    bench.server.answer(s.handle(again.id, b"H"))
+    assert kinds(bench.sent()) == ["WRITE", "STAT"]
+
+
+def test_a_file_that_cannot_be_opened_fails_all_that_wait_for_it() -> None:
+    bench = Bench()
+    bench.submit(
+        Write("/a", 0, b"1", create=True), Write("/a", 1, b"2"), Stat("/a", by_handle=True),
+        Finish("/a"), Stat("/a"), Rename("/a", "/b"), Write("/c", 0, b"", create=True),
+    )  # fmt: skip
+    (request,) = bench.sent()
+    bench.server.answer(s.status(request.id, 3))
+    results = bench.collect()
+    assert sorted(results) == [1, 2, 3, 4]
+    assert all(isinstance(result, RemoteDenied) for result in results.values())
+    assert kinds(bench.server.requests()) == ["STAT", "RENAME", "OPEN"]
+
+
+def test_finish_closes_after_fsync_in_one_flight_on_openssh() -> None:
+    bench = Bench()
+    bench.submit(Write("/a", 0, b"1", create=True), Finish("/a", sync=True))
+    bench.opened(b"HA")
+    write, sync, close = bench.sent()
+    assert (write.name, sync.first, close.name) == ("WRITE", b"fsync@openssh.com", "CLOSE")
+    bench.server.answer(s.status(write.id), s.status(sync.id, 4, b"Failure"), s.status(close.id))
+    results = bench.collect()
+    assert results[1] is None
+    assert isinstance(results[2], RemoteError)
+    assert results[2].operation == "sync"
+
+
+def test_a_parallel_server_gets_close_only_after_fsync_is_acknowledged() -> None:
+    bench = Bench((*GO_EXTENSIONS, (b"fsync@openssh.com", b"1")))
+    bench.submit(Write("/a", 0, b"", create=True), Finish("/a", sync=True))
+    bench.opened()
+    assert bench.collect() == {1: None}
+    (sync,) = bench.server.requests()
+    bench.server.answer(s.status(sync.id))
+    (close,) = bench.sent()
+    assert close.name == "CLOSE"
+    bench.server.answer(s.status(close.id))
+    assert bench.collect() == {2: None}
+
+
+def test_after_finish_the_path_is_opened_anew() -> None:
+    bench = Bench()
+    bench.submit(Write("/a", 0, b"1"), Finish("/a"), Write("/a", 0, b"2"))
+    first, second = bench.sent()
+    bench.server.answer(s.handle(first.id, b"H1"), s.handle(second.id, b"H2"))
+    assert [(request.name, request.first) for request in bench.sent()] == [
+        ("WRITE", b"H1"),
+        ("CLOSE", b"H1"),
+        ("WRITE", b"H2"),
+    ]
+
+
+def test_finish_of_nothing_is_answered_at_once() -> None:
+    bench = Bench()
+    bench.submit(Finish("/a"))
+    assert bench.collect() == {1: None}
+    assert bench.server.sends == []
+
+
+def test_rename_and_remove_close_what_is_open_under_their_paths() -> None:
+    bench = Bench()
+    bench.submit(Write("/a", 0, b"1"))
+    bench.opened(b"HA")
+    (write,) = bench.sent()
+    bench.server.answer(s.status(write.id))
+    assert bench.collect() == {1: None}
+    bench.submit(Rename("/t", "/a", replace=True), Write("/a", 1, b"2"))
+    close, rename, opening = bench.sent()
+    assert (close.name, close.first, rename.name, opening.name) == (
+        "CLOSE",
+        b"HA",
+        "EXTENDED",
+        "OPEN",
+    )
+
+
+def test_a_rename_that_must_wait_holds_up_what_comes_after_it() -> None:
+    bench = Bench()
+    bench.submit(
+        Write("/a", 0, b"1", create=True), Finish("/a"), Rename("/a", "/b", replace=True),
+        Stat("/b"), Write("/a", 0, b"2", create=True),
+    )  # fmt: skip
+    bench.opened(b"H1")
+    assert kinds(bench.sent()) == ["WRITE", "CLOSE", "EXTENDED", "STAT", "OPEN"]
+
+
+def test_a_failed_write_gives_the_handle_up() -> None:
+    bench = Bench()
+    bench.submit(Write("/a", 0, b"1"))
+    bench.opened()
+    (write,) = bench.sent()
+    bench.server.answer(s.status(write.id, 3))
+    assert isinstance(bench.collect()[1], RemoteDenied)
+    bench.submit(Write("/a", 0, b"1"))
+    assert kinds(bench.sent()) == ["CLOSE", "OPEN"]
+
+
+@pytest.mark.parametrize(("free", "full"), [(0, True), (10**6, False)])
+def test_a_failure_without_reason_is_a_full_disk_if_the_disk_is_full(free: int, full: bool) -> None:
+    bench = Bench()
+    bench.submit(Write("dir/a", 0, b"12"))
+    bench.opened()
+    (write,) = bench.sent()
+    bench.server.answer(s.status(write.id, 4, b"Failure"))
+    asked = [request for request in bench.sent() if request.name == "EXTENDED"]
+    assert asked[0].first == b"statvfs@openssh.com"
+    assert asked[0].rest == s.string(b"dir")
+    body = pack(">11Q", 4096, 1, 0, 0, free, 0, 0, 9, 0, 0, 255)
+    bench.server.answer(s.packet(201, asked[0].id, body))
+    result = bench.collect()[1]
+    assert isinstance(result, RemoteError)
+    assert isinstance(result, RemoteFull) is full
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "kind"),
+    [
+        (2, b"", RemoteNotFound),
+        (10, b"", RemoteNotFound),
+        (3, b"", RemoteDenied),
+        (8, b"", RemoteUnsupported),
+        (11, b"", RemoteExists),
+        (14, b"", RemoteFull),
+        (15, b"", RemoteFull),
+        (4, b"write /x: No space left on device", RemoteFull),
+        (4, b"Disk quota exceeded", RemoteFull),
+        (4, b"file exists", RemoteExists),
+        (4, b"Failure", RemoteError),
+        (5, b"Bad message", RemoteError),
+        (77, b"\xff\xfe", RemoteError),
+    ],
+)
+def test_status_codes(code: int, text: bytes, kind: type[RemoteError]) -> None:
+    bench = Bench()
+    bench.submit(Remove("/a"))
+    (request,) = bench.sent()
+    bench.server.answer(s.status(request.id, code, text))
+    result = bench.collect()[1]
+    assert type(result) is kind
+    assert (result.operation, result.path) == ("remove", "/a")
+
+
+def test_rename_onto_something_is_told_from_other_failures() -> None:
+    bench = Bench()
+    bench.submit(Rename("/a", "/b"), Rename("/c", "/d"))
+    first, second = bench.sent()
+    bench.server.answer(s.status(first.id, 4, b"Failure"), s.status(second.id, 4, b"Failure"))
+    looks = bench.sent()
+    assert [look.first for look in looks] == [b"/b", b"/d"]
+    bench.server.answer(s.attrs(looks[0].id, 1), s.status(looks[1].id, 2))
+    results = bench.collect()
+    assert type(results[1]) is RemoteExists
+    assert type(results[2]) is RemoteError
+
+
+def test_rename_looks_first_where_the_server_may_overwrite() -> None:
+    bench = Bench(GO_EXTENSIONS)
+    bench.submit(Rename("/a", "/b"))
+    (look,) = bench.sent()
+    assert (look.name, look.first) == ("STAT", b"/b")
+    bench.server.answer(s.attrs(look.id, 1))
+    assert type(bench.collect()[1]) is RemoteExists
+
+
+def test_what_the_server_cannot_do_is_not_sent() -> None:
+    bench = Bench(())
+    bench.submit(Rename("/a", "/b", replace=True), Copy("/a", 0, 1, "/b", 0))
+    results = bench.collect()
+    assert [type(results[ticket]) for ticket in (1, 2)] == [RemoteUnsupported] * 2
+    assert bench.server.sends == []
+
+
+def test_make_dir_accepts_a_folder_that_is_there() -> None:
+    bench = Bench()
+    bench.submit(MakeDir("/d"), MakeDir("/f"), MakeDir("/no/d"))
+    requests = bench.sent()
+    bench.server.answer(
+        s.status(requests[0].id, 4), s.status(requests[1].id, 4), s.status(requests[2].id, 2)
+    )
+    result = bench.collect()
+    assert type(result[3]) is RemoteNotFound
+    looks = bench.server.requests()
+    bench.server.answer(s.attrs(looks[0].id, 4096, 0o040755), s.attrs(looks[1].id, 1))
+    results = bench.collect()
+    assert results[1] is None
+    assert type(results[2]) is RemoteError
+
+
+def test_read_continues_until_the_end() -> None:
+    bench = Bench()
+    bench.submit(Read("/a", 10, 8))
+    bench.opened(b"R")
+    (read,) = bench.sent()
+    assert read.rest == pack(">QI", 10, 8)
+    bench.server.answer(s.data(read.id, b"12345"))
+    (more,) = bench.sent()
+    assert more.rest == pack(">QI", 15, 3)
+    bench.server.answer(s.status(more.id, 1))
+    assert bench.collect() == {1: b"12345"}
+    assert kinds(bench.sent()) == ["CLOSE"]
+
+
+@pytest.mark.parametrize("content", [b"", b"123456789"])
+def test_a_read_of_the_wrong_length_breaks_the_protocol(content: bytes) -> None:
+    bench = Bench()
+    bench.submit(Read("/a", 0, 8))
+    bench.opened()
+    (read,) = bench.sent()
+    bench.server.answer(s.data(read.id, content))
+    with pytest.raises(LinkLost, match="broke the SFTP protocol"):
+        bench.collect()
+
+
+def test_copy_goes_before_later_writes_to_the_target() -> None:
+    bench = Bench()
+    bench.submit(Copy("/old", 1, 2, "/new", 3), Write("/new", 0, b"x"))
+    requests = {request.first: request for request in bench.sent()}
+    bench.server.answer(s.handle(requests[b"/new"].id, b"N"))
+    assert bench.sent() == []
+    bench.server.answer(s.handle(requests[b"/old"].id, b"O"))
+    copy, write = bench.sent()
+    assert (copy.first, write.name) == (b"copy-data", "WRITE")
+    assert copy.rest == s.string(b"O") + pack(">QQ", 1, 2) + s.string(b"N") + pack(">Q", 3)
+    bench.server.answer(s.status(copy.id, 1), s.status(write.id))
+    results = bench.collect()
+    assert type(results[1]) is RemoteError
+    assert results[2] is None
+
+
+@pytest.mark.parametrize("order", [("/old", "/new"), ("/new", "/old")])
+def test_a_copy_whose_files_cannot_be_opened_ends_once(order: tuple[str, str]) -> None:
+    bench = Bench()
+    bench.submit(Copy("/old", 0, 2, "/new", 0))
+    requests = {request.first.decode(): request for request in bench.sent()}
+    results: dict[int, Result] = {}
+    for path in order:
+        bench.server.answer(s.status(requests[path].id, 3))
+        found = bench.collect()
+        assert results.keys().isdisjoint(found)
+        results |= found
+    assert type(results[1]) is RemoteDenied
+
+
+def test_list_asks_ahead_and_leaves_out_the_dots() -> None:
+    bench = Bench()
+    bench.submit(List("/d"))
+    bench.opened(b"D")
+    first, second = bench.sent()
+    bench.server.answer(
+        s.names(first.id, (b".", 0, 0o040755), (b"..", 0, 0o040755), (b"a\xff", 5, 0o100644)),
+        s.names(second.id, (b"sub", 0, 0o040755), (b"../../etc", 1, 0o100644)),
+    )
+    more = bench.sent()
+    assert len(more) > 2
+    bench.server.answer(*(s.status(request.id, 1) for request in more))
+    assert bench.collect() == {1: {"a\udcff": RemoteStat(5), "sub": RemoteStat(0, None, True)}}
+    assert kinds(bench.server.requests()) == ["CLOSE"]
+
+
+def test_idle_handles_make_room_busy_ones_stay() -> None:
+    bench = Bench(handles=3)
+    bench.submit(*(Write(f"/{n}", 0, b"x") for n in range(3)))
+    for number, request in enumerate(bench.sent()):
+        bench.server.answer(s.handle(request.id, b"H%d" % number))
+    writes = bench.sent()
+    bench.server.answer(s.status(writes[1].id))  # only /1 is idle
+    assert bench.collect() == {2: None}
+    bench.submit(Write("/3", 0, b"x"), Write("/4", 0, b"x"))
+    (close,) = bench.sent()
+    assert (close.name, close.first) == ("CLOSE", b"H1")
+    bench.server.answer(s.status(close.id))
+    (opening,) = bench.sent()
+    assert (opening.name, opening.first) == ("OPEN", b"/3")
+    bench.server.answer(s.status(writes[0].id))
+    assert bench.collect() == {1: None}
+    assert [request.first for request in bench.server.requests()] == [b"H0"]
+
+
+def test_the_least_recently_used_handle_goes_first() -> None:
+    bench = Bench(handles=2)
+    for name in (b"a", b"b"):
+        bench.submit(Write(f"/{name.decode()}", 0, b"", create=True))
+        bench.opened(name)
+        assert len(bench.collect()) == 1
+    bench.submit(Write("/a", 0, b""))
+    assert len(bench.collect()) == 1
+    bench.submit(Write("/c", 0, b"x"))
+    (close,) = bench.sent()
+    assert (close.name, close.first) == ("CLOSE", b"b")
+
+
+def test_a_name_that_cannot_be_sent_is_refused_alone() -> None:
+    bench = Bench()
+    bench.submit(Write("/a\0b", 0, b"x"), Stat("/\ud800"), Rename("/a", "/\0"))
+    results = bench.collect()
+    assert all(isinstance(result, RemoteUnsupported) for result in results.values())
+    assert len(results) == 3
+    assert bench.server.sends == []
+
+
+def test_too_much_for_one_write_is_refused() -> None:
+    bench = Bench(())
+    bench.submit(Write("/a", 0, bytes(32_769)))
+    assert isinstance(bench.collect()[1], RemoteUnsupported)
+
+
+def test_silence_ends_the_connection() -> None:
+    bench = Bench()
+    bench.submit(Stat("/a"))
+    bench.collect()
+    for _ in range(15):
+        bench.clock.now += 4
+        assert bench.collect() == {}
+    assert bench.client.overdue_at == pytest.approx(1060.0)
+    bench.clock.now += 1
+    with pytest.raises(LinkLost, match="has not answered for 61 s"):
+        bench.collect()
+    with pytest.raises(LinkLost):
+        bench.submit(Stat("/b"))
+
+
+def test_data_earns_time_and_other_answers_do_not_help_for_ever() -> None:
+    bench = Bench()
+    bench.submit(Write("/a", 0, b"", create=True))
+    bench.opened()
+    bench.collect()
+    bench.submit(Write("/a", 0, bytes(8192 * 10)))
+    bench.collect()
+    (write,) = bench.server.requests()
+    assert bench.client.overdue_at == pytest.approx(1070.0)
+    for _ in range(17):
+        bench.submit(Stat("/b"))
+        bench.collect()
+        (stat,) = bench.server.requests()
+        bench.clock.now += 4
+        bench.server.answer(s.attrs(stat.id, 1))
+        assert len(bench.collect()) == 1
+    bench.clock.now += 4
+    with pytest.raises(LinkLost, match="not answered"):
+        bench.collect()
+    assert write.name == "WRITE"
+
+
+def test_a_nap_of_this_process_is_not_blamed_on_the_server() -> None:
+    bench = Bench()
+    bench.submit(Stat("/a"))
+    (request,) = bench.sent()
+    bench.clock.now += 600
+    assert bench.collect() == {}
+    bench.server.answer(s.attrs(request.id, 1))
+    assert bench.collect() == {1: RemoteStat(1, 1_700_000_000.0)}
+    bench.submit(Stat("/a"))
+    bench.collect()
+    bench.clock.now += 600
+    assert bench.collect() == {}
+    bench.clock.now += 1
+    with pytest.raises(LinkLost):
+        bench.collect()
+
+
+def test_results_come_before_the_error() -> None:
+    bench = Bench()
+    bench.submit(Stat("/a"), Stat("/b"))
+    first, _ = bench.sent()
+    bench.server.answer(s.attrs(first.id, 1))
+    bench.server.error = LinkLost("cut")
+    wakes = bench.wakes
+    assert list(bench.collect()) == [1]
+    assert bench.wakes > wakes
+    with pytest.raises(LinkLost, match="cut"):
+        bench.collect()
+
+
+@pytest.mark.parametrize("noise", [s.status(4711), s.version(), b"rubbish!", s.packet(77, 0, b"")])
+def test_what_was_not_asked_for_breaks_the_protocol(noise: bytes) -> None:
+    bench = Bench()
+    bench.submit(Stat("/a"))
+    bench.collect()
+    bench.server.answer(noise)
+    with pytest.raises(LinkLost, match="broke the SFTP protocol"):
+        bench.collect()
+
+
+def test_an_answer_of_the_wrong_kind_breaks_the_protocol() -> None:
+    bench = Bench()
+    bench.submit(Remove("/a"))
+    (request,) = bench.sent()
+    bench.server.answer(s.handle(request.id, b"H"))
+    with pytest.raises(LinkLost, match="answered 'remove'"):
+        bench.collect()
+
+
+def test_a_failing_send_is_raised() -> None:
+    bench = Bench()
+    bench.server.send_error = LinkLost("no room")
+    bench.submit(Stat("/a"))
+    with pytest.raises(LinkLost, match="no room"):
+        bench.collect()
+
+
+def test_close_is_final() -> None:
+    bench = Bench()
+    bench.client.close()
+    bench.client.close()
+    assert bench.server.closed
+    with pytest.raises(LinkError):
+        bench.submit(Stat("/a"))
+
+
+@pytest.mark.parametrize(
+    ("greeting", "words"),
+    [
+        (b"", "did not answer the SFTP greeting within 30 s"),
+        (b"Hello, this is your shell", "sent text: 'Hello, this is your shell'"),
+        (s.version(number=2), "speaks SFTP version 2"),
+        (s.status(0), "did not answer the greeting"),
+        (s.version() + s.status(1), "nobody had made"),
+    ],
+)
+def test_a_bad_greeting(greeting: bytes, words: str) -> None:
+    clock = ManualClock()
+    server = ScriptedServer(clock, greeting)
+    client = SftpTransport(server, clock)
+    with pytest.raises(LinkError, match=words):
+        client.connect()
+    assert server.closed
+    assert clock.now <= 1031
+
+
+def test_limits_may_be_refused_or_zero() -> None:
+    clock = ManualClock()
+    server = ScriptedServer(clock, s.version(OPENSSH_EXTENSIONS), s.status(0, 8))
+    client = SftpTransport(server, clock)
+    client.connect()
+    assert client.capabilities.max_write_bytes == 32_768
+    zero = s.packet(201, 0, bytes(32))
+    server = ScriptedServer(clock, s.version(OPENSSH_EXTENSIONS), zero)
+    client = SftpTransport(server, clock)
+    client.connect()
+    assert client.capabilities.max_write_bytes == 32_768
+    assert client.capabilities.max_files == 1024
+
+
+def test_the_client_needs_no_ssh_library() -> None:
+    code = (
+        "import sys, pysubtask.transports.sftp.client, pysubtask.transports.sftp.ssh;"
+        "sys.exit(any('paramiko' in name for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0

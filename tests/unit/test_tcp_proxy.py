@@ -1,0 +1,136 @@
+"""The link of the tests must itself be right."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers.proxy import TcpProxy
+
+
+class _Echo(socketserver.BaseRequestHandler):
+    def handle(self) -> None:
+        try:
+            while data := self.request.recv(65536):
+                self.request.sendall(data)
+        except OSError:
+            pass
+
+
+@pytest.fixture
+def echo() -> Iterator[tuple[str, int]]:
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+        block_on_close = False
+
+    with Server(("127.0.0.1", 0), _Echo) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield server.server_address  # type: ignore[misc]
+        server.shutdown()
+        thread.join(5)
+
+
+def connect(link: TcpProxy) -> socket.socket:
+    return socket.create_connection((link.host, link.port), 5)
+
+
+def read(sock: socket.socket, size: int) -> bytes:
+    sock.settimeout(5)
+    data = b""
+    while len(data) < size and (piece := sock.recv(65536)):
+        data += piece
+    return data
+
+
+def test_relays_and_counts(echo: tuple[str, int]) -> None:
+    data = bytes(range(256)) * 4000
+    with TcpProxy(*echo) as link, connect(link) as sock:
+        sender = threading.Thread(target=sock.sendall, args=(data,))
+        sender.start()
+        assert read(sock, len(data)) == data
+        sender.join(5)
+        assert (link.bytes_up, link.bytes_down, link.connections) == (len(data), len(data), 1)
+        link.reset_counters()
+        sock.sendall(b"abc")
+        assert read(sock, 3) == b"abc"
+        assert (link.bytes_up, link.bytes_down) == (3, 3)
+
+
+def test_end_is_passed_on(echo: tuple[str, int]) -> None:
+    with TcpProxy(*echo) as link, connect(link) as sock:
+        sock.sendall(b"abc")
+        sock.shutdown(socket.SHUT_WR)
+        assert read(sock, 10) == b"abc"
+
+
+def test_delay(echo: tuple[str, int]) -> None:
+    with TcpProxy(*echo, delay_secs=0.1) as link, connect(link) as sock:
+        start = time.monotonic()
+        sock.sendall(b"abc")
+        assert read(sock, 3) == b"abc"
+        assert 0.2 <= time.monotonic() - start < 1.0
+
+
+def test_rate(echo: tuple[str, int]) -> None:
+    with TcpProxy(*echo, bytes_per_sec=100_000) as link, connect(link) as sock:
+        start = time.monotonic()
+        sock.sendall(bytes(30_000))
+        assert len(read(sock, 30_000)) == 30_000
+        assert 0.3 <= time.monotonic() - start < 3.0
+
+
+@pytest.mark.parametrize("way", ["up", "down"])
+def test_cut_after_so_many_bytes(echo: tuple[str, int], way: str) -> None:
+    with TcpProxy(*echo, **{f"cut_after_{way}": 1000}) as link, connect(link) as sock:
+        sock.sendall(bytes(3000))
+        got = b""
+        with pytest.raises(ConnectionResetError):
+            while piece := sock.recv(65536):
+                got += piece
+        passed = link.bytes_up if way == "up" else link.bytes_down
+        assert passed == 1000
+        assert link.cuts == 1
+
+
+@pytest.mark.parametrize("reset", [True, False])
+def test_cut_now(echo: tuple[str, int], reset: bool) -> None:
+    with TcpProxy(*echo) as link, connect(link) as sock:
+        sock.sendall(b"abc")
+        assert read(sock, 3) == b"abc"
+        assert link.cut(reset=reset) == 1
+        if reset:
+            with pytest.raises(ConnectionResetError):
+                sock.recv(1)
+        else:
+            assert sock.recv(1) == b""
+
+
+def test_freeze_and_thaw(echo: tuple[str, int]) -> None:
+    with TcpProxy(*echo) as link, connect(link) as sock:
+        sock.sendall(b"a")
+        assert read(sock, 1) == b"a"
+        link.freeze()
+        time.sleep(0.05)
+        sock.sendall(b"b")
+        sock.settimeout(0.3)
+        with pytest.raises(TimeoutError):
+            sock.recv(1)
+        link.thaw()
+        assert read(sock, 1) == b"b"
+
+
+def test_refuse(echo: tuple[str, int]) -> None:
+    with TcpProxy(*echo) as link:
+        link.refuse()
+        with pytest.raises(ConnectionResetError), connect(link) as sock:
+            sock.recv(1)
+        link.refuse(False)
+        with connect(link) as sock:
+            sock.sendall(b"a")
+            assert read(sock, 1) == b"a"
