@@ -12,25 +12,21 @@ The exit code is 0 if every file arrived, 1 if not, 2 if it could not begin.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import hmac
-import logging
 import os
 import random
-import secrets
-import shutil
 import signal
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import demo_config
-from pysubtask import PysubtaskError, Status, TaskMaster
+from demo_screen import Gauge, Screen, data_files, size_of
+from demo_server import OwnServer
+from pysubtask import PysubtaskError, TaskMaster
 
 WATCHED: list[dict[str, Any]] = [
     {"file": "logs/test1.mrk"},  # every notify is delivered at once
@@ -55,117 +51,6 @@ ANSWER_SECS = 3.0
 FLUSH_SECS = 30.0
 
 
-class OwnServer:
-    """An SFTP server on loopback, in a thread of this process: it can't outlive the demo.
-
-    One user with a random password, confined to a temporary folder; no shell, no forwarding, no
-    links (a link could lead out of the folder).
-    """
-
-    def __init__(self) -> None:
-        self.base = Path(tempfile.mkdtemp(prefix="pysubtask-demo-"))
-        self.files = self.base / "server"
-        self.files.mkdir()
-        self.user = "demo"
-        self.password = secrets.token_urlsafe(16)
-        self.port = 0
-        self.is_up = False
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._thread.start()
-        try:
-            self._prepare()
-            self.up()
-        except BaseException:
-            self.close()
-            raise
-
-    def _prepare(self) -> None:
-        import asyncssh
-
-        logging.getLogger("asyncssh").setLevel(logging.CRITICAL)  # cut links are part of the show
-        key = asyncssh.generate_private_key("ssh-ed25519")
-        self.fingerprint: str = key.get_fingerprint()
-        self._connections: set[Any] = set()
-        outer = self
-
-        class Door(asyncssh.SSHServer):
-            def connection_made(self, conn: Any) -> None:
-                self._conn = conn
-                outer._connections.add(conn)
-
-            def connection_lost(self, exc: Exception | None) -> None:
-                outer._connections.discard(self._conn)
-
-            def password_auth_supported(self) -> bool:
-                return True
-
-            def validate_password(self, username: str, password: str) -> bool:
-                given = f"{username}\0{password}".encode()
-                return hmac.compare_digest(given, f"{outer.user}\0{outer.password}".encode())
-
-        class Confined(asyncssh.SFTPServer):
-            def __init__(self, chan: Any) -> None:
-                super().__init__(chan, chroot=os.fsencode(outer.files))
-
-            def symlink(self, oldpath: bytes, newpath: bytes) -> None:
-                raise asyncssh.SFTPPermissionDenied("links are not allowed here")
-
-            link = symlink
-
-        def listen() -> Coroutine[Any, Any, Any]:
-            return asyncssh.listen(
-                "127.0.0.1",
-                self.port,
-                server_factory=Door,
-                server_host_keys=[key],
-                sftp_factory=Confined,
-                agent_forwarding=False,
-                x11_forwarding=False,
-            )
-
-        self._listen = listen
-
-    def up(self) -> None:
-        """Listen; the first time on a port that the kernel picks."""
-        self._acceptor = self._run(self._listen())
-        self.port = self._acceptor.get_port()
-        self.is_up = True
-
-    def down(self) -> None:
-        """Stop listening and cut every connection."""
-
-        async def cut() -> None:
-            self._acceptor.close()
-            for connection in list(self._connections):
-                connection.abort()
-
-        self._run(cut())
-        self.is_up = False
-
-    def close(self) -> None:
-        """End the server and remove its folder."""
-        if self.is_up:
-            with suppress(Exception):
-                self.down()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        shutil.rmtree(self.base, ignore_errors=True)
-
-    def settings(self) -> dict[str, Any]:
-        """How to reach it, for a master. The state goes with the server's folder."""
-        return {
-            "to": f"sftp://{self.user}@127.0.0.1:{self.port}/incoming",
-            "password": self.password,
-            "host_key": self.fingerprint,
-            "bak_to_folder": str(self.base / "state"),
-            "orphan_secs": 2,  # should the demo be killed, its server is gone as well
-        }
-
-    def _run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
-
-
 class Data:
     """The program's side: it appends to its files and says so."""
 
@@ -187,7 +72,9 @@ class Data:
         self._lines += 1
         watch = WATCHED[index]
         if "file" in watch:
-            line = f"{time.time():.3f},{self._lines},{random.gauss(20, 2):.4f},{os.urandom(16).hex()}"
+            line = (
+                f"{time.time():.3f},{self._lines},{random.gauss(20, 2):.4f},{os.urandom(16).hex()}"
+            )
             with open(watch["file"], "a", encoding="ascii") as file:
                 file.write(f"{line}\n")
             return str(watch["file"])
@@ -236,152 +123,6 @@ class Data:
             tick += 1
 
 
-class Lane(NamedTuple):
-    """What is shown of one watch; sizes in bytes."""
-
-    name: str
-    local: int
-    delivered: int
-    pending: int
-    notified: int
-
-
-class Gauge:
-    """Reads the lanes: sizes from the disk, the rest from ``status()``."""
-
-    def __init__(self, data: Data) -> None:
-        self._data = data
-        self._arrived: dict[str, tuple[int, int]] = {}
-
-    def read(self, master: TaskMaster) -> tuple[Status, list[Lane]]:
-        status = master.status()
-        lanes = []
-        for index, watch in enumerate(WATCHED):
-            notified = self._data.notified[index]
-            if "file" in watch:
-                path = str(watch["file"])
-                shown = status.files.get(path)
-                lanes.append(
-                    Lane(
-                        path + (" (burst mode)" if watch.get("burstmode") else ""),
-                        size_of(path),
-                        shown.delivered_bytes if shown else 0,
-                        shown.pending_bytes if shown else 0,
-                        notified,
-                    )
-                )
-                continue
-            parts = [self._in_folder(master, status, path) for path in data_files(watch["dir"])]
-            local, delivered, pending = (sum(column) for column in zip((0, 0, 0), *parts))
-            lanes.append(
-                Lane(f"{watch['dir']}/ ({len(parts)} files)", local, delivered, pending, notified)
-            )
-        return status, lanes
-
-    def _in_folder(self, master: TaskMaster, status: Status, path: str) -> tuple[int, int, int]:
-        """Only what is pending is in ``status().files``; the others are asked for once."""
-        try:
-            facts = os.stat(path)
-        except OSError:
-            return 0, 0, 0
-        state = (facts.st_size, facts.st_mtime_ns)
-        if path not in status.files and self._arrived.get(path) == state:
-            return facts.st_size, facts.st_size, 0
-        shown = status.files.get(path) or master.status(path)
-        if shown.delivered_bytes == facts.st_size and not shown.pending_bytes:
-            self._arrived[path] = state
-        return facts.st_size, shown.delivered_bytes, shown.pending_bytes
-
-
-class Screen:
-    """Where everything is printed. In a terminal the lanes stand at its top and what happens
-    scrolls below them; else each change is a line."""
-
-    def __init__(self, lane_count: int) -> None:
-        self._lock = threading.Lock()
-        self._height = lane_count + 4
-        self._size = shutil.get_terminal_size()
-        self.live = (
-            sys.stdout.isatty()
-            and os.environ.get("TERM", "dumb") != "dumb"
-            and self._size.lines >= self._height + 6
-        )
-        self._colours = self.live and not os.environ.get("NO_COLOR")
-        self._plain: dict[str, str] = {}
-
-    def open(self) -> None:
-        if self.live:  # keep what is on the screen, then set the lanes' rows apart
-            self._write("\n" * (self._size.lines - 1) + "\x1b[H\x1b[J" + self._region())
-            self._write(f"\x1b[{self._height + 1};1H")
-
-    def close(self) -> None:
-        if self.live:
-            self.live = False
-            self._write("\x1b7\x1b[r\x1b8")
-
-    def say(self, text: str) -> None:
-        self._write(text + "\n")
-
-    def ask(self) -> None:
-        if self.live:
-            self._write("Enter cmd: ")
-
-    def show(self, status: Status, lanes: list[Lane]) -> None:
-        if not self.live:
-            self._show_changes(status, lanes)
-            return
-        region = ""
-        if shutil.get_terminal_size() != self._size:
-            self._size = shutil.get_terminal_size()
-            region = self._region()
-        colour = {"connected": "32", "resting": "32", "connecting": "33"}.get(status.link, "31")
-        rows = [
-            ("1;" + colour, link_words(status)),
-            ("2", f"    {'':<34}{'local':>11}{'delivered':>11}{'pending':>11}{'notified':>9}"),
-        ]
-        for index, lane in enumerate(lanes):
-            bar = "█" * min(12, -(-lane.pending // 512)) if lane.pending else ""
-            cells = (lane.local, lane.delivered, lane.pending)
-            figures = "".join(f"{size_words(cell):>11}" for cell in cells)
-            text = f" {index}  {lane.name:<34.34}{figures}{lane.notified:>8}×  {bar}"
-            rows.append(("33" if lane.pending else "", text))
-        rows.append(("31", f"    last error: {status.last_error}" if status.last_error else ""))
-        rows.append(("2", "─" * self._size.columns))
-        text = "".join(
-            f"\x1b[{number};1H{self._paint(style, row[: self._size.columns])}\x1b[K"
-            for number, (style, row) in enumerate(rows, 1)
-        )
-        self._write(f"\x1b7{region}{text}\x1b8")
-
-    def _show_changes(self, status: Status, lanes: list[Lane]) -> None:
-        lines = {"link": link_words(status, brief=True)}
-        if status.last_error:
-            lines["link"] += f": {status.last_error}"
-        for lane in lanes:
-            lines[lane.name.partition(" (")[0]] = (
-                f"{lane.name}: {lane.local:,} bytes, {lane.delivered:,} delivered, "
-                f"{lane.pending:,} pending, notified {lane.notified}×"
-            )
-        clock = time.strftime("%H:%M:%S")
-        for key, line in lines.items():
-            if self._plain.get(key) != line:
-                self._plain[key] = line
-                self._write(f"{clock}  {line}\n")
-
-    def _region(self) -> str:
-        """The rows that scroll (DECSTBM, which also moves the cursor)."""
-        return f"\x1b[{self._height + 1};{self._size.lines}r"
-
-    def _paint(self, style: str, text: str) -> str:
-        return f"\x1b[{style}m{text}\x1b[m" if style and self._colours else text
-
-    def _write(self, text: str) -> None:
-        with self._lock:
-            encoding = sys.stdout.encoding or "ascii"
-            sys.stdout.write(text.encode(encoding, "replace").decode(encoding))
-            sys.stdout.flush()
-
-
 class Demo:
     """The commands."""
 
@@ -393,7 +134,7 @@ class Demo:
         self._screen = screen
         self._server = server
         self._piped = piped
-        self._gauge = Gauge(data)
+        self._gauge = Gauge(WATCHED, data.notified)
         self._leave = threading.Event()
         self._ticker = threading.Thread(target=self._tick, daemon=True)
         self._commands: dict[str, Callable[[], None]] = {
@@ -460,16 +201,17 @@ class Demo:
         sees it in the lanes."""
         if not self._piped:
             return
+        wanted = {path: size_of(path) for path in paths}
         began = time.monotonic()
-        while time.monotonic() - began < ANSWER_SECS:
-            if all(arrived(self._master, path) for path in paths):
-                secs = time.monotonic() - began
-                self._screen.say(f"delivered within {secs:.2f} s")
-                return
+        while wanted and time.monotonic() - began < ANSWER_SECS:
             time.sleep(0.02)
-        status = self._master.status()
-        why = status.last_error or "held back by a burst, or still on its way"
-        self._screen.say(f"not delivered yet, {status.pending_bytes:,} bytes are pending: {why}")
+            shown = {path: self._master.status(path) for path in wanted}
+            wanted = {p: size for p, size in wanted.items() if shown[p].delivered_bytes < size}
+        if not wanted:
+            self._screen.say(f"delivered within {time.monotonic() - began:.2f} s")
+            return
+        why = self._master.status().last_error or "held back by a burst, or still on its way"
+        self._screen.say(f"not delivered yet: {', '.join(wanted)}: {why}")
 
     def _check_pending(self) -> None:
         pending = self._master.check_pending_notifications()
@@ -513,7 +255,9 @@ class Demo:
         self._master.notify_all_files()
         done = self._master.flush(timeout=FLUSH_SECS)
         secs = time.monotonic() - began
-        self._screen.say(f"flush: {'all is delivered' if done else 'NOT all is delivered'}, {secs:.2f} s")
+        self._screen.say(
+            f"flush: {'all is delivered' if done else 'NOT all is delivered'}, {secs:.2f} s"
+        )
         if not done:
             self._screen.say(str(self._master.status()))
         verdicts = []
@@ -539,23 +283,6 @@ def all_files() -> list[str]:
     return paths
 
 
-def data_files(folder: str) -> list[str]:
-    """What pysubtask takes for data in a watched folder: no hidden files, no signals of its own."""
-    return sorted(
-        f"{folder}/{entry.name}"
-        for entry in os.scandir(folder)
-        if entry.is_file()
-        and not entry.name.startswith(".")
-        and not entry.name.endswith((".notify", ".heartbeat"))
-    )
-
-
-def arrived(master: TaskMaster, path: str) -> bool:
-    """Whether a file is delivered as it is now, as far as the subtask knows."""
-    shown = master.status(path)
-    return shown.delivered_bytes == size_of(path) and not shown.pending_bytes
-
-
 def judge_by_bytes(path: str, there: Path) -> tuple[bool, str]:
     ours = Path(path).read_bytes()
     try:
@@ -564,9 +291,11 @@ def judge_by_bytes(path: str, there: Path) -> tuple[bool, str]:
         return False, f"  MISSING    {path}: {len(ours):,} bytes here, no file there"
     if ours == theirs:
         return True, f"  equal      {path}: {len(ours):,} bytes"
-    at = next((i for i, (a, b) in enumerate(zip(ours, theirs)) if a != b), min(len(ours), len(theirs)))
+    pairs = zip(ours, theirs, strict=False)
+    common = next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(ours), len(theirs)))
     return False, (
-        f"  DIFFERENT  {path}: {len(ours):,} bytes here, {len(theirs):,} there, from byte {at:,} on"
+        f"  DIFFERENT  {path}: {len(ours):,} bytes here, {len(theirs):,} there, "
+        f"from byte {common:,} on"
     )
 
 
@@ -579,30 +308,6 @@ def judge_by_status(master: TaskMaster, path: str) -> tuple[bool, str]:
         f"  PENDING    {path}: {size:,} bytes here, {shown.delivered_bytes:,} delivered"
         + (f"; {shown.last_error}" if shown.last_error else "")
     )
-
-
-def link_words(status: Status, *, brief: bool = False) -> str:
-    """The link in a line. ``brief`` leaves out what changes all the time."""
-    words = f"{status.link} · {status.destination}"
-    if status.next_try and not brief:
-        words += f" · next try in {max(0, status.next_try - time.time()):.0f} s"
-    return words + (f" · subtask {status.pid}" if status.pid else " · no subtask")
-
-
-def size_words(size: float) -> str:
-    """``1.5 KiB``."""
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
-
-
-def size_of(path: str) -> int:
-    try:
-        return os.stat(path).st_size
-    except OSError:
-        return 0
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:

@@ -29,9 +29,10 @@ import time
 def resident_kib():
     with open("/proc/self/status") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("VmRSS"))
-before, began = resident_kib(), time.perf_counter()
+before, began, busy = resident_kib(), time.perf_counter(), time.process_time()
 {statement}
-print((time.perf_counter() - began) * 1000, resident_kib() - before)
+print((time.perf_counter() - began) * 1000, (time.process_time() - busy) * 1000,
+      resident_kib() - before)
 """
 
 
@@ -50,18 +51,17 @@ def main() -> int:
 
 
 def _imports() -> None:
-    print(f"\n{'import':<46}{'ms':>8}{'MiB':>8}")
+    print(f"\n{'import (median of 15)':<46}{'ms':>8}{'ms CPU':>8}{'MiB':>8}")
     for statement in IMPORTS:
         rows = []
-        for _ in range(7):
+        for _ in range(15):
             code = _MEASURE.format(statement=statement)
             done = subprocess.run(
                 [sys.executable, "-c", code], capture_output=True, text=True, check=True
             )
             rows.append([float(word) for word in done.stdout.split()])
-        time_ms = statistics.median(row[0] for row in rows)
-        memory = statistics.median(row[1] for row in rows) / 1024
-        print(f"{statement:<46}{time_ms:>8.1f}{memory:>8.1f}")
+        wall, cpu, memory = (statistics.median(row[part] for row in rows) for part in range(3))
+        print(f"{statement:<46}{wall:>8.1f}{cpu:>8.1f}{memory / 1024:>8.1f}")
 
 
 def _notifies(folder: pathlib.Path, calls: int) -> None:

@@ -12,7 +12,7 @@ from pysubtask.signals import StateLayout, read_json, write_json
 __all__ = ["BurstRelease", "Question"]
 
 _FIRST_PAUSE_SECS = 0.001
-_LONGEST_PAUSE_SECS = 0.025
+_LONGEST_PAUSE_SECS = 0.01
 
 
 class Question:

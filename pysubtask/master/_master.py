@@ -11,15 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 import msgspec
 
-from pysubtask.config import build
 from pysubtask.errors import PysubtaskError, SettingsError
 from pysubtask.master._ask import BurstRelease, Question
 from pysubtask.master._notify import Notifier, Touch, Which
 from pysubtask.master._status import status_of_subtask, with_supervisor
-from pysubtask.settings import Secret, Settings
 from pysubtask.signals import StateLayout
 from pysubtask.status import FileStatus, Status
-from pysubtask.urls import Destination
 from pysubtask.version import __version__
 from pysubtask.watch import Entry, Watch, home_folder, parse_watches
 
@@ -29,6 +26,8 @@ if TYPE_CHECKING:
     from pysubtask.handover import Handover
     from pysubtask.master._process import Supervisor
     from pysubtask.master._state import Place
+    from pysubtask.settings import Settings
+    from pysubtask.urls import Destination
 
 __all__ = ["TaskMaster"]
 
@@ -103,6 +102,8 @@ class TaskMaster:
         self, config: Any, to: str | os.PathLike[str] | None, settings: dict[str, Any]
     ) -> tuple[Settings, Destination | None]:
         """The settings and the destination. Extensions override it."""
+        from pysubtask.config import build
+
         return build(self.extension, config, None, settings), None
 
     def _user_subtask(self, subtask: str | type | None) -> str | None:
@@ -384,7 +385,7 @@ class TaskMaster:
             settings=self._settings,
             log=self._log,
             cwd=self._work_dir,
-            secrets=tuple(secret for secret in secrets if isinstance(secret, Secret) and secret),
+            secrets=tuple(secret for secret in secrets if secret),
         )
 
     def _handover(self, token: str, precleanup_old_files: bool) -> Handover:

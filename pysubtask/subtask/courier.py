@@ -124,8 +124,15 @@ class Courier:
             self._session.record(path, version.number, decision.size, decision.base, mtime)
             return Present(decision.size - decision.base, mtime, sure=True)
         if isinstance(decision, Append):
-            return (yield from self._append(path, version, name, decision))
-        assert isinstance(decision, Send)
+            start = decision.start
+            if start >= version.available_from:
+                return (yield from self._append(path, version, name, decision))
+            if (yield from self._comparison.cover(path, version, start)) == start:
+                return remote  # the pieces begin earlier now: decide again
+            # What the visible file lacks is to be had nowhere; the rest must not follow a gap.
+            decision = Send(
+                start, version.size, "replace" if self._session.can.atomic_replace else "swap"
+            )
         if decision.conflict:
             self._check_conflicts(path, entry)
         yield from self._uploads.begin(path, entry, version, decision)

@@ -112,8 +112,7 @@ class Snapshots:
         keep = False
         try:
             before = handle.stat()
-            if previous is not None and _is_untouched(previous, before):
-                self._note_served(path, remote, touch)
+            if touch is None and previous is not None and _is_untouched(previous, before):
                 return Outcome("unchanged")
             outcome = Outcome("unstable")
             whole: Print | None = None

@@ -66,7 +66,8 @@ class Driver:
         while len(results) < len(requests):
             self._news.clear()
             for ticket, result in self.transport.collect():
-                assert ticket in tickets and ticket not in results
+                assert ticket in tickets
+                assert ticket not in results
                 results[ticket] = result
             if len(results) < len(requests):
                 if time.monotonic() > deadline:

@@ -22,6 +22,7 @@ from pysubtask.transports.contract import (
     RemoteStat,
     Remove,
     Rename,
+    Request,
     Stat,
     Write,
 )
@@ -112,7 +113,7 @@ def test_a_sequential_server_takes_write_and_stat_in_one_flight(
     if not driver.transport.capabilities.sequential:
         pytest.skip("not sequential")
     path = harness.path("log")
-    requests = []
+    requests: list[Request] = []
     for index in range(20):
         requests += [Write(path, index * 10, b"0123456789", create=True), Stat(path)]
     results = driver.do(*requests)
@@ -339,5 +340,4 @@ def test_close_is_idempotent_and_ends_everything(driver: Driver, harness: Harnes
     driver.close()
     assert time.monotonic() - before < 2.0
     with pytest.raises(LinkError):
-        driver.transport.submit(1, Stat(harness.path("x")))
-        list(driver.transport.collect())
+        driver.ask(Stat(harness.path("x")))

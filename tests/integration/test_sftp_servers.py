@@ -36,7 +36,6 @@ from tests.servers.openssh import OpenSshServer
 from tests.servers.proxy import TcpProxy
 from tests.servers.rclone import RcloneServer
 
-
 SECRET_TEXT = "correct-horse-battery"
 
 
@@ -64,7 +63,7 @@ class Client:
 
     def __init__(self, connector: Connector, **options: float) -> None:
         self.news = threading.Event()
-        self.transport = SftpTransport(connector, RealClock(), wake=self.news.set, **options)
+        self.transport = SftpTransport(connector, RealClock(), wake=self.news.set, **options)  # type: ignore[arg-type]
         self.transport.connect()
 
     def results(self, count: int, limit_secs: float = 30.0) -> dict[int, Result]:
@@ -147,12 +146,14 @@ def many_small_files(client: Client, remote: str, folder: Path, count: int) -> N
     assert found == content
 
 
-def test_a_thousand_small_files_on_openssh(openssh: OpenSshServer, no_threads_left: None) -> None:
+@pytest.mark.usefixtures("no_threads_left")
+def test_a_thousand_small_files_on_openssh(openssh: OpenSshServer) -> None:
     with closing(Client(by_key(openssh))) as client:
         many_small_files(client, *openssh.new_folder(), 1000)
 
 
-def test_a_thousand_small_files_by_ssh(openssh: OpenSshServer, no_threads_left: None) -> None:
+@pytest.mark.usefixtures("no_threads_left")
+def test_a_thousand_small_files_by_ssh(openssh: OpenSshServer) -> None:
     with closing(Client(by_ssh(openssh))) as client:
         many_small_files(client, *openssh.new_folder(), 1000)
 
@@ -186,7 +187,8 @@ def test_names_that_are_not_utf8(openssh: OpenSshServer) -> None:
         assert client.do(Write(path, 0, b"x", create=True)) == [None]
         assert client.do(Finish(path)) == [None]
         (listed,) = client.do(List(remote))
-        assert list(listed) == [name]  # type: ignore[call-overload]
+        assert isinstance(listed, dict)
+        assert list(listed) == [name]
     assert os.listdir(os.fsencode(folder)) == [b"caf\xe9-\xff.csv"]
 
 
@@ -209,7 +211,8 @@ def test_an_append_costs_little_more_than_its_bytes(
 # --- who gets in ------------------------------------------------------------------------------
 
 
-def test_login_by_password(openssh_with_password: OpenSshServer, no_threads_left: None) -> None:
+@pytest.mark.usefixtures("no_threads_left")
+def test_login_by_password(openssh_with_password: OpenSshServer) -> None:
     server = openssh_with_password
     remote, folder = server.new_folder()
     connector = by_key(
@@ -220,7 +223,8 @@ def test_login_by_password(openssh_with_password: OpenSshServer, no_threads_left
     assert (folder / "x").read_bytes() == b"1"
 
 
-def test_wrong_password(openssh_with_password: OpenSshServer, no_threads_left: None) -> None:
+@pytest.mark.usefixtures("no_threads_left")
+def test_wrong_password(openssh_with_password: OpenSshServer) -> None:
     server = openssh_with_password
     connector = by_key(
         server, user=server.password_user, key_file=None, password=Secret("open sesame")
@@ -308,7 +312,8 @@ def test_agent_and_default_keys_only_without_a_password(
 # --- who the server is ------------------------------------------------------------------------
 
 
-def test_known_hosts(openssh: OpenSshServer, tmp_path: Path, no_threads_left: None) -> None:
+@pytest.mark.usefixtures("no_threads_left")
+def test_known_hosts(openssh: OpenSshServer, tmp_path: Path) -> None:
     by_file = {"host_key": None, "known_hosts": openssh.known_hosts}
     Client(by_key(openssh, **by_file)).close()
     only_rsa = tmp_path / "rsa"
@@ -327,7 +332,8 @@ def test_any_of_the_servers_keys_may_be_pinned(openssh: OpenSshServer, kind: str
     Client(connector).close()
 
 
-def test_a_wrong_pin(openssh: OpenSshServer, no_threads_left: None) -> None:
+@pytest.mark.usefixtures("no_threads_left")
+def test_a_wrong_pin(openssh: OpenSshServer) -> None:
     with pytest.raises(HostKeyRefused, match="host key changed") as caught:
         Client(by_key(openssh, host_key="SHA256:" + "A" * 43))
     assert openssh.fingerprint in str(caught.value)
@@ -361,7 +367,8 @@ def target(sock: socket.socket, **options: object) -> SshConnector:
     return SshConnector(host, port=port, **options)  # type: ignore[arg-type]
 
 
-def test_a_mute_server(listener: socket.socket, no_threads_left: None) -> None:
+@pytest.mark.usefixtures("no_threads_left")
+def test_a_mute_server(listener: socket.socket) -> None:
     before = time.monotonic()
     with pytest.raises(LinkError, match=r"no answer within 1 s \(greeting") as caught:
         Client(target(listener, login_timeout_secs=1.0))
@@ -369,7 +376,8 @@ def test_a_mute_server(listener: socket.socket, no_threads_left: None) -> None:
     assert caught.value.retryable
 
 
-def test_a_server_of_another_kind(listener: socket.socket, no_threads_left: None) -> None:
+@pytest.mark.usefixtures("no_threads_left")
+def test_a_server_of_another_kind(listener: socket.socket) -> None:
     def serve() -> None:
         sock, _ = listener.accept()
         sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 3)
@@ -394,9 +402,10 @@ def test_a_name_that_does_not_exist() -> None:
         Client(SshConnector("no-such-host.invalid", user="x", connect_timeout_secs=5.0))
 
 
+@pytest.mark.usefixtures("no_threads_left")
 @pytest.mark.parametrize("stage", range(0, 6000, 600))
 def test_a_link_that_freezes_during_the_login(
-    openssh: OpenSshServer, link: Callable[..., TcpProxy], stage: int, no_threads_left: None
+    openssh: OpenSshServer, link: Callable[..., TcpProxy], stage: int
 ) -> None:
     wire = link(openssh)
     done = threading.Event()
@@ -423,12 +432,13 @@ def test_a_link_that_freezes_during_the_login(
     assert time.monotonic() - before < 6
 
 
-def test_no_sftp_subsystem(open_sshd: Callable[..., OpenSshServer], no_threads_left: None) -> None:
+@pytest.mark.usefixtures("no_threads_left")
+def test_no_sftp_subsystem(open_sshd: Callable[..., OpenSshServer]) -> None:
     server = open_sshd(config=["Subsystem other /bin/false"])
     config = server.base / "sshd_config"
     lines = [line for line in config.read_text().splitlines() if "Subsystem sftp" not in line]
     server.stop()
-    server._config_lines = lambda: lines  # type: ignore[method-assign] # noqa: SLF001
+    server._config_lines = lambda: lines  # type: ignore[method-assign]
     server.start()
     with pytest.raises(LinkError, match="opens no SFTP subsystem"):
         Client(by_key(server))
@@ -437,12 +447,10 @@ def test_no_sftp_subsystem(open_sshd: Callable[..., OpenSshServer], no_threads_l
 # --- trouble on the way -------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("no_threads_left")
 @pytest.mark.parametrize("connect", [by_key, by_ssh])
 def test_a_cut_is_noticed_at_once(
-    openssh: OpenSshServer,
-    link: Callable[..., TcpProxy],
-    connect: Callable[..., Connector],
-    no_threads_left: None,
+    openssh: OpenSshServer, link: Callable[..., TcpProxy], connect: Callable[..., Connector]
 ) -> None:
     wire = link(openssh)
     made = by_key(openssh, at=wire) if connect is by_key else by_ssh(openssh, port=wire.port)
@@ -460,9 +468,8 @@ def test_a_cut_is_noticed_at_once(
     client.close()
 
 
-def test_a_frozen_link_ends_in_time(
-    openssh: OpenSshServer, link: Callable[..., TcpProxy], no_threads_left: None
-) -> None:
+@pytest.mark.usefixtures("no_threads_left")
+def test_a_frozen_link_ends_in_time(openssh: OpenSshServer, link: Callable[..., TcpProxy]) -> None:
     remote, _ = openssh.new_folder()
     wire = link(openssh)
     client = Client(by_key(openssh, at=wire, send_timeout_secs=1.0), ack_timeout_secs=1.0)
@@ -478,9 +485,8 @@ def test_a_frozen_link_ends_in_time(
     assert time.monotonic() - before < 1.5
 
 
-def test_a_stopped_server_is_not_waited_for(
-    open_sshd: Callable[..., OpenSshServer], no_threads_left: None
-) -> None:
+@pytest.mark.usefixtures("no_threads_left")
+def test_a_stopped_server_is_not_waited_for(open_sshd: Callable[..., OpenSshServer]) -> None:
     server = open_sshd()
     client = Client(by_key(server), ack_timeout_secs=0.5)
     server.signal_sessions(signal.SIGSTOP)
@@ -495,11 +501,10 @@ def test_a_stopped_server_is_not_waited_for(
     client.close()
 
 
+@pytest.mark.usefixtures("no_threads_left")
 @pytest.mark.parametrize("connect", [by_key, by_ssh])
 def test_a_killed_session(
-    open_sshd: Callable[..., OpenSshServer],
-    connect: Callable[..., Connector],
-    no_threads_left: None,
+    open_sshd: Callable[..., OpenSshServer], connect: Callable[..., Connector]
 ) -> None:
     server = open_sshd()
     client = Client(connect(server))
@@ -574,7 +579,8 @@ def test_ssh_command_host_key_unknown(openssh: OpenSshServer) -> None:
         Client(by_ssh(openssh, "-o", "GlobalKnownHostsFile=/dev/null", "-o", "HostKeyAlias=other"))
 
 
-def test_ssh_command_that_says_nothing(no_threads_left: None) -> None:
+@pytest.mark.usefixtures("no_threads_left")
+def test_ssh_command_that_says_nothing() -> None:
     before = time.monotonic()
     with pytest.raises(LinkLost, match="within 1 s"):
         Client(ProcessConnector("sh -c 'sleep 60; true'", "edge"), handshake_timeout_secs=1.0)
@@ -582,7 +588,8 @@ def test_ssh_command_that_says_nothing(no_threads_left: None) -> None:
     assert programs() == []
 
 
-def test_ssh_command_that_reads_nothing(no_threads_left: None) -> None:
+@pytest.mark.usefixtures("no_threads_left")
+def test_ssh_command_that_reads_nothing() -> None:
     channel = ProcessConnector("sh -c 'sleep 60'", "edge", send_timeout_secs=0.5)(lambda: None)
     before = time.monotonic()
     with pytest.raises(LinkLost, match="nothing could be sent"):
@@ -596,7 +603,8 @@ def test_ssh_command_that_reads_nothing(no_threads_left: None) -> None:
     assert programs() == []
 
 
-def test_ssh_command_is_reaped(openssh: OpenSshServer, no_threads_left: None) -> None:
+@pytest.mark.usefixtures("no_threads_left")
+def test_ssh_command_is_reaped(openssh: OpenSshServer) -> None:
     for _ in range(3):
         Client(by_ssh(openssh)).close()
     assert programs() == []

@@ -139,7 +139,7 @@ class OpenSshServer:
         return len(pids)
 
     def new_folder(self) -> tuple[str, Path]:
-        """A fresh folder that every user may write to: as the server and as this machine name it."""
+        """A fresh folder that every user may write to: the server's and this machine's name."""
         path = Path(tempfile.mkdtemp(dir=self.root))
         path.chmod(0o777)
         return str(path), path

@@ -99,7 +99,7 @@ class RcloneServer:
             "--vfs-write-back", "0s",
             "--cache-dir", str(self.base / "cache"),
             "--dir-cache-time", "200ms",
-            
+
             *(self._options or ["--log-level", "INFO"]),
         ]  # fmt: skip
         env = {"RCLONE_PASS": self.password, "RCLONE_CONFIG": str(self.base / "rclone.conf")}

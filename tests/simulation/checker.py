@@ -47,6 +47,7 @@ class _View:
         "claim_index",
         "content_of",
         "exempt",
+        "floor",
         "index",
         "past",
         "size",
@@ -56,6 +57,8 @@ class _View:
     def __init__(self) -> None:
         self.index = 0
         self.size = 0
+        self.floor = -1
+        """After a loss of power: the journal may begin again with this lineage; -1: it may not."""
         self.past: list[tuple[int, int, int]] = []
         """(ns, index, size) after each change."""
         self.exempt = False
@@ -178,6 +181,7 @@ class Checker:
                 return
             raise Violation(*self._diagnose(source, view, content))
         view.exempt = False
+        view.floor = -1
         view.past.append((self._now_ns(), view.index, view.size))
         shown = lineages[view.index]
         shown.shown = max(shown.shown, view.size)
@@ -192,7 +196,8 @@ class Checker:
         in_place = grew_in_place and source.growth != "rewrite"
         if self.continued and view.taken_end >= 0:
             return self._advance_continued(source, view, content)
-        for lineage in source.lineages[view.index :]:
+        again = 0 <= view.floor < view.index
+        for lineage in source.lineages[view.floor if again else view.index :]:
             if lineage.index == view.index and size < view.size:
                 continue
             if lineage.holds(content, in_place=in_place):
@@ -317,11 +322,8 @@ class Checker:
         """A loss of power: the journal may have forgotten what was delivered since then, and
         deliver it again in order."""
         for view in self._views.values():
-            while view.past and view.past[-1][0] >= since_ns:
-                view.past.pop()
-            _, index, size = view.past[-1] if view.past else (0, 0, 0)
-            if index < view.index:
-                view.index, view.size, view.taken_end = index, size, -1
+            before = [index for ns, index, _ in view.past if ns < since_ns]
+            view.floor = before[-1] if before else 0
 
     def recheck(self, source: Source) -> None:
         """Something is owed from now on: perhaps it is there already."""
@@ -356,54 +358,57 @@ class Checker:
     def _unmet_of(self, source: Source) -> Iterable[tuple[str, str]]:
         if source.touches:
             yield "unserved", f"{source.path!r}: {len(source.touches)} touches were not served"
-        if not source.present:
-            if source.owed:
-                yield "lost", f"{source.remote!r}: {source.owed[0]} was never shown"
-            return
-        touch = source.last_touch
-        if touch is None and not source.in_folder:
-            return
+        for owed in source.owed:
+            if source.lineages[owed.index].shown >= owed.size:
+                continue
+            if owed.index == source.current.index or source.must_precede(owed):
+                yield "lost", f"{source.remote!r}: {owed} was never shown"
+        if source.present:
+            yield from self._unmet_now(source)
+
+    def _unmet_now(self, source: Source) -> Iterable[tuple[str, str]]:
+        """Whether the destination shows what the file holds now, as far as it was notified."""
         wanted = bytes(source.current.content)
+        due = len(wanted)
+        if not source.in_folder:
+            touch = source.last_touch
+            if touch is None or not touch.present or touch.index != source.current.index:
+                return
+            due = touch.size
         pieces = self.pieces.get(source.remote, [])
-        pieces = [piece for piece in pieces if piece[0] == source.current.index]
         if pieces:
-            yield from self._unmet_pieces(source, wanted, [piece for _, piece in pieces])
+            yield from self._unmet_pieces(source, wanted, due, pieces)
             return
         file = self.disk.files.get(source.remote)
         if file is None:
             yield "lost", f"{source.remote!r} is not there"
-            return
-        content = bytes(file.content)
-        if touch is None or source.in_folder:
-            if content != wanted:
-                yield "lost", f"{source.remote!r} has {len(content)} of {len(wanted)} bytes"
-        elif touch.index == source.current.index and (
-            len(content) < touch.size or not wanted.startswith(content)
-        ):
-            yield "lost", f"{source.remote!r} has {len(content)} bytes, {touch.size} were notified"
-        for owed in source.owed:
-            if owed.index == source.current.index or source.must_precede(owed):
-                yield "lost", f"{source.remote!r}: {owed} was never shown"
+        elif len(file.content) < due or not wanted.startswith(file.content):
+            yield "lost", f"{source.remote!r} has {len(file.content)} bytes, {due} were notified"
 
     def _unmet_pieces(
-        self, source: Source, wanted: bytes, pieces: list[RemoteFile]
+        self, source: Source, wanted: bytes, due: int, taken: list[tuple[int, RemoteFile]]
     ) -> Iterable[tuple[str, str]]:
+        """Whether what consumers took, joined, is the file."""
+        pieces = list(taken)
         last = self.disk.files.get(source.remote)
-        if last is not None and all(last is not piece for piece in pieces):
-            pieces.append(last)
-        end = 0
-        self.resent_pieces_bytes = 0
-        for piece in pieces:
+        if last is not None and all(last is not piece for _, piece in pieces):
+            pieces.append((source.current.index, last))
+        end = resent = 0
+        for index, piece in pieces:
             start = wanted.rfind(piece.content, 0, end + len(piece.content))
-            if not piece.content:
-                continue
-            if start < 0:
+            if start >= 0:
+                resent += end - start
+                end = max(end, start + len(piece.content))
+            elif index < source.current.index:  # of another content; but they may begin alike
+                lineage = source.lineages[index]
+                alike = _common(lineage.content, source.current.content)
+                end = max(end, min(alike, lineage.content.find(piece.content) + len(piece.content)))
+            else:
                 yield "lost", f"{source.remote!r}: the pieces leave a gap at {end}"
                 return
-            self.resent_pieces_bytes += end - start
-            end = max(end, start + len(piece.content))
-        if end < (source.last_touch.size if source.last_touch else 0):
-            yield "lost", f"{source.remote!r}: the pieces have {end} of {len(wanted)} bytes"
+        self.resent_pieces_bytes = resent
+        if end < due:
+            yield "lost", f"{source.remote!r}: the pieces have {end} of {due} bytes"
 
 
 def _common(a: bytearray, b: bytearray) -> int:

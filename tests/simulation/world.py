@@ -299,7 +299,8 @@ class World:
         self._child = self._make_child(boot)
         self._due_ns = self.clock.now_ns
         self._child.start()
-        self.checker.check_claims(self._child.claims(), rolled_back=self._rolled_back)
+        rolled_back = self._rolled_back or self._last_fault_ns > 0  # records that failed
+        self.checker.check_claims(self._child.claims(), rolled_back=rolled_back)
         self._rolled_back = False
 
     def _log_child(self, text: str) -> None:

@@ -87,7 +87,8 @@ def test_rate(echo: tuple[str, int]) -> None:
 
 @pytest.mark.parametrize("way", ["up", "down"])
 def test_cut_after_so_many_bytes(echo: tuple[str, int], way: str) -> None:
-    with TcpProxy(*echo, **{f"cut_after_{way}": 1000}) as link, connect(link) as sock:
+    limits = {"cut_after_up": 1000} if way == "up" else {"cut_after_down": 1000}
+    with TcpProxy(echo[0], echo[1], **limits) as link, connect(link) as sock:  # type: ignore[arg-type]
         sock.sendall(bytes(3000))
         got = b""
         with pytest.raises(ConnectionResetError):

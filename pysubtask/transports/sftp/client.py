@@ -16,7 +16,6 @@ size travel in one packet. What may not overtake what:
 
 from __future__ import annotations
 
-import stat as stat_bits
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -25,9 +24,7 @@ from pysubtask.errors import (
     LinkError,
     LinkLost,
     RemoteError,
-    RemoteExists,
     RemoteFull,
-    RemoteNotFound,
     RemoteUnsupported,
 )
 from pysubtask.subtask.clock import Clock
@@ -38,7 +35,6 @@ from pysubtask.transports.contract import (
     List,
     MakeDir,
     Read,
-    RemoteStat,
     Remove,
     Rename,
     Request,
@@ -50,16 +46,15 @@ from pysubtask.transports.contract import (
 from pysubtask.transports.sftp import codec
 from pysubtask.transports.sftp.channel import Channel, Connector
 from pysubtask.transports.sftp.codec import Attributes, Reply, broken_protocol, encode_path
+from pysubtask.transports.sftp.copying import Copying
 from pysubtask.transports.sftp.handles import Handles, OpenFile, Task
 from pysubtask.transports.sftp.handshake import Server, shake_hands
 from pysubtask.transports.sftp.listing import Listing
+from pysubtask.transports.sftp.names import Names, remote_stat
 from pysubtask.transports.sftp.statuses import remote_error, status_code
 from pysubtask.transports.sftp.wire import Wire
 
 __all__ = ["SftpTransport"]
-
-COPY_BYTES_PER_SEC = 1024 * 1024
-"""The slowest disk of a server that copies: the time that ``copy-data``'s deadline gives it."""
 
 
 def _no_wake() -> None:
@@ -100,6 +95,7 @@ class SftpTransport:
         self._server: Server | None = None
         self._wire: Wire
         self._handles: Handles
+        self._names: Names
         self._results: list[tuple[int, Result]] = []
         self._held: deque[tuple[int, Request]] = deque()
         self._lost: LinkError | None = None
@@ -146,6 +142,7 @@ class SftpTransport:
             raise
         self._wire = Wire(channel, self._clock, decoder, self._ack_timeout_secs)
         self._handles = Handles(self._wire, server.max_handles)
+        self._names = Names(self._wire, self._handles, server, self._end)
         self._server = server
 
     def submit(self, ticket: int, request: Request) -> None:
@@ -275,8 +272,8 @@ class SftpTransport:
         if reply.kind == codec.EXTENDED_REPLY and isinstance(reply.value, bytes):
             free_bytes, free_files = codec.decode_statvfs_free(reply.value)
             if free_bytes < size or not free_files:
-                error = RemoteFull("no space is left on the server", operation="write",
-                                   path=error.path)  # fmt: skip
+                words = "no space is left on the server"
+                error = RemoteFull(words, operation="write", path=error.path)
         self._end(ticket, error)
 
     def _finish(self, ticket: int, request: Finish) -> None:
@@ -403,150 +400,22 @@ class SftpTransport:
     def _copy(self, ticket: int, request: Copy) -> None:
         if not self._connected().capabilities.server_copy:
             raise ValueError("the server can't copy")
-        encode_path(request.path)
         encode_path(request.target)
-        # Both files must be open. The copy takes its place in the target's queue at once, so that
-        # later writes to the target do not overtake it while the source is being opened.
-        target = self._handles.obtain(request.target, writing=True, creates=True)
-        source = self._handles.obtain(request.path, writing=False)
-        failed: list[RemoteError] = []
-        source_open: list[bool] = []
-
-        def source_opened() -> None:
-            source_open.append(True)
-            self._handles.advance(target)
-
-        def source_failed(error: RemoteError) -> None:
-            failed.append(error)
-            self._handles.advance(target)
-
-        def target_failed(error: RemoteError) -> None:
-            failed.append(error)
-            if source_open:
-                self._handles.release(source)
-            self._end(ticket, error)
-
-        def run() -> None:
-            if failed:
-                self._handles.release(target)
-                self._end(ticket, failed[0])
-            else:
-                self._send_copy(source, target, ticket, request)
-
-        def source_ready() -> None:
-            if failed:  # the target could not be opened in the meantime
-                self._handles.release(source)
-            else:
-                source_opened()
-
-        def ready() -> bool:
-            return bool(source_open or failed)
-
-        self._handles.queue(source, Task(source_ready, source_failed))
-        self._handles.queue(target, Task(run, target_failed, creates=True, ready=ready))
-
-    def _send_copy(self, source: OpenFile, target: OpenFile, ticket: int, request: Copy) -> None:
-        def done(reply: Reply) -> None:
-            self._handles.release(source)
-            self._handles.release(target)
-            self._end_by_status(ticket, "copy", request.path, reply)
-
-        if not request.length:  # 0 would mean all of it to the server
-            self._handles.release(source)
-            self._handles.release(target)
-            self._end(ticket, None)
-            return
-        assert source.handle is not None
-        assert target.handle is not None
-        request_id = self._wire.ask(done, extra_secs=request.length / COPY_BYTES_PER_SEC)
-        place = request.offset, request.length
-        self._wire.put(
-            codec.encode_copy_data(
-                request_id, source.handle, *place, target.handle, request.target_offset
-            )
-        )
+        Copying(self._wire, self._handles, request, partial(self._end, ticket)).start()
 
     # --- names ----------------------------------------------------------------------------------
 
     def _rename(self, ticket: int, request: Rename) -> None:
-        raw, raw_target = encode_path(request.path), encode_path(request.target)
-        if request.replace and not self._connected().capabilities.atomic_replace:
-            raise ValueError("the server can't replace a file in one step")
-        self._handles.forget(request.path)
-        self._handles.forget(request.target)
-        if request.replace:
-            done = partial(self._end_by_status, ticket, "rename", request.path)
-            self._wire.put(codec.encode_posix_rename(self._wire.ask(done), raw, raw_target))
-        elif self._connected().careful_rename:
-            self._send_rename(ticket, request, raw, raw_target)
-        else:
-
-            def checked(reply: Reply) -> None:
-                if reply.kind == codec.ATTRS:
-                    self._end(ticket, _taken(request))
-                else:
-                    self._send_rename(ticket, request, raw, raw_target)
-
-            self._wire.put(codec.encode_stat(self._wire.ask(checked), raw_target))
-
-    def _send_rename(self, ticket: int, request: Rename, raw: bytes, raw_target: bytes) -> None:
-        def done(reply: Reply) -> None:
-            if status_code(reply, "rename") == codec.FX_OK:
-                self._end(ticket, None)
-                return
-            error = remote_error(reply, "rename", request.path)
-            if type(error) is not RemoteError:
-                self._end(ticket, error)
-                return
-
-            def looked(reply: Reply) -> None:
-                self._end(ticket, _taken(request) if reply.kind == codec.ATTRS else error)
-
-            self._wire.put(codec.encode_stat(self._wire.ask(looked), raw_target))
-
-        self._wire.put(codec.encode_rename(self._wire.ask(done), raw, raw_target))
+        self._names.rename(ticket, request)
 
     def _remove(self, ticket: int, request: Remove) -> None:
-        raw = encode_path(request.path)
-        self._handles.forget(request.path)
-        done = partial(self._end_by_status, ticket, "remove", request.path)
-        self._wire.put(codec.encode_remove(self._wire.ask(done), raw))
+        self._names.remove(ticket, request)
 
     def _make_dir(self, ticket: int, request: MakeDir) -> None:
-        raw = encode_path(request.path)
-
-        def done(reply: Reply) -> None:
-            if status_code(reply, "make folder") == codec.FX_OK:
-                self._end(ticket, None)
-                return
-            error = remote_error(reply, "make folder", request.path)
-            if isinstance(error, RemoteNotFound):
-                self._end(ticket, error)
-                return
-
-            def looked(reply: Reply) -> None:
-                found = remote_stat(reply.value) if isinstance(reply.value, Attributes) else None
-                self._end(ticket, None if found is not None and found.is_dir else error)
-
-            self._wire.put(codec.encode_stat(self._wire.ask(looked), raw))
-
-        self._wire.put(codec.encode_mkdir(self._wire.ask(done), raw))
+        self._names.make_dir(ticket, request)
 
     def _list(self, ticket: int, request: List) -> None:
         raw = encode_path(request.path)
         end = partial(self._end, ticket)
         listing = Listing(self._wire, self._handles, request.path, raw, end)
         self._handles.with_room(listing.start)
-
-
-def remote_stat(attributes: Attributes) -> RemoteStat | None:
-    """What the contract calls a stat; ``None`` if the server does not tell a file's size."""
-    is_dir = attributes.permissions is not None and stat_bits.S_ISDIR(attributes.permissions)
-    if attributes.size is None and not is_dir:
-        return None
-    mtime = None if attributes.mtime is None else float(attributes.mtime)
-    return RemoteStat(attributes.size or 0, mtime, is_dir)
-
-
-def _taken(request: Rename) -> RemoteExists:
-    return RemoteExists(f"{request.target} is there already", operation="rename", path=request.path)

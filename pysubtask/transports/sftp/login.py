@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
-from pysubtask.errors import LinkError, LinkLost, LoginRefused
+from pysubtask.errors import LinkLost, LoginRefused
 
 if TYPE_CHECKING:
     import paramiko
 
 __all__ = ["Credentials", "RevealsText"]
+
+LastWords: TypeAlias = Callable[[], str | None]
 
 _DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
 
@@ -63,8 +65,12 @@ class Credentials:
         self._secrets = _Secrets(password, key_passphrase)
         self._key_file = key_file
 
-    def log_in(self, transport: paramiko.Transport) -> None:
+    def log_in(self, transport: paramiko.Transport, last_words: LastWords) -> None:
         """Authenticate by what there is.
+
+        Args:
+            transport: with the keys exchanged and the host key checked.
+            last_words: why the connection ended, if it did and that is known.
 
         Raises:
             LoginRefused: the server accepts nothing of it, or the key file can't be used.
@@ -74,14 +80,14 @@ class Credentials:
         offered = ""
         if self._key_file is not None:
             key = _load_key(self._key_file, self._secrets)
-            outcome = _try_key(transport, user, key)
+            outcome = _try_key(transport, user, key, last_words)
             if outcome.ok:
                 return
             offered = outcome.offered
             if self._secrets.password is None:
                 raise self._refusal(f"the key {self._key_file} is not accepted for {user}", offered)
         if self._secrets.password is not None:
-            outcome = _try_password(transport, user, self._secrets)
+            outcome = _try_password(transport, user, self._secrets, last_words)
             if outcome.ok:
                 return
             words = f"wrong password for {user}"
@@ -90,7 +96,7 @@ class Credentials:
             raise self._refusal(words, outcome.offered)
         tried = 0
         for key in _own_keys():
-            outcome = _try_key(transport, user, key)
+            outcome = _try_key(transport, user, key, last_words)
             if outcome.ok:
                 return
             offered = outcome.offered
@@ -121,7 +127,7 @@ class _Secrets:
         return "<secrets>"
 
 
-def _judge(error: Exception) -> _Outcome:
+def _judge(error: Exception, last_words: LastWords) -> _Outcome:
     """Refused, or did the connection break? paramiko tells them apart by text only
     (``AuthHandler.wait_for_response``); a server may well refuse and then hang up."""
     import paramiko
@@ -134,7 +140,10 @@ def _judge(error: Exception) -> _Outcome:
             return _Outcome(link="no answer to the login in time")
         if "shut down" not in text:
             return _Outcome()
-    return _Outcome(link="the server closed the connection during the login")
+    said = last_words() or "the server closed the connection during the login"
+    if "authentication failures" in said.lower():  # OpenSSH, after MaxAuthTries
+        return _Outcome()
+    return _Outcome(link=said)
 
 
 def _settle(outcome: _Outcome) -> _Outcome:
@@ -143,7 +152,9 @@ def _settle(outcome: _Outcome) -> _Outcome:
     return outcome
 
 
-def _try_password(transport: paramiko.Transport, user: str, secrets: _Secrets) -> _Outcome:
+def _try_password(
+    transport: paramiko.Transport, user: str, secrets: _Secrets, last_words: LastWords
+) -> _Outcome:
     # The error is judged and dropped: its traceback would hold paramiko's variables.
     import paramiko
 
@@ -151,20 +162,22 @@ def _try_password(transport: paramiko.Transport, user: str, secrets: _Secrets) -
         more = transport.auth_password(user, _reveal(secrets.password) or "")
         outcome = _Outcome(ok=not more, offered=", ".join(more))
     except (paramiko.SSHException, EOFError, OSError) as error:
-        outcome = _judge(error)
+        outcome = _judge(error, last_words)
     if outcome.offered and not outcome.ok and "password" in outcome.offered:
         outcome.offered = ""
     return _settle(outcome)
 
 
-def _try_key(transport: paramiko.Transport, user: str, key: paramiko.PKey) -> _Outcome:
+def _try_key(
+    transport: paramiko.Transport, user: str, key: paramiko.PKey, last_words: LastWords
+) -> _Outcome:
     import paramiko
 
     try:
         more = transport.auth_publickey(user, key)
         outcome = _Outcome(ok=not more, offered=", ".join(more))
     except (paramiko.SSHException, EOFError, OSError) as error:
-        outcome = _judge(error)
+        outcome = _judge(error, last_words)
     return _settle(outcome)
 
 

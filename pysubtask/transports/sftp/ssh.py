@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
-import socket
 import threading
-import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Protocol
+from functools import partial
+from typing import TYPE_CHECKING
 
 from pysubtask.errors import HostKeyRefused, LinkError, LinkLost
 from pysubtask.transports.contract import Wake
@@ -114,7 +112,7 @@ class SshConnector:
                 return self._connect(wake, algorithms)
             except HostKeyRefused as error:
                 refused = refused or error
-            except _NoSuchAlgorithm:
+            except _NoSuchAlgorithmError:
                 if refused is None:
                     raise LinkError(
                         "the server has no host key of a type that is known here",
@@ -130,14 +128,14 @@ class SshConnector:
         raw = dial(self._host, self._port, self._connect_timeout_secs, self._send_timeout_secs)
         sock = PatientSocket(raw, self._send_timeout_secs)
         with _Guard(sock, self._login_timeout_secs) as guard, self._words(guard, sock):
-            transport = paramiko.Transport(sock)  # type: ignore[arg-type]
+            transport = paramiko.Transport(sock)
             try:
                 self._prepare(transport, algorithms)
                 transport.start_client()
                 key = transport.get_remote_server_key()
                 self._policy.check(self._host, self._port, key.get_name(), key.asbytes())
                 guard.stage = "login"
-                self._credentials.log_in(transport)
+                self._credentials.log_in(transport, lambda: sock.error)
                 guard.stage = "opening the SFTP subsystem"
                 channel = transport.open_session(timeout=self._login_timeout_secs)
                 channel.invoke_subsystem("sftp")
@@ -153,6 +151,8 @@ class SshConnector:
         log = logging.getLogger(LOG_NAME)
         log.setLevel(logging.CRITICAL + 1)
         transport.set_log_channel(LOG_NAME)
+        # paramiko only logs the server's last words; without this they would be lost.
+        transport._parse_disconnect = partial(_note_last_words, transport.sock)
         # Every limit is the same: the guard is what ends an attempt.
         limit = self._login_timeout_secs
         transport.banner_timeout = transport.handshake_timeout = limit
@@ -177,7 +177,7 @@ class SshConnector:
             kind, text = type(error), str(error)
             no_algorithm = isinstance(error, paramiko.ssh_exception.IncompatiblePeer)
         if no_algorithm and "host key" in text:
-            raise _NoSuchAlgorithm
+            raise _NoSuchAlgorithmError
         where = {"operation": "connect to", "path": self._host}
         if guard.fired:
             limit = f"{self._login_timeout_secs:.0f} s"
@@ -194,7 +194,7 @@ class SshConnector:
         raise LinkError(f"the connection broke ({guard.stage}): {reason}", **where)  # type: ignore[arg-type]
 
 
-class _NoSuchAlgorithm(Exception):
+class _NoSuchAlgorithmError(Exception):
     """The server has no host key of the types that were offered."""
 
 
@@ -233,9 +233,10 @@ class _Guard:
         self._sock.abort()
 
 
-class _Event(Protocol):
-    def set(self) -> None: ...
-    def clear(self) -> None: ...
+def _note_last_words(sock: PatientSocket, message: paramiko.Message) -> None:
+    message.get_int()  # the reason's number (RFC 4253, section 11.1)
+    words = message.get_text()[:200].strip()
+    sock.error = sock.error or f"the server closed the connection: {words}"
 
 
 class _Arrival:
@@ -304,7 +305,7 @@ class _SshChannel:
         ended = channel.eof_received or channel.closed
         if channel.recv_ready():
             try:
-                return channel.recv(1 << 20)
+                return bytes(channel.recv(1 << 20))
             except (EOFError, OSError) as error:  # the answer to a window message did not go out
                 raise LinkLost(self._sock.error or str(error) or "the connection broke") from None
         if ended:

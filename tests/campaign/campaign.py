@@ -1,0 +1,316 @@
+"""The campaign: a host program under load, random kills, a reader, and the sum at the end.
+
+Each kill comes at a random moment after the one before it, from milliseconds (while things start)
+to seconds (while they work), and is one of
+
+* ``child``: the subtask, SIGKILL; the host program starts it again with a plain ``start()``;
+* ``master``: the host program, SIGKILL; a new one begins with a plain ``start()``, mostly at once
+  (and takes over from the orphan), sometimes after the orphan had to leave by itself;
+* ``both`` at once;
+* ``server``: the processes of all sessions at the server (OpenSSH; rclone's sessions have none);
+* ``link``: all connections, reset on the way.
+
+The reader judges each file at each change. In the end the host program flushes and stops, and every
+file at the destination must be the local one.
+
+What is *lost*: a file that is not exact in the end; a rotated file that was replaced at the
+destination before all of it had been there, though its snapshot was taken; a file that pysubtask
+put aside as foreign. *Torn*: a look that saw neither a prefix nor a whole version, or an older one
+than before. *Orphans*: subtasks alive 15 s after their master's death.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import random
+import re
+import socket
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+import paramiko
+
+from tests.campaign.content import Contents
+from tests.campaign.host import ROTATED
+from tests.campaign.processes import Host, Orphans
+from tests.campaign.reader import DiskReader, Reader, SftpReader
+from tests.servers.openssh import OpenSshServer
+from tests.servers.proxy import TcpProxy
+from tests.servers.rclone import RcloneServer
+
+__all__ = ["Report", "run"]
+
+KINDS = ("child", "child", "master", "both", "server", "link")
+_STARTING_SECS = 0.02, 1.0
+_WORKING_SECS = 0.5, 3.0
+_WAIT_FOR_TARGET_SECS = 5.0
+_WAIT_FOR_ORPHAN = 0.08
+_FINISH_SECS = 180.0
+
+
+_Found = TypeVar("_Found")
+
+
+def _until_true(look: Callable[[], _Found]) -> _Found | None:
+    """What is to be hit may be on its way: a kill that hits nothing would be none."""
+    until = time.monotonic() + _WAIT_FOR_TARGET_SECS
+    while time.monotonic() < until:
+        if found := look():
+            return found
+        time.sleep(0.005)
+    return None
+
+
+@dataclass
+class Report:
+    """What a campaign found."""
+
+    seed: int
+    server: str
+    kills: Counter[str] = field(default_factory=Counter)
+    cuts: int = 0
+    bytes_delivered: int = 0
+    files: int = 0
+    looks: int = 0
+    unseen: int = 0
+    """Rotated files that came and went between two looks: nothing can be said of them."""
+    longest_orphan_secs: float = 0.0
+    lost: list[str] = field(default_factory=list)
+    torn: list[str] = field(default_factory=list)
+    orphans: list[str] = field(default_factory=list)
+    took_secs: float = 0.0
+
+    @property
+    def clean(self) -> bool:
+        return not (self.lost or self.torn or self.orphans)
+
+    def __str__(self) -> str:
+        kills = ", ".join(f"{kind} {count}" for kind, count in sorted(self.kills.items()))
+        return (
+            f"{self.server}: {self.kills.total()} kills ({kills}), {self.cuts} cuts, "
+            f"{self.files} files, {self.bytes_delivered:,} bytes, {self.looks:,} looks, "
+            f"lost {len(self.lost)}, torn {len(self.torn)}, orphans {len(self.orphans)} "
+            f"(the longest stayed {self.longest_orphan_secs:.1f} s), {self.unseen} unseen, "
+            f"{self.took_secs:.0f} s, seed {self.seed}"
+        )
+
+
+def run(
+    kills: int,
+    server_name: Literal["openssh", "rclone"] = "openssh",
+    seed: int | None = None,
+    *,
+    keep: pathlib.Path | None = None,
+) -> Report:
+    """One campaign.
+
+    Args:
+        kills: how many.
+        seed: None: a new one. It fixes the contents and the order of the kills; the moments at
+            which they hit are the machine's.
+        keep: folder for the local files, state and logs, which stay; a temporary one by default.
+    """
+    if seed is None:
+        seed = random.SystemRandom().randrange(10**9)
+    report = Report(seed, server_name)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="pysubtask-campaign-") as temporary:
+        folder = (keep or pathlib.Path(temporary)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        server = OpenSshServer() if server_name == "openssh" else RcloneServer()
+        with server, TcpProxy(server.host, server.port) as link:
+            _Campaign(report, server, link, folder).run(kills)
+    report.took_secs = time.monotonic() - began
+    return report
+
+
+class _Campaign:
+    def __init__(
+        self,
+        report: Report,
+        server: OpenSshServer | RcloneServer,
+        link: TcpProxy,
+        folder: pathlib.Path,
+    ) -> None:
+        self._report = report
+        self._server = server
+        self._link = link
+        self._folder = folder
+        self._data = folder / "data"
+        self._data.mkdir(exist_ok=True)
+        self._contents = Contents(report.seed)
+        self._rng = random.Random(report.seed)
+        self._orphans = Orphans()
+        self._runs = 0
+        name, self._remote = server.new_folder()
+        self._remote_name = name
+        self._to = f"sftp://{server.user}@{link.host}:{link.port}{name}"
+
+    def run(self, kills: int) -> None:
+        host = self._start_host()
+        try:
+            with self._reader() as reader:
+                for _ in range(kills):
+                    self._pause()
+                    host = self._kill(self._rng.choice(KINDS), host)
+                    self._orphans.check()
+                    if host.ended:
+                        self._report.lost.append("the host program ended by itself; see its log")
+                        break
+                words = host.finish(_FINISH_SECS)
+                if words != "flushed":
+                    self._report.lost.append(f"not flushed in the end: {words}")
+                if isinstance(reader, SftpReader):
+                    time.sleep(1.0)  # its last look at everything
+        finally:
+            if not host.ended:
+                self._orphans.add(host.subtasks())
+                host.kill()
+            self._orphans.wait()
+        self._sum_up(reader)
+
+    # --- kills
+
+    def _start_host(self) -> Host:
+        self._runs += 1
+        given = {
+            "folder": str(self._data),
+            "seed": self._report.seed,
+            "run": self._runs,
+            "to": self._to,
+            "settings": {
+                "key_file": self._server.key_file,
+                "host_key": self._server.fingerprint,
+                "retry_short_wait_secs": 0.3,
+                "retry_long_wait_secs": 1.0,
+            },
+        }
+        return Host(given, self._folder / "host.log")
+
+    def _pause(self) -> None:
+        if self._rng.random() < 0.5:
+            low, high = _STARTING_SECS
+            time.sleep(low * (high / low) ** self._rng.random())
+        else:
+            time.sleep(self._rng.uniform(*_WORKING_SECS))
+
+    def _kill(self, kind: str, host: Host) -> Host:
+        if kind in ("child", "both"):
+            subtasks = _until_true(host.subtasks) or []
+            for subtask in subtasks:
+                subtask.kill()
+            if kind == "child":
+                self._report.kills[kind] += bool(subtasks)
+                return host
+        if kind in ("master", "both"):
+            self._orphans.add(host.subtasks())
+            host.kill()
+            self._report.kills[kind] += 1
+            if self._rng.random() < _WAIT_FOR_ORPHAN:
+                self._orphans.wait()
+            return self._start_host()
+        if kind == "server" and isinstance(self._server, OpenSshServer):
+            hit = _until_true(self._server.kill_sessions)
+        else:
+            kind = "link"
+            hit = _until_true(self._link.cut)
+        self._report.kills[kind] += bool(hit)
+        return host
+
+    # --- the reader
+
+    def _reader(self) -> Reader:
+        if isinstance(self._server, OpenSshServer):
+            return DiskReader(self._contents, [self._remote, self._remote / "out"])
+        folders = [self._remote_name, f"{self._remote_name}/out"]
+        # rclone deletes the former file before it moves the new one into its place
+        return SftpReader(self._contents, folders, self._connect, may_vanish=True)
+
+    def _connect(self) -> paramiko.Transport:
+        sock = socket.create_connection((self._server.host, self._server.port), 10)
+        transport = paramiko.Transport(sock)
+        transport.connect(
+            username=self._server.user, pkey=paramiko.PKey.from_path(self._server.key_file)
+        )
+        return transport
+
+    # --- the sum
+
+    def _sum_up(self, reader: Reader) -> None:
+        report = self._report
+        report.torn += reader.torn
+        report.looks = reader.looks
+        report.orphans += self._orphans.late
+        report.longest_orphan_secs = self._orphans.longest_secs
+        report.cuts = self._link.cuts
+        report.lost += [f"{name}: put aside as if it were not ours" for name in reader.aside]
+        self._compare()
+        if isinstance(reader, DiskReader):
+            self._check_rotated(reader)
+
+    def _compare(self) -> None:
+        """Every local file that is watched, with the destination's."""
+        locals_ = {
+            name: self._data / name
+            for name in self._local_names(self._data)
+            if not re.search(r"\.(asked|casual)$", name)
+        }
+        locals_ |= {
+            f"out/{name}": self._data / "out" / name
+            for name in self._local_names(self._data / "out")
+        }
+        remotes = set(self._local_names(self._remote, hidden=True))
+        remotes |= {f"out/{n}" for n in self._local_names(self._remote / "out", hidden=True)}
+        for name, path in sorted(locals_.items()):
+            want = path.read_bytes()
+            try:
+                got = (self._remote / name).read_bytes()
+            except FileNotFoundError:
+                self._report.lost.append(f"{name}: {len(want)} bytes here, no file there")
+                continue
+            self._report.files += 1
+            self._report.bytes_delivered += len(got)
+            if got != want:
+                same = next((i for i, (a, b) in enumerate(zip(want, got, strict=False)) if a != b), None)
+                self._report.lost.append(
+                    f"{name}: {len(want)} bytes here, {len(got)} there, "
+                    f"{'a prefix' if same is None else f'they differ from byte {same} on'}"
+                )
+        # a rotated file whose next generation was not begun is there, and not here
+        left = {n for n in remotes - set(locals_) if n not in ROTATED}
+        self._report.lost += [f"{name}: left at the destination" for name in sorted(left)]
+
+    def _local_names(self, folder: pathlib.Path, *, hidden: bool = False) -> list[str]:
+        if not folder.is_dir():
+            return []
+        return [
+            path.name
+            for path in folder.iterdir()
+            if path.is_file()
+            and not path.name.endswith((".notify", ".heartbeat"))
+            and (hidden or not path.name.startswith("."))
+        ]
+
+    def _check_rotated(self, reader: Reader) -> None:
+        """Rotated files that were replaced: each had to be complete before."""
+        for name in ROTATED:
+            for path in sorted(self._data.glob(f"{name}.*")):
+                match = re.fullmatch(rf"{re.escape(name)}\.(\d{{8}})\.(asked|casual)", path.name)
+                if match is None:
+                    continue
+                number, how = int(match[1]), match[2]
+                size = path.stat().st_size
+                seen = reader.complete[name].get(number)
+                if seen is None:
+                    self._report.unseen += 1
+                elif seen != size:
+                    self._report.lost.append(
+                        f"{path.name}: {seen} of {size} bytes were there when it was replaced"
+                        f" ({how})"
+                    )
+                else:
+                    self._report.bytes_delivered += size

@@ -1,0 +1,93 @@
+"""Promise 4, pay for the change: what goes over the wire for an append, and for a broken link."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Callable
+
+import pytest
+
+from tests.integration.promises import Delivery, delivering, wait_until
+from tests.servers.openssh import OpenSshServer
+from tests.servers.proxy import TcpProxy
+from tests.servers.rclone import RcloneServer
+
+MIB = 1 << 20
+CUT_AFTER_BYTES = 4_000_000
+AGAIN_PER_CUT_BYTES = 256 * 1024
+
+
+def up_per_append(made: Delivery, link: TcpProxy, name: str, size: int, count: int) -> float:
+    """TCP payload that an append of ``size`` bytes sends up, mean over ``count``; each one is
+    waited for, so that none shares a journey with another."""
+    target = made.remote / name
+    made.append(name, os.urandom(size))
+    made.flush()
+    link.reset_counters()
+    for _ in range(count):
+        made.append(name, os.urandom(size))
+        expected = (made.data / name).stat().st_size
+        wait_until(lambda: target.stat().st_size == expected, what="the append arrives")
+    made.flush()
+    return link.bytes_up / count
+
+
+def sparse(path: pathlib.Path, size: int) -> None:
+    """A file of that size that takes no space, with a few bytes at both ends."""
+    with path.open("wb") as file:
+        file.write(b"first line\n")
+        file.truncate(size - 10)
+        file.seek(size - 10)
+        file.write(b"last line\n")
+
+
+@pytest.mark.parametrize(
+    ("file_bytes", "growth"),
+    [(100 * MIB, "append"), (1024 * MIB, "append"), (100 * MIB, "auto")],
+    ids=["100 MiB, append", "1 GiB, append", "100 MiB, auto"],
+)
+def test_an_append_costs_little_more_than_its_bytes(
+    tmp_path: pathlib.Path,
+    openssh: OpenSshServer,
+    link: Callable[..., TcpProxy],
+    file_bytes: int,
+    growth: str,
+) -> None:
+    through = link(openssh)
+    watch = [{"file": "big.dat", "growth": growth}]
+    with delivering(tmp_path, openssh, watch, link=through, start=False) as made:
+        # the server has it already: a prefix of ours is continued
+        sparse(made.data / "big.dat", file_bytes)
+        sparse(made.remote / "big.dat", file_bytes)
+        made.master.start()
+        assert up_per_append(made, through, "big.dat", 1024, 12) <= 1.35 * 1024
+        assert up_per_append(made, through, "big.dat", 8192, 6) <= 1.1 * 8192
+        assert through.connections == 1
+        assert (made.remote / "big.dat").stat().st_size == (made.data / "big.dat").stat().st_size
+        with (made.data / "big.dat").open("rb") as ours, (made.remote / "big.dat").open("rb") as it:
+            for file in (ours, it):
+                file.seek(file_bytes - 10)
+            assert ours.read() == it.read()
+
+
+@pytest.mark.parametrize("kind", ["openssh", "rclone"])
+def test_a_link_that_dies_again_and_again(
+    tmp_path: pathlib.Path,
+    request: pytest.FixtureRequest,
+    link: Callable[..., TcpProxy],
+    kind: str,
+) -> None:
+    """The whole 100 MB: ``python -m benchmarks.cuts``."""
+    server: OpenSshServer | RcloneServer = request.getfixturevalue(kind)
+    through = link(server, cut_after_up=CUT_AFTER_BYTES)
+    with delivering(tmp_path, server, ["big.dat"], link=through) as made:
+        content = os.urandom(20_000_000)
+        made.append("big.dat", content)
+        made.flush(60)
+        assert through.cuts >= 4
+        again = through.bytes_up - len(content)
+        assert again / through.cuts <= AGAIN_PER_CUT_BYTES, (again, through.cuts)
+        made.master.stop()  # rclone puts a file into its folder when it is closed
+        wait_until(lambda: made.remote_bytes("big.dat") == content, what="it arrives")
+        assert made.leftovers() == []
