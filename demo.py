@@ -58,6 +58,7 @@ class Data:
         self.master: TaskMaster | None = None
         self.notified = [0] * len(WATCHED)
         self._lines = 0
+        self._lock = threading.Lock()  # the writer and the commands write the same files
         self._leave = threading.Event()
         self._thread: threading.Thread | None = None
         for watch in WATCHED:
@@ -69,6 +70,10 @@ class Data:
 
     def write(self, index: int) -> str:
         """New data for one watch; gives the path of the file."""
+        with self._lock:
+            return self._write(index)
+
+    def _write(self, index: int) -> str:
         self._lines += 1
         watch = WATCHED[index]
         if "file" in watch:
@@ -150,16 +155,11 @@ class Demo:
     def begin(self) -> None:
         self._ticker.start()
 
-    def end_show(self) -> None:
-        self._leave.set()
-        self._ticker.join(5)
-        self._screen.close()
-
     def run_commands(self) -> None:
         """Until ``x`` or the end of the input."""
         while True:
             self._screen.ask()
-            line = sys.stdin.readline()
+            line = sys.stdin.readline() if sys.stdin is not None else ""
             command = line.strip().lower()
             if not line or command == "x":
                 if not line and not self._piped:
@@ -205,13 +205,17 @@ class Demo:
         began = time.monotonic()
         while wanted and time.monotonic() - began < ANSWER_SECS:
             time.sleep(0.02)
-            shown = {path: self._master.status(path) for path in wanted}
-            wanted = {p: size for p, size in wanted.items() if shown[p].delivered_bytes < size}
+            wanted = {p: size for p, size in wanted.items() if not self._has_arrived(p, size)}
         if not wanted:
             self._screen.say(f"delivered within {time.monotonic() - began:.2f} s")
             return
         why = self._master.status().last_error or "held back by a burst, or still on its way"
         self._screen.say(f"not delivered yet: {', '.join(wanted)}: {why}")
+
+    def _has_arrived(self, path: str, size: int) -> bool:
+        delivered = self._master.status(path).delivered_bytes
+        grows = any(watch.get("file") == path for watch in WATCHED)  # by other hands meanwhile
+        return delivered >= size if grows else delivered == size
 
     def _check_pending(self) -> None:
         pending = self._master.check_pending_notifications()
@@ -250,11 +254,14 @@ class Demo:
 
     def finish(self) -> bool:
         """Deliver the rest, stop, compare. True if all files are at the destination."""
+        if self._server is not None and not self._server.is_up:
+            self._down_or_up()
         began = time.monotonic()
         self._screen.say("delivering the rest …")
         self._master.notify_all_files()
         done = self._master.flush(timeout=FLUSH_SECS)
         secs = time.monotonic() - began
+        self._end_show()
         self._screen.say(
             f"flush: {'all is delivered' if done else 'NOT all is delivered'}, {secs:.2f} s"
         )
@@ -273,6 +280,12 @@ class Demo:
         how = "equal, byte for byte" if self._server is not None else "delivered, says the subtask"
         self._screen.say(f"{good} of {len(verdicts)} files are {how}")
         return good == len(verdicts)
+
+    def _end_show(self) -> None:
+        self._leave.set()
+        self._ticker.join(5)
+        self._screen.show(*self._gauge.read(self._master))
+        self._screen.close()
 
 
 def all_files() -> list[str]:
@@ -346,7 +359,7 @@ def run(options: argparse.Namespace, stack: ExitStack) -> bool:
     stack.callback(master.stop, forcekill=True)  # whatever happens; nothing if it was stopped
     screen = Screen(len(WATCHED))
     stack.callback(screen.close)
-    piped = not sys.stdin.isatty()
+    piped = sys.stdin is None or not sys.stdin.isatty()
     demo = Demo(master, data, screen, server, piped and options.seconds is None)
     master.start()
     data.master = master
@@ -368,7 +381,6 @@ def run(options: argparse.Namespace, stack: ExitStack) -> bool:
     except KeyboardInterrupt:
         screen.say("")
     data.end()
-    demo.end_show()
     return demo.finish()
 
 

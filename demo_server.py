@@ -108,11 +108,23 @@ class OwnServer:
 
     def close(self) -> None:
         """End the server and remove its folder."""
+
+        async def drop_the_rest() -> None:
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in others:
+                task.cancel()
+            if others:
+                await asyncio.wait(others, timeout=2)
+
         if self.is_up:
             with suppress(Exception):
                 self.down()
+        with suppress(Exception):
+            self._run(drop_the_rest())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
+        if not self._thread.is_alive():
+            self._loop.close()
         shutil.rmtree(self.base, ignore_errors=True)
 
     def settings(self) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 What is in flight when a link breaks has to be sent again, and whatever waits in a queue delays a
 heartbeat. So the window follows the link: twice its delivery rate times its shortest round trip
-(the two quantities that BBR measures: Cardwell et al., ACM Queue 14(5), 2016), never less than
-``min_bytes``, never more than ``max_bytes``. Pure: time and sizes are inputs.
+(the two quantities that BBR measures: Cardwell et al., ACM Queue 14(5), 2016), at least
+``min_bytes``, but never more than the link carries in two seconds, nor than ``max_bytes``. Pure:
+time and sizes are inputs.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ __all__ = ["Sent", "Window"]
 
 _MEMORY_SECS = 10.0
 _FIRST_CHUNK_BYTES = 32_768
+_FIRST_WINDOW_BYTES = 65_536
+_QUEUE_SECS = 2.0
 _LEAST_CHUNK_BYTES = 4096
 
 
@@ -42,10 +45,11 @@ class Window:
     @property
     def limit_bytes(self) -> int:
         """The window as it stands."""
-        if self._round_trip is None:
-            return self.min_bytes
-        wanted = int(2 * self._rate * self._round_trip)
-        return max(self.min_bytes, min(wanted, self.max_bytes))
+        if self._round_trip is None or not self._rate:
+            return min(self.min_bytes, _FIRST_WINDOW_BYTES)
+        wanted = max(self.min_bytes, int(2 * self._rate * self._round_trip))
+        most = max(2 * _LEAST_CHUNK_BYTES, int(_QUEUE_SECS * self._rate))
+        return min(wanted, most, self.max_bytes)
 
     def chunk_bytes(self, most: int) -> int:
         """How much one request may move: about a second's worth, at most ``most``.
@@ -77,5 +81,7 @@ class Window:
         ):
             self._round_trip, self._round_trip_at = took, now
         rate = (self._acked - sent.acked_before) / took
+        if self._acked - sent.acked_before < _LEAST_CHUNK_BYTES:
+            return  # too little at once to tell how much the link could carry
         if rate >= self._rate or now - self._rate_at > _MEMORY_SECS:
             self._rate, self._rate_at = rate, now

@@ -17,6 +17,7 @@ first contact, ours is a prefix       positioned writes     :class:`Append` from
 first contact, anything else          "keep"                :class:`Send`, the old one set aside
 first contact, anything else          "replace"             :class:`Send`
 remote changed by another hand                              :class:`Send` from byte 0, a conflict
+remote longer, after an unclean boot                        :class:`Send`, the old one set aside
 ====================================  ====================  =======================================
 """
 
@@ -54,6 +55,8 @@ class Policy:
 
     on_remote_gone: Literal["resend", "continue"] = "resend"
     on_first_contact: Literal["keep", "replace"] = "keep"
+    unclean_boot: bool = False
+    """The machine went down: the server may hold more of ours than the journal knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +115,16 @@ class Compare:
 
 @dataclass(frozen=True, slots=True)
 class Append:
-    """Write the local bytes ``[start, end)`` at ``start - base`` of the visible file."""
+    """Write the local bytes ``[start, end)`` at ``start - base`` of the visible file.
+
+    ``longer``: the remote file has that many bytes already, which can't be compared with ours;
+    writing ours over what may be theirs changes nothing where they are the same.
+    """
 
     start: int
     end: int
     base: int = 0
+    longer: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +172,7 @@ def plan(
         if policy.on_remote_gone == "continue":
             return _send(version, can, base=delivered.size)
         return _send(version, can)
-    return _continue(version, delivered, remote, can)
+    return _continue(version, delivered, remote, can, policy)
 
 
 def _first_contact(
@@ -187,7 +195,7 @@ def _first_contact(
 
 
 def _continue(
-    version: Version, delivered: Delivered, remote: Present, can: Capabilities
+    version: Version, delivered: Delivered, remote: Present, can: Capabilities, policy: Policy
 ) -> Decision:
     """The destination was left with a part of this very version."""
     base = delivered.base
@@ -199,7 +207,7 @@ def _continue(
     if remote.size == expected and unchanged:
         return _append(version, delivered.size, base, can)
     if remote.size > owed:
-        return _send(version, can, conflict=True)
+        return _send(version, can, conflict=not policy.unclean_boot, set_aside=policy.unclean_boot)
     if remote.ours is False:
         return _send(version, can, conflict=True)
     if remote.ours is None and can.readable and remote.size:
@@ -209,16 +217,17 @@ def _continue(
         return _send(version, can, conflict=True)
     if remote.ours or not remote.size:
         return _append(version, base + remote.size, base, can)
-    # Write-only: positioned writes of the same bytes change nothing where they already are.
-    return _append(version, delivered.size, base, can)
+    return _append(version, delivered.size, base, can, longer=remote.size)
 
 
-def _append(version: Version, start: int, base: int, can: Capabilities) -> Decision:
+def _append(
+    version: Version, start: int, base: int, can: Capabilities, longer: int = 0
+) -> Decision:
     if start >= version.size:
         return Done(version.size, base)
     if not can.positioned_write or not version.growing:
         return _send(version, can, base=base)
-    return Append(start, version.size, base)
+    return Append(start, version.size, base, longer)
 
 
 def _send(

@@ -73,18 +73,23 @@ def print_of(read_at: ReadAt, kind: PrintKind, size: int) -> Print | None:
     return Print(kind, size, state.hexdigest())
 
 
-def continue_whole(read_at: ReadAt, before: Print, size: int) -> tuple[bool, Print | None]:
+def continue_whole(read_at: ReadAt, before: Print, size: int) -> tuple[Print, str] | None:
     """Check a ``whole`` print and make the one for ``size`` bytes in one reading.
 
-    Gives False, None if the content does not begin with what ``before`` saw, or is shorter.
+    Gives the new print and the digest of the bytes after ``before.size``; None if the content does
+    not begin with what ``before`` saw, or is shorter.
     """
-    state = new_hash()
+    state, tail = new_hash(), new_hash()
     for start, end in ((0, before.size), (before.size, size)):
         for offset, length in ranges("whole", end - start):
             data = read_at(start + offset, length)
             if len(data) < length:
-                return False, None
+                return None
             state.update(data)
+            if start:
+                tail.update(data)
         if end == before.size and state.hexdigest() != before.digest:
-            return False, None
-    return True, Print("whole", size, state.hexdigest())
+            return None
+    if not before.size:
+        tail = state
+    return Print("whole", size, state.hexdigest()), tail.hexdigest()

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
-from pysubtask.core.model import Entry, Version
+from pysubtask.core.model import Entry, Piece, Version
 from pysubtask.core.plan import (
     Absent,
     Append,
@@ -30,6 +30,7 @@ from pysubtask.subtask.comparison import Comparison
 from pysubtask.subtask.engine import Step, call, flight
 from pysubtask.subtask.reader import BytesLost
 from pysubtask.subtask.session import TEMP_PREFIX, Session, Steps
+from pysubtask.subtask.sources import is_same_content
 from pysubtask.subtask.upload import Uploads
 from pysubtask.transports.contract import Finish, List, Remove, Stat, Write
 
@@ -56,7 +57,8 @@ class Courier:
 
     def deliver(self, path: str) -> Steps:
         """The job of one file: until nothing of it is owed any more."""
-        remote: Remote = self._session.known.get(path, Unknown())
+        # Taken out: a job that is broken off must not leave what it has made untrue.
+        remote: Remote = self._session.known.pop(path, Unknown())
         while True:
             entry = self._session.ledger.get(path)
             if entry is None:
@@ -65,21 +67,20 @@ class Courier:
                 yield from self._sweep(path, entry)
             try:
                 if entry.upload is not None:
-                    self._session.known.pop(path, None)
                     yield from self._uploads.resume(path, entry, entry.upload)
-                    remote = self._session.known.get(path, Unknown())
+                    remote = self._session.known.pop(path, Unknown())
                     continue
                 version = entry.next_owed
                 if version is None or self._session.hooks.is_held(path):
-                    return
+                    break
                 remote = yield from self._step(path, entry, version, remote)
             except BytesLost as error:
-                self._give_up_version(path, error)
-                return
-            if isinstance(remote, Unknown):
-                self._session.known.pop(path, None)
-            else:
-                self._session.known[path] = remote
+                if not self._read_source_again(path):
+                    self._give_up_version(path, error)
+                    return
+                remote = Unknown()
+        if not isinstance(remote, Unknown):
+            self._session.known[path] = remote
 
     def purge(self) -> Steps:
         """Remove temporary files of ours that the journal lost with the power.
@@ -133,10 +134,11 @@ class Courier:
             decision = Send(
                 start, version.size, "replace" if self._session.can.atomic_replace else "swap"
             )
+        assert isinstance(decision, Send)
         if decision.conflict:
             self._check_conflicts(path, entry)
         yield from self._uploads.begin(path, entry, version, decision)
-        return self._session.known.get(path, Unknown())
+        return self._session.known.pop(path, Unknown())
 
     # -- growing the visible file ------------------------------------------------------------
 
@@ -166,7 +168,7 @@ class Courier:
                 if isinstance(written, RemoteError):
                     raise written
                 offset += size
-                expected = offset - todo.base
+                expected = max(offset - todo.base, todo.longer)
                 if isinstance(st, RemoteNotFound):
                     if self._session.policy.on_remote_gone == "continue":
                         yield from self._count_by_handle(path, version, name, offset, todo.base)
@@ -197,21 +199,47 @@ class Courier:
 
     # -- comparing, covering, tidying --------------------------------------------------------
 
+    def _read_source_again(self, path: str) -> bool:
+        """A piece of the outbox is gone or damaged: is the watched file still what it was?"""
+        entry = self._session.ledger.get(path)
+        version = None if entry is None else self._in_hand(entry)
+        if version is None or all(p.name is None for p in version.pieces):
+            return False
+        try:
+            with self._session.sources.borrow(path, version) as handle:
+                if not is_same_content(handle, version):
+                    return False
+        except OSError:
+            return False
+        whole = Piece(version.available_from, version.size, None, "")
+
+        def change(e: Entry) -> Entry:
+            now = e.version(version.number)
+            if now is None or now.size != version.size:
+                return e
+            return e.with_version(replace(now, pieces=(whole,)))
+
+        self._session.ledger.update(path, change, must=False)
+        return True
+
+    def _in_hand(self, entry: Entry) -> Version | None:
+        """The version that a job of this file is about."""
+        return entry.version(entry.upload.version) if entry.upload is not None else entry.next_owed
+
     def _give_up_version(self, path: str, error: BytesLost) -> None:
         """The bytes of the oldest owed version are gone: say so, and look at the file anew."""
         entry = self._session.ledger.get(path)
         if entry is None:
             return
         upload = entry.upload
-        owed = entry.next_owed
-        number = upload.version if upload is not None else owed.number if owed else None
-        if number is None:
+        version = self._in_hand(entry)
+        if version is None:
             return
         self._session.log.error("deliver %s: %s; the file is read again", path, error)
 
         def drop(e: Entry) -> Entry:
             litter = e.litter if upload is None else (*e.litter, upload.temp)
-            kept = tuple(v for v in e.versions if v.number != number)
+            kept = tuple(v for v in e.versions if v.number != version.number)
             return replace(e, versions=kept, upload=None, litter=litter)
 
         self._session.ledger.update(path, drop, must=False)

@@ -52,6 +52,8 @@ class Target:
     touch_seen: Stamp | None = None
     touch_seen_at: float = 0.0
     look_at: float | None = None
+    is_complete: bool = False
+    """Its look waits for nothing: it was touched, closed by its writer, or renamed in."""
     settle_facts: FileStat | None = None
     settle_until: float = 0.0
     failures: int = 0
@@ -313,8 +315,8 @@ class Intake:
         target = self._folder_target(path)
         if target is None:
             return
-        if complete:
-            target.settle_facts = None
+        if complete or target.is_complete:
+            target.is_complete = True
             self._schedule(target, now)
         elif target.settle_facts != st:
             target.settle_facts = st
@@ -362,7 +364,7 @@ class Intake:
         if stamp == BLANK:
             return
         target.touch_seen_at = now
-        target.settle_facts = None
+        target.is_complete = True
         look_at = now
         if target.watch.burstmode:
             target.burst, go = notified(target.burst, now, self._burst_rule)
@@ -412,7 +414,7 @@ class Intake:
         heapq.heappush(self._due, (at, self._order, target))
 
     def _serve(self, target: Target, now: float) -> None:
-        if target.settle_facts is not None:
+        if target.settle_facts is not None and not target.is_complete:
             st = self._stat(target.path)
             if st is not None and st != target.settle_facts:
                 target.settle_facts = st
@@ -420,7 +422,8 @@ class Intake:
             if now < target.settle_until:
                 self._schedule(target, target.settle_until)
                 return
-            target.settle_facts = None
+        target.settle_facts = None
+        target.is_complete = False
         seen = target.touch_seen
         entry = self._ledger.get(target.path)
         served = None if entry is None else entry.served

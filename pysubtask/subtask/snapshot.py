@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from typing import Literal
 
 from pysubtask.core.model import Entry, Identity, Piece, Print, Stamp, Version
@@ -45,6 +46,15 @@ class Outcome:
 
     result: Literal["taken", "unchanged", "missing", "unstable", "failed"]
     error: OSError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Added:
+    """What was copied of a file's new end; ``extended``: to the end of an older piece."""
+
+    piece: Piece
+    tail_digest: str
+    extended: bool
 
 
 class _Clash(Exception):
@@ -104,7 +114,7 @@ class Snapshots:
         try:
             handle = self._disk.open_read(path)
         except FileNotFoundError:
-            self._finish(path, previous, growth)
+            self._finish(path, previous, growth, None)
             self._note_served(path, remote, touch)
             return Outcome("missing")
         except OSError as error:
@@ -114,17 +124,15 @@ class Snapshots:
             before = handle.stat()
             if touch is None and previous is not None and _is_untouched(previous, before):
                 return Outcome("unchanged")
-            outcome = Outcome("unstable")
-            whole: Print | None = None
-            continues = False
-            if previous is not None:
-                continues, whole = self._continues(previous, handle, before, growth)
-            if previous is not None and continues:
-                outcome = self._extend(path, previous, handle, before, growth, touch, whole)
-                if outcome.result == "unstable" and not final:
-                    return outcome
-            if outcome.result == "unstable":
-                self._finish(path, previous, growth)
+            outcome: Outcome | None = None
+            if previous is not None and _may_continue(previous, before, growth):
+                outcome = self._extend(path, previous, handle, before, growth, touch)
+                if outcome is not None and outcome.result == "unstable":
+                    if not final:
+                        return outcome
+                    outcome = None
+            if outcome is None:
+                self._finish(path, previous, growth, before)
                 outcome = self._begin(path, remote, handle, before, growth, touch, final=final)
             if outcome.result == "taken" and growth != "rewrite":
                 taken = self._ledger.get(path)
@@ -144,22 +152,6 @@ class Snapshots:
             return
         self._ledger.update(path, lambda e: _served(e, touch), remote=remote, must=False)
 
-    def _continues(
-        self, previous: Version, handle: ReadHandle, st: FileStat, growth: str
-    ) -> tuple[bool, Print | None]:
-        """Whether the file still begins with ``previous``; its new print, if that came out of the
-        same reading."""
-        if st.size < previous.size:
-            return False, None
-        if growth == "rewrite" and st.size != previous.size:
-            return False, None
-        if growth == "append" and st.ino != previous.identity.ino:
-            return False, None
-        kind = choose_kind(growth, st.size, self._verify_up_to_bytes)
-        if previous.print.kind == kind == "whole":
-            return continue_whole(handle.read_at, previous.print, st.size)
-        return is_same_content(handle, previous), None
-
     # -- the same version, longer ------------------------------------------------------------
 
     def _extend(
@@ -170,76 +162,96 @@ class Snapshots:
         st: FileStat,
         growth: str,
         touch: Touch | None,
-        fingerprint: Print | None = None,
-    ) -> Outcome:
+    ) -> Outcome | None:
+        """Note what was added; None if the file does not begin with ``previous``.
+
+        The new bytes are read before all of it is checked, and once more with it: so that what is
+        noted stood in the file at one time, however quickly it is rewritten.
+        """
         identity, stamp, settled = self._facts(st)
         if st.size == previous.size:
-            same = replace(previous, identity=identity, stamp=stamp, settled=settled)
-
-            def keep(e: Entry) -> Entry:
-                now = e.version(same.number)
-                e = (
-                    e
-                    if now is None
-                    else e.with_version(
-                        replace(now, identity=identity, stamp=stamp, settled=settled)
-                    )
-                )
-                return _served(e, touch)
-
-            self._ledger.update(path, keep, must=False)
+            if not is_same_content(handle, previous):
+                return None
+            self._note_unchanged(path, previous.number, identity, stamp, settled, touch)
             return Outcome("unchanged")
-        if fingerprint is None:
-            fingerprint = self._print(handle, growth, st.size)
-        last = previous.pieces[-1] if previous.pieces else None
-        piece, extended = self._piece(handle, previous.size, st.size, growth, last)
-        if fingerprint is None or piece.end != st.size:
-            return Outcome("unstable")
-        if growth != "append" and not self._is_stable(handle, st, fingerprint):
-            return Outcome("unstable")
-
-        def add(e: Entry) -> Entry:
-            now = e.version(previous.number)
-            if now is None or now.size != previous.size:
-                raise _Clash
-            pieces = now.pieces
-            if extended:
-                if not pieces or pieces[-1].name != piece.name:
-                    raise _Clash
-                pieces = pieces[:-1]
-            version = replace(
-                now,
-                size=st.size,
-                growing=True,
-                identity=identity,
-                stamp=stamp,
-                settled=settled,
-                print=fingerprint,
-                pieces=_merged((*pieces, piece)),
-                taken_at=self._clock.time(),
-            )
-            return _served(e.with_version(version), touch)
-
-        self._ledger.update(path, add)
+        if growth == "append":
+            if not is_same_content(handle, previous):
+                return None
+            added = _Added(self._live_piece(handle, previous.size, st.size), "", False)
+        else:
+            added = self._copy_added(handle, previous, st.size)
+        fingerprint = self._check_added(handle, previous, st.size, growth, added)
+        if fingerprint is None or added.piece.end != st.size:
+            if not added.extended and added.piece.name is not None:
+                self._ledger.outbox.discard([added.piece.name])
+            return None if fingerprint is None else Outcome("unstable")
+        version = replace(
+            previous,
+            size=st.size,
+            growing=True,
+            identity=identity,
+            stamp=stamp,
+            settled=settled,
+            print=fingerprint,
+            taken_at=self._clock.time(),
+        )
+        self._ledger.update(
+            path, lambda e: _served(_with_added(e, previous, version, added), touch)
+        )
         return Outcome("taken")
 
-    def _piece(
-        self, handle: ReadHandle, start: int, end: int, growth: str, last: Piece | None
-    ) -> tuple[Piece, bool]:
-        """The bytes ``[start, end)``, copied or left in the file; True if ``last`` was extended."""
+    def _note_unchanged(
+        self,
+        path: str,
+        number: int,
+        identity: Identity,
+        stamp: Stamp,
+        settled: bool,
+        touch: Touch | None,
+    ) -> None:
+        def note(e: Entry) -> Entry:
+            now = e.version(number)
+            if now is not None:
+                same = replace(now, identity=identity, stamp=stamp, settled=settled)
+                e = e.with_version(same)
+            return _served(e, touch)
+
+        self._ledger.update(path, note, must=False)
+
+    def _copy_added(self, handle: ReadHandle, previous: Version, end: int) -> _Added:
+        """Copy ``[previous.size, end)``, to the end of the last piece where that can be."""
         outbox = self._ledger.outbox
-        if growth == "append":
-            return self._live_piece(handle, start, end), False
+        tail = new_hash()
+        chunks = _hashed(_chunks(handle, previous.size, end), tail)
+        last = previous.pieces[-1] if previous.pieces else None
         if (
             last is not None
             and last.name is not None
-            and last.end == start
+            and last.end == previous.size
             and outbox.may_extend(last.name, last.end - last.start)
         ):
-            size, digest = outbox.extend(last.name, _chunks(handle, start, end))
-            return Piece(last.start, last.start + size, last.name, digest), True
-        name, size, digest = outbox.store(_chunks(handle, start, end))
-        return Piece(start, start + size, name, digest), False
+            size, digest = outbox.extend(last.name, chunks)
+            piece = Piece(last.start, last.start + size, last.name, digest)
+            return _Added(piece, tail.hexdigest(), True)
+        name, size, digest = outbox.store(chunks)
+        piece = Piece(previous.size, previous.size + size, name, digest)
+        return _Added(piece, tail.hexdigest(), False)
+
+    def _check_added(
+        self, handle: ReadHandle, previous: Version, size: int, growth: str, added: _Added
+    ) -> Print | None:
+        """The print of the grown content; None if it does not begin with ``previous``, or its new
+        part is not what was copied."""
+        if growth == "append":
+            return self._print(handle, growth, size)
+        kind = choose_kind(growth, size, self._verify_up_to_bytes)
+        if previous.print.kind == kind == "whole":
+            found = continue_whole(handle.read_at, previous.print, size)
+            return found[0] if found is not None and found[1] == added.tail_digest else None
+        if not is_same_content(handle, previous):
+            return None
+        fingerprint = self._print(handle, growth, size)
+        return fingerprint if is_same_content(handle, previous) else None
 
     def _live_piece(self, handle: ReadHandle, start: int, end: int) -> Piece:
         if end - start > self._verify_up_to_bytes:
@@ -250,16 +262,6 @@ class Snapshots:
             state.update(chunk)
             at += len(chunk)
         return Piece(start, at, None, state.hexdigest())
-
-    def _is_stable(self, handle: ReadHandle, before: FileStat, taken: Print) -> bool:
-        """While it was read it only grew, or nothing moved, or what was read is still there.
-
-        A change too quick for the time stamps is left to the second look.
-        """
-        after = handle.stat()
-        if after.size > before.size or _same_times(before, after):
-            return True
-        return print_of(handle.read_at, taken.kind, taken.size) == taken
 
     # -- a new version -----------------------------------------------------------------------
 
@@ -277,7 +279,11 @@ class Snapshots:
         identity, stamp, settled = self._facts(st)
         pieces: tuple[Piece, ...] = ()
         if st.size:
-            piece, _ = self._piece(handle, 0, st.size, growth, None)
+            if growth == "append":
+                piece = self._live_piece(handle, 0, st.size)
+            else:
+                name, size, digest = self._ledger.outbox.store(_chunks(handle, 0, st.size))
+                piece = Piece(0, size, name, digest)
             pieces = (piece,)
             if piece.end != st.size:
                 return self._unstable(pieces)
@@ -337,14 +343,23 @@ class Snapshots:
 
     # -- the old version's end ---------------------------------------------------------------
 
-    def _finish(self, path: str, previous: Version | None, growth: str) -> None:
-        """Read a growing version to its end, wherever the file is now, and copy what is owed."""
-        if previous is None or growth == "rewrite" or not previous.growing:
+    def _finish(
+        self, path: str, previous: Version | None, growth: str, current: FileStat | None
+    ) -> None:
+        """Read a version to its end, wherever the file is now, and copy what is owed.
+
+        A file that was renamed and not replaced was rotated: it is delivered to its end.
+        ``current`` is the file of that name now, which is about to begin the next version.
+        """
+        if previous is None or growth == "rewrite":
             return
         try:
             with self._sources.borrow(path, previous) as handle:
                 st = handle.stat()
-                if st.size > previous.size and is_same_content(handle, previous):
+                is_other = current is None or (st.ino, st.dev) != (current.ino, current.dev)
+                if is_other and not previous.growing and is_same_content(handle, previous):
+                    self._mark_growing(path, previous.number)
+                if is_other and st.size > previous.size and is_same_content(handle, previous):
                     self._extend(path, previous, handle, st, growth, None)
                 self.copy_live_pieces(path, previous.number, handle)
         except FileNotFoundError:
@@ -358,6 +373,13 @@ class Snapshots:
                     sum(p.end - p.start for p in version.pieces if p.name is None),
                 )
         self._sources.release(path, previous.number)
+
+    def _mark_growing(self, path: str, number: int) -> None:
+        def mark(e: Entry) -> Entry:
+            version = e.version(number)
+            return e if version is None else e.with_version(replace(version, growing=True))
+
+        self._ledger.update(path, mark)
 
     def copy_live_pieces(self, path: str, number: int, handle: ReadHandle) -> None:
         """Copy what is owed of a version from the file into the outbox.
@@ -410,6 +432,27 @@ def _served(entry: Entry, touch: Touch | None) -> Entry:
     return replace(entry, served=touch.stamp, notified_at=touch.at)
 
 
+def _may_continue(previous: Version, st: FileStat, growth: str) -> bool:
+    """Whether sizes and inodes allow that the file goes on where the last snapshot ended."""
+    if st.size < previous.size:
+        return False
+    if growth == "rewrite":
+        return st.size == previous.size
+    return growth != "append" or st.ino == previous.identity.ino
+
+
+def _with_added(entry: Entry, previous: Version, version: Version, added: _Added) -> Entry:
+    now = entry.version(previous.number)
+    if now is None or now.size != previous.size:
+        raise _Clash
+    pieces = now.pieces
+    if added.extended:
+        if not pieces or pieces[-1].name != added.piece.name:
+            raise _Clash
+        pieces = pieces[:-1]
+    return entry.with_version(replace(version, pieces=_merged((*pieces, added.piece))))
+
+
 def _is_untouched(version: Version, st: FileStat) -> bool:
     return (
         version.settled
@@ -430,6 +473,12 @@ def _chunks(handle: ReadHandle, start: int, end: int) -> Iterator[bytes]:
             return
         yield data
         start += len(data)
+
+
+def _hashed(chunks: Iterator[bytes], state: blake2b) -> Iterator[bytes]:
+    for chunk in chunks:
+        state.update(chunk)
+        yield chunk
 
 
 def _merged(pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:

@@ -271,7 +271,11 @@ class TransferSubtask(BaseSubtask):
                 self.sources,
                 self.context.clock,
                 can,
-                Policy(settings.on_remote_gone, settings.on_first_contact),
+                Policy(
+                    settings.on_remote_gone,
+                    settings.on_first_contact,
+                    self.ledger.journal.unclean_boot,
+                ),
                 hooks,
                 self.log,
                 self._root,

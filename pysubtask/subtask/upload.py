@@ -218,13 +218,16 @@ class Uploads:
                 return False
             self._arrived(path, upload, None)
             return True
-        if st.size != upload.size - upload.base:
+        size = upload.size - upload.base
+        if st.size < size or (st.size > size and not self._session.policy.unclean_boot):
             return False
         if self._session.can.readable:
-            todo = Compare(max(0, st.size - READ_BACK_BYTES), st.size, upload.base)
+            todo = Compare(max(0, size - READ_BACK_BYTES), size, upload.base)
             if (yield from self._comparison.compare(path, version, name, todo)) is False:
                 return False
         self._arrived(path, upload, st.mtime)
+        if st.size > size:  # it was appended to, and the journal lost that with the power
+            self._session.known.pop(path, None)
         return True
 
     def _final_name(self, entry: Entry, upload: Upload) -> str:

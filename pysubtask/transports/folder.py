@@ -73,6 +73,7 @@ class FolderTransport(SimpleTransport):
             ) from error
 
     def close(self) -> None:
+        super().close()
         while self._open:
             _, fd = self._open.popitem()
             _close(fd)
@@ -117,6 +118,8 @@ class FolderTransport(SimpleTransport):
 
     def rename(self, path: str, target: str, *, replace: bool) -> None:
         source, goal = self._local(path), self._local(target)
+        self._forget(path)
+        self._forget(target)
         try:
             if replace:
                 os.replace(source, goal)
@@ -128,6 +131,7 @@ class FolderTransport(SimpleTransport):
             raise _convert("rename", path, error) from error
 
     def remove(self, path: str) -> None:
+        self._forget(path)
         try:
             os.unlink(self._local(path))
         except OSError as error:
@@ -157,7 +161,17 @@ class FolderTransport(SimpleTransport):
             raise _convert("list", path, error) from error
         return found
 
+    def _forget(self, path: str) -> None:
+        """The name is about to stand for another file, or for none."""
+        fd = self._open.pop(path, None)
+        if fd is not None:
+            _close(fd)
+
     def _local(self, path: str) -> str:
+        if "\0" in path:
+            raise RemoteError(
+                "no file can have this name", operation="find", path=path, retryable=False
+            )
         return os.path.join(self._root, path) if path else self._root
 
     def _handle(self, path: str, *, create: bool) -> int:

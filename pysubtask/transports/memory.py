@@ -104,6 +104,7 @@ class MemoryTransport(SimpleTransport):
             raise LinkError("connection refused", operation="connect", path="memory")
 
     def close(self) -> None:
+        super().close()
         self._handles.clear()
 
     def stat(self, path: str) -> RemoteStat:
@@ -149,6 +150,8 @@ class MemoryTransport(SimpleTransport):
     def rename(self, path: str, target: str, *, replace: bool) -> None:
         self._arrive("rename", path)
         found = self._file("rename", path)
+        self._handles.pop(path, None)
+        self._handles.pop(target, None)
         self._need_folder("rename", target)
         if target in self._server._files and not replace:
             raise RemoteExists("the name is taken", operation="rename", path=target)
@@ -159,23 +162,32 @@ class MemoryTransport(SimpleTransport):
     def remove(self, path: str) -> None:
         self._arrive("remove", path)
         self._file("remove", path)
+        self._handles.pop(path, None)
         del self._server._files[path]
         self._server.after("remove", path)
 
     def make_dir(self, path: str) -> None:
         self._arrive("make_dir", path)
         self._need_folder("make folder", path.rstrip("/"))
+        if path.rstrip("/") in self._server._files:
+            raise RemoteExists("a file is in the way", operation="make folder", path=path)
         self._server._folders.add(path.strip("/"))
         self._server.after("make_dir", path)
 
     def list(self, path: str) -> dict[str, RemoteStat]:
         self._arrive("list", path)
-        start = f"{path.rstrip('/')}/" if path else ""
-        return {
-            name[len(start) :]: RemoteStat(len(found.data), found.mtime)
-            for name, found in self._server._files.items()
-            if name.startswith(start) and "/" not in name[len(start) :]
-        }
+        if not self._server.has_folder(path):
+            raise RemoteNotFound("no such folder", operation="list", path=path)
+        found: dict[str, RemoteStat] = {}
+        for name, file in self._server._files.items():
+            folder, _, last = name.rpartition("/")
+            if folder.strip("/") == path.strip("/"):
+                found[last] = RemoteStat(len(file.data), file.mtime)
+        for name in self._server._folders - {""}:
+            folder, _, last = name.rpartition("/")
+            if folder == path.strip("/"):
+                found[last] = RemoteStat(0, None, is_dir=True)
+        return found
 
     def copy(self, path: str, offset: int, length: int, target: str, target_offset: int) -> None:
         data = self.read(path, offset, length)

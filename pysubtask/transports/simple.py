@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator
 
 from pysubtask.core.capabilities import Capabilities
-from pysubtask.errors import RemoteError, RemoteUnsupported
+from pysubtask.errors import LinkLost, RemoteError, RemoteUnsupported
 from pysubtask.transports.contract import (
     Copy,
     Finish,
@@ -35,6 +35,7 @@ class SimpleTransport(ABC):
 
     def __init__(self) -> None:
         self._waiting: deque[tuple[int, Request]] = deque()
+        self._closed = False
 
     @property
     @abstractmethod
@@ -45,12 +46,15 @@ class SimpleTransport(ABC):
     def connect(self) -> None:
         """Connect and log in."""
 
-    @abstractmethod
     def close(self) -> None:
-        """End the connection."""
+        """End the connection; overrides call this one first."""
+        self._closed = True
+        self._waiting.clear()
 
     def submit(self, ticket: int, request: Request) -> None:
         """Take the request; it is carried out by :meth:`collect`."""
+        if self._closed:
+            raise LinkLost("the connection is closed")
         self._waiting.append((ticket, request))
 
     def collect(self) -> Iterator[tuple[int, Result]]:

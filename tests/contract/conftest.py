@@ -12,6 +12,8 @@ import pytest
 from pysubtask.errors import RemoteNotFound
 from pysubtask.subtask.clock import RealClock
 from pysubtask.transports.contract import Finish, Read, Transport, Wake, Write
+from pysubtask.transports.folder import FolderTransport
+from pysubtask.transports.memory import MemoryServer, MemoryTransport
 from pysubtask.transports.sftp.channel import Connector
 from pysubtask.transports.sftp.client import SftpTransport
 from pysubtask.transports.sftp.process import ProcessConnector
@@ -74,6 +76,51 @@ class SftpThroughCache(SftpOnDisk):
             driver.close()
 
 
+class InMemory:
+    """The transport for tests of programs."""
+
+    keeps_line_breaks = True
+
+    def __init__(self) -> None:
+        self._server = MemoryServer()
+
+    def make(self, wake: Wake) -> Transport:
+        return MemoryTransport(self._server)
+
+    def path(self, name: str) -> str:
+        return name
+
+    def peek(self, name: str) -> bytes | None:
+        return self._server.read_file(name)
+
+    def put(self, name: str, data: bytes) -> None:
+        self._server.put_file(name, data)
+
+
+class InFolder:
+    """``file://``"""
+
+    keeps_line_breaks = True
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def make(self, wake: Wake) -> Transport:
+        return FolderTransport(str(self._folder))
+
+    def path(self, name: str) -> str:
+        return name
+
+    def peek(self, name: str) -> bytes | None:
+        try:
+            return (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def put(self, name: str, data: bytes) -> None:
+        (self._folder / name).write_bytes(data)
+
+
 def _connector(server: OpenSshServer | RcloneServer) -> SshConnector:
     return SshConnector(
         server.host,
@@ -107,7 +154,19 @@ def rclone_by_paramiko(request: pytest.FixtureRequest) -> Iterator[Harness]:
     yield SftpThroughCache(_connector(server), *server.new_folder())
 
 
+@contextmanager
+def memory(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    yield InMemory()
+
+
+@contextmanager
+def folder(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    yield InFolder(request.getfixturevalue("tmp_path"))
+
+
 MAKERS: list[Callable[[pytest.FixtureRequest], object]] = [
+    memory,
+    folder,
     openssh_by_paramiko,
     openssh_by_ssh,
     rclone_by_paramiko,

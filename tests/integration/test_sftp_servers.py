@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
@@ -28,7 +29,7 @@ from pysubtask.errors import (
 )
 from pysubtask.subtask.clock import RealClock
 from pysubtask.transports.contract import Finish, List, Rename, Result, Stat, Write
-from pysubtask.transports.sftp.channel import Connector
+from pysubtask.transports.sftp.channel import Channel, Connector
 from pysubtask.transports.sftp.client import SftpTransport
 from pysubtask.transports.sftp.process import ProcessConnector
 from pysubtask.transports.sftp.ssh import SshConnector
@@ -420,16 +421,14 @@ def test_a_link_that_freezes_during_the_login(
     watcher.start()
     before = time.monotonic()
     try:
-        client = Client(
-            by_key(openssh, at=wire, login_timeout_secs=1.0), handshake_timeout_secs=1.0
-        )
-        client.close()
-    except LinkError as error:
-        assert type(error) in (LinkError, LinkLost)
+        # Late stages may let it through; then there is nothing to refuse.
+        with contextlib.suppress(LinkError):
+            connector = by_key(openssh, at=wire, login_timeout_secs=1.0)
+            Client(connector, handshake_timeout_secs=1.0).close()
     finally:
         done.set()
         watcher.join(5)
-    assert time.monotonic() - before < 6
+    assert time.monotonic() - before < 4
 
 
 @pytest.mark.usefixtures("no_threads_left")
@@ -445,6 +444,20 @@ def test_no_sftp_subsystem(open_sshd: Callable[..., OpenSshServer]) -> None:
 
 
 # --- trouble on the way -------------------------------------------------------------------------
+
+
+def keep_looking(client: Client, limit_secs: float = 10.0) -> None:
+    """Collect until something is raised."""
+    deadline = time.monotonic() + limit_secs
+    while time.monotonic() < deadline:
+        list(client.transport.collect())
+        time.sleep(0.02)
+
+
+def flood(client: Client, path: str) -> None:
+    """Submit 80 MB and look at no answer."""
+    for number in range(400):
+        client.transport.submit(number, Write(path, number, bytes(200_000)))
 
 
 @pytest.mark.usefixtures("no_threads_left")
@@ -476,9 +489,8 @@ def test_a_frozen_link_ends_in_time(openssh: OpenSshServer, link: Callable[..., 
     assert client.do(Write(f"{remote}/x", 0, b"1", create=True)) == [None]
     wire.freeze()
     before = time.monotonic()
-    with pytest.raises(LinkLost):
-        for number in range(400):
-            client.transport.submit(number, Write(f"{remote}/x", number, bytes(200_000)))
+    with pytest.raises(LinkLost, match="nothing could be sent for 1 s"):
+        flood(client, f"{remote}/x")
     assert time.monotonic() - before < 10
     before = time.monotonic()
     client.close()
@@ -493,9 +505,7 @@ def test_a_stopped_server_is_not_waited_for(open_sshd: Callable[..., OpenSshServ
     client.transport.submit(1, Stat("/"))
     before = time.monotonic()
     with pytest.raises(LinkLost, match="has not answered"):
-        while time.monotonic() - before < 10:
-            list(client.transport.collect())
-            time.sleep(0.05)
+        keep_looking(client)
     assert time.monotonic() - before < 3
     server.signal_sessions(signal.SIGCONT)
     client.close()
@@ -512,9 +522,7 @@ def test_a_killed_session(
     assert server.kill_sessions()
     assert client.news.wait(5)
     with pytest.raises(LinkLost):
-        for _ in range(100):
-            list(client.transport.collect())
-            time.sleep(0.02)
+        keep_looking(client)
     client.close()
 
 
@@ -524,7 +532,7 @@ def test_denied_requests(open_sshd: Callable[..., OpenSshServer]) -> None:
     with closing(Client(by_key(server))) as client:
         found = client.transport.capabilities
         assert found.sequential
-        assert not (found.atomic_replace or found.fsync or found.server_copy)
+        assert (found.atomic_replace, found.fsync, found.server_copy) == (False, False, False)
         client.do(Write(f"{remote}/a", 0, b"1", create=True))
         assert client.do(Finish(f"{remote}/a", sync=True)) == [None]
         assert client.do(Rename(f"{remote}/a", f"{remote}/b")) == [None]
@@ -554,6 +562,11 @@ def test_a_failing_write_fails_alone(openssh: OpenSshServer) -> None:
 
 
 # --- ssh_command --------------------------------------------------------------------------------
+
+
+def send_much(channel: Channel) -> None:
+    for _ in range(100):
+        channel.send(bytes(100_000))
 
 
 def test_ssh_command_that_does_not_exist() -> None:
@@ -593,8 +606,7 @@ def test_ssh_command_that_reads_nothing() -> None:
     channel = ProcessConnector("sh -c 'sleep 60'", "edge", send_timeout_secs=0.5)(lambda: None)
     before = time.monotonic()
     with pytest.raises(LinkLost, match="nothing could be sent"):
-        for _ in range(100):
-            channel.send(bytes(100_000))
+        send_much(channel)
     channel.close()
     assert time.monotonic() - before < 4
     deadline = time.monotonic() + 2

@@ -196,9 +196,9 @@ class Checker:
         in_place = grew_in_place and source.growth != "rewrite"
         if self.continued and view.taken_end >= 0:
             return self._advance_continued(source, view, content)
-        again = 0 <= view.floor < view.index
-        for lineage in source.lineages[view.floor if again else view.index :]:
-            if lineage.index == view.index and size < view.size:
+        again = view.floor >= 0
+        for lineage in source.lineages[min(view.floor, view.index) if again else view.index :]:
+            if lineage.index == view.index and size < view.size and not again:
                 continue
             if lineage.holds(content, in_place=in_place):
                 view.index, view.size = lineage.index, size
@@ -272,7 +272,7 @@ class Checker:
         view = self.view(remote)
         source = self.ledger.by_remote[remote]
         source.interfered = True
-        if self.continued and source.growth != "rewrite":
+        if self.continued and source.growth != "rewrite" and not view.exempt:
             view.taken_end = max(view.size, view.taken_end)
             self.pieces.setdefault(remote, []).append((view.index, file))
         self.disk.another_hand = True
@@ -312,6 +312,8 @@ class Checker:
             if not changed or moved or rolled_back or source.interfered:
                 continue
             file = self.disk.files.get(source.remote)
+            if f"{source.remote}~{claim.base}-{claim.size}" in self.disk.files:
+                continue  # the rest of a version whose beginning is gone
             if file is None or len(file.content) < claim.size - claim.base:
                 there = "nothing" if file is None else f"{len(file.content)} bytes"
                 raise Violation(
@@ -336,6 +338,9 @@ class Checker:
         for source, touch in touches:
             view = self.view(source.remote)
             if source.interfered or not touch.present or view.index > touch.index:
+                continue
+            changed = not source.present or touch.index != source.current.index
+            if changed and not touch.served_ns:  # the program was quicker than the snapshot
                 continue
             file = self.disk.files.get(source.remote)
             wanted = source.lineages[touch.index].content[: touch.size]

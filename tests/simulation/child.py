@@ -18,7 +18,7 @@ from pysubtask.transports.sftp.client import SftpTransport
 from pysubtask.urls import Destination
 from pysubtask.watch import Watch
 from tests.simulation.checker import Claim
-from tests.simulation.clock import ChildClock
+from tests.simulation.clock import ChildClock, Killed
 from tests.simulation.disk import SimDisk
 from tests.simulation.history import FileSpec
 from tests.simulation.network import SimConnector
@@ -76,6 +76,9 @@ class Child(Protocol):
 
     def claims(self) -> Iterable[Claim]:
         """What the journal calls delivered."""
+
+    def bury(self) -> None:
+        """It died: let what it left in memory go, without a word."""
 
 
 class _LogLines(logging.Handler):
@@ -193,6 +196,14 @@ class RealChild:
             if done is not None:
                 yield Claim(entry.path, done.size, done.base)
 
+    def bury(self) -> None:
+        engine = self._subtask.delivery._engine
+        for task in list(engine._tasks) if engine is not None else ():
+            try:
+                task.job.close()
+            except Killed:
+                pass  # it wanted to note something; the dead don't
+
 
 make_child: Callable[[Boot], Child] = RealChild
 
@@ -226,3 +237,6 @@ class IdleChild:
 
     def claims(self) -> Iterable[Claim]:
         return ()
+
+    def bury(self) -> None:
+        pass

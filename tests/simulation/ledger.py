@@ -17,7 +17,7 @@ __all__ = ["Ledger", "Lineage", "Source", "Touch"]
 class Lineage:
     """One content of a file, at its longest."""
 
-    __slots__ = ("base", "content", "index", "served_sizes", "shown")
+    __slots__ = ("base", "content", "first_served", "index", "shown")
 
     def __init__(self, index: int, content: bytes, base: int) -> None:
         self.index = index
@@ -25,8 +25,8 @@ class Lineage:
         self.base = base
         self.shown = -1
         """The largest size at which a reader could see it."""
-        self.served_sizes: set[int] = set()
-        """Sizes at which a touch was served: two of them show the child that it grows."""
+        self.first_served: Touch | None = None
+        """The first touch that was served: what comes later shows the child that it grows."""
 
     def holds(self, content: bytes | bytearray, *, in_place: bool = False) -> bool:
         """Whether ``content`` is a state of this lineage that somebody may see.
@@ -103,15 +103,21 @@ class Source:
         self.touches = [t for t in self.touches if t.at_ns > touch.at_ns]
         if not self.present or touch.index != len(self.lineages) - 1:
             return  # the program changed the file first: there is nothing to hold the child to
-        self.current.served_sizes.add(touch.size)
+        if self.current.first_served is None:
+            self.current.first_served = touch
         self.owed.append(touch)
 
     def must_precede(self, touch: Touch) -> bool:
         """Whether this snapshot must have been visible before a newer lineage is."""
         if self.growth == "append":
             return True
-        sizes = self.lineages[touch.index].served_sizes
-        return self.growth == "auto" and len(sizes) > 1 and touch.size > min(sizes)
+        first = self.lineages[touch.index].first_served
+        return (
+            self.growth == "auto"
+            and first is not None
+            and touch.at_ns > first.served_ns
+            and touch.size > first.size
+        )
 
 
 class Ledger:

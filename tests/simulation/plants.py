@@ -1,12 +1,35 @@
-"""Planted bugs: each is a small change to the real code that the simulator must find."""
+"""Planted bugs: each is a small change to the real code that the simulator must find.
+
+A bug is written as the replacement of a piece of source text in one function, so that it stays what
+it says: when the function changes and the text is no longer there, planting fails loudly.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import importlib
+import inspect
+import textwrap
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from types import FunctionType
+from typing import Any
 
-__all__ = ["PLANTS", "Plant"]
+__all__ = ["PLANTS", "Plant", "StalePlant"]
+
+
+class StalePlant(Exception):
+    """The text that a plant replaces is not in the function (once)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """In ``function`` of ``module`` the text ``old`` becomes ``new``."""
+
+    module: str
+    function: str
+    old: str
+    new: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +37,205 @@ class Plant:
     """A bug, and the way to put it in."""
 
     about: str
-    patch: Callable[[], AbstractContextManager[None]]
+    edits: tuple[Edit, ...]
+
+    @contextmanager
+    def patch(self) -> Iterator[None]:
+        """The bug is in the code for as long as this is entered."""
+        with ExitStack() as stack:
+            for edit in self.edits:
+                stack.enter_context(_edited(edit))
+            yield
 
 
-PLANTS: dict[str, Plant] = {}
+@contextmanager
+def _edited(edit: Edit) -> Iterator[None]:
+    module = importlib.import_module(f"pysubtask.{edit.module}")
+    found: Any = module
+    for name in edit.function.split("."):
+        found = getattr(found, name)
+    assert isinstance(found, FunctionType)
+    source = textwrap.dedent(inspect.getsource(found))
+    if source.count(edit.old) != 1:
+        raise StalePlant(f"{edit.module}.{edit.function} has no (single) {edit.old!r}")
+    changed = source.replace(edit.old, edit.new)
+    before = found.__code__
+    # Inside a function that has the same free variables (__class__, where super() is used).
+    maker = f"def make({', '.join(before.co_freevars)}):\n{textwrap.indent(changed, '    ')}"
+    maker += f"\n    return {found.__name__}\n"
+    scope = dict(vars(module))
+    exec(compile(f"from __future__ import annotations\n{maker}", edit.module, "exec"), scope)
+    made = scope["make"](*before.co_freevars)
+    # In place, since other modules have imported the function by name.
+    found.__code__ = made.__code__
+    try:
+        yield
+    finally:
+        found.__code__ = before
+
+
+def _one(about: str, module: str, function: str, old: str, new: str) -> Plant:
+    return Plant(about, (Edit(module, function, old, new),))
+
+
+_PRINT_IGNORED = Edit(
+    "core.prints",
+    "continue_whole",
+    "if end == before.size and state.hexdigest() != before.digest:",
+    "if False:",
+)
+
+PLANTS: dict[str, Plant] = {
+    "early-acknowledgement": _one(
+        "an append counts as delivered when it is handed over, not when the server says so",
+        "subtask.courier",
+        "Courier._append",
+        "write = Write(name, offset - todo.base, data)",
+        "write = Write(name, offset - todo.base, data); "
+        "self._session.record(path, version.number, offset + size, todo.base, None)",
+    ),
+    "touch-served-unread": _one(
+        "the touch is noted as served before the file has been looked at",
+        "subtask.intake",
+        "Intake._serve",
+        "outcome = self._look(target, touch, final)",
+        "touch and self._ledger.update(target.path, lambda e: __import__('dataclasses').replace("
+        "e, served=touch.stamp), remote=_remote_of(target)); "
+        "outcome = self._look(target, touch, final)",
+    ),
+    "size-trusted-alone": Plant(
+        "a file that is not smaller than before is taken to have grown",
+        (
+            Edit(
+                "subtask.sources",
+                "is_same_content",
+                "kept = version.print",
+                "kept = version.print; return handle.stat().size >= version.size",
+            ),
+            _PRINT_IGNORED,
+        ),
+    ),
+    "inode-alone": Plant(
+        "the same inode number is taken for the same file",
+        (
+            Edit(
+                "subtask.sources",
+                "is_same_content",
+                "kept = version.print",
+                "kept = version.print; return handle.stat().ino == version.identity.ino",
+            ),
+            Edit(
+                "subtask.snapshot",
+                "_may_continue",
+                "if st.size < previous.size:",
+                "if st.size < previous.size or st.ino != previous.identity.ino:",
+            ),
+            _PRINT_IGNORED,
+        ),
+    ),
+    "rename-before-close": _one(
+        "the temporary file is renamed without waiting for the writes and the close",
+        "subtask.upload",
+        "Uploads._send_small",
+        "results = yield from flight(whole, finish)\n    if",
+        "yield engine.Send(whole); yield engine.Send(finish); results = [None]\n    if",
+    ),
+    "no-second-look": _one(
+        "a touch that came within one tick of the look is taken as served",
+        "subtask.intake",
+        "Intake._plan_second_look",
+        "wait: float | None = None",
+        "return",
+    ),
+    "piece-removed-early": _one(
+        "outbox pieces go before the record that lets go of them is on the disk",
+        "subtask.ledger",
+        "Ledger.update",
+        "self.journal.after_sync(lambda: self.outbox.discard(names))",
+        "self.outbox.discard(names)",
+    ),
+    "resume-at-size": _one(
+        "an upload goes on at the remote size, also on a server with parallel workers",
+        "subtask.upload",
+        "Uploads._resume_point",
+        "end = upload.base + remote_size",
+        "return upload.base + remote_size",
+    ),
+    "torn-tail-kept": _one(
+        "the journal is appended to behind a half-written line",
+        "subtask.journal",
+        "Journal.open",
+        "self._handle.truncate(good_end)",
+        "pass",
+    ),
+    "swap-forgotten": _one(
+        "the journal lets go of the upload before the new file has its name",
+        "subtask.upload",
+        "Uploads._swap",
+        "self._session.ledger.update(path, lambda e: _with_upload(e, swapping), must=False)",
+        "self._session.ledger.update(path, lambda e: replace(e, upload=None), must=False)",
+    ),
+    "temp-name-reused": _one(
+        "all uploads use one temporary name",
+        "subtask.upload",
+        "Uploads.begin",
+        "{self._session.hooks.token_hex()}",
+        "0123456789abcdef",
+    ),
+    "growing-version-skipped": _one(
+        "a growing file's last bytes are dropped for a newer version that does not begin with them",
+        "subtask.ledger",
+        "drop_superseded",
+        "return version.growing and version.size > 0",
+        "return False",
+    ),
+    "checked-by-handle": _one(
+        "an append is confirmed by the open handle, wherever its file has gone",
+        "subtask.courier",
+        "Courier._append",
+        "written, st = yield from flight(write, Stat(name))",
+        "written, st = yield from flight(write, Stat(name, by_handle=True))",
+    ),
+    "digest-unchecked": _one(
+        "an outbox piece is believed after a loss of power",
+        "subtask.reader",
+        "VersionReader._check",
+        "if state.hexdigest() != piece.digest:",
+        "if False:",
+    ),
+    "journal-unsynced": _one(
+        "the journal is never brought to the disk",
+        "subtask.journal",
+        "Journal.sync",
+        "handle.sync()",
+        "pass",
+    ),
+    "torn-read": _one(
+        "a file is taken as it was read, whether or not it stood still meanwhile",
+        "subtask.snapshot",
+        "Snapshots._begin",
+        'if growth != "append":',
+        "if False:",
+    ),
+    "first-contact-blind": _one(
+        "a file that was there before us is taken for a part of ours by its size",
+        "core.plan",
+        "_first_contact",
+        "if may_be_prefix and can.readable and remote.ours is None:",
+        "remote = __import__('dataclasses').replace(remote, ours=True)\n    if False:",
+    ),
+    "rename-not-followed": _one(
+        "what a rotated file gained since the last look is not read any more",
+        "subtask.snapshot",
+        "Snapshots._finish",
+        "if previous is None",
+        "return\n    if previous is None",
+    ),
+    "flush-at-once": _one(
+        "flush() is done when everything is noted, not when it is delivered",
+        "subtask.transfer",
+        "TransferSubtask.request_flush",
+        "return not goals",
+        "return True",
+    ),
+}

@@ -208,7 +208,7 @@ class Program:
         """A rename is followed: what was notified is owed even if nobody has looked since."""
         lineage = source.current
         last = source.last_touch
-        known = lineage.served_sizes or lineage.shown > 0
+        known = lineage.first_served is not None or lineage.shown > 0
         if not known or last is None or last.index != lineage.index:
             return
         if source.must_precede(last):
@@ -242,6 +242,8 @@ class Program:
         whole = b"".join(parts)
         if self.rng.random() < 0.3:
             outside = f"/tmp/{source.path.rpartition('/')[2]}"
+            if self.fs.exists(outside):  # one that the power brought back
+                self.fs.remove(outside)
             self.fs.append(outside, whole)
             self._begin(source, whole, len(whole), "move in")
             self.fs.rename(outside, source.path)

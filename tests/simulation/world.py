@@ -177,8 +177,10 @@ class World:
         return outcome
 
     def _discard(self) -> None:
-        """Let generators and handles of the last child go without a word."""
+        """The history is over: let the last child go."""
         self._alive = False
+        if self._child is not None:
+            self._child.bury()
         if self._disk is not None:
             self._disk.forget()
         self._child = None
@@ -357,6 +359,8 @@ class World:
     def _bury(self) -> None:
         if self._alive or self._disk is None or self._connector is None:
             return
+        if self._child is not None:
+            self._child.bury()
         self._child = None
         self._flushes.clear()
         self._waiting.clear()
@@ -535,6 +539,8 @@ class World:
             return
         if self.checker.continued:
             return  # whoever takes a file away there is a consumer
+        if event.detail == "replace" and not self.config.server.readable:
+            return  # nobody could tell
         self._meddled.add(source.remote)
         source.interfered = True
         self.remote.another_hand = True

@@ -34,6 +34,7 @@ from pysubtask.transports.contract import (
 )
 from pysubtask.transports.sftp.client import SftpTransport
 from pysubtask.transports.sftp.dialect import is_openssh
+from pysubtask.transports.sftp.wire import SLOW_BYTES_PER_SEC
 from tests.servers import scripted as s
 from tests.servers.scripted import OPENSSH_EXTENSIONS, ManualClock, ScriptedServer, Sent
 
@@ -100,7 +101,7 @@ def test_capabilities_of_openssh() -> None:
 def test_capabilities_of_a_go_server() -> None:
     found = Bench(GO_EXTENSIONS).client.capabilities
     assert found.atomic_replace
-    assert not (found.sequential or found.server_copy or found.fsync)
+    assert (found.sequential, found.server_copy, found.fsync) == (False, False, False)
     assert found.max_write_bytes == found.max_read_bytes == 32_768
 
 
@@ -460,11 +461,17 @@ def test_idle_handles_make_room_busy_ones_stay() -> None:
     bench.submit(Write("/3", 0, b"x"), Write("/4", 0, b"x"))
     (close,) = bench.sent()
     assert (close.name, close.first) == ("CLOSE", b"H1")
+    bench.submit(Write("/0", 1, b"y"), Write("/2", 1, b"y"))
+    more = bench.sent()
+    assert [(request.name, request.first) for request in more] == [
+        ("WRITE", b"H0"),
+        ("WRITE", b"H2"),
+    ]
     bench.server.answer(s.status(close.id))
     (opening,) = bench.sent()
     assert (opening.name, opening.first) == ("OPEN", b"/3")
-    bench.server.answer(s.status(writes[0].id))
-    assert bench.collect() == {1: None}
+    bench.server.answer(s.status(writes[0].id), s.status(more[0].id))
+    assert bench.collect() == {1: None, 6: None}
     assert [request.first for request in bench.server.requests()] == [b"H0"]
 
 
@@ -516,7 +523,7 @@ def test_data_earns_time_and_other_answers_do_not_help_for_ever() -> None:
     bench.submit(Write("/a", 0, b"", create=True))
     bench.opened()
     bench.collect()
-    bench.submit(Write("/a", 0, bytes(8192 * 10)))
+    bench.submit(Write("/a", 0, bytes(SLOW_BYTES_PER_SEC * 10)))
     bench.collect()
     (write,) = bench.server.requests()
     assert bench.client.overdue_at == pytest.approx(1070.0)

@@ -167,7 +167,10 @@ PATH, TARGET, HANDLE = b"/p/q", b"/t", b"\0\0\0\5"
 EXTENDED = b"\xc8" + number(9)
 ENCODED = [
     (codec.encode_init(), b"\1" + number(3)),
-    (codec.encode_open(9, PATH, 0x0A), b"\3" + number(9) + number(4) + PATH + number(10) + number(0)),
+    (
+        codec.encode_open(9, PATH, 0x0A),
+        b"\3" + number(9) + number(4) + PATH + number(10) + number(0),
+    ),
     (codec.encode_close(9, HANDLE), b"\4" + number(9) + number(4) + HANDLE),
     (
         codec.encode_read(9, HANDLE, 2**40, 77),

@@ -1,4 +1,4 @@
-"""Host keys: ``known_hosts`` in all its spellings, pinned fingerprints, and the words of refusal."""
+"""Host keys: ``known_hosts`` in all spellings, pinned fingerprints, the words of refusal."""
 
 from __future__ import annotations
 

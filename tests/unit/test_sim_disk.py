@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import random
 import tempfile
@@ -164,9 +163,8 @@ def test_process_death_loses_nothing_and_closes_handles() -> None:
     disk.abandon()
     assert file_system.read("/w/a") == b"one"
     assert file_system.file("/w/a").opens == 0
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match="Bad file descriptor"):
         handle.append(b"two")
-    assert caught.value.errno == errno.EBADF
 
 
 @pytest.mark.parametrize("zero_tails", [False, True])
@@ -239,7 +237,7 @@ def test_a_move_between_folders_is_one_change() -> None:
 
 
 def test_a_freed_inode_number_goes_to_the_next_file() -> None:
-    _, file_system, disk = _sim()
+    _, _, disk = _sim()
     disk.open_append("/w/a").close()
     number = disk.stat("/w/a").ino
     held = disk.open_read("/w/a")
@@ -280,9 +278,8 @@ def test_a_full_disk_takes_what_fits() -> None:
     _, file_system, disk = _sim()
     handle = disk.open_append("/w/a")
     file_system.capacity_bytes = file_system.used_bytes + 3
-    with pytest.raises(OSError) as caught:
+    with pytest.raises(OSError, match="No space left"):
         handle.append(b"12345")
-    assert caught.value.errno == errno.ENOSPC
     assert file_system.read("/w/a") == b"123"
     assert disk.free_bytes("/w") == 0
     file_system.append("/w/p", b"the program has reserved blocks")

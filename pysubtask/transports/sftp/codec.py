@@ -14,9 +14,9 @@ Paths are ``bytes`` here; :func:`encode_path` and :func:`decode_name` translate.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from struct import Struct
-from struct import error as StructError
 from typing import Final, NamedTuple
 
 from pysubtask.errors import LinkLost
@@ -390,7 +390,7 @@ def _decode(data: bytes, start: int, stop: int) -> Reply:
             return Reply(request_id, EXTENDED_REPLY, 0, data[body:stop])
         if kind == VERSION:
             return Reply(0, VERSION, 0, VersionReply(request_id, _extensions(data, body, stop)))
-    except StructError:
+    except struct.error:
         raise broken_protocol(f"a packet of type {kind} ends too early") from None
     raise broken_protocol(f"a packet of the unknown type {kind}")
 

@@ -7,9 +7,9 @@ OpenSSH's ``sftp-server`` (and ``internal-sftp``) is recognised.
 
 What servers advertise:
 
-* OpenSSH (``sftp-server.c``, ``process_init``): the names of :data:`_OPENSSH_ORDER`, always in this
-  order; older releases lack the later ones, and ``-P`` (``sftp-server(8)``) leaves out those that it
-  denies. 6.5 added ``fsync``, 8.0 ``lsetstat``, 8.5 ``limits`` and ``expand-path``, 9.0
+* OpenSSH (``sftp-server.c``, ``process_init``): the names of :data:`_OPENSSH_ORDER`, always in
+  this order; older releases lack the later ones, and ``-P`` (``sftp-server(8)``) leaves out those
+  that it denies. 6.5 added ``fsync``, 8.0 ``lsetstat``, 8.5 ``limits`` and ``expand-path``, 9.0
   ``copy-data``, 9.1 ``home-directory`` and ``users-groups-by-id``.
 * Go's ``github.com/pkg/sftp`` (``supportedSFTPExtensions``), on which SFTPGo and ``rclone serve
   sftp`` stand: ``hardlink``, ``posix-rename``, ``statvfs``. Parallel workers.

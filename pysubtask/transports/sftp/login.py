@@ -227,8 +227,14 @@ def _own_keys() -> Iterator[paramiko.PKey]:
             agent.close()
     for path in _DEFAULT_KEYS:
         if os.path.isfile(os.path.expanduser(path)):
-            try:
-                key = _load(path, None)
-            except Exception:
-                continue
-            yield key
+            key = _load_if_open(path)
+            if key is not None:
+                yield key
+
+
+def _load_if_open(path: str) -> paramiko.PKey | None:
+    """A default key, unless it has a passphrase or is of a kind that is not known here."""
+    try:
+        return _load(path, None)
+    except Exception:
+        return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeAlias
 
-from pysubtask.errors import LinkError, LinkLost
+from pysubtask.errors import LinkLost
 from pysubtask.subtask.clock import Clock
 from pysubtask.transports.sftp.channel import Channel
 from pysubtask.transports.sftp.codec import VERSION, Reply, ReplyDecoder, broken_protocol
@@ -67,11 +67,6 @@ class Wire:
         self._unanswered_bytes = 0
         self._last_reply_at = self._last_look_at = clock.monotonic()
         self._suspect_since: float | None = None
-
-    @property
-    def outstanding(self) -> int:
-        """How many requests wait for their answer."""
-        return len(self._pending)
 
     @property
     def overdue_at(self) -> float | None:
@@ -180,17 +175,3 @@ class Wire:
             f"the server has not answered for {now - oldest.sent_at:.0f} s",
             hint="the link or the server is frozen, or slower than it should be",
         )
-
-    def close(self) -> None:
-        """Forget everything and drop the channel."""
-        self._pending.clear()
-        self._queue.clear()
-        self._queued_bytes = 0
-        self._channel.close()
-
-
-def handshake_error(error: LinkError, stage: str) -> LinkError:
-    """``error`` with the stage of the connection in which it happened, if it names none."""
-    if error.operation is None:
-        error.operation = stage
-    return error
