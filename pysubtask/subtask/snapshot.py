@@ -393,6 +393,7 @@ class Snapshots:
             if piece.name is not None:
                 continue
             name, size, digest = self._ledger.outbox.store(_chunks(handle, piece.start, piece.end))
+            self._ledger.outbox.sync()  # the file was safer than a copy that the power may take
             if size != piece.end - piece.start or (piece.digest and digest != piece.digest):
                 self._ledger.outbox.discard([name])
                 continue

@@ -106,6 +106,7 @@ class World:
         self._finishing = False
         self._rolled_back = False
         self._process = _Process(self, 0)
+        self._flush_asks: list[list[tuple[Source, Touch]]] = []
         self._flushes: list[tuple[Callable[[], bool], list[tuple[Source, Touch]]]] = []
         self._set_up()
 
@@ -228,6 +229,9 @@ class World:
         child = self._child
         assert child is not None
         self.checker.check_claims(child.claims())
+        asks, self._flush_asks = self._flush_asks, []
+        for touches in asks:
+            self._flushes.append((child.request_flush(), touches))
         if self._waiting:
             for source, touch in list(self._waiting):
                 if touch not in source.touches:
@@ -363,6 +367,7 @@ class World:
             self._child.bury()
         self._child = None
         self._flushes.clear()
+        self._flush_asks.clear()
         self._waiting.clear()
         self._stop_request = None
         if self._power_lost:
@@ -564,7 +569,7 @@ class World:
         if self._child is None or not self._alive:
             return
         touches = [(s, s.last_touch) for s in self.sources if s.last_touch is not None]
-        self._flushes.append((self._child.request_flush(), touches))
+        self._flush_asks.append(touches)  # served by the main loop, between two steps
         self._woken = True
 
     def _on_write_back(self, event: Event, source: Source, operation: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import logging
 import random
@@ -149,12 +150,19 @@ def on_nth(operation: str, suffix: str, n: int, action: Callable[[], None]) -> B
     return before
 
 
-def fail_with(error: BaseException, *operations: str, suffix: str = "") -> BeforeCall:
-    """A hook that raises ``error`` in each of these calls."""
+def disk_full() -> OSError:
+    """What a full disk says."""
+    return OSError(errno.ENOSPC, "No space left on device")
+
+
+def fail_with(
+    error: Callable[[], BaseException], *operations: str, suffix: str = ""
+) -> BeforeCall:
+    """A hook that raises a new ``error()`` in each of these calls."""
 
     def before(called: str, path: str) -> None:
         if called in operations and path.endswith(suffix):
-            raise error
+            raise error()
 
     return before
 

@@ -1,0 +1,342 @@
+"""The connection's life: link states, retries, dead time, who waits and who does not."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pysubtask.core.capabilities import Capabilities
+from pysubtask.core.retry import RetryRule
+from pysubtask.errors import HostKeyRefused, LinkError, LinkLost, LoginRefused, RemoteFull
+from pysubtask.transports.contract import Request, Result
+from tests.unit.core_fakes import (
+    Cut,
+    HookedDisk,
+    Local,
+    ManualClock,
+    Remote,
+    WatchedServer,
+    WatchedTransport,
+    nothing,
+)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Local:
+    local = Local(tmp_path, ManualClock(), HookedDisk())
+    local.write(b"data")
+    local.take("rewrite")
+    return local
+
+
+class Flaky(WatchedTransport):
+    """Refuses to connect, or breaks while it is idle, as it is told."""
+
+    refuse: Callable[[], Exception] | None = None
+    broken = False
+    mute = False
+    tries: list[float]
+
+    def connect(self) -> None:
+        if self.refuse is not None:
+            raise self.refuse()
+        super().connect()
+
+    def collect(self) -> Iterator[tuple[int, Result]]:
+        if self.broken:
+            raise LinkLost("closed by the server", operation="read")
+        return iter(()) if self.mute else super().collect()
+
+    def submit(self, ticket: int, request: Request) -> None:
+        super().submit(ticket, request)
+
+
+class Bench:
+    """A remote whose transports can be told to fail."""
+
+    def __init__(self, local: Local, **changes: object) -> None:
+        self.local = local
+        self.clock = local.clock
+        self.refuse: Callable[[], Exception] | None = None
+        self.tries: list[float] = []
+        self.transports: list[Flaky] = []
+        self.server = WatchedServer(Capabilities(True, True, True))
+        self.remote = Remote(local, self.server, make_transport=self._make, **changes)  # type: ignore[arg-type]
+        self.delivery = self.remote.delivery
+
+    def _make(self) -> Flaky:
+        transport = Flaky(self.server)
+        transport.refuse = self.refuse
+        self.tries.append(self.clock.now)
+        self.transports.append(transport)
+        return transport
+
+    def run_for(self, secs: float) -> None:
+        """Step whenever it asked to be stepped."""
+        until = self.clock.now + secs
+        due = self.remote.step()
+        while due <= until:
+            self.clock.now = max(self.clock.now, due)
+            due = self.delivery.step()
+        self.clock.now = until
+
+    @property
+    def gaps(self) -> list[float]:
+        return [b - a for a, b in zip(self.tries, self.tries[1:], strict=False)]
+
+
+# -- retries -----------------------------------------------------------------------------------
+
+
+def test_a_link_that_fails_is_tried_five_times_then_after_a_long_wait_for_ever(
+    local: Local,
+) -> None:
+    bench = Bench(local)
+    bench.refuse = lambda: LinkError("connection refused", operation="connect")
+    bench.run_for(3600)
+    assert bench.gaps[:11] == [3, 3, 3, 3, 30, 3, 3, 3, 3, 30, 3]
+    assert bench.tries[-1] > bench.clock.now - 31
+    assert bench.delivery.link.link == "retrying"
+    assert bench.delivery.link.last_error == "connect: connection refused"
+
+
+@pytest.mark.parametrize("kind", [LoginRefused, HostKeyRefused])
+def test_a_refusal_is_tried_ever_more_slowly(local: Local, kind: type[LinkError]) -> None:
+    bench = Bench(local)
+    bench.refuse = lambda: kind("wrong password for edge", operation="log in")
+    bench.run_for(7200)
+    assert bench.gaps[:7] == [30, 60, 120, 240, 480, 900, 900]
+    bench.delivery.retry_now()  # a flush must not knock at a door that was shut
+    bench.remote.step()
+    assert bench.gaps[-1] >= 900
+
+
+def test_the_next_try_is_told_in_unix_seconds(local: Local) -> None:
+    bench = Bench(local)
+    bench.refuse = lambda: LinkError("no route", operation="connect")
+    bench.remote.step()
+    assert bench.delivery.link.next_try == pytest.approx(local.clock.time() + 3)
+
+
+def test_a_link_that_works_again_starts_the_count_anew(local: Local) -> None:
+    bench = Bench(local)
+    bench.refuse = lambda: LinkError("no route", operation="connect")
+    bench.run_for(10)
+    bench.refuse = None
+    bench.run_for(10)
+    assert bench.server.read_file("a.csv") == b"data"
+    assert bench.delivery.link.link == "connected"
+    assert bench.delivery.link.last_error is None
+    bench.transports[-1].broken = True
+    bench.tries.clear()
+    bench.refuse = lambda: LinkError("no route", operation="connect")
+    local.write(b"more")
+    local.take("rewrite")
+    bench.run_for(60)
+    assert bench.gaps[:4] == [3, 3, 3, 30]  # the break itself was the first failure
+
+
+def test_retry_now_tries_at_once(local: Local) -> None:
+    bench = Bench(local, retry_rule=RetryRule(tries=1, long_wait_secs=1000))
+    bench.refuse = lambda: LinkError("no route", operation="connect")
+    bench.remote.step()
+    bench.refuse = None
+    bench.delivery.retry_now()
+    bench.delivery.step()
+    assert bench.server.read_file("a.csv") == b"data"
+
+
+def test_a_link_that_got_somewhere_goes_on_at_once(local: Local) -> None:
+    bench = Bench(local)
+    local.write(b"x" * 1_000_000)
+    local.take("rewrite")
+    bench.server.fault_before = Cut(20)
+    start = bench.clock.now
+    bench.run_for(1)
+    assert bench.server.read_file("a.csv") == b"x" * 1_000_000
+    assert bench.tries == [start, start]
+
+
+def test_jitter_only_lengthens(local: Local) -> None:
+    bench = Bench(local)
+    bench.delivery._jitter = 0.5
+    bench.refuse = lambda: LinkError("no route", operation="connect")
+    bench.run_for(12)
+    assert bench.gaps
+    assert all(3 <= gap <= 4.5 for gap in bench.gaps)
+
+
+# -- resting -----------------------------------------------------------------------------------
+
+
+def test_nothing_owed_connects_to_nothing(local: Local) -> None:
+    local.deliver_all()
+    bench = Bench(local)
+    bench.run_for(100)
+    assert bench.tries == []
+    assert bench.delivery.link.link == "resting"
+
+
+def test_the_connection_rests_after_the_dead_time(local: Local) -> None:
+    bench = Bench(local, dead_time_secs=30.0)
+    bench.run_for(29)
+    assert bench.delivery.link.link == "connected"
+    bench.run_for(2)
+    assert bench.delivery.link.link == "resting"
+    assert bench.delivery.step() == math.inf
+
+
+def test_data_postpone_the_dead_time(local: Local) -> None:
+    bench = Bench(local, dead_time_secs=30.0)
+    bench.run_for(20)
+    local.write(b"more")
+    local.take("rewrite")
+    bench.run_for(20)
+    assert bench.delivery.link.link == "connected"
+    assert len(bench.tries) == 1
+
+
+def test_a_server_that_closes_an_idle_connection_leaves_us_resting(local: Local) -> None:
+    """Nothing is owed, so nothing is retried; ``status()`` must not say so for ever."""
+    bench = Bench(local, dead_time_secs=1000.0)
+    bench.run_for(5)
+    bench.transports[-1].broken = True
+    bench.delivery.step()
+    assert len(bench.tries) == 1
+    link = bench.delivery.link
+    assert link.next_try is None or link.next_try > local.clock.time()
+    bench.clock.advance(100)
+    bench.delivery.step()
+    assert bench.delivery.link.link == "resting"
+
+
+# -- a link that is dead -----------------------------------------------------------------------
+
+
+def test_a_server_that_never_answers_is_given_up(local: Local) -> None:
+    bench = Bench(local)
+    bench.remote.step()
+    local.write(b"more")
+    local.take("rewrite")
+    bench.transports[-1].mute = True
+    due = bench.remote.step()
+    assert bench.clock.now + 60 <= due < bench.clock.now + 62
+    bench.clock.now = due
+    bench.delivery.step()
+    assert bench.delivery.link.link == "retrying"
+    assert "no acknowledgement for 60 s" in str(bench.delivery.link.last_error)
+    bench.run_for(5)
+    assert bench.server.read_file("a.csv") == b"more"
+
+
+# -- files that the server refuses -------------------------------------------------------------
+
+
+def test_a_refused_file_is_tried_ever_more_slowly_and_says_why(local: Local) -> None:
+    bench = Bench(local)
+    tries = []
+
+    def full(operation: str, path: str) -> None:
+        if operation == "write":
+            tries.append(bench.clock.now)
+            raise RemoteFull("disk quota exceeded", operation="write", path=path)
+
+    bench.server.fault_before = full
+    bench.run_for(2000)
+    gaps = [b - a for a, b in zip(tries, tries[1:], strict=False)]
+    assert gaps[:8] == [3, 6, 12, 24, 48, 96, 192, 300]
+    assert "disk quota exceeded" in bench.delivery.errors[local.path]
+    assert not bench.delivery.is_idle
+    bench.server.fault_before = nothing
+    bench.run_for(301)
+    assert bench.server.read_file("a.csv") == b"data"
+    assert bench.delivery.errors == {}
+    assert bench.delivery.is_idle
+
+
+def test_an_offer_does_not_hurry_a_held_file_but_a_flush_does(local: Local) -> None:
+    bench = Bench(local)
+
+    def full(operation: str, path: str) -> None:
+        if operation == "write":
+            raise RemoteFull("full", operation="write", path=path)
+
+    bench.server.fault_before = full
+    bench.remote.step()
+    bench.server.fault_before = nothing
+    bench.remote.step()
+    assert bench.server.read_file("a.csv") is None
+    bench.delivery.retry_now()
+    bench.delivery.step()
+    assert bench.server.read_file("a.csv") == b"data"
+
+
+def test_a_local_disk_that_refuses_holds_only_that_file(local: Local) -> None:
+    bench = Bench(local)
+    other = str(local.folder / "b.csv")
+    Path(other).write_bytes(b"b")
+    local.snapshots.take(other, "b.csv", "append", None)
+    (piece,) = local.outbox_files()
+
+    def refuse(operation: str, path: str) -> None:
+        if operation == "open_read" and path.endswith(piece):
+            raise OSError(5, "Input/output error", path)
+
+    local.disk.before = refuse
+    bench.delivery.offer(other)
+    bench.remote.step()
+    assert bench.server.names() == ["b.csv"]
+    assert "Input/output error" in bench.delivery.errors[local.path]
+    local.disk.before = nothing
+    bench.run_for(4)
+    assert bench.server.read_file("a.csv") == b"data"
+
+
+def test_many_files_share_the_connection(local: Local) -> None:
+    bench = Bench(local)
+    paths = [str(local.folder / f"{n}.txt") for n in range(300)]
+    for n, path in enumerate(paths):
+        Path(path).write_bytes(b"%d" % n)
+        local.snapshots.take(path, f"{n}.txt", "append", None)
+        bench.delivery.offer(path)
+    bench.delivery.step()
+    assert [bench.server.read_file(f"{n}.txt") for n in range(300)] == [
+        b"%d" % n for n in range(300)
+    ]
+    assert len(bench.tries) == 1
+
+
+def test_what_is_offered_while_it_is_delivered_is_delivered_too(local: Local) -> None:
+    bench = Bench(local)
+    done = False
+
+    def more(operation: str, path: str) -> None:
+        nonlocal done
+        if operation == "rename" and not done:
+            done = True
+            local.write(b"more")
+            local.take("rewrite")
+            bench.delivery.offer(local.path)
+
+    bench.server.fault_before = more
+    bench.remote.step()
+    bench.delivery.step()
+    assert bench.server.seen == [None, b"data", b"more"]
+
+
+def test_close_ends_the_connection_and_keeps_what_is_owed(local: Local) -> None:
+    bench = Bench(local)
+    bench.server.fault_before = lambda operation, path: setattr(
+        bench.transports[-1], "mute", True
+    )
+    bench.remote.step()
+    bench.delivery.close()
+    assert bench.delivery.link.link == "resting"
+    assert local.entry.next_owed is not None
+    bench.server.fault_before = nothing
+    bench.remote.restart()
+    bench.remote.settle()
+    assert bench.server.read_file("a.csv") == b"data"
