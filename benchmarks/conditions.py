@@ -92,9 +92,7 @@ def measure(folder: pathlib.Path, server: OpenSshServer, link: TcpProxy, calls: 
         master.stop(forcekill=True)
 
 
-def time_calls(
-    name: str, call: Callable[[], object], calls: int, data: pathlib.Path
-) -> None:
+def time_calls(name: str, call: Callable[[], object], calls: int, data: pathlib.Path) -> None:
     """Time each call, print the distribution. The file grows between the calls."""
     gc.collect()
     took = []

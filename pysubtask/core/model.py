@@ -145,6 +145,8 @@ class Upload:
     tail: bool = False
     """Its first bytes are to be had nowhere any more: it goes to a name of its own, since under
     the file's name it would look like its beginning."""
+    conflict: bool = False
+    """It is sent because another hand changed what was there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +235,17 @@ def entry_to_json(entry: Entry) -> dict[str, Any]:
         record["d"] = [d.version, d.size, d.base, d.mtime, d.at]
     if entry.upload is not None:
         u = entry.upload
-        record["u"] = [u.version, u.size, u.temp, u.base, u.acked, u.stage, u.set_aside, u.tail]
+        record["u"] = [
+            u.version,
+            u.size,
+            u.temp,
+            u.base,
+            u.acked,
+            u.stage,
+            u.set_aside,
+            u.tail,
+            u.conflict,
+        ]
     if entry.litter:
         record["l"] = list(entry.litter)
     if entry.conflict_at is not None:

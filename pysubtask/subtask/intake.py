@@ -310,7 +310,7 @@ class Intake:
         if not st.is_file:
             return
         entry = self._ledger.get(path)
-        if entry is not None and not self._differs(entry, st):
+        if not complete and entry is not None and not self._differs(entry, st):
             return
         target = self._folder_target(path)
         if target is None:
@@ -423,11 +423,11 @@ class Intake:
                 self._schedule(target, target.settle_until)
                 return
         target.settle_facts = None
-        target.is_complete = False
+        was_told, target.is_complete = target.is_complete, False
         seen = target.touch_seen
         entry = self._ledger.get(target.path)
         served = None if entry is None else entry.served
-        touch = Touch(seen, self._clock.time()) if seen != served else None
+        touch = Touch(seen, self._clock.time()) if was_told or seen != served else None
         final = (
             target.unstable_since is not None
             and now - target.unstable_since >= self._settle_max_secs

@@ -30,7 +30,10 @@ _MAX_LIVE_PIECES = 64
 
 @dataclass(frozen=True, slots=True)
 class Touch:
-    """The ``.notify`` that a snapshot serves. ``stamp`` is None where it has vanished."""
+    """The ``.notify`` that a snapshot serves; ``stamp`` is None where there is none.
+
+    With one at hand the file is read whatever its own time stamps say.
+    """
 
     stamp: Stamp | None
     at: float
@@ -430,7 +433,8 @@ class Snapshots:
 def _served(entry: Entry, touch: Touch | None) -> Entry:
     if touch is None:
         return entry
-    return replace(entry, served=touch.stamp, notified_at=touch.at)
+    notified_at = entry.notified_at if touch.stamp == entry.served else touch.at
+    return replace(entry, served=touch.stamp, notified_at=notified_at)
 
 
 def _may_continue(previous: Version, st: FileStat, growth: str) -> bool:

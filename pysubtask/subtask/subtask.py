@@ -185,7 +185,8 @@ class BaseSubtask:
 
     def look(self, target: Target, touch: Touch | None, final: bool) -> Outcome:
         """A look is due: here, call the hook and note that the touch is served."""
-        if touch is None:
+        entry = self.ledger.get(target.path)
+        if touch is None or (entry is not None and touch.stamp == entry.served):
             return Outcome("unchanged")
         try:
             self.process_notify(target.path)

@@ -48,13 +48,12 @@ class Uploads:
             acked=base,
             set_aside=todo.set_aside,
             tail=base > todo.base,
+            conflict=todo.conflict,
         )
 
         def begin(e: Entry) -> Entry:
             if e.version(version.number) is None:
                 return e
-            if todo.conflict:
-                e = replace(e, conflict_at=self._session.clock.time())
             return replace(e, upload=upload)
 
         entry = self._session.ledger.update(path, begin)
@@ -238,11 +237,13 @@ class Uploads:
         done = Delivered(
             upload.version, upload.size, upload.base, mtime, self._session.clock.time()
         )
-        self._session.ledger.update(
-            path,
-            lambda e: drop_superseded(replace(record_delivery(e, done), upload=None)),
-            must=False,
-        )
+
+        def arrive(e: Entry) -> Entry:
+            if upload.conflict:
+                e = replace(e, conflict_at=done.at)
+            return drop_superseded(replace(record_delivery(e, done), upload=None))
+
+        self._session.ledger.update(path, arrive, must=False)
         if upload.tail:
             self._session.known.pop(path, None)
         else:

@@ -10,6 +10,8 @@ to seconds (while they work), and is one of
 * ``server``: the processes of all sessions at the server (OpenSSH; rclone's sessions have none);
 * ``link``: all connections, reset on the way.
 
+The link changes as well, from fast to slow and long, so that kills hit uploads in all their stages.
+
 The reader judges each file at each change. In the end the host program flushes and stops, and every
 file at the destination must be the local one.
 
@@ -45,6 +47,8 @@ from tests.servers.rclone import RcloneServer
 __all__ = ["Report", "run"]
 
 KINDS = ("child", "child", "master", "both", "server", "link")
+LINKS = ((None, 0.0), (None, 0.0), (None, 0.02), (300_000.0, 0.005), (60_000.0, 0.05))
+"""Bytes a second in either direction, and half a round trip in seconds."""
 _STARTING_SECS = 0.02, 1.0
 _WORKING_SECS = 0.5, 3.0
 _WAIT_FOR_TARGET_SECS = 5.0
@@ -156,11 +160,13 @@ class _Campaign:
             with self._reader() as reader:
                 for _ in range(kills):
                     self._pause()
+                    self._link.bytes_per_sec, self._link.delay_secs = self._rng.choice(LINKS)
                     host = self._kill(self._rng.choice(KINDS), host)
                     self._orphans.check()
                     if host.ended:
                         self._report.lost.append("the host program ended by itself; see its log")
                         break
+                self._link.bytes_per_sec, self._link.delay_secs = LINKS[0]
                 words = host.finish(_FINISH_SECS)
                 if words != "flushed":
                     self._report.lost.append(f"not flushed in the end: {words}")
@@ -275,7 +281,9 @@ class _Campaign:
             self._report.files += 1
             self._report.bytes_delivered += len(got)
             if got != want:
-                same = next((i for i, (a, b) in enumerate(zip(want, got, strict=False)) if a != b), None)
+                same = next(
+                    (i for i, (a, b) in enumerate(zip(want, got, strict=False)) if a != b), None
+                )
                 self._report.lost.append(
                     f"{name}: {len(want)} bytes here, {len(got)} there, "
                     f"{'a prefix' if same is None else f'they differ from byte {same} on'}"

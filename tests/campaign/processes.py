@@ -135,5 +135,5 @@ class Orphans:
 def _is_running(process: psutil.Process) -> bool:
     # is_running() compares the start time; orphans that nobody reaps stay as zombies
     with contextlib.suppress(psutil.NoSuchProcess):
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return process.is_running() and bool(process.status() != psutil.STATUS_ZOMBIE)
     return False

@@ -115,7 +115,9 @@ class DiskReader(Reader):
             watched: dict[int, pathlib.Path] = {}
             for folder in self._folders:
                 folder.mkdir(parents=True, exist_ok=True)
-                mask = flags.MODIFY | flags.MOVED_TO | flags.CREATE | flags.DELETE | flags.MOVED_FROM
+                mask = (
+                    flags.MODIFY | flags.MOVED_TO | flags.CREATE | flags.DELETE | flags.MOVED_FROM
+                )
                 watched[events.add_watch(folder, mask)] = folder
             try:
                 while not self._stopping.is_set():
@@ -159,21 +161,30 @@ class DiskReader(Reader):
         size = os.fstat(fd).st_size
         now = time.monotonic()
         before = self._checked.get(name)
-        if size > _CHECK_WHOLE_BYTES and before is not None and before[0] == inode:
-            # a long file that grew: what was added to it, and all of it now and then
-            if now - before[2] < _WHOLE_EVERY_SECS:
-                start = max(0, before[1] - 4096)
-                data = os.pread(fd, size - start, start)
-                self.looks += 1
-                if data != self._contents.stream(name, 0, start, start + len(data)):
-                    self.torn.append(f"{name}: wrong between {start} and {start + len(data)}")
-                if start + len(data) < before[1]:
-                    self.torn.append(f"{name}: went back to {start + len(data)} bytes")
-                self._checked[name] = inode, start + len(data), before[2]
-                return
+        if (
+            size > _CHECK_WHOLE_BYTES
+            and before is not None
+            and before[0] == inode
+            and now - before[2] < _WHOLE_EVERY_SECS
+        ):
+            self._read_end(name, fd, size, before)
+            return
         data = _read_all(fd)
         self._judge(name, data)
         self._checked[name] = inode, len(data), now
+
+    def _read_end(self, name: str, fd: int, size: int, before: tuple[int, int, float]) -> None:
+        """What was added to a long file; all of it is read now and then."""
+        inode, former_size, read_whole_at = before
+        start = max(0, former_size - 4096)
+        data = os.pread(fd, size - start, start)
+        end = start + len(data)
+        self.looks += 1
+        if data != self._contents.stream(name, 0, start, end):
+            self.torn.append(f"{name}: wrong between {start} and {end}")
+        if end < former_size:
+            self.torn.append(f"{name}: went back to {end} bytes")
+        self._checked[name] = inode, end, read_whole_at
 
     def _let_go(self, name: str, fd: int) -> None:
         """Another file has taken its place: note what the former one had at last."""
@@ -240,8 +251,10 @@ class SftpReader(Reader):
                 if _ASIDE.search(entry.filename):
                     self.aside.add(entry.filename)
                     continue
-                with contextlib.suppress(FileNotFoundError):
-                    with sftp.open(f"{folder}/{entry.filename}", "rb") as file:
-                        self._judge(entry.filename, file.read())
+                with (
+                    contextlib.suppress(FileNotFoundError),
+                    sftp.open(f"{folder}/{entry.filename}", "rb") as file,
+                ):
+                    self._judge(entry.filename, file.read())
                 if self._stopping.is_set():
                     return

@@ -43,7 +43,7 @@ def wait_until(look: Callable[[], _Value], secs: float = 20.0, what: str = "") -
 def is_running(pid: int) -> bool:
     """Whether there is such a process; a zombie counts as none."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
@@ -72,6 +72,14 @@ class Delivery:
             return (self.remote / name).read_bytes()
         except FileNotFoundError:
             return None
+
+    def wait_for(self, name: str, content: bytes, secs: float = 20.0) -> None:
+        """Until the server's folder holds exactly that under the name."""
+        wait_until(lambda: self.remote_bytes(name) == content, secs, f"{name!r} arrives")
+
+    def wait_for_size(self, name: str, size: int, secs: float = 20.0) -> None:
+        """Until the file at the server has that many bytes."""
+        wait_until(lambda: (self.remote / name).stat().st_size == size, secs, f"{name!r} arrives")
 
     def append(self, name: str, data: bytes, *, notify: bool = True) -> None:
         """As a program does: append, then notify."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.integration.promises import Delivery, delivering, wait_until
+from tests.integration.promises import Delivery, delivering
 from tests.servers.openssh import OpenSshServer
 from tests.servers.proxy import TcpProxy
 from tests.servers.rclone import RcloneServer
@@ -21,14 +21,12 @@ AGAIN_PER_CUT_BYTES = 256 * 1024
 def up_per_append(made: Delivery, link: TcpProxy, name: str, size: int, count: int) -> float:
     """TCP payload that an append of ``size`` bytes sends up, mean over ``count``; each one is
     waited for, so that none shares a journey with another."""
-    target = made.remote / name
     made.append(name, os.urandom(size))
     made.flush()
     link.reset_counters()
     for _ in range(count):
         made.append(name, os.urandom(size))
-        expected = (made.data / name).stat().st_size
-        wait_until(lambda: target.stat().st_size == expected, what="the append arrives")
+        made.wait_for_size(name, (made.data / name).stat().st_size)
     made.flush()
     return link.bytes_up / count
 
@@ -89,5 +87,5 @@ def test_a_link_that_dies_again_and_again(
         again = through.bytes_up - len(content)
         assert again / through.cuts <= AGAIN_PER_CUT_BYTES, (again, through.cuts)
         made.master.stop()  # rclone puts a file into its folder when it is closed
-        wait_until(lambda: made.remote_bytes("big.dat") == content, what="it arrives")
+        made.wait_for("big.dat", content)
         assert made.leftovers() == []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import pathlib
 import subprocess
@@ -15,9 +14,6 @@ import pytest
 
 from tests.integration.promises import Delivery, delivering, wait_until
 from tests.servers.openssh import OpenSshServer
-
-
-
 
 LINES = b"".join(b"%06d;some text\n" % number for number in range(3000))
 
@@ -184,7 +180,7 @@ def touch_from_a_shell(made: Delivery, name: str) -> bytes:
     path = begin(made, name)
     made.append(name, b"more\n", notify=False)
     subprocess.run(["touch", f"{path}.notify"], check=True, timeout=10)
-    wait_until(lambda: made.remote_bytes(name) == LINES + b"more\n", what="it is seen")
+    made.wait_for(name, LINES + b"more\n")
     return LINES + b"more\n"
 
 
@@ -193,7 +189,7 @@ def notify_file_deleted(made: Delivery, name: str) -> bytes:
     path = begin(made, name)
     made.append(name, b"more\n", notify=False)
     pathlib.Path(f"{path}.notify").unlink()
-    wait_until(lambda: made.remote_bytes(name) == LINES + b"more\n", what="it is seen")
+    made.wait_for(name, LINES + b"more\n")
     made.append(name, b"still more\n")
     return LINES + b"more\nstill more\n"
 
@@ -287,16 +283,9 @@ ODD_NAMES = {
 @pytest.mark.parametrize("place", ["declared", "in a watched folder"])
 def test_odd_names(tmp_path: pathlib.Path, openssh: OpenSshServer, place: str) -> None:
     """All of them at once: each has to arrive under its own name, byte by byte."""
-    (tmp_path / "data").mkdir()
     names = list(ODD_NAMES.values())
-    try:
-        (tmp_path / "data" / LONGEST).touch()
-    except OSError as error:
-        assert error.errno == errno.ENAMETOOLONG
-        names.remove(LONGEST)
     watch: list[str | dict[str, Any]] = [*names] if place == "declared" else [{"dir": "."}]
-    settings = {"bak_to_folder": str(tmp_path / "st"), "settle_secs": 0.2}
-    with delivering(tmp_path, openssh, watch, **settings) as made:
+    with delivering(tmp_path, openssh, watch, settle_secs=0.2) as made:
         for turn in (1, 2):
             for number, name in enumerate(names):
                 made.append(name, b"%d of turn %d\n" % (number, turn))
@@ -332,9 +321,9 @@ def test_a_file_copied_slowly_into_a_watched_folder(
             for turn in range(10):
                 file.write(LINES)
                 made.append("first.csv", b"more\n")
-                wait_until(lambda: (made.remote / "first.csv").stat().st_size == 7 + 5 * turn)  # noqa: B023
+                made.wait_for_size("first.csv", 7 + 5 * turn)
                 assert made.remote_bytes("slow.bin") is None
-        wait_until(lambda: made.remote_bytes("slow.bin") == LINES * 10, 10, "closed: it goes")
+        made.wait_for("slow.bin", LINES * 10, 10)
 
 
 def test_flush_is_about_what_was_notified(tmp_path: pathlib.Path, openssh: OpenSshServer) -> None:
@@ -352,12 +341,14 @@ def test_flush_is_about_what_was_notified(tmp_path: pathlib.Path, openssh: OpenS
 def test_a_file_that_nobody_closes_goes_once_it_has_settled(
     tmp_path: pathlib.Path, openssh: OpenSshServer
 ) -> None:
-    with delivering(tmp_path, openssh, [{"dir": "."}], settle_secs=0.3) as made:
-        with (made.data / "open.bin").open("wb", buffering=0) as file:
-            file.write(LINES)
-            wait_until(lambda: made.remote_bytes("open.bin") == LINES, what="it has settled")
-            file.write(LINES)
-            wait_until(lambda: made.remote_bytes("open.bin") == LINES * 2, what="again")
+    with (
+        delivering(tmp_path, openssh, [{"dir": "."}], settle_secs=0.3) as made,
+        (made.data / "open.bin").open("wb", buffering=0) as file,
+    ):
+        file.write(LINES)
+        made.wait_for("open.bin", LINES)
+        file.write(LINES)
+        made.wait_for("open.bin", LINES * 2)
 
 
 def test_files_renamed_into_a_watched_folder(
@@ -373,13 +364,11 @@ def test_files_renamed_into_a_watched_folder(
             made.replace(f"{number}.bin", b"%d\n" % number * 100, notify=False)
 
         def arrived() -> bool:
-            return all(
-                made.remote_bytes(f"{n}.bin") == b"%d\n" % n * 100 for n in range(30)
-            )
+            return all(made.remote_bytes(f"{n}.bin") == b"%d\n" % n * 100 for n in range(30))
 
         wait_until(arrived, 10, "all have arrived")
         made.replace("7.bin", b"seven, anew\n", notify=False)
-        wait_until(lambda: made.remote_bytes("7.bin") == b"seven, anew\n", 10, "the new version")
+        made.wait_for("7.bin", b"seven, anew\n", 10)
         assert len(list(made.remote.iterdir())) == 31
 
 
@@ -389,7 +378,7 @@ def test_a_deleted_file_comes_back_to_a_watched_folder(
     with delivering(tmp_path, openssh, [{"dir": "."}]) as made:
         for content in (b"first\n", b"second, longer\n", b"3rd\n"):
             made.replace("x.bin", content, notify=False)
-            wait_until(lambda: made.remote_bytes("x.bin") == content, 10, "it arrives")  # noqa: B023
+            made.wait_for("x.bin", content, 10)
             (made.data / "x.bin").unlink()
         with contextlib.suppress(FileNotFoundError):
             (made.data / "x.bin").unlink()

@@ -19,6 +19,7 @@ from tests.integration.promises import Delivery, delivering, wait_until
 from tests.servers.openssh import OpenSshServer
 from tests.servers.rclone import RcloneServer
 
+
 @dataclass
 class Hands:
     """What a consumer does. ``take`` moves the file away under a number and says whether one was
@@ -72,7 +73,7 @@ def by_sftp(made: Delivery, server: RcloneServer) -> Iterator[Hands]:
         def eat(number: int) -> bytes:
             path = f"{made.remote_name}/taken/{number:04d}"
             with sftp.open(path, "rb") as file:
-                data = file.read()
+                data = bytes(file.read())
             sftp.remove(path)
             return data
 
@@ -175,7 +176,9 @@ def describe(got: bytes, expected: bytes) -> str:
         return "the same"
     ours, theirs = expected.splitlines(True), got.splitlines(True)
     missing = sorted(set(ours) - set(theirs))
-    twice = sorted({text for text in theirs if theirs.count(text) > 1}) if len(theirs) < 9000 else []
+    twice = (
+        sorted({text for text in theirs if theirs.count(text) > 1}) if len(theirs) < 9000 else []
+    )
     return (
         f"{len(theirs)} of {len(ours)} lines, {len(missing)} missing such as {missing[:2]}, "
         f"twice {twice[:2]}"

@@ -50,10 +50,13 @@ def test_a_refused_file_holds_up_nobody(
         wait_until(others_arrived, 20, "the others arrive")
         refused = str(made.data / "refused.csv")
         status = wait_until(
-            lambda: made.master.status().files[refused].last_error and made.master.status(),
+            lambda: next(
+                (s for s in [made.master.status()] if s.files[refused].last_error is not None), None
+            ),
             10,
             "status() says why",
         )
+        assert status is not None
         assert "denies permission" in str(status.files[refused].last_error)
         assert status.link == "connected"
         assert status.files[str(made.data / "fine.csv")].last_error is None
@@ -100,8 +103,8 @@ def test_missing_remote_folders_are_made(
             made.append(name, b"1\n")
         made.flush()
         made.master.stop()
-        arrived(made, "deep/er/x/y/a.csv", b"1\n")
-        arrived(made, "deep/er/b.csv", b"1\n")
+        made.wait_for("deep/er/x/y/a.csv", b"1\n")
+        made.wait_for("deep/er/b.csv", b"1\n")
         if kind == "rclone":
             return  # its cache knows better than the folder
         (made.remote / "deep/er/x/y/a.csv").unlink()
@@ -109,11 +112,7 @@ def test_missing_remote_folders_are_made(
         made.master.start()
         made.append("a.csv", b"2\n")
         made.flush()
-        arrived(made, "deep/er/x/y/a.csv", b"1\n2\n")
-
-
-def arrived(made: Delivery, name: str, content: bytes) -> None:
-    wait_until(lambda: made.remote_bytes(name) == content, 10, f"{name} arrives")
+        made.wait_for("deep/er/x/y/a.csv", b"1\n2\n")
 
 
 def test_an_unreadable_local_file_holds_up_nobody(
@@ -124,7 +123,7 @@ def test_an_unreadable_local_file_holds_up_nobody(
         (made.data / "a.csv").mkdir()
         assert made.master.notify(str(made.data / "a.csv"))
         made.append("b.csv", b"1\n")
-        arrived(made, "b.csv", b"1\n")
+        made.wait_for("b.csv", b"1\n")
         (made.data / "a.csv").rmdir()
         made.append("a.csv", b"a file at last\n")
         made.flush()

@@ -8,7 +8,7 @@ import pathlib
 import signal
 import textwrap
 import traceback
-from collections.abc import Iterator
+from typing import Any
 from urllib.parse import quote
 
 import psutil
@@ -81,7 +81,7 @@ def by(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def login(by: str, server: OpenSshServer, password: str) -> dict[str, object]:
+def login(by: str, server: OpenSshServer, password: str) -> dict[str, Any]:
     """The same password, given in three ways."""
     user = server.password_user
     place = f"{server.host}:{server.port}{server.root}"
@@ -151,11 +151,11 @@ class Shows(BaseSubtask):
 
 
 @pytest.fixture
-def crashing(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def crashing(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> str:
     (tmp_path / "modules").mkdir()
     (tmp_path / "modules" / "crashing.py").write_text(textwrap.dedent(CRASHING))
     monkeypatch.syspath_prepend(str(tmp_path / "modules"))
-    yield "crashing:Shows"
+    return "crashing:Shows"
 
 
 def test_a_child_that_crashes(
@@ -181,7 +181,9 @@ def test_a_child_that_crashes(
         assert "Secret(" in logged
     finally:
         master.stop(forcekill=True)
-    assert traces_in_files([tmp_path / "data", tmp_path / "logs", tmp_path / "state"], password) == []
+    assert (
+        traces_in_files([tmp_path / "data", tmp_path / "logs", tmp_path / "state"], password) == []
+    )
     for text in (repr(master), str(master.status()), repr(vars(master)), *capfd.readouterr()):
         assert password not in text
 
@@ -199,7 +201,7 @@ def test_a_child_that_crashes(
     ],
     ids=range(7),
 )
-def test_mistakes_in_settings(tmp_path: pathlib.Path, mistake: dict[str, object]) -> None:
+def test_mistakes_in_settings(tmp_path: pathlib.Path, mistake: dict[str, Any]) -> None:
     """They raise at once, and what is raised does not show the password, however it is printed."""
     secret = "s3cr3t-battery"
     given = json.loads(json.dumps(mistake).replace("PASSWORD", secret))

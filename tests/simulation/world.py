@@ -498,6 +498,8 @@ class World:
         self.network.refusing = ""
 
     def _on_clock(self, event: Event, source: Source, operation: str) -> None:
+        if event.detail < 0 and self.config.file_system.tick_ns >= _SEC:
+            return  # a coarse stamp may come again after it: nobody could tell such a touch
         self.clock.step_wall(event.detail)
 
     def _on_disk_fault(self, event: Event, source: Source, operation: str) -> None:
