@@ -34,12 +34,14 @@ class Burst:
 
 def notified(burst: Burst, now: float, rule: BurstRule) -> tuple[Burst, bool]:
     """A notify came at ``now`` (monotonic). Gives the new state, and whether data goes now."""
-    burst, _ = advance(burst, now)
+    burst, due = advance(burst, now)
     quick_call = burst.last_at is not None and now - burst.last_at < rule.start_trigger_secs
     quick = burst.quick + 1 if quick_call else 0
     began_at = burst.began_at
     if not quick_call:
         return Burst(last_at=now), True
+    if due:  # the burst is over, and this notify's data goes with what waited
+        return Burst(last_at=now, quick=quick), True
     if began_at is None and quick >= rule.start_trigger_count:
         began_at = now
     if began_at is None:

@@ -9,7 +9,7 @@ an :class:`Entry` is replaced as a whole.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 __all__ = [
     "Delivered",
@@ -17,6 +17,7 @@ __all__ = [
     "Identity",
     "Piece",
     "Print",
+    "PrintKind",
     "Stage",
     "Stamp",
     "Upload",
@@ -25,8 +26,8 @@ __all__ = [
     "entry_to_json",
 ]
 
-PrintKind = Literal["whole", "samples", "ends"]
-Stage = Literal["sending", "sent", "swapping"]
+PrintKind: TypeAlias = Literal["whole", "samples", "ends"]
+Stage: TypeAlias = Literal["sending", "sent", "swapping"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +91,8 @@ class Version:
     print: Print
     pieces: tuple[Piece, ...]
     taken_at: float
+    may_grow: bool = True
+    """False for a file that the program rewrites as a whole: a part of it is worth nothing."""
     set_aside_remote: bool = False
     """The file came back shorter after an unclean boot: what the server has may be all there
     is of the rest, and is kept under another name."""
@@ -279,7 +282,7 @@ def _text(value: object) -> str:
 
 
 def _version_to_json(v: Version) -> list[Any]:
-    flags = v.growing | v.settled << 1 | v.set_aside_remote << 2
+    flags = v.growing | v.settled << 1 | v.set_aside_remote << 2 | v.may_grow << 3
     return [
         v.number,
         v.size,
@@ -304,5 +307,6 @@ def _version_from_json(record: list[Any]) -> Version:
         print=Print(*fingerprint),
         pieces=tuple(Piece(*p) for p in pieces),
         taken_at=taken_at,
+        may_grow=bool(flags & 8),
         set_aside_remote=bool(flags & 4),
     )

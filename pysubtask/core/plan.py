@@ -183,14 +183,14 @@ def _first_contact(
     if policy.on_first_contact == "replace":
         return _send(version, can)
     may_be_prefix = remote.size == version.size or (
-        version.growing and remote.size < version.size and can.positioned_write
+        version.may_grow and remote.size < version.size and can.positioned_write
     )
     if may_be_prefix and can.readable and remote.ours is None:
         return Compare(0, remote.size)
     if may_be_prefix and remote.ours:
-        if remote.size == version.size:
-            return Done(version.size)
-        return Append(remote.size, version.size)
+        return (
+            Done(version.size) if remote.size == version.size else Append(remote.size, version.size)
+        )
     return _send(version, can, set_aside=True)
 
 

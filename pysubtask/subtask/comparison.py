@@ -92,21 +92,34 @@ class Comparison:
         low = version.available_from
         if base >= low:
             return base
+        copied: list[Piece] = []
+        used = False
         try:
             with self._session.sources.borrow(path, version) as handle:
                 if not is_same_content(handle, version):
-                    raise FileNotFoundError
-                chunks: list[Piece] = []
+                    raise FileNotFoundError(2, "it has changed", path)
                 at = base
                 while at < low:
                     end = min(at + _COPY_BYTES * 64, low)
                     name, _, digest = self._session.ledger.outbox.store(
                         _read_range(handle.read_at, at, end)
                     )
-                    chunks.append(Piece(at, end, name, digest))
+                    copied.append(Piece(at, end, name, digest))
                     at = end
                     yield None
-                same = is_same_content(handle, version)
+                if not is_same_content(handle, version):
+                    raise BytesLost(f"{path} changed while it was copied")
+
+            def cover(e: Entry) -> Entry:
+                nonlocal used
+                now = e.version(version.number)
+                if now is None or now.available_from > low:
+                    return e
+                used = True
+                kept = tuple(p for p in now.pieces if p.start >= low)
+                return e.with_version(replace(now, pieces=(*copied, *kept)))
+
+            self._session.ledger.update(path, cover)
         except FileNotFoundError:
             self._session.log.warning(
                 "deliver %s: its first %d bytes are not here any more; the rest goes to a name "
@@ -115,18 +128,9 @@ class Comparison:
                 low,
             )
             return low
-        if not same:
-            self._session.ledger.outbox.discard(p.name for p in chunks if p.name is not None)
-            raise BytesLost(f"{path} changed while it was copied")
-
-        def cover(e: Entry) -> Entry:
-            now = e.version(version.number)
-            if now is None:
-                return e
-            kept = tuple(p for p in now.pieces if p.start >= low)
-            return e.with_version(replace(now, pieces=(*chunks, *kept)))
-
-        self._session.ledger.update(path, cover)
+        finally:
+            if not used:
+                self._session.ledger.outbox.discard(p.name for p in copied if p.name is not None)
         return base
 
 

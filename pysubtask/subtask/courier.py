@@ -46,6 +46,9 @@ class FileHeld(RemoteError):
         super().__init__(message, operation="deliver")
         self.until = until
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.until)
+
 
 class Courier:
     """Delivers files over one connection."""

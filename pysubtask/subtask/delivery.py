@@ -13,7 +13,7 @@ import math
 import random
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pysubtask.core.flow import Window
 from pysubtask.core.retry import RetryRule, file_wait_secs, link_wait_secs, refusal_wait_secs
@@ -47,6 +47,7 @@ class _Held:
     failures: int
     until: float
     error: str
+    conflict: bool
 
 
 class Delivery:
@@ -105,7 +106,7 @@ class Delivery:
         self._last_busy = 0.0
         self._connected_at = 0.0
         self._bytes_logged_at = 0.0
-        self.link = LinkState("resting", clock.time())
+        self._link = LinkState("resting", clock.time())
 
     # -- from any thread ---------------------------------------------------------------------
 
@@ -118,6 +119,17 @@ class Delivery:
     def errors(self) -> dict[str, str]:
         """Files that the destination refuses, with the reason in words."""
         return {path: held.error for path, held in list(self._held.items())}
+
+    @property
+    def link(self) -> LinkState:
+        """The connection; ``conflict`` while it could deliver but a file must wait, because
+        another hand keeps changing it at the destination."""
+        state = self._link
+        if state.link in ("connected", "resting"):
+            for held in list(self._held.values()):
+                if held.conflict:
+                    return replace(state, link="conflict", last_error=held.error)
+        return state
 
     @property
     def is_idle(self) -> bool:
@@ -134,6 +146,8 @@ class Delivery:
         now = self._clock.monotonic()
         self._take_offers(now)
         if self._engine is None:
+            for path in [p for p in self._queue if not self._is_owed(p)]:
+                del self._queue[path]
             if not self._queue:
                 return self._next_held()
             if now < self._next_try:
@@ -201,7 +215,7 @@ class Delivery:
         return min(waiting, default=math.inf)
 
     def _connect(self) -> bool:
-        self._set_link("connecting", error=self.link.last_error)
+        self._set_link("connecting", error=self._link.last_error)
         transport = self._make_transport()
         began = self._clock.monotonic()
         try:
@@ -236,21 +250,26 @@ class Delivery:
             path = next(iter(self._queue))
             del self._queue[path]
             entry = self._ledger.get(path)
-            if entry is None:
-                self._held.pop(path, None)
-                continue
-            if entry.next_owed is None and entry.upload is None and not entry.litter:
+            if entry is None or not self._is_owed(path):
                 self._held.pop(path, None)
                 continue
             self._active.add(path)
+            self._last_busy = self._clock.monotonic()
             priority = SMALL if entry.pending_bytes <= _SMALL_BYTES else BULK
             self._engine.spawn(
                 self._courier.deliver(path), priority=priority, done=self._done_with(path)
             )
 
+    def _is_owed(self, path: str) -> bool:
+        entry = self._ledger.get(path)
+        return entry is not None and bool(
+            entry.next_owed is not None or entry.upload is not None or entry.litter
+        )
+
     def _done_with(self, path: str) -> Callable[[Exception | None], None]:
         def done(error: Exception | None) -> None:
             self._active.discard(path)
+            self._last_busy = self._clock.monotonic()
             self._failures = self._refusals = 0
             if error is None:
                 if self._held.pop(path, None) is not None:
@@ -279,7 +298,7 @@ class Delivery:
             self._log.warning(
                 "deliver %s: %s; next try in %.0f s, others go on", path, words, until - now
             )
-        self._held[path] = _Held(failures, until, words)
+        self._held[path] = _Held(failures, until, words, isinstance(error, FileHeld))
         self._status_changed()
 
     def _lost(self, error: LinkError) -> None:
@@ -294,6 +313,10 @@ class Delivery:
             self._queue[path] = None
         self._active.clear()
         self._again.clear()
+        if not self._queue:
+            self._log.info("%s ended an idle connection: %s", self._destination, _words(error))
+            self._set_link("resting")
+            return
         self._log.warning("lost %s after %.0f s: %s", self._destination, lived, _words(error))
         if achieved:
             self._failures = 0
@@ -313,7 +336,7 @@ class Delivery:
         wait *= 1 + self._jitter * self._rng.random()
         self._next_try = self._clock.monotonic() + wait
         words = _words(error)
-        if self._failures + self._refusals <= 1 or words != self.link.last_error:
+        if self._failures + self._refusals <= 1 or words != self._link.last_error:
             self._log.warning(
                 "connect to %s: %s; next try in %.0f s", self._destination, words, wait
             )
@@ -326,10 +349,10 @@ class Delivery:
     def _set_link(
         self, link: Link, *, error: str | None = None, next_try: float | None = None
     ) -> None:
-        since = self.link.since if self.link.link == link else self._clock.time()
+        since = self._link.since if self._link.link == link else self._clock.time()
         state = LinkState(link, since, next_try, error)
-        if state != self.link:
-            self.link = state
+        if state != self._link:
+            self._link = state
             self._status_changed()
 
 

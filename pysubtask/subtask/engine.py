@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from pysubtask.core.flow import Sent, Window
-from pysubtask.errors import LinkLost, RemoteError
+from pysubtask.errors import LinkError, LinkLost, RemoteError
 from pysubtask.subtask.clock import Clock
 from pysubtask.transports.contract import Read, Request, Result, Transport, Write
 
@@ -108,6 +108,7 @@ class Engine:
         self._owners: dict[int, tuple[_Task | None, Sent, float]] = {}
         self._tasks: set[_Task] = set()
         self._next_ticket = 1
+        self._lost: LinkError | None = None
         self._progress_at = clock.monotonic()
         self.acked_bytes = 0
         """Data bytes that this connection moved, either way."""
@@ -138,6 +139,8 @@ class Engine:
             self._collect()
             if not self._advance():
                 break
+        if self._lost is not None:
+            raise self._lost
         return self._check_deadline()
 
     def abandon(self) -> None:
@@ -147,6 +150,14 @@ class Engine:
             task.job.close()
 
     def _collect(self) -> None:
+        if self._lost is not None:
+            return
+        try:
+            self._take_results()
+        except LinkError as error:
+            self._lost = error  # what was acknowledged before it broke reaches the jobs first
+
+    def _take_results(self) -> None:
         now = self._clock.monotonic()
         for ticket, result in self._transport.collect():
             found = self._owners.pop(ticket, None)
@@ -175,7 +186,11 @@ class Engine:
                 self._resume(task, value)
                 moved = True
             blocked = self._blocked[priority]
-            while blocked and self._window.has_room(_weight(blocked[0][1].request)):
+            while (
+                blocked
+                and self._lost is None
+                and self._window.has_room(_weight(blocked[0][1].request))
+            ):
                 task, send = blocked.popleft()
                 self._resume(task, self._send(task, send.request))
                 moved = True
@@ -204,7 +219,11 @@ class Engine:
                 return
             if isinstance(step, Send):
                 queue = self._blocked[task.priority]
-                if queue or not self._window.has_room(_weight(step.request)):
+                if (
+                    self._lost is not None
+                    or queue
+                    or not self._window.has_room(_weight(step.request))
+                ):
                     queue.append((task, step))
                     return
                 value = self._send(task, step.request)

@@ -209,6 +209,7 @@ class Intake:
         """Serve every look that is due or only waits for a file to settle (stop)."""
         for target in list(self._targets.values()):
             if target.look_at is not None:
+                target.is_complete = True
                 self._schedule(target, now)
         self.step(now)
 

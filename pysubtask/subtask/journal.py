@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import secrets
+import sys
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -76,6 +77,8 @@ class Journal:
         self._unsaved: set[str] = set()
         self._dirty_since: float | None = None
         self._after_sync: list[Callable[[], None]] = []
+        self._closing = False
+        self._closed = False
         self._new_id = new_id
         self._before_sync = before_sync
         self.client_id = ""
@@ -235,6 +238,8 @@ class Journal:
                 if not self._unsaved:
                     self._log.warning("write journal %s: %s; will be repeated", self._path, error)
                 self._unsaved.add(path)
+                if self._dirty_since is None:
+                    self._dirty_since = self._clock.monotonic()
             self._entries[path] = after
             return after
 
@@ -286,20 +291,32 @@ class Journal:
             return
         for action in actions:
             action()
+        self._compact()
+
+    def _compact(self) -> None:
+        """Rewrite the log if most of it is history. A full disk leaves it as it is."""
         with self._lock:
-            if self._size > max(_COMPACT_MIN_BYTES, _COMPACT_FACTOR * self._live_total):
+            if self._handle is None or self._closing:
+                return
+            if self._size <= max(_COMPACT_MIN_BYTES, _COMPACT_FACTOR * self._live_total):
+                return
+            try:
                 self._rewrite(clean=False)
+            except OSError as error:
+                self._log.warning("rewrite journal %s: %s; will be repeated", self._path, error)
 
     def close(self) -> None:
         """Sync, mark the journal as cleanly left, and close it."""
         with self._lock:
             if self._handle is None:
                 return
+            self._closing = True
             try:
                 self._write_line(self._header(clean=True))
             except OSError as error:
                 self._log.warning("close journal %s: %s", self._path, error)
             self.sync()
+            self._closed = True
             if self._handle is not None:
                 self._handle.close()
                 self._handle = None
@@ -323,7 +340,10 @@ class Journal:
 
     def _write_line(self, record: dict[str, Any]) -> int:
         if self._handle is None:
-            raise OSError(9, "the journal is closed", self._path)
+            if self._closed:
+                raise OSError(9, "the journal is closed", self._path)
+            self._handle = self._disk.open_append(self._path)  # it could not be, last time
+            self._size = self._disk.stat(self._path).size
         line = _encode(record)
         try:
             self._handle.append(line)
@@ -347,11 +367,15 @@ class Journal:
             self._live_total += len(line)
             lines.append(line)
         data = b"".join(lines)
+        if sys.platform == "win32" and self._handle is not None:
+            self._handle.close()  # an open file can't be replaced there
+            self._handle = None
         self._disk.write_whole(self._path, data, sync=True)
         if self._handle is not None:
             self._handle.close()
-        self._handle = self._disk.open_append(self._path)
+            self._handle = None
         self._size = len(data)
+        self._handle = self._disk.open_append(self._path)
         self._disk.sync_dir(os.path.dirname(self._path) or ".")
 
 

@@ -6,6 +6,7 @@ the disk without it; whatever nobody speaks of at the start is removed.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable
 from hashlib import blake2b
 
@@ -15,6 +16,7 @@ from pysubtask.subtask.disk import Disk, ReadHandle
 __all__ = ["Outbox"]
 
 _SUFFIX = ".piece"
+_READ_BYTES = 1 << 20
 _EXTEND_UP_TO_BYTES = 64 << 20
 
 
@@ -29,6 +31,7 @@ class Outbox:
         self._disk = disk
         self._folder = folder
         self._next = 1
+        self._naming = threading.Lock()
         self.held_bytes = 0
         """Bytes in the outbox now."""
         self._sizes: dict[str, int] = {}
@@ -57,8 +60,9 @@ class Outbox:
         Raises:
             OSError: the disk refused; nothing is left behind.
         """
-        name = f"{self._next:012x}{_SUFFIX}"
-        self._next += 1
+        with self._naming:  # both threads store pieces
+            name = f"{self._next:012x}{_SUFFIX}"
+            self._next += 1
         self._hashes[name] = new_hash()
         self._sizes[name] = 0
         try:
@@ -130,6 +134,29 @@ class Outbox:
             self._dirty.pop(name, None)
         if names:
             self._disk.sync_dir(self._folder)
+
+    def is_whole(self, name: str, size: int, digest: str) -> bool:
+        """Whether the first ``size`` bytes of a piece are the ones that the digest is of."""
+        state = new_hash()
+        try:
+            handle = self.open_piece(name)
+        except OSError:
+            return False
+        try:
+            at = 0
+            while at < size and (data := handle.read_at(at, min(_READ_BYTES, size - at))):
+                state.update(data)
+                at += len(data)
+        finally:
+            handle.close()
+        return at == size and state.hexdigest() == digest
+
+    def changed_at(self, name: str) -> float | None:
+        """When a piece was written to last (Unix seconds); None if it is not there."""
+        try:
+            return self._disk.stat(self._path(name)).mtime_ns / 1e9
+        except OSError:
+            return None
 
     def open_piece(self, name: str) -> ReadHandle:
         """Open a piece for reading.

@@ -5,14 +5,11 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from pysubtask.core.model import Piece, Version
-from pysubtask.core.prints import new_hash
 from pysubtask.subtask.disk import ReadHandle
 from pysubtask.subtask.outbox import Outbox
 from pysubtask.subtask.sources import Sources, is_same_content
 
 __all__ = ["BytesLost", "VersionReader"]
-
-_CHUNK_BYTES = 1 << 20
 
 
 class BytesLost(Exception):
@@ -84,24 +81,14 @@ class VersionReader:
             if piece.name is None:
                 if not is_same_content(handle, self._version):
                     raise BytesLost(f"{self._path} is not what its snapshot noted any more")
-            elif not self._outbox.is_own(piece.name):
-                self._check(piece, handle)
+            elif not self._outbox.is_own(piece.name) and not self._outbox.is_whole(
+                piece.name, piece.end - piece.start, piece.digest
+            ):
+                raise BytesLost(
+                    f"outbox piece {piece.name} is not what the snapshot of {self._path} noted"
+                )
             self._open[piece.name] = handle
         return handle
-
-    def _check(self, piece: Piece, handle: ReadHandle) -> None:
-        state = new_hash()
-        at, size = 0, piece.end - piece.start
-        while at < size:
-            data = handle.read_at(at, min(_CHUNK_BYTES, size - at))
-            if not data:
-                break
-            state.update(data)
-            at += len(data)
-        if state.hexdigest() != piece.digest:
-            raise BytesLost(
-                f"outbox piece {piece.name} is not what the snapshot of {self._path} noted"
-            )
 
     def close(self) -> None:
         """Let go of the handles."""

@@ -86,12 +86,13 @@ class Session:
         self.ledger.update(path, lambda e: drop_superseded(record_delivery(e, done)), must=False)
 
     def make_folders(self, folder: str) -> Steps:
-        """Make a remote folder and its parents.
+        """Make a remote folder that is not there (any more), and its parents.
 
         Raises:
             RemoteError: the folder itself is refused.
         """
         parts = folder.split("/")
+        self.folders -= {"/".join(parts[:count]) for count in range(1, len(parts) + 1)}
         for count in range(1, len(parts) + 1):
             parent = "/".join(parts[:count])
             if parent and parent not in self.folders:

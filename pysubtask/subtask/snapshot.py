@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Literal
 
-from pysubtask.core.model import Entry, Identity, Piece, Print, Stamp, Version
+from pysubtask.core.model import Entry, Identity, Piece, Print, PrintKind, Stamp, Version
 from pysubtask.core.prints import choose_kind, continue_whole, new_hash, print_of
 from pysubtask.core.ticks import tick_secs
 from pysubtask.subtask.clock import Clock
@@ -117,7 +117,10 @@ class Snapshots:
         try:
             handle = self._disk.open_read(path)
         except FileNotFoundError:
-            self._finish(path, previous, growth, None)
+            try:
+                self._finish(path, previous, growth, None)
+            except OSError as error:
+                return Outcome("failed", error)
             self._note_served(path, remote, touch)
             return Outcome("missing")
         except OSError as error:
@@ -128,7 +131,12 @@ class Snapshots:
             if touch is None and previous is not None and _is_untouched(previous, before):
                 return Outcome("unchanged")
             outcome: Outcome | None = None
-            if previous is not None and _may_continue(previous, before, growth):
+            goes_on = previous is not None and _may_continue(previous, before, growth)
+            if goes_on and previous is not None and before.ino != previous.identity.ino:
+                # The same beginning in another file: a longer copy moved into place, unless
+                # the file of before lives on under another name.
+                goes_on = not self._finish(path, previous, growth, before)
+            if goes_on and previous is not None:
                 outcome = self._extend(path, previous, handle, before, growth, touch)
                 if outcome is not None and outcome.result == "unstable":
                     if not final:
@@ -183,10 +191,13 @@ class Snapshots:
             added = _Added(self._live_piece(handle, previous.size, st.size), "", False)
         else:
             added = self._copy_added(handle, previous, st.size)
-        fingerprint = self._check_added(handle, previous, st.size, growth, added)
+        try:
+            fingerprint = self._check_added(handle, previous, st.size, growth, added)
+        except BaseException:
+            self._discard_added(added)
+            raise
         if fingerprint is None or added.piece.end != st.size:
-            if not added.extended and added.piece.name is not None:
-                self._ledger.outbox.discard([added.piece.name])
+            self._discard_added(added)
             return None if fingerprint is None else Outcome("unstable")
         version = replace(
             previous,
@@ -198,10 +209,18 @@ class Snapshots:
             print=fingerprint,
             taken_at=self._clock.time(),
         )
-        self._ledger.update(
-            path, lambda e: _served(_with_added(e, previous, version, added), touch)
-        )
+        try:
+            self._ledger.update(
+                path, lambda e: _served(_with_added(e, previous, version, added), touch)
+            )
+        except BaseException:
+            self._discard_added(added)
+            raise
         return Outcome("taken")
+
+    def _discard_added(self, added: _Added) -> None:
+        if not added.extended and added.piece.name is not None:
+            self._ledger.outbox.discard([added.piece.name])
 
     def _note_unchanged(
         self,
@@ -290,29 +309,23 @@ class Snapshots:
             pieces = (piece,)
             if piece.end != st.size:
                 return self._unstable(pieces)
-        fingerprint = self._print(handle, growth, st.size)
+        kind = choose_kind(growth, st.size, self._verify_up_to_bytes)
+        fingerprint = self._print_of_copy(pieces, kind, st.size, handle)
         if fingerprint is None:
             return self._unstable(pieces)
         grew = False
         if growth != "append":
             after = handle.stat()
-            copied = pieces[0].digest if pieces else fingerprint.digest
-            stable = _same_times(st, after)
-            if fingerprint.kind == "whole":
-                stable = stable and copied == fingerprint.digest  # two readings of all of it
-            if not stable:
-                again = print_of(handle.read_at, fingerprint.kind, fingerprint.size)
-                grew = growth == "auto" and after.size > st.size and again == fingerprint
-                if grew and fingerprint.kind == "whole":
-                    grew = copied == fingerprint.digest
-                if not grew and not final:
+            same = print_of(handle.read_at, kind, st.size) == fingerprint
+            grew = growth == "auto" and same and after.size > st.size
+            if not grew and not (same and _same_times(st, after)):
+                if not final:
                     return self._unstable(pieces)
-                if not grew:
-                    self._log.warning(
-                        "snapshot %s: it never stood still; sent as it was. A program that "
-                        "rewrites a file should write a new one and rename it.",
-                        path,
-                    )
+                self._log.warning(
+                    "snapshot %s: it never stood still; sent as it was. A program that "
+                    "rewrites a file should write a new one and rename it.",
+                    path,
+                )
 
         def begin(e: Entry) -> Entry:
             previous = e.current
@@ -329,6 +342,7 @@ class Snapshots:
                 print=fingerprint,
                 pieces=pieces,
                 taken_at=self._clock.time(),
+                may_grow=growth != "rewrite",
                 set_aside_remote=shorter and path in self.suspects,
             )
             return _served(drop_superseded(e.with_version(version)), touch)
@@ -340,6 +354,20 @@ class Snapshots:
             raise
         return Outcome("taken")
 
+    def _print_of_copy(
+        self, pieces: tuple[Piece, ...], kind: PrintKind, size: int, source: ReadHandle
+    ) -> Print | None:
+        """The print of what was copied, not of a second reading; of the source if nothing was."""
+        if not pieces or pieces[0].name is None:
+            return print_of(source.read_at, kind, size)
+        if kind == "whole":
+            return Print(kind, size, pieces[0].digest)
+        copy = self._ledger.outbox.open_piece(pieces[0].name)
+        try:
+            return print_of(copy.read_at, kind, size)
+        finally:
+            copy.close()
+
     def _unstable(self, pieces: tuple[Piece, ...]) -> Outcome:
         self._ledger.outbox.discard(p.name for p in pieces if p.name is not None)
         return Outcome("unstable")
@@ -348,21 +376,25 @@ class Snapshots:
 
     def _finish(
         self, path: str, previous: Version | None, growth: str, current: FileStat | None
-    ) -> None:
+    ) -> bool:
         """Read a version to its end, wherever the file is now, and copy what is owed.
 
         A file that was renamed and not replaced was rotated: it is delivered to its end.
-        ``current`` is the file of that name now, which is about to begin the next version.
+        ``current`` is the file of that name now. True if the old file was found elsewhere.
         """
         if previous is None or growth == "rewrite":
-            return
+            return False
+        found = False
         try:
             with self._sources.borrow(path, previous) as handle:
                 st = handle.stat()
                 is_other = current is None or (st.ino, st.dev) != (current.ino, current.dev)
-                if is_other and not previous.growing and is_same_content(handle, previous):
+                found = is_other and is_same_content(handle, previous)
+                if self._sources.is_held(path, previous.number) and st.size == previous.size:
+                    found = False  # it has nothing more, and may live on in the handle only
+                if found and not previous.growing:
                     self._mark_growing(path, previous.number)
-                if is_other and st.size > previous.size and is_same_content(handle, previous):
+                if found and st.size > previous.size:
                     self._extend(path, previous, handle, st, growth, None)
                 self.copy_live_pieces(path, previous.number, handle)
         except FileNotFoundError:
@@ -375,7 +407,9 @@ class Snapshots:
                     path,
                     sum(p.end - p.start for p in version.pieces if p.name is None),
                 )
-        self._sources.release(path, previous.number)
+        if found or current is None:
+            self._sources.release(path, previous.number)
+        return found
 
     def _mark_growing(self, path: str, number: int) -> None:
         def mark(e: Entry) -> Entry:
@@ -392,15 +426,35 @@ class Snapshots:
         """
         entry = self._ledger.get(path)
         version = entry.version(number) if entry is not None else None
-        for piece in version.pieces if version is not None else ():
-            if piece.name is not None:
-                continue
+        live = [p for p in version.pieces if p.name is None] if version is not None else []
+        if version is None or not live or not is_same_content(handle, version):
+            return
+        copies = []
+        for piece in live:
             name, size, digest = self._ledger.outbox.store(_chunks(handle, piece.start, piece.end))
-            self._ledger.outbox.sync()  # the file was safer than a copy that the power may take
-            if size != piece.end - piece.start or (piece.digest and digest != piece.digest):
-                self._ledger.outbox.discard([name])
-                continue
-            self._swap_piece(path, number, piece, Piece(piece.start, piece.end, name, digest))
+            copies.append(Piece(piece.start, piece.start + size, name, digest))
+        self._ledger.outbox.sync()  # the file was safer than a copy that the power may take
+        same = is_same_content(handle, version)
+        for piece, copy in zip(live, copies, strict=True):
+            if same and copy.end == piece.end and piece.digest in ("", copy.digest):
+                self._swap_piece(path, number, piece, copy)
+            elif copy.name is not None:
+                self._ledger.outbox.discard([copy.name])
+
+    def read_again(self, path: str, version: Version, lost: list[Piece]) -> None:
+        """Pieces of a version are gone: take them from the file, if it still has the content.
+
+        If it has not, the version is left as it is, and whoever delivers it reports the loss.
+        """
+        try:
+            with self._sources.borrow(path, version) as handle:
+                if is_same_content(handle, version):
+                    for piece in lost:
+                        live = Piece(piece.start, piece.end, None, piece.digest)
+                        self._swap_piece(path, version.number, piece, live)
+                    self.copy_live_pieces(path, version.number, handle)
+        except OSError as error:
+            self._log.warning("read %s again for a lost copy: %s", path, error)
 
     def _swap_piece(self, path: str, number: int, old: Piece, new: Piece) -> None:
         used = False
@@ -455,7 +509,18 @@ def _with_added(entry: Entry, previous: Version, version: Version, added: _Added
         if not pieces or pieces[-1].name != added.piece.name:
             raise _Clash
         pieces = pieces[:-1]
-    return entry.with_version(replace(version, pieces=_merged((*pieces, added.piece))))
+    grown = replace(
+        now,
+        size=version.size,
+        growing=True,
+        identity=version.identity,
+        stamp=version.stamp,
+        settled=version.settled,
+        print=version.print,
+        taken_at=version.taken_at,
+        pieces=_merged((*pieces, added.piece)),
+    )
+    return entry.with_version(grown)
 
 
 def _is_untouched(version: Version, st: FileStat) -> bool:

@@ -29,6 +29,11 @@ def is_same_content(handle: ReadHandle, version: Version) -> bool:
     return print_of(handle.read_at, kept.kind, kept.size) == kept
 
 
+def _same_file(a: ReadHandle, b: ReadHandle) -> bool:
+    first, second = a.stat(), b.stat()
+    return (first.ino, first.dev) == (second.ino, second.dev)
+
+
 class _Held:
     __slots__ = ("dropped", "handle", "users")
 
@@ -48,15 +53,22 @@ class Sources:
         self._lock = threading.Lock()
 
     def hold(self, path: str, number: int, handle: ReadHandle) -> None:
-        """Keep ``handle`` for this version; takes it over, and closes it where none is held."""
+        """Keep ``handle`` for this version, instead of one of another file; takes it over."""
         key = (path, number)
         with self._lock:
-            if not self._hold or key in self._held:
+            held = self._held.get(key)
+            if not self._hold or (held is not None and _same_file(held.handle, handle)):
                 handle.close()
                 return
+            if held is not None:
+                self._drop(key)
             self._held[key] = _Held(handle)
             while len(self._held) > _MAX_HELD:
                 self._drop(next(iter(self._held)))
+
+    def is_held(self, path: str, number: int) -> bool:
+        """Whether a handle of this version is held."""
+        return (path, number) in self._held
 
     def release(self, path: str, number: int) -> None:
         """The version is no longer owed from its source."""

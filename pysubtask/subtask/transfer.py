@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.core.flow import Window
+from pysubtask.core.model import Piece
 from pysubtask.core.plan import Policy
 from pysubtask.status import FileStatus, Status
 from pysubtask.subtask.context import Context
@@ -28,6 +29,7 @@ __all__ = ["TransferSubtask"]
 _COPY_AFTER_SECS = 60.0
 _MAX_OTHER_FILES = 1000
 _JOIN_SECS = 1.0
+_OLD_PIECE_SECS = 86_400.0
 _STUCK_SECS = 60.0
 
 
@@ -106,11 +108,32 @@ class TransferSubtask(BaseSubtask):
         journal = self.ledger.journal
         if journal.unclean_boot:
             self.snapshots.suspects = {e.path for e in journal.entries()}
+            self._mend_outbox()
         if self._threaded:
             self._thread = threading.Thread(
                 target=self._run_delivery, name="pysubtask-delivery", daemon=True
             )
             self._thread.start()
+
+    def _mend_outbox(self) -> None:
+        """Pieces that the power took are read again from their files, while those may still
+        hold the bytes: before anybody is told that a snapshot is safe."""
+        for path in list(self.ledger.owed):
+            entry = self.ledger.get(path)
+            for version in entry.versions if entry is not None else ():
+                lost = [p for p in version.pieces if p.name is not None and self._is_lost(p)]
+                if lost:
+                    self.snapshots.read_again(path, version, lost)
+
+    def _is_lost(self, piece: Piece) -> bool:
+        assert piece.name is not None
+        outbox = self.ledger.outbox
+        changed_at = outbox.changed_at(piece.name)
+        if changed_at is None:
+            return True
+        if self.context.clock.time() - changed_at > _OLD_PIECE_SECS + self._settings.sync_secs:
+            return False  # on the disk long since; it is checked once more when it is sent
+        return not outbox.is_whole(piece.name, piece.end - piece.start, piece.digest)
 
     def step(self) -> float:
         since = self._busy_since

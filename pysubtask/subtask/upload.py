@@ -25,6 +25,7 @@ __all__ = ["Uploads"]
 _NOTE_EVERY_BYTES = 1 << 20
 _PARALLEL_CHUNK_BYTES = 32_768
 _MAX_UNANSWERED = 64
+_READ_BACK_CHUNK_BYTES = 131_072
 
 
 class Uploads:
@@ -89,21 +90,30 @@ class Uploads:
     def _resume_point(
         self, path: str, version: Version, upload: Upload, remote_size: int
     ) -> Generator[Step, Any, int | None]:
-        """Where to go on: near the break where the server handles requests in order, else at the
-        lowest byte that was never acknowledged. None: what is there is not ours."""
+        """Where to go on: at the first byte that is not there as it should be.
+
+        Nothing beyond the acknowledged bytes is believed for its size: of two writes on their way
+        the first may have been refused (a full disk) and the second not. They are read back; where
+        that can't be, the acknowledged bytes count. None: what is there is not ours.
+        """
         end = upload.base + remote_size
         if end < upload.acked or end > upload.size:
             return None
-        start = end if self._session.can.sequential and self._session.can.readable else upload.acked
-        if not self._session.can.readable or start == upload.base:
-            return start
-        back = Compare(
-            max(0, start - upload.base - READ_BACK_BYTES), start - upload.base, upload.base
-        )
-        ours = yield from self._comparison.compare(path, version, upload.temp, back)
-        if ours:
-            return start
-        return None if ours is False else upload.acked
+        if not self._session.can.readable:
+            return upload.acked
+        start = max(upload.base, upload.acked - READ_BACK_BYTES)
+        while start < end:
+            stop = min(start + _READ_BACK_CHUNK_BYTES, end)
+            if start < upload.acked:
+                stop = upload.acked
+            todo = Compare(start - upload.base, stop - upload.base, upload.base)
+            ours = yield from self._comparison.compare(path, version, upload.temp, todo)
+            if ours is None:
+                return upload.acked
+            if not ours:
+                return start if start >= upload.acked else None
+            start = stop
+        return start
 
     def _send(self, path: str, entry: Entry, upload: Upload, start: int, *, fresh: bool) -> Steps:
         version = entry.version(upload.version)
@@ -115,10 +125,13 @@ class Uploads:
                 yield from self._send_small(upload, reader)
             else:
                 try:
-                    yield from self._pump(path, reader, upload, start)
+                    yield from self._pump(path, reader, upload, start, create=fresh)
                 except RemoteNotFound:
+                    if not fresh:  # it vanished: bytes at its end would follow a hole
+                        self._drop(path, upload)
+                        return
                     yield from self._session.make_folders(posixpath.dirname(upload.temp))
-                    yield from self._pump(path, reader, upload, start)
+                    yield from self._pump(path, reader, upload, upload.base, create=True)
                 yield from call(Finish(upload.temp, sync=self._session.fsync))
         finally:
             reader.close()
@@ -139,7 +152,9 @@ class Uploads:
             if isinstance(result, RemoteError):
                 raise result
 
-    def _pump(self, path: str, reader: VersionReader, upload: Upload, start: int) -> Steps:
+    def _pump(
+        self, path: str, reader: VersionReader, upload: Upload, start: int, *, create: bool
+    ) -> Steps:
         """Keep the window full; note how far the acknowledgements reach without a gap."""
         unanswered: deque[tuple[int, int]] = deque()
         offset = acked = noted = start
@@ -151,7 +166,7 @@ class Uploads:
                         size = min(size, _PARALLEL_CHUNK_BYTES)
                     data = reader.read(offset, min(size, upload.size - offset))
                     where = offset - upload.base
-                    ticket = yield engine.Send(Write(upload.temp, where, data, create=True))
+                    ticket = yield engine.Send(Write(upload.temp, where, data, create=create))
                     offset += len(data)
                     unanswered.append((ticket, offset))
                     continue

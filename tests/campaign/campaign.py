@@ -59,9 +59,9 @@ _FINISH_SECS = 180.0
 _Found = TypeVar("_Found")
 
 
-def _until_true(look: Callable[[], _Found]) -> _Found | None:
+def _until_true(look: Callable[[], _Found], secs: float = _WAIT_FOR_TARGET_SECS) -> _Found | None:
     """What is to be hit may be on its way: a kill that hits nothing would be none."""
-    until = time.monotonic() + _WAIT_FOR_TARGET_SECS
+    until = time.monotonic() + secs
     while time.monotonic() < until:
         if found := look():
             return found
@@ -157,12 +157,11 @@ class _Campaign:
     def run(self, kills: int) -> None:
         host = self._start_host()
         try:
-            with self._reader() as reader:
+            with self._orphans, self._reader() as reader:
                 for _ in range(kills):
                     self._pause()
                     self._link.bytes_per_sec, self._link.delay_secs = self._rng.choice(LINKS)
                     host = self._kill(self._rng.choice(KINDS), host)
-                    self._orphans.check()
                     if host.ended:
                         self._report.lost.append("the host program ended by itself; see its log")
                         break
@@ -170,13 +169,14 @@ class _Campaign:
                 words = host.finish(_FINISH_SECS)
                 if words != "flushed":
                     self._report.lost.append(f"not flushed in the end: {words}")
-                if isinstance(reader, SftpReader):
-                    time.sleep(1.0)  # its last look at everything
+                last = reader.rounds + 2  # one of them began after the end
+                _until_true(lambda: reader.rounds >= last, 30.0)
         finally:
             if not host.ended:
-                self._orphans.add(host.subtasks())
+                left = host.subtasks()
                 host.kill()
-            self._orphans.wait()
+                for subtask in left:
+                    subtask.kill()
         self._sum_up(reader)
 
     # --- kills

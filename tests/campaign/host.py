@@ -100,10 +100,15 @@ class HostProgram:
             self._stop.wait(self._rng.choice((0, 0, 0.002, 0.01, 0.05)))
         while self._slow is not None:
             self._write_slowly()
-        self._keep_subtask(at_once=True)
         self.master.notify_all_files()
         self.master.notify(str(self._folder / "out"))  # all files in it
-        flushed = self.master.flush(timeout=_FINAL_FLUSH_SECS)
+        until = time.monotonic() + _FINAL_FLUSH_SECS
+        flushed = False
+        while not flushed and time.monotonic() < until:
+            self._keep_subtask(at_once=True)  # the last kill may have hit just now
+            flushed = self.master.flush(timeout=until - time.monotonic())
+            if not flushed:
+                time.sleep(0.05)
         self.last_status = str(self.master.status())
         self.master.stop(forcekill=False)
         return flushed

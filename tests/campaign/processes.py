@@ -97,21 +97,43 @@ class Host:
 
 
 class Orphans:
-    """Watches subtasks whose master was killed."""
+    """Watches subtasks whose master was killed, in a thread, as a context manager."""
 
     def __init__(self) -> None:
         self._left: list[tuple[psutil.Process, float]] = []
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="orphans", daemon=True)
         self.late: list[str] = []
         """Those that were still there after 15 s."""
         self.longest_secs = 0.0
 
+    def __enter__(self) -> Orphans:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.wait()
+        self._stop.set()
+        self._thread.join(10)
+
     def add(self, processes: list[psutil.Process]) -> None:
         """Their master was killed just now."""
         now = time.monotonic()
-        self._left += [(process, now) for process in processes]
+        with self._lock:
+            self._left += [(process, now) for process in processes]
 
-    def check(self) -> int:
-        """Look at them; how many are still there and may be."""
+    def wait(self) -> None:
+        """Until they are gone, or were found to be late."""
+        while self._left:
+            time.sleep(0.05)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.05):
+            with self._lock:
+                self._check()
+
+    def _check(self) -> None:
         now = time.monotonic()
         still = []
         for process, since in self._left:
@@ -124,12 +146,6 @@ class Orphans:
             else:
                 still.append((process, since))
         self._left = still
-        return len(still)
-
-    def wait(self) -> None:
-        """Until they are gone, or were found to be late."""
-        while self.check():
-            time.sleep(0.05)
 
 
 def _is_running(process: psutil.Process) -> bool:

@@ -1,8 +1,8 @@
 """Readers of the destination: they look all the time and judge what they see.
 
 :class:`DiskReader` looks at the server's folder itself, sees every byte as it is written, and keeps
-each file open that it has seen: when another takes its place, the former one is read to its end,
-which tells whether a rotated file was complete. :class:`SftpReader` looks through the server, as a
+rotated files open: when another takes their place, the former one is read to its end, which tells
+whether it was complete. :class:`SftpReader` looks through the server, as a
 consumer on another machine does.
 """
 
@@ -21,11 +21,12 @@ from collections.abc import Callable
 import paramiko
 from inotify_simple import INotify, flags
 
-from tests.campaign.content import Contents, Judgement, kind_of
+from tests.campaign.content import Contents, Judgement
 
 __all__ = ["DiskReader", "Reader", "SftpReader"]
 
 _OURS = ".pysubtask-"
+_HELD = "rotated-"
 _ASIDE = re.compile(r"~(\d{8}T\d{6}Z|\d+-\d+)(~\d+)?$")
 _CHECK_WHOLE_BYTES = 2 << 20
 _WHOLE_EVERY_SECS = 2.0
@@ -36,6 +37,7 @@ class Reader:
 
     Attributes:
         looks: how many files were read.
+        rounds: how often all files were looked at.
         torn: what was wrong, each with the file's name; a version or a size that went back is
             wrong too.
         complete: the greatest size seen of each generation of a rotated file, by name.
@@ -47,7 +49,7 @@ class Reader:
 
     def __init__(self, contents: Contents) -> None:
         self._contents = contents
-        self.looks = 0
+        self.looks = self.rounds = 0
         self.torn: list[str] = []
         self.complete: defaultdict[str, Counter[int]] = defaultdict(Counter)
         self.replaced: defaultdict[str, dict[int, int]] = defaultdict(dict)
@@ -125,6 +127,7 @@ class DiskReader(Reader):
                     names = {watched[e.wd] / e.name for e in found if e.wd in watched}
                     if not found or any(e.mask & flags.Q_OVERFLOW for e in found):
                         names = {p for folder in self._folders for p in folder.iterdir()}
+                        self.rounds += 1
                     for path in sorted(names):
                         self._look(path)
                     time.sleep(0.001)
@@ -147,15 +150,22 @@ class DiskReader(Reader):
             self._vanished(name)
             return
         inode = os.fstat(fd).st_ino
+        try:
+            self._read(name, fd, inode)
+        finally:
+            if name.startswith(_HELD):
+                self._hold(name, fd, inode)
+            else:
+                os.close(fd)
+
+    def _hold(self, name: str, fd: int, inode: int) -> None:
         held = self._open.get(name)
         if held is not None and held[1] == inode:
             os.close(fd)
-            fd = held[0]
-        else:
-            if held is not None:
-                self._let_go(name, held[0])
-            self._open[name] = fd, inode
-        self._read(name, fd, inode)
+            return
+        self._open[name] = fd, inode
+        if held is not None:
+            self._let_go(name, held[0])
 
     def _read(self, name: str, fd: int, inode: int) -> None:
         size = os.fstat(fd).st_size
@@ -193,7 +203,7 @@ class DiskReader(Reader):
         seen = self._contents.judge(name, data)
         if seen.wrong is not None:
             self.torn.append(f"{name}: {seen.wrong} when it was replaced")
-        elif seen.number is not None and kind_of(name) == "stream":
+        elif seen.number is not None:
             sizes = self.complete[name]
             sizes[seen.number] = max(sizes[seen.number], seen.size)
             self.replaced[name][seen.number] = seen.size
@@ -234,6 +244,7 @@ class SftpReader(Reader):
                     sftp.get_channel().settimeout(20)
                     while not self._stopping.is_set():
                         self._look_at_all(sftp)
+                        self.rounds += 1
                         self._stopping.wait(0.005)
                 finally:
                     transport.close()

@@ -1,4 +1,11 @@
-"""A consumer at the server that takes files away while they grow."""
+"""A consumer at the server that takes files away while they grow.
+
+With ``rclone serve sftp`` it takes them between two appends only, for rclone itself loses bytes it
+has acknowledged when a file is renamed by one client while another is writing to it: with two
+paramiko clients, one that opens, writes 500 bytes at the end, flushes and closes without an error,
+and one that renames at a random moment within 3 ms, the 500 bytes were missing in 1 of 150 files
+(rclone 1.75.2, ``--vfs-cache-mode writes``). Nobody who sends can tell or mend that.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +15,7 @@ import random
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -113,39 +121,67 @@ class Consumer:
 
 
 @pytest.mark.parametrize("growth", ["append", "auto"])
-@pytest.mark.parametrize("kind", ["openssh", "rclone"])
 def test_the_pieces_joined_are_the_file(
+    tmp_path: pathlib.Path, openssh: OpenSshServer, growth: str
+) -> None:
+    """It takes the file at any moment, in the middle of a write as well."""
+    watch = [{"file": "grows.csv", "growth": growth}]
+    rng = random.Random(growth)
+    with delivering(tmp_path, openssh, watch, on_remote_gone="continue") as made:
+        with by_disk(made, openssh) as hands, Consumer(hands.take, rng.random()) as consumer:
+            until = time.monotonic() + 30
+            line = 0
+            while consumer.taken < 25 and time.monotonic() < until:
+                count = rng.choice((1, 3, 3, 10, 2000))
+                made.append("grows.csv", lines(line, count))
+                line += count
+                time.sleep(rng.choice((0.0, 0.001, 0.005, 0.02)))
+            assert consumer.taken >= 25
+        made.flush()
+        assert_whole(made)
+
+
+@pytest.mark.parametrize("growth", ["append", "auto"])
+@pytest.mark.parametrize("kind", ["openssh", "rclone"])
+def test_taken_between_two_appends(
     tmp_path: pathlib.Path, request: pytest.FixtureRequest, kind: str, growth: str
 ) -> None:
     server = request.getfixturevalue(kind)
     consumer_of = by_disk if kind == "openssh" else by_sftp
     watch = [{"file": "grows.csv", "growth": growth}]
-    rng = random.Random(f"{kind} {growth}")
     with delivering(tmp_path, server, watch, on_remote_gone="continue") as made:
-        line = 0
-        with consumer_of(made, server) as hands, Consumer(hands.take, rng.random()) as consumer:
-            until = time.monotonic() + 30
-            while consumer.taken < 25 and time.monotonic() < until:
-                lines = rng.choice((1, 3, 3, 10, 2000))
-                text = "".join(f"{line + i:08d};{rng.random():.6f}\n" for i in range(lines))
-                line += lines
-                made.append("grows.csv", text.encode())
-                time.sleep(rng.choice((0.0, 0.001, 0.005, 0.02)))
-            assert consumer.taken >= 25
-            made.flush()
+        with consumer_of(made, server) as hands:
+            for number in range(8):
+                for turn in range(number % 3 + 1):
+                    made.append("grows.csv", lines(number * 10_000 + turn * 3000, 3000))
+                    if turn:
+                        made.flush()
+                made.flush()
+                assert hands.take(number)
+        made.append("grows.csv", b"the rest\n")
         made.flush()
-        made.master.stop()
-        assert made.leftovers() == []
-        expected = (made.data / "grows.csv").read_bytes()
+        assert_whole(made)
 
-        def joined() -> bytes:
-            pieces = [p.read_bytes() for p in sorted((made.remote / "taken").iterdir())]
-            return b"".join([*pieces, made.remote_bytes("grows.csv") or b""])
 
-        # rclone puts a file into its folder some time after it was closed
-        with contextlib.suppress(AssertionError):
-            wait_until(lambda: joined() == expected, 5)
-        assert describe(joined(), expected) == "the same", made.log()[-3000:]
+def lines(first: int, count: int) -> bytes:
+    return b"".join(b"%08d;%d\n" % (number, number**3) for number in range(first, first + count))
+
+
+def assert_whole(made: Delivery) -> None:
+    """What was taken and what is left, joined, is the local file."""
+    made.master.stop()
+    assert made.leftovers() == []
+    expected = (made.data / "grows.csv").read_bytes()
+
+    def joined() -> bytes:
+        pieces = [p.read_bytes() for p in sorted((made.remote / "taken").iterdir())]
+        return b"".join([*pieces, made.remote_bytes("grows.csv") or b""])
+
+    # rclone puts a file into its folder some time after it was closed
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: joined() == expected, 5)
+    difference = describe(joined(), expected)
+    assert difference == "the same", f"{difference}\n{made.log()[-3000:]}"
 
 
 @pytest.mark.parametrize("growth", ["append", "auto"])
@@ -162,24 +198,22 @@ def test_a_consumer_that_reads_what_it_took_at_once(
         pieces = []
         with consumer_of(made, server) as hands:
             for number in range(4):
-                for _ in range(2):
-                    made.append("grows.csv", b"%d %d\n" % (number, made.data.stat().st_ino))
+                for turn in range(2):
+                    made.append("grows.csv", b"%d.%d\n" % (number, turn))
                     made.flush()
                 assert hands.take(number)
                 pieces.append(hands.eat(number))
-        assert b"".join(pieces) == (made.data / "grows.csv").read_bytes(), made.log()
+        difference = describe(b"".join(pieces), (made.data / "grows.csv").read_bytes())
+        assert difference == "the same", f"{difference}\n{made.log()[-3000:]}"
 
 
 def describe(got: bytes, expected: bytes) -> str:
     """How the joined pieces differ from the file, in words."""
     if got == expected:
         return "the same"
-    ours, theirs = expected.splitlines(True), got.splitlines(True)
-    missing = sorted(set(ours) - set(theirs))
-    twice = (
-        sorted({text for text in theirs if theirs.count(text) > 1}) if len(theirs) < 9000 else []
-    )
+    ours, theirs = Counter(expected.splitlines(True)), Counter(got.splitlines(True))
+    missing, more = sorted(ours - theirs), sorted(theirs - ours)
     return (
-        f"{len(theirs)} of {len(ours)} lines, {len(missing)} missing such as {missing[:2]}, "
-        f"twice {twice[:2]}"
+        f"{len(missing)} of {ours.total()} lines are missing such as {missing[:2]}, "
+        f"{len(more)} are too many such as {more[:2]}"
     )

@@ -285,15 +285,17 @@ class Checker:
     def _check_piece(self, source: Source, index: int, file: RemoteFile) -> None:
         """A late write reached a file that the consumer has already moved."""
         view = self.view(source.remote)
-        lineage = source.lineages[index]
-        start = lineage.content.find(file.content)
-        if start < 0:
-            raise Violation("torn", f"a piece taken from {source.remote!r} is no part of the file")
-        end = start + len(file.content)
-        lineage.shown = max(lineage.shown, end)
-        if index == view.index:
-            view.taken_end = max(view.taken_end, end)
-            view.size = max(view.size, end)
+        for lineage in source.lineages[index:]:
+            start = lineage.content.find(file.content)
+            if start < 0:
+                continue
+            end = start + len(file.content)
+            lineage.shown = max(lineage.shown, end)
+            if lineage.index == view.index:
+                view.taken_end = max(view.taken_end, end)
+                view.size = max(view.size, end)
+            return
+        raise Violation("torn", f"a piece taken from {source.remote!r} is no part of the file")
 
     # -- what the child says ---------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from pysubtask.subtask.disk import FileStat
 from tests.simulation.clock import SimClock
+from tests.simulation.nodes import Directory, Inode, last_kept, write_into
 
 __all__ = ["Directory", "FileSystemKind", "Inode", "SimFileSystem", "os_error"]
 
@@ -49,96 +50,6 @@ class FileSystemKind:
     folders, and any fsync commits them all. Otherwise each folder has to be synced by itself."""
     zero_tails: bool = False
     """The lost end of a file may come back as zeros."""
-
-
-class Inode:
-    """A file's data and times, whatever its names."""
-
-    __slots__ = (
-        "ctime_ns",
-        "data",
-        "durable",
-        "links",
-        "mtime_ns",
-        "number",
-        "opens",
-        "path",
-        "pending",
-    )
-
-    def __init__(self, number: int, path: str) -> None:
-        self.number = number
-        self.path = path
-        self.data = bytearray()
-        self.mtime_ns = 0
-        self.ctime_ns = 0
-        self.links = 0
-        self.opens = 0
-        self.durable: tuple[bytes, int, int] = (b"", 0, 0)
-        """Data, mtime and ctime that a loss of power can't take."""
-        self.pending: list[tuple[int, bytes | None, int, int]] = []
-        """Changes since: (offset, data, mtime, ctime) writes, (size, None, ...) truncates."""
-
-    def sync(self) -> None:
-        """fsync: what is in the file now stays."""
-        if self.pending:
-            self.durable = (bytes(self.data), self.mtime_ns, self.ctime_ns)
-            self.pending.clear()
-
-    def settle(self, rng: random.Random, zero_tails: bool) -> None:
-        """The power fails: choose what is left."""
-        if not self.pending:
-            return
-        kept = _how_many_survive(rng, len(self.pending))
-        saved, mtime_ns, ctime_ns = self.durable
-        data = bytearray(saved)
-        for offset, written, mtime_ns, ctime_ns in self.pending[:kept]:  # noqa: B007
-            _apply(data, offset, written)
-        if kept < len(self.pending):
-            offset, written, _, _ = self.pending[kept]
-            if written:
-                part = written[: rng.randrange(len(written) + 1)]
-                if zero_tails and rng.random() < 0.5:
-                    part = bytes(len(part))
-                if part:
-                    _apply(data, offset, part)
-        self.data, self.mtime_ns, self.ctime_ns = data, mtime_ns, ctime_ns
-        self.durable = (bytes(data), mtime_ns, ctime_ns)
-        self.pending.clear()
-
-
-def _apply(data: bytearray, offset: int, written: bytes | None) -> None:
-    if offset > len(data):
-        data.extend(bytes(offset - len(data)))
-    if written is None:
-        del data[offset:]
-    else:
-        data[offset : offset + len(written)] = written
-
-
-def _how_many_survive(rng: random.Random, count: int) -> int:
-    choice = rng.random()
-    return 0 if choice < 0.3 else count if choice < 0.6 else rng.randrange(count + 1)
-
-
-class Directory:
-    """Names, as they are and as they would survive."""
-
-    __slots__ = ("durable", "entries", "number", "path", "pending")
-
-    def __init__(self, number: int, path: str) -> None:
-        self.number = number
-        self.path = path
-        self.entries: dict[str, Inode | Directory] = {}
-        self.durable: dict[str, Inode | Directory] = {}
-        self.pending: list[tuple[int, list[tuple[str, Inode | Directory | None]]]] = []
-        """Changes since: (sequence number, [(name, what it names from then on)])."""
-
-    def sync(self) -> None:
-        """fsync of a folder: its names stay."""
-        if self.pending:
-            self.durable = dict(self.entries)
-            self.pending.clear()
 
 
 class SimFileSystem:
@@ -257,7 +168,7 @@ class SimFileSystem:
         if not data:
             return
         growth = offset + len(data) - len(inode.data)
-        _apply(inode.data, offset, data)
+        write_into(inode.data, offset, data)
         self.used_bytes += max(0, growth)
         self._stamp(inode)
         inode.pending.append((offset, bytes(data), inode.mtime_ns, inode.ctime_ns))
@@ -267,7 +178,7 @@ class SimFileSystem:
     def truncate_inode(self, inode: Inode, size: int) -> None:
         """As ``ftruncate``."""
         self.used_bytes += size - len(inode.data)
-        _apply(inode.data, size, None)
+        write_into(inode.data, size, None)
         self._stamp(inode)
         inode.pending.append((size, None, inode.mtime_ns, inode.ctime_ns))
         if inode.links:
@@ -429,9 +340,9 @@ class SimFileSystem:
         directories = list(self._directories.values())
         if self.kind.ordered_names:
             sequences = sorted({s for d in directories for s, _ in d.pending})
-            last = _last_kept(rng, sequences)
+            last = last_kept(rng, sequences)
             return {d.path: last for d in directories}
-        kept = {d.path: _last_kept(rng, [s for s, _ in d.pending]) for d in directories}
+        kept = {d.path: last_kept(rng, [s for s, _ in d.pending]) for d in directories}
         homes: dict[int, list[str]] = {}
         for directory in directories:
             for sequence, _ in directory.pending:
@@ -462,8 +373,3 @@ class SimFileSystem:
             node.links, node.opens, node.path = 1, 0, node_path
             node.settle(rng, self.kind.zero_tails)
             self.used_bytes += len(node.data)
-
-
-def _last_kept(rng: random.Random, sequences: list[int]) -> int:
-    count = _how_many_survive(rng, len(sequences))
-    return sequences[count - 1] if count else 0

@@ -66,6 +66,8 @@ class Source:
     """What was served, and no reader could have seen yet."""
     last_touch: Touch | None = None
     rewritten: bool = False
+    found_size: int = 0
+    """So much of it was at the destination before we ever came."""
     interfered: bool = False
     """A consumer or another hand was at the remote file."""
 

@@ -16,58 +16,50 @@ import random
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from struct import Struct
 
+from tests.simulation import packets
 from tests.simulation.clock import SimClock
+from tests.simulation.packets import (
+    ALL_EXTENSIONS,
+    ATTRS,
+    BAD_MESSAGE,
+    CLOSE,
+    DATA,
+    DENIED,
+    EOF,
+    EXTENDED,
+    EXTENDED_REPLY,
+    FAILURE,
+    FSETSTAT,
+    FSTAT,
+    GO_EXTENSIONS,
+    HANDLE,
+    INIT,
+    LSTAT,
+    MAX_PACKET_BYTES,
+    MKDIR,
+    NAME,
+    OK,
+    OPEN,
+    OPENDIR,
+    READ,
+    READDIR,
+    REALPATH,
+    REMOVE,
+    RENAME,
+    SETSTAT,
+    STAT,
+    STATUS,
+    UNSUPPORTED,
+    VERSION,
+    WRITE,
+    Packet,
+    describe,
+    read_string,
+)
 from tests.simulation.remote import RemoteDisk, RemoteFile, RemoteRefusal
 
 __all__ = ["ALL_EXTENSIONS", "GO_EXTENSIONS", "ServerKind", "Session", "SimServer"]
-
-INIT, VERSION, OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT = 1, 2, 3, 4, 5, 6, 7, 8
-SETSTAT, FSETSTAT, OPENDIR, READDIR, REMOVE, MKDIR = 9, 10, 11, 12, 13, 14
-RMDIR, REALPATH, STAT, RENAME, EXTENDED = 15, 16, 17, 18, 200
-STATUS, HANDLE, DATA, NAME, ATTRS, EXTENDED_REPLY = 101, 102, 103, 104, 105, 201
-OK, EOF, NO_SUCH_FILE, DENIED, FAILURE, BAD_MESSAGE, UNSUPPORTED = 0, 1, 2, 3, 4, 5, 8
-_TEXTS = {
-    OK: b"Success",
-    EOF: b"End of file",
-    NO_SUCH_FILE: b"No such file",
-    DENIED: b"Permission denied",
-    FAILURE: b"Failure",
-    BAD_MESSAGE: b"Bad message",
-    UNSUPPORTED: b"Operation unsupported",
-}
-
-MAX_PACKET_BYTES = 262_144
-
-_U32 = Struct(">I")
-_HEAD = Struct(">IBI")
-_TWO_U64 = Struct(">QQ")
-_OFFSET_LENGTH = Struct(">QI")
-_U64 = Struct(">Q")
-_STATUS = Struct(">IBIII")
-_ATTRS = Struct(">IQIII")
-
-ALL_EXTENSIONS = (
-    (b"posix-rename@openssh.com", b"1"),
-    (b"statvfs@openssh.com", b"2"),
-    (b"fstatvfs@openssh.com", b"2"),
-    (b"hardlink@openssh.com", b"1"),
-    (b"fsync@openssh.com", b"1"),
-    (b"lsetstat@openssh.com", b"1"),
-    (b"limits@openssh.com", b"1"),
-    (b"expand-path@openssh.com", b"1"),
-    (b"copy-data", b"1"),
-    (b"home-directory", b"1"),
-    (b"users-groups-by-id@openssh.com", b"1"),
-)
-"""OpenSSH 9.2's list, in its order."""
-GO_EXTENSIONS = (
-    (b"hardlink@openssh.com", b"1"),
-    (b"posix-rename@openssh.com", b"1"),
-    (b"statvfs@openssh.com", b"2"),
-)
-"""``pkg/sftp``'s list (``supportedSFTPExtensions``)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,20 +75,6 @@ class ServerKind:
     max_handles: int = 19_995
     service_ns: int = 0
     """A request takes up to this long; 0: it is done at once (sequential only)."""
-
-
-class _Request:
-    __slots__ = ("body", "handle", "kind", "number", "request_id")
-
-    def __init__(self, number: int, kind: int, request_id: int, body: bytes) -> None:
-        self.number = number
-        self.kind = kind
-        self.request_id = request_id
-        self.body = body
-        self.handle = b""
-        if kind in (READ, WRITE, CLOSE) and len(body) >= 4:
-            (size,) = _U32.unpack_from(body)
-            self.handle = body[4 : 4 + size]
 
 
 class SimServer:
@@ -143,7 +121,7 @@ class Session:
         self._disk = server.disk
         self._reply = reply
         self._buffer = bytearray()
-        self._queue: list[_Request] = []
+        self._queue: list[Packet] = []
         self._arrived = 0
         self._handles: dict[bytes, tuple[RemoteFile, bool] | _DirHandle] = {}
         self._handle_number = 0
@@ -163,7 +141,7 @@ class Session:
         buffer += data
         position, end = 0, len(buffer)
         while end - position >= 5:
-            (length,) = _U32.unpack_from(buffer, position)
+            (length,) = packets.U32.unpack_from(buffer, position)
             if not 1 <= length <= MAX_PACKET_BYTES:
                 self.hang_up()
                 return
@@ -179,8 +157,8 @@ class Session:
 
     def _take(self, packet: bytes) -> None:
         self._arrived += 1
-        request_id = _U32.unpack_from(packet, 1)[0] if len(packet) >= 5 else 0
-        request = _Request(self._arrived, packet[0], request_id, packet[5:])
+        request_id = packets.U32.unpack_from(packet, 1)[0] if len(packet) >= 5 else 0
+        request = Packet(self._arrived, packet[0], request_id, packet[5:])
         self._queue.append(request)
         server = self._server
         if server.kind.parallel or server.kind.service_ns:
@@ -226,7 +204,7 @@ class Session:
 
     # -- answering -------------------------------------------------------------------------------
 
-    def _send(self, request: _Request, packet: bytes) -> None:
+    def _send(self, request: Packet, packet: bytes) -> None:
         if not self.connected:
             return
         if not self._server.kind.ordered_replies:
@@ -237,19 +215,19 @@ class Session:
             self._reply(self._held.pop(self._next_reply))
             self._next_reply += 1
 
-    def _status(self, request: _Request, code: int) -> bytes:
-        text = _TEXTS[code]
+    def _status(self, request: Packet, code: int) -> bytes:
+        text = packets.TEXTS[code]
         return (
-            _STATUS.pack(17 + len(text), STATUS, request.request_id, code, len(text))
+            packets.STATUS_HEAD.pack(17 + len(text), STATUS, request.request_id, code, len(text))
             + text
             + b"\0\0\0\0"
         )
 
     @staticmethod
-    def _packet(kind: int, request: _Request, body: bytes) -> bytes:
-        return _HEAD.pack(5 + len(body), kind, request.request_id) + body
+    def _packet(kind: int, request: Packet, body: bytes) -> bytes:
+        return packets.HEAD.pack(5 + len(body), kind, request.request_id) + body
 
-    def _execute(self, request: _Request) -> None:
+    def _execute(self, request: Packet) -> None:
         server = self._server
         server.executed += 1
         cut_now = server.executed == server.cut_at
@@ -265,7 +243,7 @@ class Session:
         except struct.error:
             packet = self._status(request, BAD_MESSAGE)
         if server.trace is not None:
-            server.trace(_describe(request, packet))
+            server.trace(describe(request, packet))
         if cut_now:
             self.connected = False
             self.broken = server.rng.random() < 0.5  # or it does what it has received
@@ -273,7 +251,7 @@ class Session:
             return
         self._send(request, packet)
 
-    def _act(self, request: _Request) -> bytes:
+    def _act(self, request: Packet) -> bytes:
         if request.kind == INIT:
             return self._version()
         action = _ACTIONS.get(request.kind)
@@ -284,9 +262,11 @@ class Session:
 
     def _version(self) -> bytes:
         body = b"".join(
-            _U32.pack(len(text)) + text for pair in self._server.kind.extensions for text in pair
+            packets.U32.pack(len(text)) + text
+            for pair in self._server.kind.extensions
+            for text in pair
         )
-        return _HEAD.pack(5 + len(body), VERSION, 3) + body
+        return packets.HEAD.pack(5 + len(body), VERSION, 3) + body
 
     # -- requests --------------------------------------------------------------------------------
 
@@ -313,9 +293,9 @@ class Session:
         self._handles[handle] = what
         return handle
 
-    def _do_open(self, request: _Request) -> bytes:
-        raw, at = _string(request.body, 0)
-        (flags,) = _U32.unpack_from(request.body, at)
+    def _do_open(self, request: Packet) -> bytes:
+        raw, at = read_string(request.body, 0)
+        (flags,) = packets.U32.unpack_from(request.body, at)
         if flags & 1 and not self._server.kind.readable:
             raise RemoteRefusal(DENIED)
         if len(self._handles) >= self._server.kind.max_handles:
@@ -328,23 +308,23 @@ class Session:
             exclusive=bool(flags & 32),
         )
         handle = self._new_handle((file, bool(flags & 2)))
-        return self._packet(HANDLE, request, _U32.pack(len(handle)) + handle)
+        return self._packet(HANDLE, request, packets.U32.pack(len(handle)) + handle)
 
-    def _do_close(self, request: _Request) -> None:
+    def _do_close(self, request: Packet) -> None:
         del self._handles[request.handle]
 
-    def _do_read(self, request: _Request) -> bytes:
-        offset, length = _OFFSET_LENGTH.unpack_from(request.body, 4 + len(request.handle))
+    def _do_read(self, request: Packet) -> bytes:
+        offset, length = packets.OFFSET_LENGTH.unpack_from(request.body, 4 + len(request.handle))
         if not self._server.kind.readable:
             raise RemoteRefusal(DENIED)
         data = bytes(self._file(request.handle).content[offset : offset + min(length, 261_120)])
         if not data:
             return self._status(request, EOF)
-        return self._packet(DATA, request, _U32.pack(len(data)) + data)
+        return self._packet(DATA, request, packets.U32.pack(len(data)) + data)
 
-    def _do_write(self, request: _Request) -> None:
+    def _do_write(self, request: Packet) -> None:
         at = 4 + len(request.handle)
-        offset, length = _OFFSET_LENGTH.unpack_from(request.body, at)
+        offset, length = packets.OFFSET_LENGTH.unpack_from(request.body, at)
         data = request.body[at + 12 : at + 12 + length]
         if len(data) != length:
             raise RemoteRefusal(BAD_MESSAGE)
@@ -353,88 +333,88 @@ class Session:
 
     def _attributes(self, path: str) -> bytes:
         if path in self._disk.folders:
-            return _ATTRS.pack(0xD, 4096, 0o040755, 0, 0)
+            return packets.ATTRIBUTES.pack(0xD, 4096, 0o040755, 0, 0)
         return self._attributes_of(self._disk.lookup(path))
 
     @staticmethod
     def _attributes_of(file: RemoteFile) -> bytes:
-        return _ATTRS.pack(0xD, len(file.content), 0o100644, file.mtime, file.mtime)
+        return packets.ATTRIBUTES.pack(0xD, len(file.content), 0o100644, file.mtime, file.mtime)
 
-    def _do_stat(self, request: _Request) -> bytes:
-        path = self._path(_string(request.body, 0)[0])
+    def _do_stat(self, request: Packet) -> bytes:
+        path = self._path(read_string(request.body, 0)[0])
         code = self._disk.refuse("stat", path)
         if code is not None:
             raise RemoteRefusal(code)
         return self._packet(ATTRS, request, self._attributes(path))
 
-    def _do_fstat(self, request: _Request) -> bytes:
-        file = self._file(_string(request.body, 0)[0])
+    def _do_fstat(self, request: Packet) -> bytes:
+        file = self._file(read_string(request.body, 0)[0])
         return self._packet(ATTRS, request, self._attributes_of(file))
 
-    def _do_setstat(self, request: _Request) -> None:
+    def _do_setstat(self, request: Packet) -> None:
         raise RemoteRefusal(DENIED)  # as with ``internal-sftp -P setstat,fsetstat``
 
-    def _do_opendir(self, request: _Request) -> bytes:
-        names = self._disk.names_in(self._path(_string(request.body, 0)[0]))
+    def _do_opendir(self, request: Packet) -> bytes:
+        names = self._disk.names_in(self._path(read_string(request.body, 0)[0]))
         handle = self._new_handle(_DirHandle(names))
-        return self._packet(HANDLE, request, _U32.pack(len(handle)) + handle)
+        return self._packet(HANDLE, request, packets.U32.pack(len(handle)) + handle)
 
-    def _do_readdir(self, request: _Request) -> bytes:
-        found = self._handles[_string(request.body, 0)[0]]
+    def _do_readdir(self, request: Packet) -> bytes:
+        found = self._handles[read_string(request.body, 0)[0]]
         if not isinstance(found, _DirHandle):
             raise RemoteRefusal(FAILURE)
         if not found.names:
             return self._status(request, EOF)
         names, found.names = found.names[:100], found.names[100:]
-        body = bytearray(_U32.pack(len(names)))
+        body = bytearray(packets.U32.pack(len(names)))
         for name in names:
             raw = os.fsencode(name)
-            body += _U32.pack(len(raw)) + raw + _U32.pack(len(raw)) + raw
-            body += _ATTRS.pack(0xD, 0, 0o100644, 0, 0)
+            body += packets.U32.pack(len(raw)) + raw + packets.U32.pack(len(raw)) + raw
+            body += packets.ATTRIBUTES.pack(0xD, 0, 0o100644, 0, 0)
         return self._packet(NAME, request, bytes(body))
 
-    def _do_remove(self, request: _Request) -> None:
-        self._disk.remove(self._path(_string(request.body, 0)[0]))
+    def _do_remove(self, request: Packet) -> None:
+        self._disk.remove(self._path(read_string(request.body, 0)[0]))
 
-    def _do_mkdir(self, request: _Request) -> None:
-        self._disk.make_folder(self._path(_string(request.body, 0)[0]))
+    def _do_mkdir(self, request: Packet) -> None:
+        self._disk.make_folder(self._path(read_string(request.body, 0)[0]))
 
-    def _do_realpath(self, request: _Request) -> bytes:
-        raw = os.fsencode(self._path(_string(request.body, 0)[0]))
-        text = _U32.pack(len(raw)) + raw
-        return self._packet(NAME, request, _U32.pack(1) + text + text + _U32.pack(0))
+    def _do_realpath(self, request: Packet) -> bytes:
+        raw = os.fsencode(self._path(read_string(request.body, 0)[0]))
+        text = packets.U32.pack(len(raw)) + raw
+        return self._packet(NAME, request, packets.U32.pack(1) + text + text + packets.U32.pack(0))
 
-    def _do_rename(self, request: _Request) -> None:
-        raw, at = _string(request.body, 0)
-        target = _string(request.body, at)[0]
+    def _do_rename(self, request: Packet) -> None:
+        raw, at = read_string(request.body, 0)
+        target = read_string(request.body, at)[0]
         self._disk.rename(self._path(raw), self._path(target), replace=False)
 
-    def _do_extended(self, request: _Request) -> bytes | None:
-        name, at = _string(request.body, 0)
+    def _do_extended(self, request: Packet) -> bytes | None:
+        name, at = read_string(request.body, 0)
         known = dict(self._server.kind.extensions)
         if name not in known:
             return self._status(request, UNSUPPORTED)
         if name == b"posix-rename@openssh.com":
-            raw, at = _string(request.body, at)
-            target = _string(request.body, at)[0]
+            raw, at = read_string(request.body, at)
+            target = read_string(request.body, at)[0]
             self._disk.rename(self._path(raw), self._path(target), replace=True)
             return None
         if name == b"fsync@openssh.com":
-            self._file(_string(request.body, at)[0])
+            self._file(read_string(request.body, at)[0])
             return None
         if name == b"limits@openssh.com":
-            body = _TWO_U64.pack(262_144, 261_120)
-            body += _TWO_U64.pack(261_120, self._server.kind.max_handles)
+            body = packets.TWO_U64.pack(262_144, 261_120)
+            body += packets.TWO_U64.pack(261_120, self._server.kind.max_handles)
             return self._packet(EXTENDED_REPLY, request, body)
         if name == b"statvfs@openssh.com":
             free = max(0, self._disk.capacity_bytes - self._disk.used_bytes)
             fields = (1, 1, self._disk.capacity_bytes, free, free, 9_999, 9_999, 9_999, 1, 0, 255)
-            return self._packet(EXTENDED_REPLY, request, Struct(">11Q").pack(*fields))
+            return self._packet(EXTENDED_REPLY, request, struct.Struct(">11Q").pack(*fields))
         if name == b"copy-data":
-            source, at = _string(request.body, at)
-            offset, length = _TWO_U64.unpack_from(request.body, at)
-            target, at = _string(request.body, at + 16)
-            (target_offset,) = _U64.unpack_from(request.body, at)
+            source, at = read_string(request.body, at)
+            offset, length = packets.TWO_U64.unpack_from(request.body, at)
+            target, at = read_string(request.body, at + 16)
+            (target_offset,) = packets.U64.unpack_from(request.body, at)
             content = self._file(source).content
             stop = offset + length if length else len(content)
             data = bytes(content[offset:stop])
@@ -443,7 +423,7 @@ class Session:
         return self._status(request, UNSUPPORTED)
 
 
-_ACTIONS: dict[int, Callable[[Session, _Request], bytes | None]] = {
+_ACTIONS: dict[int, Callable[[Session, Packet], bytes | None]] = {
     OPEN: Session._do_open,
     CLOSE: Session._do_close,
     READ: Session._do_read,
@@ -461,53 +441,3 @@ _ACTIONS: dict[int, Callable[[Session, _Request], bytes | None]] = {
     RENAME: Session._do_rename,
     EXTENDED: Session._do_extended,
 }
-
-_NAMES = {
-    INIT: "INIT",
-    OPEN: "OPEN",
-    CLOSE: "CLOSE",
-    READ: "READ",
-    WRITE: "WRITE",
-    LSTAT: "LSTAT",
-    FSTAT: "FSTAT",
-    STAT: "STAT",
-    OPENDIR: "OPENDIR",
-    READDIR: "READDIR",
-    REMOVE: "REMOVE",
-    MKDIR: "MKDIR",
-    REALPATH: "REALPATH",
-    RENAME: "RENAME",
-    EXTENDED: "EXTENDED",
-}
-
-
-def _string(body: bytes, at: int) -> tuple[bytes, int]:
-    (size,) = _U32.unpack_from(body, at)
-    if at + 4 + size > len(body):
-        raise RemoteRefusal(BAD_MESSAGE)
-    return body[at + 4 : at + 4 + size], at + 4 + size
-
-
-def _describe(request: _Request, packet: bytes) -> str:
-    """One line for ``--replay -v``."""
-    words = [_NAMES.get(request.kind, str(request.kind))]
-    try:
-        if request.kind in (READ, WRITE):
-            offset, length = _OFFSET_LENGTH.unpack_from(request.body, 4 + len(request.handle))
-            words.append(f"{request.handle.decode()} {offset}+{length}")
-        elif request.kind != INIT:
-            at = 0
-            while at < len(request.body) and len(words) < 4:
-                text, at = _string(request.body, at)
-                words.append(os.fsdecode(text))
-    except (RemoteRefusal, struct.error, UnicodeDecodeError):
-        pass
-    if packet[4] == STATUS:
-        words.append(f"-> {_TEXTS[_U32.unpack_from(packet, 9)[0]].decode()}")
-    elif packet[4] == HANDLE:
-        words.append(f"-> {packet[13:].decode()}")
-    elif packet[4] == ATTRS:
-        words.append(f"-> {_U64.unpack_from(packet, 13)[0]} bytes")
-    elif packet[4] == DATA:
-        words.append(f"-> {len(packet) - 13} bytes")
-    return " ".join(words)

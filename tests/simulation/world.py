@@ -3,29 +3,24 @@
 from __future__ import annotations
 
 import errno
-import random
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from pysubtask.errors import PysubtaskError
-from tests.simulation.checker import Checker, Violation
+from tests.simulation.checker import Violation
 from tests.simulation.child import Boot, Child
-from tests.simulation.clock import ChildClock, Killed, SimClock
+from tests.simulation.clock import ChildClock, Killed
 from tests.simulation.disk import SimDisk
-from tests.simulation.filesystem import Inode, SimFileSystem
+from tests.simulation.filesystem import Inode
 from tests.simulation.history import Event, History
-from tests.simulation.ledger import Ledger, Source, Touch
-from tests.simulation.network import SimConnector, SimNetwork
-from tests.simulation.program import Program
-from tests.simulation.remote import RemoteDisk
-from tests.simulation.server import SimServer
+from tests.simulation.ledger import Source, Touch
+from tests.simulation.network import SimConnector
+from tests.simulation.stage import FOLDER, STATE_DIR, WATCH_FOLDER, Stage
 
-__all__ = ["FOLDER", "STATE_DIR", "Outcome", "World"]
+__all__ = ["Outcome", "World"]
 
-FOLDER = "/home/edge/logs"
-WATCH_FOLDER = f"{FOLDER}/outgoing"
-STATE_DIR = f"{FOLDER}/upload/ftp"
 _SEC = 1_000_000_000
 _MS = 1_000_000
 _FINISH_SECS = 900
@@ -45,8 +40,8 @@ class Outcome:
     counts: dict[str, int] = field(default_factory=dict)
 
 
-class World:
-    """Everything of one history."""
+class World(Stage):
+    """The stage, and the child on it."""
 
     def __init__(
         self,
@@ -54,30 +49,8 @@ class World:
         make_child: Callable[[Boot], Child],
         trace: Callable[[str], None] | None = None,
     ) -> None:
-        self.history = history
-        self.config = config = history.config
+        super().__init__(history, trace)
         self._make_child = make_child
-        self._write_trace = trace
-        self.rng = random.Random(f"world {history.seed}")
-        self.clock = SimClock()
-        self.fs = SimFileSystem(self.clock, config.file_system)
-        self.ledger = Ledger()
-        self.remote = RemoteDisk(lambda: (self.clock.now_ns + 5 * _SEC) // _SEC + 1_700_000_000)
-        self.checker = Checker(self.ledger, self.remote, lambda: self.clock.now_ns)
-        self.server = SimServer(
-            self.clock, random.Random(self.rng.random()), self.remote, config.server
-        )
-        self.network = SimNetwork(
-            self.clock,
-            random.Random(self.rng.random()),
-            self.server,
-            latency_ns=config.latency_ns,
-            jitter_ns=config.jitter_ns,
-            bytes_per_sec=config.bytes_per_sec,
-        )
-        self.program = Program(self.clock, random.Random(self.rng.random()), self.fs, self.ledger)
-        self.program.block_bytes = config.block_bytes
-        self.sources: list[Source] = []
         self.counts = dict.fromkeys(
             ("kills", "cuts", "power", "crashes", "starts", "steps", "calls", "sent", "restarts"), 0
         )
@@ -98,9 +71,6 @@ class World:
         self._next_armed = 1 << 62
         self._fault = (0, 0)
         self._last_fault_ns = -(1 << 62)
-        self._denied: set[str] = set()
-        self._meddled: set[str] = set()
-        self._taken = 0
         self._waiting: list[tuple[Source, Touch]] = []
         self._stop_request: Event | None = None
         self._finishing = False
@@ -108,57 +78,9 @@ class World:
         self._process = _Process(self, 0)
         self._flush_asks: list[list[tuple[Source, Touch]]] = []
         self._flushes: list[tuple[Callable[[], bool], list[tuple[Source, Touch]]]] = []
-        self._set_up()
-
-    # -- the beginning ---------------------------------------------------------------------------
-
-    def _set_up(self) -> None:
-        config = self.config
-        self.fs.make_dirs(WATCH_FOLDER)
-        self.fs.make_dirs("/tmp")
-        self.remote.folders.add("/taken")
-        if config.remote_dir_exists:
-            parts = config.remote_dir.strip("/").split("/")
-            for count in range(1, len(parts) + 1):
-                self.remote.folders.add("/" + "/".join(parts[:count]))
-        self.checker.continued = config.settings["on_remote_gone"] == "continue"
-        names = {name for name, _ in config.server.extensions}
-        self.checker.atomic = b"posix-rename@openssh.com" in names
-        self.checker.other_names = lambda path: path.startswith("/taken/")
-        for spec in config.files:
-            folder = WATCH_FOLDER if spec.in_folder else FOLDER
-            path = f"{folder}/{spec.name}"
-            source = Source(path, f"{config.remote_dir}/{spec.name}", spec.growth, spec.in_folder)
-            self.sources.append(self.ledger.add(source))
-            if not spec.in_folder:
-                self.fs.touch(self.program.notify_path(path), 0)
-            if spec.remote_start and config.remote_dir_exists:
-                self._leave_something(source, spec.remote_start)
-        self.fs.write_back()
         self.fs.on_change = self._file_event
-        if self._write_trace is not None:
-            self.program.trace = self.trace
-            self.server.trace = lambda text: self.trace(f"        server: {text}")
-        for event in self.history.events:
-            self.clock.at(event.at_ns, lambda event=event: self._happen(event))  # type: ignore[misc]
-
-    def _leave_something(self, source: Source, what: str) -> None:
-        """The remote name is taken before we ever came."""
-        self.program.append(source)
-        content = bytes(source.current.content)
-        if what == "prefix":
-            content = content[: self.rng.randrange(1, len(content))]
-        elif what == "foreign":
-            content = b"somebody else's " + content[: self.rng.randrange(len(content))]
-        self.remote.another_hand = True
-        self.remote.put(source.remote, content)
-        self.remote.another_hand = False
-        source.interfered = what == "foreign"
-
-    def trace(self, text: str) -> None:
-        """One line of the story."""
-        if self._write_trace is not None:
-            self._write_trace(f"{self.clock.now_ns / 1e9:11.6f} {text}")
+        for event in history.events:
+            self.clock.at(event.at_ns, partial(self._happen, event))
 
     # -- running ---------------------------------------------------------------------------------
 
@@ -174,6 +96,7 @@ class World:
             self.trace(f"VIOLATION {outcome.kind}: {outcome.message}")
         self.counts["calls"] = self._calls
         self.counts["sent"] = self.network.up_bytes
+        self.counts["cuts"] = self.troubles.cuts
         self._discard()
         return outcome
 
@@ -305,7 +228,8 @@ class World:
         self._child = self._make_child(boot)
         self._due_ns = self.clock.now_ns
         self._child.start()
-        rolled_back = self._rolled_back or self._last_fault_ns > 0  # records that failed
+        failed = max(self._last_fault_ns, self.troubles.disk_full_until_ns) > 0
+        rolled_back = self._rolled_back or failed  # a record may not have been written
         self.checker.check_claims(self._child.claims(), rolled_back=rolled_back)
         self._rolled_back = False
 
@@ -410,7 +334,8 @@ class World:
     def _escaped(self, error: Exception) -> None:
         story = "".join(traceback.format_exception(error))
         self.trace(f"escaped: {story}")
-        recent = self.clock.now_ns - self._last_fault_ns < 10 * _SEC
+        last_ns = max(self._last_fault_ns, self.troubles.disk_full_until_ns)
+        recent = self.clock.now_ns - last_ns < 10 * _SEC
         if not (recent and isinstance(error, OSError | PysubtaskError)):
             raise Violation("crash", story)
         self.counts["crashes"] += 1
@@ -432,10 +357,15 @@ class World:
 
     def _perform(self, event: Event, operation: str) -> None:
         source = self.sources[event.target]
-        handler = getattr(self, f"_on_{event.kind}", None)
-        if handler is not None:
+        own = getattr(self, f"_on_{event.kind}", None)
+        trouble = getattr(self.troubles, event.kind, None)
+        if own is not None or trouble is not None:
             self.trace(f"{event.kind} {event.detail}")
-            handler(event, source, operation)
+        if own is not None:
+            own(event, source, operation)
+            return
+        if trouble is not None:
+            trouble(event, source)
             return
         if not self._machine_up:
             return
@@ -480,92 +410,9 @@ class World:
         self._stop_request = event
         self._woken = True
 
-    def _on_cut(self, event: Event, source: Source, operation: str) -> None:
-        how, nth = event.detail
-        if how in ("before", "after"):
-            self.server.cut_at = self.server.executed + nth
-            self.server.cut_before = how == "before"
-            self.counts["cuts"] += 1
-        elif self.network.cut(how):
-            self.counts["cuts"] += 1
-
-    def _on_refuse(self, event: Event, source: Source, operation: str) -> None:
-        self.network.refusing, duration_ns = event.detail
-        self.network.cut("both")
-        self.clock.after(duration_ns, self._accept)
-
-    def _accept(self) -> None:
-        self.network.refusing = ""
-
-    def _on_clock(self, event: Event, source: Source, operation: str) -> None:
-        if event.detail < 0 and self.config.file_system.tick_ns >= _SEC:
-            return  # a coarse stamp may come again after it: nobody could tell such a touch
-        self.clock.step_wall(event.detail)
-
     def _on_disk_fault(self, event: Event, source: Source, operation: str) -> None:
         name, count = event.detail
         self._fault = (getattr(errno, name), count)
-
-    def _on_disk_full(self, event: Event, source: Source, operation: str) -> None:
-        self.fs.capacity_bytes = self.fs.used_bytes + self.rng.choice([0, 100, 1000])
-        self._last_fault_ns = self.clock.now_ns + event.detail
-
-        def room() -> None:
-            self.fs.capacity_bytes = 1 << 40
-
-        self.clock.after(event.detail, room)
-
-    def _on_denied(self, event: Event, source: Source, operation: str) -> None:
-        self._denied.add(source.remote)
-        self.remote.refuse = self._refuses
-
-        def allow() -> None:
-            self._denied.discard(source.remote)
-
-        self.clock.after(event.detail, allow)
-
-    def _refuses(self, operation: str, path: str) -> int | None:
-        return 3 if path in self._denied and operation != "stat" else None
-
-    def _on_remote_full(self, event: Event, source: Source, operation: str) -> None:
-        self.remote.capacity_bytes = self.remote.used_bytes + self.rng.choice([0, 10, 1000])
-
-        def room() -> None:
-            self.remote.capacity_bytes = 1 << 40
-
-        self.clock.after(event.detail, room)
-
-    def _on_consumer(self, event: Event, source: Source, operation: str) -> None:
-        if source.remote in self.remote.files and source.remote not in self._meddled:
-            self._taken += 1
-            self.checker.take(source.remote, f"/taken/{self._taken}")
-
-    def _on_foreign(self, event: Event, source: Source, operation: str) -> None:
-        file = self.remote.files.get(source.remote)
-        if file is None or source.remote in self._meddled or self.checker.pieces.get(source.remote):
-            return
-        if self.checker.continued:
-            return  # whoever takes a file away there is a consumer
-        if event.detail == "replace" and not self.config.server.readable:
-            return  # nobody could tell
-        self._meddled.add(source.remote)
-        source.interfered = True
-        self.remote.another_hand = True
-        try:
-            if event.detail == "replace":
-                self.remote.put(source.remote, b"foreign" + bytes(file.content[7:]) + b"x")
-            elif event.detail == "append":
-                self.remote.write(file, len(file.content), b"foreign")
-            elif event.detail == "truncate":
-                self.remote.truncate(file, len(file.content) // 2)
-            else:
-                self.remote.remove(source.remote)
-        finally:
-            self.remote.another_hand = False
-        if event.detail in ("replace", "truncate"):
-            # While a connection lasts, its own last look is believed: an append at the old end
-            # into a file of another length gives the size that is expected. No client can tell.
-            self.network.cut("both")
 
     def _on_flush(self, event: Event, source: Source, operation: str) -> None:
         if self._child is None or not self._alive:
@@ -573,9 +420,6 @@ class World:
         touches = [(s, s.last_touch) for s in self.sources if s.last_touch is not None]
         self._flush_asks.append(touches)  # served by the main loop, between two steps
         self._woken = True
-
-    def _on_write_back(self, event: Event, source: Source, operation: str) -> None:
-        self.fs.write_back(self.rng)
 
     # -- the end ---------------------------------------------------------------------------------
 
@@ -586,10 +430,7 @@ class World:
         self._armed.clear()
         self._next_armed = 1 << 62
         self._fault = (0, 0)
-        self.server.cut_at = 0
-        self.network.heal()
-        self.remote.capacity_bytes = self.fs.capacity_bytes = 1 << 40
-        self._denied.clear()
+        self.troubles.end()
         if not self._machine_up:
             self._run_until((self._start_at_ns or self.clock.now_ns) + _MS)
         for source in self.sources:

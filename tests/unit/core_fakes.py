@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import pytest
-
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.core.flow import Window
 from pysubtask.core.model import Delivered, Entry, Identity, Piece, Print, Stamp, Version
@@ -168,11 +166,6 @@ def fail_with(error: Callable[[], BaseException], *operations: str, suffix: str 
             raise error()
 
     return before
-
-
-def known_bug(reason: str) -> pytest.MarkDecorator:
-    """The test shows a bug that is there; the mark goes with the bug (strict)."""
-    return pytest.mark.xfail(strict=True, reason=reason)
 
 
 # -- model -----------------------------------------------------------------------------------
@@ -374,8 +367,8 @@ class WatchedTransport(MemoryTransport):
         self._watched = server
 
     def write(self, path: str, offset: int, data: bytes, *, create: bool) -> None:
-        self._watched.written_bytes += len(data)
         super().write(path, offset, data, create=create)
+        self._watched.written_bytes += len(data)
 
 
 class Cut:

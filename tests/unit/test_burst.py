@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pysubtask.core.burst import Burst, BurstRule, advance, notified
-from tests.unit.core_fakes import known_bug
 
 RULE = BurstRule(start_trigger_secs=1.0, start_trigger_count=2, expire_secs=5.0)
 
@@ -64,7 +63,6 @@ rules = st.builds(
 )
 
 
-@known_bug("with a count of 1, a notify that finds an expired burst begins the next and holds on")
 @given(steps, rules, st.booleans())
 def test_no_data_waits_longer_than_the_burst_may_last(
     gaps: list[float], rule: BurstRule, late: bool

@@ -25,7 +25,6 @@ from tests.unit.core_fakes import (
     ManualClock,
     Remote,
     WatchedServer,
-    known_bug,
     nothing,
 )
 
@@ -300,7 +299,6 @@ def test_missing_remote_folders_are_made(local: Local, size: int) -> None:
     assert remote.server.read_file("/in/box/site/a.csv") == _data(size)
 
 
-@known_bug("Session.folders remembers a folder that is gone; the file waits for a new connection")
 def test_a_remote_folder_that_was_removed_meanwhile_is_made_again(local: Local) -> None:
     """Over the same connection: a consumer that tidies up must not stop the file."""
     remote = _remote(local)
@@ -335,7 +333,7 @@ def test_first_contact_sets_aside_what_is_not_ours(local: Local) -> None:
 @pytest.mark.parametrize(
     "growth",
     [
-        pytest.param("auto", marks=known_bug("a first snapshot is not growing: sent whole")),
+        "auto",
         "append",
     ],
 )
@@ -390,7 +388,6 @@ def test_a_file_that_is_gone_is_sent_again_whole(local: Local, growth: str) -> N
     assert remote.server.read_file("a.csv") == Path(local.path).read_bytes()
 
 
-@known_bug("Sources.hold keeps the first handle when a version goes on in another inode")
 def test_sent_again_whole_though_the_file_was_replaced_by_a_longer_one(local: Local) -> None:
     """A longer file that begins alike was moved into place; its head must still be to be had."""
     remote = _remote(local)
@@ -460,7 +457,6 @@ def test_a_conflict_is_sent_whole_at_most_once_an_hour(local: Local) -> None:
     assert remote.server.read_file("a.csv") == b"ours 0\nours 1\nours 2\n"
 
 
-@known_bug("Delivery never sets the link state conflict")
 def test_a_conflict_shows_as_the_state_of_the_link(local: Local) -> None:
     """Twice within an hour: state ``conflict`` (design §4)."""
     remote = _remote(local)
@@ -476,7 +472,6 @@ def test_a_conflict_shows_as_the_state_of_the_link(local: Local) -> None:
     assert remote.delivery.link.link == "conflict"
 
 
-@known_bug("an upload that is taken up again writes with create=True")
 def test_a_temporary_file_that_vanishes_leaves_no_hole(local: Local) -> None:
     """Somebody tidies our temporary file away while its upload is taken up again."""
     remote = _remote(local)
@@ -523,8 +518,8 @@ def test_a_tail_whose_head_is_lost_goes_to_a_name_of_its_own(local: Local) -> No
 @pytest.mark.parametrize(
     "fault",
     [
-        pytest.param("full", marks=known_bug("cover() leaves its copies")),
-        pytest.param("shrank", marks=known_bug("cover() leaves its copies")),
+        "full",
+        "shrank",
         "cut",
     ],
 )

@@ -21,7 +21,6 @@ from tests.unit.core_fakes import (
     Remote,
     WatchedServer,
     WatchedTransport,
-    known_bug,
     nothing,
 )
 
@@ -174,7 +173,6 @@ def test_jitter_only_lengthens(local: Local) -> None:
 # -- resting -----------------------------------------------------------------------------------
 
 
-@known_bug("an offer connects before anybody looks whether anything is owed")
 def test_nothing_owed_connects_to_nothing(local: Local) -> None:
     local.deliver_all()
     bench = Bench(local)
@@ -193,7 +191,6 @@ def test_the_connection_rests_after_the_dead_time(local: Local) -> None:
     assert bench.delivery.step() == math.inf
 
 
-@known_bug("jobs that end within one run() do not count as busy")
 def test_data_postpone_the_dead_time(local: Local) -> None:
     bench = Bench(local, dead_time_secs=30.0)
     bench.run_for(20)
@@ -204,7 +201,6 @@ def test_data_postpone_the_dead_time(local: Local) -> None:
     assert len(bench.tries) == 1
 
 
-@known_bug("an idle connection that breaks shows as retrying for ever")
 def test_a_server_that_closes_an_idle_connection_leaves_us_resting(local: Local) -> None:
     """Nothing is owed, so nothing is retried; ``status()`` must not say so for ever."""
     bench = Bench(local, dead_time_secs=1000.0)

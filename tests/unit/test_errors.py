@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import copy
 import pickle
-from typing import Any
 
 import pytest
 
 from pysubtask import errors
 from pysubtask.errors import PysubtaskError
 from pysubtask.subtask import courier, delivery  # noqa: F401  (they have errors of their own)
-from tests.unit.core_fakes import known_bug
 
 
 def _all_kinds(kind: type[PysubtaskError] = PysubtaskError) -> list[type[PysubtaskError]]:
@@ -27,12 +25,7 @@ def _make(kind: type[PysubtaskError]) -> PysubtaskError:
     return kind("why", operation="rename", path="a/b", hint="do this", retryable=True)
 
 
-def _marked(kind: type[PysubtaskError]) -> Any:
-    marks = [known_bug("FileHeld has another signature")] if kind is courier.FileHeld else []
-    return pytest.param(kind, marks=marks, id=kind.__name__)
-
-
-@pytest.mark.parametrize("kind", [_marked(kind) for kind in _all_kinds()])
+@pytest.mark.parametrize("kind", _all_kinds(), ids=lambda kind: kind.__name__)
 def test_an_error_survives_pickling_and_copying(kind: type[PysubtaskError]) -> None:
     error = _make(kind)
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):

@@ -19,7 +19,6 @@ from tests.unit.core_fakes import (
     ManualClock,
     disk_full,
     fail_with,
-    known_bug,
     make_version,
     nothing,
     on_nth,
@@ -236,7 +235,6 @@ def test_half_a_line_that_can_not_be_cut_off_is_rewritten(bench: Bench) -> None:
     assert not again.damaged
 
 
-@known_bug("a record that failed alone is due for no sync")
 def test_a_record_that_need_not_be_written_is_written_later(bench: Bench) -> None:
     journal = bench.open()
     bench.disk.before = fail_with(disk_full, "append")
@@ -343,7 +341,6 @@ def test_a_log_much_longer_than_what_it_says_is_rewritten(
     assert _sizes(bench.open()) == {**said, "/b": 6}
 
 
-@known_bug("Journal.sync raises when the rewriting fails")
 @pytest.mark.parametrize("call", ["write_whole", "open_append", "sync_dir"])
 def test_rewriting_that_fails_is_no_disaster(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, call: str
@@ -426,7 +423,6 @@ def test_opened_and_killed_after_a_clean_stop_counts_as_in_use(bench: Bench) -> 
     assert bench.open("two").unclean_boot
 
 
-@known_bug("close() may rewrite the log with clean=False")
 def test_a_clean_stop_is_one_even_if_it_rewrites_the_log(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,7 +19,6 @@ from tests.unit.core_fakes import (
     ManualClock,
     disk_full,
     fail_with,
-    known_bug,
     nothing,
     on_nth,
 )
@@ -135,7 +134,6 @@ def test_a_rename_is_followed_by_a_new_process(local: Local, growth: str) -> Non
     assert local.content(2) == b"new"
 
 
-@known_bug("auto: a new file that begins like the old one is taken for it; inodes are not compared")
 def test_a_rename_is_followed_though_the_new_file_begins_like_the_old_one(local: Local) -> None:
     """Every CSV file begins with the same header line: a head alone does not tell (design §4)."""
     header = b"time,value\n"
@@ -263,7 +261,6 @@ def test_a_file_that_is_no_file_fails_and_says_so(local: Local) -> None:
 # -- what is read and held ---------------------------------------------------------------------
 
 
-@known_bug("Sources.hold keeps the first handle when a version goes on in another inode")
 def test_the_held_handle_is_the_file_that_has_the_version(local: Local) -> None:
     """A longer file that begins alike is moved into place: the version's bytes are in the new one.
 
@@ -412,9 +409,7 @@ def test_a_rewriter_that_never_rests_is_taken_at_last(local: Local) -> None:
     "nth_read",
     [
         1,
-        pytest.param(
-            2, marks=known_bug("final=True: the print is not the one of the copied bytes")
-        ),
+        2,
     ],
 )
 def test_what_was_taken_at_last_is_mended_once_it_rests(
@@ -433,7 +428,7 @@ def test_what_was_taken_at_last_is_mended_once_it_rests(
     [
         "auto",
         "rewrite",
-        pytest.param("append", marks=known_bug("pieces without digest are copied unchecked")),
+        "append",
     ],
 )
 def test_bytes_that_are_not_the_snapshots_are_never_sent(local: Local, growth: str) -> None:
@@ -464,11 +459,7 @@ def test_bytes_that_are_not_the_snapshots_are_never_sent(local: Local, growth: s
 @pytest.mark.parametrize(
     ("growth", "where"),
     [
-        pytest.param(
-            "auto",
-            "journal",
-            marks=known_bug("_extend leaves its piece when the record is refused"),
-        ),
+        ("auto", "journal"),
         ("auto", ".piece"),
         ("rewrite", "journal"),
         ("rewrite", ".piece"),
@@ -500,7 +491,7 @@ def test_a_full_disk_loses_nothing_and_leaves_no_litter(
 @pytest.mark.parametrize("growth", ["auto", "append"])
 @pytest.mark.parametrize(
     "there",
-    [True, pytest.param(False, marks=known_bug("take() raises when _finish of a gone file fails"))],
+    [True, False],
 )
 def test_a_full_disk_at_rotation_fails_the_look_and_the_old_version_waits(
     local: Local, growth: str, there: bool

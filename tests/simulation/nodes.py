@@ -1,0 +1,104 @@
+"""Files and folders of the simulated disk: what is seen, and what a loss of power would leave."""
+
+from __future__ import annotations
+
+import random
+
+__all__ = ["Directory", "Inode", "last_kept", "write_into"]
+
+
+class Inode:
+    """A file's data and times, whatever its names."""
+
+    __slots__ = (
+        "ctime_ns",
+        "data",
+        "durable",
+        "links",
+        "mtime_ns",
+        "number",
+        "opens",
+        "path",
+        "pending",
+    )
+
+    def __init__(self, number: int, path: str) -> None:
+        self.number = number
+        self.path = path
+        self.data = bytearray()
+        self.mtime_ns = 0
+        self.ctime_ns = 0
+        self.links = 0
+        self.opens = 0
+        self.durable: tuple[bytes, int, int] = (b"", 0, 0)
+        """Data, mtime and ctime that a loss of power can't take."""
+        self.pending: list[tuple[int, bytes | None, int, int]] = []
+        """Changes since: (offset, data, mtime, ctime) writes, (size, None, ...) truncates."""
+
+    def sync(self) -> None:
+        """fsync: what is in the file now stays."""
+        if self.pending:
+            self.durable = (bytes(self.data), self.mtime_ns, self.ctime_ns)
+            self.pending.clear()
+
+    def settle(self, rng: random.Random, zero_tails: bool) -> None:
+        """The power fails: choose what is left."""
+        if not self.pending:
+            return
+        kept = _how_many_survive(rng, len(self.pending))
+        saved, mtime_ns, ctime_ns = self.durable
+        data = bytearray(saved)
+        for offset, written, mtime_ns, ctime_ns in self.pending[:kept]:  # noqa: B007
+            write_into(data, offset, written)
+        if kept < len(self.pending):
+            offset, written, _, _ = self.pending[kept]
+            if written:
+                part = written[: rng.randrange(len(written) + 1)]
+                if zero_tails and rng.random() < 0.5:
+                    part = bytes(len(part))
+                if part:
+                    write_into(data, offset, part)
+        self.data, self.mtime_ns, self.ctime_ns = data, mtime_ns, ctime_ns
+        self.durable = (bytes(data), mtime_ns, ctime_ns)
+        self.pending.clear()
+
+
+def write_into(data: bytearray, offset: int, written: bytes | None) -> None:
+    """Write at an offset, with zeros up to it; ``None`` cuts there."""
+    if offset > len(data):
+        data.extend(bytes(offset - len(data)))
+    if written is None:
+        del data[offset:]
+    else:
+        data[offset : offset + len(written)] = written
+
+
+def _how_many_survive(rng: random.Random, count: int) -> int:
+    choice = rng.random()
+    return 0 if choice < 0.3 else count if choice < 0.6 else rng.randrange(count + 1)
+
+
+class Directory:
+    """Names, as they are and as they would survive."""
+
+    __slots__ = ("durable", "entries", "number", "path", "pending")
+
+    def __init__(self, number: int, path: str) -> None:
+        self.number = number
+        self.path = path
+        self.entries: dict[str, Inode | Directory] = {}
+        self.durable: dict[str, Inode | Directory] = {}
+        self.pending: list[tuple[int, list[tuple[str, Inode | Directory | None]]]] = []
+        """Changes since: (sequence number, [(name, what it names from then on)])."""
+
+    def sync(self) -> None:
+        """fsync of a folder: its names stay."""
+        if self.pending:
+            self.durable = dict(self.entries)
+            self.pending.clear()
+
+
+def last_kept(rng: random.Random, sequences: list[int]) -> int:
+    """The last of these changes that survives, 0 for none."""
+    count = _how_many_survive(rng, len(sequences))
+    return sequences[count - 1] if count else 0

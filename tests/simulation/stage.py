@@ -1,0 +1,106 @@
+"""The stage of one history: machine, program, wire and server, before any child runs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from tests.simulation.checker import Checker
+from tests.simulation.clock import SimClock
+from tests.simulation.filesystem import SimFileSystem
+from tests.simulation.history import History
+from tests.simulation.ledger import Ledger, Source
+from tests.simulation.network import SimNetwork
+from tests.simulation.program import Program
+from tests.simulation.remote import RemoteDisk
+from tests.simulation.server import SimServer
+from tests.simulation.troubles import Troubles
+
+__all__ = ["FOLDER", "STATE_DIR", "WATCH_FOLDER", "Stage"]
+
+FOLDER = "/home/edge/logs"
+WATCH_FOLDER = f"{FOLDER}/outgoing"
+STATE_DIR = f"{FOLDER}/upload/ftp"
+_SEC = 1_000_000_000
+
+
+class Stage:
+    """Everything that is there without the child."""
+
+    def __init__(self, history: History, trace: Callable[[str], None] | None) -> None:
+        self.history = history
+        self.config = config = history.config
+        self._write_trace = trace
+        self.rng = random.Random(f"world {history.seed}")
+        self.clock = SimClock()
+        self.fs = SimFileSystem(self.clock, config.file_system)
+        self.ledger = Ledger()
+        self.remote = RemoteDisk(lambda: (self.clock.now_ns + 5 * _SEC) // _SEC + 1_700_000_000)
+        self.checker = Checker(self.ledger, self.remote, lambda: self.clock.now_ns)
+        self.server = SimServer(
+            self.clock, random.Random(self.rng.random()), self.remote, config.server
+        )
+        self.network = SimNetwork(
+            self.clock,
+            random.Random(self.rng.random()),
+            self.server,
+            latency_ns=config.latency_ns,
+            jitter_ns=config.jitter_ns,
+            bytes_per_sec=config.bytes_per_sec,
+        )
+        self.program = Program(self.clock, random.Random(self.rng.random()), self.fs, self.ledger)
+        self.program.block_bytes = config.block_bytes
+        self.sources: list[Source] = []
+        self.troubles = Troubles(
+            self.clock, self.rng, self.fs, self.network, self.checker, config.file_system
+        )
+        self._set_up()
+
+    def _set_up(self) -> None:
+        config = self.config
+        self.fs.make_dirs(WATCH_FOLDER)
+        self.fs.make_dirs("/tmp")
+        self.remote.folders.add("/taken")
+        if config.remote_dir_exists:
+            parts = config.remote_dir.strip("/").split("/")
+            for count in range(1, len(parts) + 1):
+                self.remote.folders.add("/" + "/".join(parts[:count]))
+        self.checker.continued = config.settings["on_remote_gone"] == "continue"
+        names = {name for name, _ in config.server.extensions}
+        self.checker.atomic = b"posix-rename@openssh.com" in names
+        self.checker.other_names = lambda path: path.startswith("/taken/")
+        for spec in config.files:
+            folder = WATCH_FOLDER if spec.in_folder else FOLDER
+            path = f"{folder}/{spec.name}"
+            source = Source(path, f"{config.remote_dir}/{spec.name}", spec.growth, spec.in_folder)
+            self.sources.append(self.ledger.add(source))
+            if not spec.in_folder:
+                self.fs.touch(self.program.notify_path(path), 0)
+            if spec.remote_start and config.remote_dir_exists:
+                self._leave_something(source, spec.remote_start)
+        self.fs.write_back()
+        if self._write_trace is not None:
+            self.program.trace = self.trace
+            self.server.trace = lambda text: self.trace(f"        server: {text}")
+
+    def _leave_something(self, source: Source, what: str) -> None:
+        """The remote name is taken before we ever came."""
+        self.program.append(source)
+        content = bytes(source.current.content)
+        if what == "prefix":
+            content = content[: self.rng.randrange(1, len(content))]
+        elif what == "foreign":
+            content = b"somebody else's " + content[: self.rng.randrange(len(content))]
+        self.remote.another_hand = True
+        self.remote.put(source.remote, content)
+        self.remote.another_hand = False
+        source.interfered = what == "foreign"
+        if source.current.holds(content):  # it happens to be a state of ours
+            view = self.checker.view(source.remote)
+            view.size, view.exempt = len(content), False
+            source.current.shown = source.found_size = len(content)
+
+    def trace(self, text: str) -> None:
+        """One line of the story."""
+        if self._write_trace is not None:
+            self._write_trace(f"{self.clock.now_ns / 1e9:11.6f} {text}")

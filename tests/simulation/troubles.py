@@ -1,0 +1,140 @@
+"""Trouble that comes from outside the child: the wire, the server, other people."""
+
+from __future__ import annotations
+
+import random
+
+from tests.simulation.checker import Checker
+from tests.simulation.clock import SimClock
+from tests.simulation.filesystem import FileSystemKind, SimFileSystem
+from tests.simulation.history import Event
+from tests.simulation.ledger import Source
+from tests.simulation.network import SimNetwork
+
+__all__ = ["Troubles"]
+
+_SEC = 1_000_000_000
+
+
+class Troubles:
+    """Makes it, event by event (a method for each kind), and ends all of it."""
+
+    def __init__(
+        self,
+        clock: SimClock,
+        rng: random.Random,
+        file_system: SimFileSystem,
+        network: SimNetwork,
+        checker: Checker,
+        kind: FileSystemKind,
+    ) -> None:
+        self._clock = clock
+        self._rng = rng
+        self._fs = file_system
+        self._network = network
+        self._server = network.server
+        self._remote = network.server.disk
+        self._checker = checker
+        self._kind = kind
+        self.cuts = 0
+        self.disk_full_until_ns = -(1 << 62)
+        self._denied: set[str] = set()
+        self._meddled: set[str] = set()
+        self._taken = 0
+
+    def end(self) -> None:
+        """No more trouble."""
+        self._server.cut_at = 0
+        self._network.heal()
+        self._remote.capacity_bytes = self._fs.capacity_bytes = 1 << 40
+        self._denied.clear()
+
+    def cut(self, event: Event, source: Source) -> None:
+        how, nth = event.detail
+        if how in ("before", "after"):
+            self._server.cut_at = self._server.executed + nth
+            self._server.cut_before = how == "before"
+            self.cuts += 1
+        elif self._network.cut(how):
+            self.cuts += 1
+
+    def refuse(self, event: Event, source: Source) -> None:
+        self._network.refusing, duration_ns = event.detail
+        self._network.cut("both")
+        self._clock.after(duration_ns, self._accept)
+
+    def _accept(self) -> None:
+        self._network.refusing = ""
+
+    def clock(self, event: Event, source: Source) -> None:
+        if event.detail < 0 and self._kind.tick_ns >= _SEC:
+            return  # a coarse stamp may come again after it: nobody could tell such a touch
+        self._clock.step_wall(event.detail)
+
+    def disk_full(self, event: Event, source: Source) -> None:
+        self._fs.capacity_bytes = self._fs.used_bytes + self._rng.choice([0, 100, 1000])
+        self.disk_full_until_ns = self._clock.now_ns + event.detail
+
+        def room() -> None:
+            self._fs.capacity_bytes = 1 << 40
+
+        self._clock.after(event.detail, room)
+
+    def denied(self, event: Event, source: Source) -> None:
+        self._denied.add(source.remote)
+        self._remote.refuse = self._refuses
+
+        def allow() -> None:
+            self._denied.discard(source.remote)
+
+        self._clock.after(event.detail, allow)
+
+    def _refuses(self, operation: str, path: str) -> int | None:
+        return 3 if path in self._denied and operation != "stat" else None
+
+    def remote_full(self, event: Event, source: Source) -> None:
+        self._remote.capacity_bytes = self._remote.used_bytes + self._rng.choice([0, 10, 1000])
+
+        def room() -> None:
+            self._remote.capacity_bytes = 1 << 40
+
+        self._clock.after(event.detail, room)
+
+    def consumer(self, event: Event, source: Source) -> None:
+        if source.remote in self._remote.files and source.remote not in self._meddled:
+            self._taken += 1
+            self._checker.take(source.remote, f"/taken/{self._taken}")
+
+    def foreign(self, event: Event, source: Source) -> None:
+        file = self._remote.files.get(source.remote)
+        if (
+            file is None
+            or source.remote in self._meddled
+            or self._checker.pieces.get(source.remote)
+        ):
+            return
+        if self._checker.continued:
+            return  # whoever takes a file away there is a consumer
+        if event.detail == "replace" and not self._server.kind.readable:
+            return  # nobody could tell
+        self._meddled.add(source.remote)
+        source.interfered = True
+        self._remote.another_hand = True
+        try:
+            if event.detail == "replace":
+                self._remote.put(source.remote, b"foreign" + bytes(file.content[7:]) + b"x")
+            elif event.detail == "append":
+                self._remote.write(file, len(file.content), b"foreign")
+            elif event.detail == "truncate":
+                self._remote.truncate(file, len(file.content) // 2)
+            else:
+                self._remote.remove(source.remote)
+        finally:
+            self._remote.another_hand = False
+        if event.detail in ("replace", "truncate"):
+            # While a connection lasts, its own last look is believed: an append at the old end
+            # into a file of another length gives the size that is expected. No client can tell.
+            self._network.cut("both")
+
+    def write_back(self, event: Event, source: Source) -> None:
+        self._fs.write_back(self._rng)
