@@ -261,6 +261,9 @@ class Demo:
         self._master.notify_all_files()
         done = self._master.flush(timeout=FLUSH_SECS)
         secs = time.monotonic() - began
+        until = time.monotonic() + 1  # status() follows within 0.2 s
+        while done and self._master.status().pending_bytes and time.monotonic() < until:
+            time.sleep(0.02)
         self._end_show()
         self._screen.say(
             f"flush: {'all is delivered' if done else 'NOT all is delivered'}, {secs:.2f} s"

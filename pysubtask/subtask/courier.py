@@ -62,6 +62,7 @@ class Courier:
         """The job of one file: until nothing of it is owed any more."""
         # Taken out: a job that is broken off must not leave what it has made untrue.
         remote: Remote = self._session.known.pop(path, Unknown())
+        number = 0
         while True:
             entry = self._session.ledger.get(path)
             if entry is None:
@@ -76,6 +77,9 @@ class Courier:
                 version = entry.next_owed
                 if version is None or self._session.hooks.is_held(path):
                     break
+                if version.number != number and isinstance(remote, Present):
+                    remote = replace(remote, ours=None)  # that was said of another version
+                number = version.number
                 remote = yield from self._step(path, entry, version, remote)
             except BytesLost as error:
                 if not self._read_source_again(path):

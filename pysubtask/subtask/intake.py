@@ -54,12 +54,25 @@ class Target:
     look_at: float | None = None
     is_complete: bool = False
     """Its look waits for nothing: it was touched, closed by its writer, or renamed in."""
+    rechecks_touch: bool = False
+    """The look is the second one for a touch."""
     settle_facts: FileStat | None = None
     settle_until: float = 0.0
     failures: int = 0
     unstable_since: float | None = None
     error: str | None = None
     burst: Burst = field(default_factory=Burst)
+
+    @property
+    def is_settling(self) -> bool:
+        """It waits only to see whether somebody is still writing it."""
+        told = self.is_complete or self.rechecks_touch or self.failures > 0
+        return self.settle_facts is not None and not told
+
+    @property
+    def is_calm(self) -> bool:
+        """Its last look went well."""
+        return not self.failures and self.unstable_since is None
 
 
 class Intake:
@@ -206,17 +219,18 @@ class Intake:
                     self._schedule(target, now)
 
     def look_now(self, now: float) -> None:
-        """Serve every look that is due or only waits for a file to settle (stop)."""
+        """Serve every look that waits, but for files that may still be on their way in (stop)."""
         for target in list(self._targets.values()):
-            if target.look_at is not None:
-                target.is_complete = True
+            if target.look_at is not None and not target.is_settling:
                 self._schedule(target, now)
         self.step(now)
 
     @property
     def is_idle(self) -> bool:
-        """Nothing found is still waiting for its look."""
-        return not any(t.look_at is not None for t in self._targets.values())
+        """Nothing that was notified, or is complete, still waits for its look."""
+        return not any(
+            t.look_at is not None and not t.is_settling for t in list(self._targets.values())
+        )
 
     def waits_for_look(self, path: str) -> bool:
         """Whether a look at ``path`` is due or planned."""
@@ -248,12 +262,13 @@ class Intake:
             return False
         now = self._clock.monotonic()
         self._check_touch(target, now)
-        pending = target.look_at is not None and target.look_at <= now + tick_secs(
-            entry.served or Stamp(0, 0)
+        tick = tick_secs(entry.served or Stamp(0, 0))
+        pending = target.look_at is not None and (
+            target.failures > 0 or target.unstable_since is not None or target.look_at <= now + tick
         )
         same = entry.served is not None and entry.served == target.touch_seen
         exact = entry.served is not None and entry.served.mtime_ns == mtime_ns
-        return same and (exact or not pending)
+        return same and (not pending or (exact and target.is_calm))
 
     def remote_path(self, path: str) -> str | None:
         """Where ``path`` goes, relative to the destination; None if it is not watched."""
@@ -415,7 +430,7 @@ class Intake:
         heapq.heappush(self._due, (at, self._order, target))
 
     def _serve(self, target: Target, now: float) -> None:
-        if target.settle_facts is not None and not target.is_complete:
+        if target.is_settling:
             st = self._stat(target.path)
             if st is not None and st != target.settle_facts:
                 target.settle_facts = st
@@ -424,6 +439,7 @@ class Intake:
                 self._schedule(target, target.settle_until)
                 return
         target.settle_facts = None
+        target.rechecks_touch = False
         was_told, target.is_complete = target.is_complete, False
         seen = target.touch_seen
         entry = self._ledger.get(target.path)
@@ -475,6 +491,7 @@ class Intake:
             tick = tick_secs(target.touch_seen)
             if now - target.touch_seen_at <= tick:
                 wait = target.touch_seen_at + tick + 0.001 - now
+                target.rechecks_touch = True
         entry = self._ledger.get(target.path)
         version = None if entry is None else entry.current
         if outcome.result != "missing" and version is not None and not version.settled:

@@ -152,6 +152,10 @@ class Ledger:
             if source.growth == "append":
                 left = [content, *(read(f"{source.path}.{n}") for n in range(1, 10))]
                 source.owed = [t for t in source.owed if _is_left(source, t, left)]
+            for number in range(9, 0, -1):  # what was rotated may have lost its end, too
+                rotated = read(f"{source.path}.{number}")
+                if rotated and not any(x.content.startswith(rotated) for x in source.lineages):
+                    source.begin(rotated, len(rotated))
             if content is None:
                 source.present = False
             elif not source.present or content != source.current.content:
