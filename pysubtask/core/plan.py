@@ -203,7 +203,8 @@ def _continue(
     owed = version.size - base
     if remote.sure and remote.size == expected:
         return _append(version, delivered.size, base, can)
-    unchanged = remote.mtime is not None and remote.mtime == delivered.mtime
+    known = remote.mtime is not None and remote.mtime == delivered.mtime
+    unchanged = known and not policy.unclean_boot
     if remote.size == expected and unchanged:
         return _append(version, delivered.size, base, can)
     if remote.size > owed:

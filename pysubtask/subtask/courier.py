@@ -189,6 +189,10 @@ class Courier:
                 self._session.record(path, version.number, offset, todo.base, st.mtime)
                 self._session.hooks.delivered(path, size, "appended")
                 remote = Present(st.size, st.mtime, sure=True)
+            if self._session.policy.on_remote_gone == "continue":
+                # The next append opens the path anew, and so learns that a consumer took the file
+                # before it writes, not after.
+                yield from call(Finish(name))
             return remote
         finally:
             reader.close()
@@ -196,15 +200,16 @@ class Courier:
     def _count_by_handle(
         self, path: str, version: Version, name: str, offset: int, base: int
     ) -> Steps:
-        """A consumer took the file; what reached it by the open handle is with the consumer."""
-        try:
-            st = yield from call(Stat(name, by_handle=True))
-        except RemoteError:
-            return
-        if st.size >= offset - base:
-            self._session.record(path, version.number, offset, base, None)
-
-    # -- comparing, covering, tidying --------------------------------------------------------
+        """A consumer took the file between the opening and the write: what the server took is with
+        the consumer. Where requests run in parallel, a stat by handle may be one by path."""
+        if self._session.can.sequential:
+            try:
+                st = yield from call(Stat(name, by_handle=True))
+            except RemoteError:
+                return
+            if st.size < offset - base:
+                return
+        self._session.record(path, version.number, offset, base, None)
 
     def _read_source_again(self, path: str) -> bool:
         """A piece of the outbox is gone or damaged: is the watched file still what it was?"""

@@ -151,13 +151,6 @@ class Outbox:
             handle.close()
         return at == size and state.hexdigest() == digest
 
-    def changed_at(self, name: str) -> float | None:
-        """When a piece was written to last (Unix seconds); None if it is not there."""
-        try:
-            return self._disk.stat(self._path(name)).mtime_ns / 1e9
-        except OSError:
-            return None
-
     def open_piece(self, name: str) -> ReadHandle:
         """Open a piece for reading.
 

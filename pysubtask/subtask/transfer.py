@@ -10,7 +10,6 @@ from collections.abc import Callable
 
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.core.flow import Window
-from pysubtask.core.model import Piece
 from pysubtask.core.plan import Policy
 from pysubtask.status import FileStatus, Status
 from pysubtask.subtask.context import Context
@@ -121,19 +120,18 @@ class TransferSubtask(BaseSubtask):
         for path in list(self.ledger.owed):
             entry = self.ledger.get(path)
             for version in entry.versions if entry is not None else ():
-                lost = [p for p in version.pieces if p.name is not None and self._is_lost(p)]
+                if self.context.clock.time() - version.taken_at > _OLD_PIECE_SECS:
+                    continue  # on the disk long since; checked once more when it is sent
+                lost = [
+                    piece
+                    for piece in version.pieces
+                    if piece.name is not None
+                    and not self.ledger.outbox.is_whole(
+                        piece.name, piece.end - piece.start, piece.digest
+                    )
+                ]
                 if lost:
                     self.snapshots.read_again(path, version, lost)
-
-    def _is_lost(self, piece: Piece) -> bool:
-        assert piece.name is not None
-        outbox = self.ledger.outbox
-        changed_at = outbox.changed_at(piece.name)
-        if changed_at is None:
-            return True
-        if self.context.clock.time() - changed_at > _OLD_PIECE_SECS + self._settings.sync_secs:
-            return False  # on the disk long since; it is checked once more when it is sent
-        return not outbox.is_whole(piece.name, piece.end - piece.start, piece.digest)
 
     def step(self) -> float:
         since = self._busy_since
