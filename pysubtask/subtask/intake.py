@@ -38,6 +38,7 @@ __all__ = ["Intake", "Target"]
 _STEP_LOOKS = 256
 _SETTLE_WAITS_SECS = (0.2, 0.5, 1.0)
 _SCAN_SHARE = 100
+_ASIDE_PREFIX = ".pysubtask-served-"
 BLANK = Stamp(0, 0)
 """A ``.notify`` that was made and not touched yet."""
 
@@ -225,6 +226,33 @@ class Intake:
                 self._schedule(target, now)
         self.step(now)
 
+    def remove_served_touches(self) -> None:
+        """Remove each ``.notify`` whose touch was served (a clean stop).
+
+        It is moved aside first and looked at there, so that a touch that comes meanwhile either is
+        seen, or makes a new file.
+        """
+        for entry in self._ledger.journal.entries():
+            if entry.served is None or self.waits_for_look(entry.path):
+                continue
+            target = self._targets.get(entry.path) or self._folder_target(entry.path)
+            for notify_file in target.notify_files if target is not None else ():
+                if self._stat(notify_file) is None:
+                    continue
+                aside = os.path.join(os.path.dirname(notify_file), f"{_ASIDE_PREFIX}{os.getpid()}")
+                try:
+                    self._disk.rename(notify_file, aside)
+                    st = self._disk.stat(aside)
+                    stamp = Stamp(st.mtime_ns, entry.served.ctime_ns)  # a rename moves the ctime
+                    if stamp == entry.served or is_blank_touch(st.mtime_ns):
+                        self._disk.remove(aside)
+                    elif self._stat(notify_file) is None:
+                        self._disk.rename(aside, notify_file)
+                    else:
+                        self._disk.remove(aside)  # a newer touch is there
+                except OSError as error:
+                    self._log.debug("remove %s: %s", notify_file, error)
+
     @property
     def is_idle(self) -> bool:
         """Nothing that was notified, or is complete, still waits for its look."""
@@ -266,7 +294,8 @@ class Intake:
         pending = target.look_at is not None and (
             target.failures > 0 or target.unstable_since is not None or target.look_at <= now + tick
         )
-        same = entry.served is not None and entry.served == target.touch_seen
+        # one that is not there any more was removed because it had been served
+        same = target.touch_seen in (entry.served, None, BLANK)
         exact = entry.served is not None and entry.served.mtime_ns == mtime_ns
         return same and (not pending or (exact and target.is_calm))
 

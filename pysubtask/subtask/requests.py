@@ -41,6 +41,8 @@ class Requests:
     Args:
         layout: the state folder.
         subtask: who knows the answers.
+        before_answer: brings ``status.json`` up to date, so that whoever hears of a flush or a
+            snapshot finds it there.
     """
 
     def __init__(
@@ -51,7 +53,9 @@ class Requests:
         disk: Disk,
         clock: Clock,
         log: logging.Logger,
+        before_answer: Callable[[], None] = lambda: None,
     ) -> None:
+        self._before_answer = before_answer
         self._layout = layout
         self._subtask = subtask
         self._disk = disk
@@ -92,6 +96,7 @@ class Requests:
                 self._log.exception("question %s could not be answered", request_id)
                 reply = {"ok": False, "error": "the subtask failed; see its log"}
             if reply is not None:
+                self._before_answer()
                 self._reply(request_id, reply)
 
     def _scan(self) -> tuple[set[str], bool]:

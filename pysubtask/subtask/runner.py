@@ -114,7 +114,12 @@ class Runner:
         self._open_events = open_events
         self._hard_exit = hard_exit
         self._requests = Requests(
-            context.layout, subtask, disk=context.disk, clock=context.clock, log=context.log
+            context.layout,
+            subtask,
+            disk=context.disk,
+            clock=context.clock,
+            log=context.log,
+            before_answer=self._write_status_now,
         )
         self._events: Events | None = None
         self._watched: set[str] = set()
@@ -240,6 +245,12 @@ class Runner:
     def _write_status(self) -> None:
         try:
             self._status_file.write_if_due()
+        except Exception:
+            self._log.exception("the subtask could not say how it is")
+
+    def _write_status_now(self) -> None:
+        try:
+            self._status_file.write()
         except Exception:
             self._log.exception("the subtask could not say how it is")
 

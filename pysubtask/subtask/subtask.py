@@ -170,8 +170,10 @@ class BaseSubtask:
         while not done() and clock.monotonic() < deadline:
             self.intake.look_now(clock.monotonic())
             clock.sleep(0.01)
+        finished = done()
+        self.intake.remove_served_touches()
         self.ledger.journal.close()
-        return done()
+        return finished
 
     # -- inside ------------------------------------------------------------------------------
 

@@ -225,6 +225,7 @@ class TransferSubtask(BaseSubtask):
                 self.delivery.step()
             clock.sleep(0.01)
         finished = done()
+        self.intake.remove_served_touches()
         self._leaving = True
         self._waker.wake()
         if self._thread is not None:
