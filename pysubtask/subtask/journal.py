@@ -34,6 +34,7 @@ FORMAT = 1
 _COMPACT_MIN_BYTES = 1 << 20
 _COMPACT_FACTOR = 4
 _READ_BYTES = 1 << 20
+_JSON = json.JSONEncoder(separators=(",", ":"))
 _NEW_FOLDERS = 3
 """How many levels of a state folder may be new: ``upload/ftp`` in a folder of the program."""
 
@@ -380,7 +381,7 @@ class Journal:
 
 
 def _encode(record: dict[str, Any]) -> bytes:
-    body = json.dumps(record, separators=(",", ":")).encode("ascii")
+    body = _JSON.encode(record).encode("ascii")
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
