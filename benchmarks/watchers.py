@@ -55,7 +55,7 @@ print(count)
 
 
 def start_ours(folder: str, told: Told) -> None:
-    from pysubtask.subtask.events import open_events
+    from pysubtask.subtask.shell.events import open_events
 
     def hint(path: str | None, complete: bool = False) -> None:
         if path is not None:
@@ -67,7 +67,7 @@ def start_ours(folder: str, told: Told) -> None:
 
 
 def start_watchdog(folder: str, told: Told) -> None:
-    from pysubtask.subtask.events import WatchdogEvents
+    from pysubtask.subtask.shell.events import WatchdogEvents
 
     def hint(path: str | None, complete: bool = False) -> None:
         if path is not None:

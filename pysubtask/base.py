@@ -140,7 +140,7 @@ def _only_subtask(module: Any, parent: type) -> Any:
 
 def main() -> int:
     """Run the subtask: the child process starts here."""
-    from pysubtask.subtask.main import run
+    from pysubtask.subtask.shell.main import run
 
     return run(_load)
 

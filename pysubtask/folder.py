@@ -52,7 +52,7 @@ def _make(context: Context) -> TransferSubtask:
 
 def main() -> int:
     """Run the subtask: the child process starts here."""
-    from pysubtask.subtask.main import run
+    from pysubtask.subtask.shell.main import run
 
     return run(_make)
 

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from pysubtask.handover import Handover
+    from pysubtask.seams.clock import Clock
+    from pysubtask.seams.disk import Disk
     from pysubtask.signals import StateLayout
     from pysubtask.status import FileStatus, Status
-    from pysubtask.subtask.clock import Clock
-    from pysubtask.subtask.disk import Disk
 
 __all__ = ["Context", "Subtask"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The surroundings of a subtask: made by :func:`pysubtask.subtask.main.run`."""
+    """The surroundings of a subtask: made by :func:`pysubtask.subtask.shell.main.run`."""
 
     handover: Handover
     """What the master declared: watches, settings, destination, folders."""

@@ -13,12 +13,12 @@ from pysubtask.core.flow import Window
 from pysubtask.core.plan import Policy
 from pysubtask.status import FileStatus, Status
 from pysubtask.subtask.context import Context
-from pysubtask.subtask.courier import Courier
-from pysubtask.subtask.delivery import Delivery
-from pysubtask.subtask.intake import Target
-from pysubtask.subtask.session import Hooks, Session
-from pysubtask.subtask.snapshot import Outcome, Snapshots, Touch
-from pysubtask.subtask.sources import Sources
+from pysubtask.subtask.delivery.courier import Courier
+from pysubtask.subtask.delivery.delivery import Delivery
+from pysubtask.subtask.delivery.session import Hooks, Session
+from pysubtask.subtask.intake.intake import Target
+from pysubtask.subtask.intake.snapshot import Outcome, Snapshots, Touch
+from pysubtask.subtask.store.sources import Sources
 from pysubtask.subtask.subtask import BaseSubtask
 from pysubtask.subtask.waker import Waker
 from pysubtask.transports import Transport, transport_factory
@@ -36,7 +36,7 @@ class TransferSubtask(BaseSubtask):
     """Snapshots what is notified and delivers it to the destination.
 
     Args:
-        context: from :func:`pysubtask.subtask.main.run`.
+        context: from :func:`pysubtask.subtask.shell.main.run`.
         make_transport: instead of the one that the destination's scheme names.
         boot: instead of the machine's own boot id.
         rng: for temporary names and jitter; the system's by default.

@@ -9,8 +9,8 @@ from pysubtask.errors import SettingsError
 from pysubtask.transports.contract import Transport, Wake
 
 if TYPE_CHECKING:
+    from pysubtask.seams.clock import Clock
     from pysubtask.settings import Settings
-    from pysubtask.subtask.clock import Clock
     from pysubtask.urls import Destination
 
 __all__ = ["Transport", "transport_factory"]

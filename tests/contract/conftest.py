@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pysubtask.errors import RemoteNotFound
-from pysubtask.subtask.clock import RealClock
+from pysubtask.seams.clock import RealClock
 from pysubtask.transports.contract import Finish, Read, Transport, Wake, Write
 from pysubtask.transports.folder import FolderTransport
 from pysubtask.transports.memory import MemoryServer, MemoryTransport

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from pysubtask.errors import SettingsError, StateError
 from pysubtask.status import FileStatus, Status
 from pysubtask.subtask.context import Context
-from pysubtask.subtask.main import run
+from pysubtask.subtask.shell.main import run
 
 
 class ScriptedSubtask:

@@ -27,7 +27,7 @@ from pysubtask.errors import (
     RemoteError,
     RemoteFull,
 )
-from pysubtask.subtask.clock import RealClock
+from pysubtask.seams.clock import RealClock
 from pysubtask.transports.contract import Finish, List, Rename, Result, Stat, Write
 from pysubtask.transports.sftp.channel import Channel, Connector
 from pysubtask.transports.sftp.client import SftpTransport

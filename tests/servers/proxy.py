@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
-import select
+import selectors
 import socket
 import struct
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import cast
 
 __all__ = ["TcpProxy"]
 
@@ -169,7 +170,7 @@ class TcpProxy:
                     else:
                         timeout = min(timeout, due - now)
         try:
-            readable, writable, _ = select.select(readers, writers, [], timeout)
+            readable, writable = _wait(readers, writers, timeout)
         except (OSError, ValueError):  # a socket was closed by cut()
             return
         if self._bell in readable:
@@ -260,3 +261,18 @@ class TcpProxy:
                 self._pairs.remove(pair)
                 for other in pair:
                     other.source.close()
+
+
+def _wait(
+    readers: list[socket.socket], writers: list[socket.socket], timeout_secs: float
+) -> tuple[list[socket.socket], list[socket.socket]]:
+    """What ``select.select`` does, for any number of open files."""
+    with selectors.DefaultSelector() as selector:
+        for sock in {*readers, *writers}:
+            wanted = selectors.EVENT_READ if sock in readers else 0
+            wanted |= selectors.EVENT_WRITE if sock in writers else 0
+            selector.register(sock, wanted)
+        ready = selector.select(timeout_secs)
+    readable = [key.fileobj for key, events in ready if events & selectors.EVENT_READ]
+    writable = [key.fileobj for key, events in ready if events & selectors.EVENT_WRITE]
+    return cast("list[socket.socket]", readable), cast("list[socket.socket]", writable)

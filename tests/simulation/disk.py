@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 
-from pysubtask.subtask.disk import FileStat
+from pysubtask.seams.disk import FileStat
 from tests.simulation.clock import Killed
 from tests.simulation.filesystem import Directory, Inode, SimFileSystem, os_error
 

@@ -19,7 +19,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pysubtask.subtask.disk import FileStat
+from pysubtask.seams.disk import FileStat
 from tests.simulation.clock import SimClock
 from tests.simulation.nodes import Directory, Inode, last_kept, write_into
 

@@ -88,7 +88,7 @@ _PRINT_IGNORED = Edit(
 PLANTS: dict[str, Plant] = {
     "early-acknowledgement": _one(
         "an append counts as delivered when it is handed over, not when the server says so",
-        "subtask.courier",
+        "subtask.delivery.courier",
         "Courier._append",
         "write = Write(name, offset - todo.base, data)",
         "write = Write(name, offset - todo.base, data); "
@@ -96,7 +96,7 @@ PLANTS: dict[str, Plant] = {
     ),
     "touch-served-unread": _one(
         "the touch is noted as served before the file has been looked at",
-        "subtask.intake",
+        "subtask.intake.intake",
         "Intake._serve",
         "outcome = self._look(target, touch, final)",
         "touch and self._ledger.update(target.path, lambda e: __import__('dataclasses').replace("
@@ -107,7 +107,7 @@ PLANTS: dict[str, Plant] = {
         "a file that is not smaller than before is taken to have grown",
         (
             Edit(
-                "subtask.sources",
+                "subtask.store.sources",
                 "is_same_content",
                 "kept = version.print",
                 "kept = version.print; return handle.stat().size >= version.size",
@@ -119,13 +119,13 @@ PLANTS: dict[str, Plant] = {
         "the same inode number is taken for the same file",
         (
             Edit(
-                "subtask.sources",
+                "subtask.store.sources",
                 "is_same_content",
                 "kept = version.print",
                 "kept = version.print; return handle.stat().ino == version.identity.ino",
             ),
             Edit(
-                "subtask.snapshot",
+                "subtask.intake.snapshot",
                 "_may_continue",
                 "if st.size < previous.size:",
                 "if st.size < previous.size or st.ino != previous.identity.ino:",
@@ -135,84 +135,84 @@ PLANTS: dict[str, Plant] = {
     ),
     "rename-before-close": _one(
         "the temporary file is renamed without waiting for the writes and the close",
-        "subtask.upload",
+        "subtask.delivery.upload",
         "Uploads._send_small",
         "results = yield from flight(whole, finish)\n    if",
         "yield engine.Send(whole); yield engine.Send(finish); results = [None]\n    if",
     ),
     "no-second-look": _one(
         "a touch that came within one tick of the look is taken as served",
-        "subtask.intake",
+        "subtask.intake.intake",
         "Intake._plan_second_look",
         "wait: float | None = None",
         "return",
     ),
     "piece-removed-early": _one(
         "outbox pieces go before the record that lets go of them is on the disk",
-        "subtask.ledger",
+        "subtask.store.ledger",
         "Ledger.update",
         "self.journal.after_sync(lambda: self.outbox.discard(names))",
         "self.outbox.discard(names)",
     ),
     "resume-at-size": _one(
         "an upload goes on at the remote size, also on a server with parallel workers",
-        "subtask.upload",
+        "subtask.delivery.upload",
         "Uploads._resume_point",
         "end = upload.base + remote_size",
         "return upload.base + remote_size",
     ),
     "torn-tail-kept": _one(
         "the journal is appended to behind a half-written line",
-        "subtask.journal",
+        "subtask.store.journal",
         "Journal.open",
         "self._handle.truncate(good_end)",
         "pass",
     ),
     "swap-forgotten": _one(
         "the journal lets go of the upload before the new file has its name",
-        "subtask.upload",
+        "subtask.delivery.upload",
         "Uploads._swap",
         "self._session.ledger.update(path, lambda e: _with_upload(e, swapping), must=False)",
         "self._session.ledger.update(path, lambda e: replace(e, upload=None), must=False)",
     ),
     "temp-name-reused": _one(
         "all uploads use one temporary name",
-        "subtask.upload",
+        "subtask.delivery.upload",
         "Uploads.begin",
         "{self._session.hooks.token_hex()}",
         "0123456789abcdef",
     ),
     "growing-version-skipped": _one(
         "a growing file's last bytes are dropped for a newer version that does not begin with them",
-        "subtask.ledger",
+        "subtask.store.ledger",
         "drop_superseded",
         "return version.growing and version.size > 0",
         "return False",
     ),
     "checked-by-handle": _one(
         "an append is confirmed by the open handle, wherever its file has gone",
-        "subtask.courier",
+        "subtask.delivery.courier",
         "Courier._append",
         "written, st = yield from flight(write, Stat(name))",
         "written, st = yield from flight(write, Stat(name, by_handle=True))",
     ),
     "digest-unchecked": _one(
         "an outbox piece is believed after a loss of power",
-        "subtask.reader",
+        "subtask.store.reader",
         "VersionReader._handle",
         "elif not self._outbox.is_own(piece.name) and not",
         "elif False and not",
     ),
     "journal-unsynced": _one(
         "the journal is never brought to the disk",
-        "subtask.journal",
+        "subtask.store.journal",
         "Journal.sync",
         "handle.sync()",
         "pass",
     ),
     "torn-read": _one(
         "a file is taken as it was read, whether or not it stood still meanwhile",
-        "subtask.snapshot",
+        "subtask.intake.snapshot",
         "Snapshots._begin",
         'if growth != "append":',
         "if False:",
@@ -226,7 +226,7 @@ PLANTS: dict[str, Plant] = {
     ),
     "rename-not-followed": _one(
         "what a rotated file gained since the last look is not read any more",
-        "subtask.snapshot",
+        "subtask.intake.snapshot",
         "Snapshots._finish",
         "if previous is None",
         "return\n    if previous is None",

@@ -17,16 +17,16 @@ from pysubtask.core.model import Delivered, Entry, Identity, Piece, Print, Stamp
 from pysubtask.core.plan import Policy
 from pysubtask.core.retry import RetryRule
 from pysubtask.errors import LinkLost
-from pysubtask.subtask.courier import Courier
-from pysubtask.subtask.delivery import Delivery
-from pysubtask.subtask.disk import FileStat, ReadHandle, RealDisk, WriteHandle
-from pysubtask.subtask.journal import Journal
-from pysubtask.subtask.ledger import Ledger, drop_superseded, record_delivery
-from pysubtask.subtask.outbox import Outbox
-from pysubtask.subtask.reader import VersionReader
-from pysubtask.subtask.session import Hooks, Session
-from pysubtask.subtask.snapshot import Outcome, Snapshots, Touch
-from pysubtask.subtask.sources import Sources
+from pysubtask.seams.disk import FileStat, ReadHandle, RealDisk, WriteHandle
+from pysubtask.subtask.delivery.courier import Courier
+from pysubtask.subtask.delivery.delivery import Delivery
+from pysubtask.subtask.delivery.session import Hooks, Session
+from pysubtask.subtask.intake.snapshot import Outcome, Snapshots, Touch
+from pysubtask.subtask.store.journal import Journal
+from pysubtask.subtask.store.ledger import Ledger, drop_superseded, record_delivery
+from pysubtask.subtask.store.outbox import Outbox
+from pysubtask.subtask.store.reader import VersionReader
+from pysubtask.subtask.store.sources import Sources
 from pysubtask.testing import MemoryServer, MemoryTransport
 from pysubtask.transports.contract import Transport
 
@@ -120,11 +120,14 @@ class HookedDisk(RealDisk):
         self.before("open_read", path)
         handle = _Reading(self, super().open_read(path), path)
         self.open_handles.add(handle)
+        _opened.append(handle)
         return handle
 
     def open_append(self, path: str, *, create_new: bool = False) -> WriteHandle:
         self.before("open_append", path)
-        return _Writing(self, super().open_append(path, create_new=create_new), path)
+        handle = _Writing(self, super().open_append(path, create_new=create_new), path)
+        _opened.append(handle)
+        return handle
 
     def write_whole(self, path: str, data: bytes, *, sync: bool = False) -> None:
         self.before("write_whole", path)
@@ -140,6 +143,15 @@ class HookedDisk(RealDisk):
 
     def sync_dir(self, path: str) -> None:
         self.before("sync_dir", path)
+
+
+_opened: list[ReadHandle | WriteHandle] = []
+
+
+def close_all() -> None:
+    """Close what a test, or a child that it "killed", has left open."""
+    while _opened:
+        _opened.pop().close()
 
 
 def on_nth(operation: str, suffix: str, n: int, action: Callable[[], None]) -> BeforeCall:

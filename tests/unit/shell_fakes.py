@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from pysubtask.handover import Handover
+from pysubtask.seams.disk import RealDisk
 from pysubtask.settings import Settings
 from pysubtask.signals import StateLayout
 from pysubtask.status import FileStatus, Status
-from pysubtask.subtask.disk import RealDisk
 
 
 class FakeClock:

@@ -14,7 +14,7 @@ import pytest
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.core.plan import Policy
 from pysubtask.errors import RemoteDenied, RemoteError, RemoteFull
-from pysubtask.subtask import comparison
+from pysubtask.subtask.delivery import comparison
 from tests.unit.core_fakes import (
     PARALLEL,
     RENAME_ONLY,

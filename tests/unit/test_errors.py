@@ -9,7 +9,10 @@ import pytest
 
 from pysubtask import errors
 from pysubtask.errors import PysubtaskError
-from pysubtask.subtask import courier, delivery  # noqa: F401  (they have errors of their own)
+from pysubtask.subtask.delivery import (
+    courier,
+    delivery,  # noqa: F401  (they have errors of their own)
+)
 
 
 def _all_kinds(kind: type[PysubtaskError] = PysubtaskError) -> list[type[PysubtaskError]]:

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from pysubtask.subtask import events as module
-from pysubtask.subtask.events import Events, InotifyEvents, WatchdogEvents
+from pysubtask.subtask.shell import events as module
+from pysubtask.subtask.shell.events import Events, InotifyEvents, WatchdogEvents
 from tests.unit.shell_fakes import quiet_log
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pysubtask.errors import StateError
-from pysubtask.subtask import journal as journal_module
-from pysubtask.subtask.journal import Journal
+from pysubtask.subtask.store import journal as journal_module
+from pysubtask.subtask.store.journal import Journal
 from tests.unit.core_fakes import (
     LOG,
     HookedDisk,

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from pysubtask.errors import StateError
+from pysubtask.seams.clock import RealClock
+from pysubtask.seams.disk import RealDisk
 from pysubtask.signals import StateLayout, read_json, write_json
-from pysubtask.subtask.clock import RealClock
-from pysubtask.subtask.disk import RealDisk
-from pysubtask.subtask.lock import StateLock, process_start
+from pysubtask.subtask.shell.lock import StateLock, process_start
 from tests.unit.shell_fakes import make_state, quiet_log
 
 HOLDER = """

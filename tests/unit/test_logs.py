@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from pysubtask.secret import Secret
-from pysubtask.subtask.logs import close_logs, open_logs, secrets_of
+from pysubtask.subtask.shell.logs import close_logs, open_logs, secrets_of
 from tests.unit.shell_fakes import make_handover
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d \[ftp\.FTPSubtask\.1[^\]]*\]: [A-Z]+: .*")

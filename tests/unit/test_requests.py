@@ -12,7 +12,7 @@ import pytest
 
 from pysubtask.signals import StateLayout, read_json, write_json
 from pysubtask.status import FileStatus
-from pysubtask.subtask.requests import MAX_NEW_PER_ROUND, Requests
+from pysubtask.subtask.shell.requests import MAX_NEW_PER_ROUND, Requests
 from tests.unit.shell_fakes import FailingDisk, FakeClock, FakeSubtask, make_state, quiet_log
 
 ID = "0123456789abcdef"

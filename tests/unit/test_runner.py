@@ -16,11 +16,11 @@ from pysubtask.errors import StateError
 from pysubtask.signals import read_json, write_json
 from pysubtask.status import Status
 from pysubtask.subtask.context import Context
-from pysubtask.subtask.events import Hint
-from pysubtask.subtask.lifeline import HardExit
-from pysubtask.subtask.main import merge_sys_path
-from pysubtask.subtask.runner import MAX_FAILURES, Runner, StopBy, StopFlag
-from pysubtask.subtask.statusfile import SignOfLife, StatusFile
+from pysubtask.subtask.shell.events import Hint
+from pysubtask.subtask.shell.lifeline import HardExit
+from pysubtask.subtask.shell.main import merge_sys_path
+from pysubtask.subtask.shell.runner import MAX_FAILURES, Runner, StopBy, StopFlag
+from pysubtask.subtask.shell.statusfile import SignOfLife, StatusFile
 from pysubtask.subtask.waker import Waker
 from tests.unit.shell_fakes import (
     FailingDisk,

@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from pysubtask.subtask.disk import Disk, FileStat, ReadHandle, RealDisk, WriteHandle
+from pysubtask.seams.disk import Disk, FileStat, ReadHandle, RealDisk, WriteHandle
 from tests.simulation.clock import Killed, SimClock
 from tests.simulation.disk import SimDisk
 from tests.simulation.filesystem import FileSystemKind, SimFileSystem

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pysubtask.core.model import Piece, Stamp, Version
-from pysubtask.subtask.snapshot import Touch
+from pysubtask.subtask.intake.snapshot import Touch
 from tests.unit.core_fakes import (
     HookedDisk,
     Local,

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pysubtask.status import Status
-from pysubtask.subtask.statusfile import MIN_INTERVAL_SECS, SignOfLife, StatusFile
+from pysubtask.subtask.shell.statusfile import MIN_INTERVAL_SECS, SignOfLife, StatusFile
 from tests.unit.shell_fakes import FailingDisk, FakeClock, quiet_log
 
 

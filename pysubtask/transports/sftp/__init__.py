@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from pysubtask.transports.sftp.client import SftpTransport
 
 if TYPE_CHECKING:
+    from pysubtask.seams.clock import Clock
     from pysubtask.settings import Settings
-    from pysubtask.subtask.clock import Clock
     from pysubtask.transports.contract import Transport, Wake
     from pysubtask.transports.sftp.channel import Connector
     from pysubtask.urls import Destination

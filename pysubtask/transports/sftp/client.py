@@ -27,7 +27,7 @@ from pysubtask.errors import (
     RemoteFull,
     RemoteUnsupported,
 )
-from pysubtask.subtask.clock import Clock
+from pysubtask.seams.clock import Clock
 from pysubtask.transports.contract import (
     Capabilities,
     Copy,

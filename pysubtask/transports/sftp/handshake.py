@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pysubtask.errors import LinkError, LinkLost
-from pysubtask.subtask.clock import Clock
+from pysubtask.seams.clock import Clock
 from pysubtask.transports.contract import Capabilities
 from pysubtask.transports.sftp import codec
 from pysubtask.transports.sftp.channel import Channel

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from pysubtask.errors import LinkLost
-from pysubtask.subtask.clock import Clock
+from pysubtask.seams.clock import Clock
 from pysubtask.transports.sftp.channel import Channel
 from pysubtask.transports.sftp.codec import VERSION, Reply, ReplyDecoder, broken_protocol
 

@@ -28,8 +28,8 @@ from pysubtask.signals import StateLayout, read_json
 if TYPE_CHECKING:
     import logging
 
-    from pysubtask.subtask.clock import Clock
-    from pysubtask.subtask.disk import Disk
+    from pysubtask.seams.clock import Clock
+    from pysubtask.seams.disk import Disk
 
 __all__ = ["StateLock", "process_start"]
 

@@ -20,6 +20,8 @@ from pysubtask.core.burst import Burst, BurstRule, advance, notified
 from pysubtask.core.model import Entry, Stamp
 from pysubtask.core.retry import RetryRule, file_wait_secs
 from pysubtask.core.ticks import tick_secs
+from pysubtask.seams.clock import Clock
+from pysubtask.seams.disk import Disk, FileStat
 from pysubtask.signals import (
     HEARTBEAT_SUFFIX,
     NOTIFY_SUFFIX,
@@ -27,10 +29,8 @@ from pysubtask.signals import (
     is_blank_touch,
     notify_path,
 )
-from pysubtask.subtask.clock import Clock
-from pysubtask.subtask.disk import Disk, FileStat
-from pysubtask.subtask.ledger import Ledger
-from pysubtask.subtask.snapshot import Outcome, Touch
+from pysubtask.subtask.intake.snapshot import Outcome, Touch
+from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.watch import Watch
 
 __all__ = ["Intake", "Target"]

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 
 from pysubtask.core.prints import new_hash
-from pysubtask.subtask.disk import Disk, ReadHandle
+from pysubtask.seams.disk import Disk, ReadHandle
 
 __all__ = ["Outbox"]
 

@@ -13,11 +13,11 @@ from pysubtask.core.flow import Window
 from pysubtask.core.model import Delivered, Entry, Version
 from pysubtask.core.plan import Policy, Remote
 from pysubtask.errors import RemoteError
-from pysubtask.subtask.clock import Clock
-from pysubtask.subtask.engine import Step, flight
-from pysubtask.subtask.ledger import Ledger, drop_superseded, record_delivery
-from pysubtask.subtask.reader import VersionReader
-from pysubtask.subtask.sources import Sources
+from pysubtask.seams.clock import Clock
+from pysubtask.subtask.delivery.engine import Step, flight
+from pysubtask.subtask.store.ledger import Ledger, drop_superseded, record_delivery
+from pysubtask.subtask.store.reader import VersionReader
+from pysubtask.subtask.store.sources import Sources
 from pysubtask.transports.contract import MakeDir
 
 __all__ = ["TEMP_PREFIX", "Hooks", "Session", "Steps"]

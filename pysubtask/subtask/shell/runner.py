@@ -24,10 +24,10 @@ from typing import Literal, TypeAlias
 from pysubtask.errors import SettingsError, StateError
 from pysubtask.signals import read_json
 from pysubtask.subtask.context import Context, Subtask
-from pysubtask.subtask.events import Events, Hint
-from pysubtask.subtask.lifeline import HardExit
-from pysubtask.subtask.requests import Requests
-from pysubtask.subtask.statusfile import SignOfLife, StatusFile
+from pysubtask.subtask.shell.events import Events, Hint
+from pysubtask.subtask.shell.lifeline import HardExit
+from pysubtask.subtask.shell.requests import Requests
+from pysubtask.subtask.shell.statusfile import SignOfLife, StatusFile
 from pysubtask.subtask.waker import Waker
 
 __all__ = ["EXIT_CRASH", "EXIT_STOPPED", "EXIT_TAKEN_OVER", "Runner", "StopBy", "StopFlag"]

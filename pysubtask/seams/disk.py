@@ -13,7 +13,8 @@ import stat as stat_module
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from importlib import import_module
+from typing import Any, Protocol
 
 __all__ = ["Disk", "FileStat", "ReadHandle", "RealDisk", "WriteHandle"]
 
@@ -246,11 +247,8 @@ def _open_shared(path: str) -> int:
 def _open_shared_windows(path: str) -> int:
     # CPython's open() does not share deletion, which would block the program's rename or delete:
     # https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-createfilew (dwShareMode)
-    import _winapi
-    import msvcrt
-
+    winapi: Any = import_module("_winapi")
+    msvcrt: Any = import_module("msvcrt")
     share_all = 0x1 | 0x2 | 0x4
-    handle = _winapi.CreateFile(  # type: ignore[attr-defined]
-        path, _winapi.GENERIC_READ, share_all, 0, _winapi.OPEN_EXISTING, 0, 0  # type: ignore[attr-defined]
-    )
-    return int(msvcrt.open_osfhandle(handle, os.O_RDONLY | _BINARY))  # type: ignore[attr-defined]
+    handle = winapi.CreateFile(path, winapi.GENERIC_READ, share_all, 0, winapi.OPEN_EXISTING, 0, 0)
+    return int(msvcrt.open_osfhandle(handle, os.O_RDONLY | _BINARY))

@@ -19,10 +19,10 @@ import msgspec
 if TYPE_CHECKING:
     import logging
 
+    from pysubtask.seams.clock import Clock
+    from pysubtask.seams.disk import Disk
     from pysubtask.signals import StateLayout
-    from pysubtask.subtask.clock import Clock
     from pysubtask.subtask.context import Subtask
-    from pysubtask.subtask.disk import Disk
 
 __all__ = ["Requests"]
 

@@ -26,12 +26,12 @@ from pysubtask.core.plan import (
     plan,
 )
 from pysubtask.errors import RemoteError, RemoteNotFound
-from pysubtask.subtask.comparison import Comparison
-from pysubtask.subtask.engine import Step, call, flight
-from pysubtask.subtask.reader import BytesLost
-from pysubtask.subtask.session import TEMP_PREFIX, Session, Steps
-from pysubtask.subtask.sources import is_same_content
-from pysubtask.subtask.upload import Uploads
+from pysubtask.subtask.delivery.comparison import Comparison
+from pysubtask.subtask.delivery.engine import Step, call, flight
+from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
+from pysubtask.subtask.delivery.upload import Uploads
+from pysubtask.subtask.store.reader import BytesLost
+from pysubtask.subtask.store.sources import is_same_content
 from pysubtask.transports.contract import Finish, List, Remove, Stat, Write
 
 __all__ = ["Courier", "FileHeld"]

@@ -23,16 +23,22 @@ from types import FrameType
 
 from pysubtask.errors import SettingsError, StateError
 from pysubtask.handover import Handover
+from pysubtask.seams.clock import RealClock
+from pysubtask.seams.disk import RealDisk
 from pysubtask.signals import StateLayout, read_json
 from pysubtask.status import Status, printable
-from pysubtask.subtask.clock import RealClock
 from pysubtask.subtask.context import Context, Subtask
-from pysubtask.subtask.disk import RealDisk
-from pysubtask.subtask.events import open_events
-from pysubtask.subtask.lifeline import HardExit, LifeLine, take_stdin
-from pysubtask.subtask.lock import StateLock
-from pysubtask.subtask.logs import LOGGER_NAME, LineFormatter, close_logs, open_logs, secrets_of
-from pysubtask.subtask.runner import (
+from pysubtask.subtask.shell.events import open_events
+from pysubtask.subtask.shell.lifeline import HardExit, LifeLine, take_stdin
+from pysubtask.subtask.shell.lock import StateLock
+from pysubtask.subtask.shell.logs import (
+    LOGGER_NAME,
+    LineFormatter,
+    close_logs,
+    open_logs,
+    secrets_of,
+)
+from pysubtask.subtask.shell.runner import (
     EXIT_CRASH,
     EXIT_STOPPED,
     EXIT_TAKEN_OVER,
@@ -40,7 +46,7 @@ from pysubtask.subtask.runner import (
     Runner,
     StopFlag,
 )
-from pysubtask.subtask.statusfile import SignOfLife, StatusFile
+from pysubtask.subtask.shell.statusfile import SignOfLife, StatusFile
 from pysubtask.subtask.waker import Waker
 
 __all__ = [

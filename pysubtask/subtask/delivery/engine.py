@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 from pysubtask.core.flow import Sent, Window
 from pysubtask.errors import LinkError, LinkLost, RemoteError
-from pysubtask.subtask.clock import Clock
+from pysubtask.seams.clock import Clock
 from pysubtask.transports.contract import Read, Request, Result, Transport, Write
 
 __all__ = ["BULK", "SMALL", "URGENT", "Engine", "Job", "Send", "Wait", "call", "flight"]

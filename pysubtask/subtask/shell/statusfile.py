@@ -12,9 +12,9 @@ import msgspec
 if TYPE_CHECKING:
     import logging
 
+    from pysubtask.seams.clock import Clock
+    from pysubtask.seams.disk import Disk
     from pysubtask.status import Status
-    from pysubtask.subtask.clock import Clock
-    from pysubtask.subtask.disk import Disk
 
 __all__ = ["SignOfLife", "StatusFile"]
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 
 from pysubtask.core.model import Version
 from pysubtask.core.prints import print_of
-from pysubtask.subtask.disk import Disk, ReadHandle
+from pysubtask.seams.disk import Disk, ReadHandle
 
 __all__ = ["Sources", "is_same_content"]
 

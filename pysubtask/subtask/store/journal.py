@@ -25,8 +25,8 @@ from typing import Any
 
 from pysubtask.core.model import Entry, entry_from_json, entry_to_json
 from pysubtask.errors import StateError
-from pysubtask.subtask.clock import Clock
-from pysubtask.subtask.disk import Disk, WriteHandle
+from pysubtask.seams.clock import Clock
+from pysubtask.seams.disk import Disk, WriteHandle
 
 __all__ = ["Journal"]
 

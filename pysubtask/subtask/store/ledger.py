@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pysubtask.core.model import Delivered, Entry, Version
-from pysubtask.subtask.journal import Journal
-from pysubtask.subtask.outbox import Outbox
+from pysubtask.subtask.store.journal import Journal
+from pysubtask.subtask.store.outbox import Outbox
 
 __all__ = ["Ledger", "drop_superseded", "record_delivery"]
 

@@ -1,9 +1,9 @@
 """Delivery: the connection's life, and which file is on it.
 
 One thread calls :meth:`Delivery.step` over and over. It connects when something is owed, retries
-as the rules say, runs one job per file (:mod:`~pysubtask.subtask.courier`), lets a file that the
-server refuses wait without holding up the others, and rests when nothing has been owed for the
-dead time.
+as the rules say, runs one job per file (:mod:`~pysubtask.subtask.delivery.courier`), lets a file
+that the server refuses wait without holding up the others, and rests when nothing has been owed for
+the dead time.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from dataclasses import dataclass, replace
 from pysubtask.core.flow import Window
 from pysubtask.core.retry import RetryRule, file_wait_secs, link_wait_secs, refusal_wait_secs
 from pysubtask.errors import HostKeyRefused, LinkError, LoginRefused
+from pysubtask.seams.clock import Clock
 from pysubtask.status import Link
-from pysubtask.subtask.clock import Clock
-from pysubtask.subtask.courier import Courier, FileHeld
-from pysubtask.subtask.engine import BULK, SMALL, Engine
-from pysubtask.subtask.ledger import Ledger
+from pysubtask.subtask.delivery.courier import Courier, FileHeld
+from pysubtask.subtask.delivery.engine import BULK, SMALL, Engine
+from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.transports.contract import Capabilities, Transport
 
 __all__ = ["Delivery", "LinkState"]

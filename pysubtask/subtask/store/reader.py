@@ -5,9 +5,9 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from pysubtask.core.model import Piece, Version
-from pysubtask.subtask.disk import ReadHandle
-from pysubtask.subtask.outbox import Outbox
-from pysubtask.subtask.sources import Sources, is_same_content
+from pysubtask.seams.disk import ReadHandle
+from pysubtask.subtask.store.outbox import Outbox
+from pysubtask.subtask.store.sources import Sources, is_same_content
 
 __all__ = ["BytesLost", "VersionReader"]
 

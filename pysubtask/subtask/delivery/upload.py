@@ -12,12 +12,12 @@ from typing import Any
 from pysubtask.core.model import Delivered, Entry, Upload, Version
 from pysubtask.core.plan import READ_BACK_BYTES, Compare, Present, Send
 from pysubtask.errors import RemoteDenied, RemoteError, RemoteNotFound, RemoteUnsupported
-from pysubtask.subtask import engine
-from pysubtask.subtask.comparison import Comparison
-from pysubtask.subtask.engine import Step, Wait, call, flight
-from pysubtask.subtask.ledger import drop_superseded, record_delivery
-from pysubtask.subtask.reader import VersionReader
-from pysubtask.subtask.session import TEMP_PREFIX, Session, Steps
+from pysubtask.subtask.delivery import engine
+from pysubtask.subtask.delivery.comparison import Comparison
+from pysubtask.subtask.delivery.engine import Step, Wait, call, flight
+from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
+from pysubtask.subtask.store.ledger import drop_superseded, record_delivery
+from pysubtask.subtask.store.reader import VersionReader
 from pysubtask.transports.contract import Finish, Remove, Rename, Stat, Write
 
 __all__ = ["Uploads"]

@@ -17,10 +17,10 @@ from typing import Literal
 from pysubtask.core.model import Entry, Identity, Piece, Print, PrintKind, Stamp, Version
 from pysubtask.core.prints import choose_kind, continue_whole, new_hash, print_of
 from pysubtask.core.ticks import tick_secs
-from pysubtask.subtask.clock import Clock
-from pysubtask.subtask.disk import Disk, FileStat, ReadHandle
-from pysubtask.subtask.ledger import Ledger, drop_superseded
-from pysubtask.subtask.sources import Sources, is_same_content
+from pysubtask.seams.clock import Clock
+from pysubtask.seams.disk import Disk, FileStat, ReadHandle
+from pysubtask.subtask.store.ledger import Ledger, drop_superseded
+from pysubtask.subtask.store.sources import Sources, is_same_content
 
 __all__ = ["Outcome", "Snapshots", "Touch"]
 

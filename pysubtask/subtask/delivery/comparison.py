@@ -10,10 +10,10 @@ from pysubtask.core.model import Entry, Piece, Version
 from pysubtask.core.plan import Compare
 from pysubtask.core.prints import ranges
 from pysubtask.errors import RemoteDenied, RemoteError, RemoteNotFound, RemoteUnsupported
-from pysubtask.subtask.engine import Step, flight
-from pysubtask.subtask.reader import BytesLost
-from pysubtask.subtask.session import Session
-from pysubtask.subtask.sources import is_same_content
+from pysubtask.subtask.delivery.engine import Step, flight
+from pysubtask.subtask.delivery.session import Session
+from pysubtask.subtask.store.reader import BytesLost
+from pysubtask.subtask.store.sources import is_same_content
 from pysubtask.transports.contract import Read
 
 __all__ = ["Comparison"]

@@ -1,0 +1,1 @@
+"""Sending: the connection's life, many files' jobs over it, one file's way to the destination."""

@@ -1,0 +1,1 @@
+"""The process around the work: start, lock, life line, events, questions, logs, main loop."""
