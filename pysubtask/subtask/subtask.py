@@ -13,8 +13,9 @@ from pysubtask.core.retry import RetryRule
 from pysubtask.status import FileStatus, Status
 from pysubtask.subtask.boot import boot_id
 from pysubtask.subtask.context import Context
-from pysubtask.subtask.intake.intake import Intake, Target
+from pysubtask.subtask.intake.intake import Intake
 from pysubtask.subtask.intake.snapshot import Outcome, Touch
+from pysubtask.subtask.intake.target import Target
 from pysubtask.subtask.store.journal import Journal
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.subtask.store.outbox import Outbox

@@ -16,8 +16,8 @@ from pysubtask.subtask.context import Context
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
 from pysubtask.subtask.delivery.session import Hooks, Session
-from pysubtask.subtask.intake.intake import Target
 from pysubtask.subtask.intake.snapshot import Outcome, Snapshots, Touch
+from pysubtask.subtask.intake.target import Target
 from pysubtask.subtask.store.sources import Sources
 from pysubtask.subtask.subtask import BaseSubtask
 from pysubtask.subtask.waker import Waker
@@ -131,7 +131,7 @@ class TransferSubtask(BaseSubtask):
                     )
                 ]
                 if lost:
-                    self.snapshots.read_again(path, version, lost)
+                    self.snapshots.rescue.read_again(path, version, lost)
 
     def step(self) -> float:
         since = self._busy_since
@@ -275,7 +275,7 @@ class TransferSubtask(BaseSubtask):
             return
         try:
             with self.sources.borrow(path, version) as handle:
-                self.snapshots.copy_live_pieces(path, number, handle)
+                self.snapshots.rescue.copy_live_pieces(path, number, handle)
         except OSError as error:
             self.log.warning("copy %s to the outbox: %s", path, error)
 

@@ -100,7 +100,7 @@ PLANTS: dict[str, Plant] = {
         "Intake._serve",
         "outcome = self._look(target, touch, final)",
         "touch and self._ledger.update(target.path, lambda e: __import__('dataclasses').replace("
-        "e, served=touch.stamp), remote=_remote_of(target)); "
+        "e, served=touch.stamp), remote=target.remote_path); "
         "outcome = self._look(target, touch, final)",
     ),
     "size-trusted-alone": Plant(

@@ -88,7 +88,7 @@ def test_truncation_begins_a_version_and_the_old_one_stays_owed(local: Local, gr
     if growth == "append":
         # the program waits for its snapshot to be safe before it truncates: notify(wait_secs=…)
         with local.sources.borrow(local.path, local.current) as handle:
-            local.snapshots.copy_live_pieces(local.path, 1, handle)
+            local.snapshots.rescue.copy_live_pieces(local.path, 1, handle)
     local.write(b"new")
     local.take(growth)
     assert [v.number for v in local.entry.versions] == [1, 2]

@@ -14,7 +14,6 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from pysubtask.core.burst import Burst, BurstRule, advance, notified
 from pysubtask.core.model import Entry, Stamp
@@ -26,54 +25,18 @@ from pysubtask.signals import (
     HEARTBEAT_SUFFIX,
     NOTIFY_SUFFIX,
     StateLayout,
-    is_blank_touch,
     notify_path,
 )
 from pysubtask.subtask.intake.snapshot import Outcome, Touch
+from pysubtask.subtask.intake.target import BLANK, Target, read_stamp, remove_served
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.watch import Watch
 
-__all__ = ["Intake", "Target"]
+__all__ = ["Intake"]
 
 _STEP_LOOKS = 256
 _SETTLE_WAITS_SECS = (0.2, 0.5, 1.0)
 _SCAN_SHARE = 100
-_ASIDE_PREFIX = ".pysubtask-served-"
-BLANK = Stamp(0, 0)
-"""A ``.notify`` that was made and not touched yet."""
-
-
-@dataclass(slots=True, eq=False)
-class Target:
-    """A file that something is known or expected of."""
-
-    path: str
-    watch: Watch
-    notify_files: tuple[str, str]
-    touch_seen: Stamp | None = None
-    touch_seen_at: float = 0.0
-    look_at: float | None = None
-    is_complete: bool = False
-    """Its look waits for nothing: it was touched, closed by its writer, or renamed in."""
-    rechecks_touch: bool = False
-    """The look is the second one for a touch."""
-    settle_facts: FileStat | None = None
-    settle_until: float = 0.0
-    failures: int = 0
-    unstable_since: float | None = None
-    error: str | None = None
-    burst: Burst = field(default_factory=Burst)
-
-    @property
-    def is_settling(self) -> bool:
-        """It waits only to see whether somebody is still writing it."""
-        told = self.is_complete or self.rechecks_touch or self.failures > 0
-        return self.settle_facts is not None and not told
-
-    @property
-    def is_calm(self) -> bool:
-        """Its last look went well."""
-        return not self.failures and self.unstable_since is None
 
 
 class Intake:
@@ -227,31 +190,13 @@ class Intake:
         self.step(now)
 
     def remove_served_touches(self) -> None:
-        """Remove each ``.notify`` whose touch was served (a clean stop).
-
-        It is moved aside first and looked at there, so that a touch that comes meanwhile either is
-        seen, or makes a new file.
-        """
+        """Remove each ``.notify`` whose touch was served (a clean stop)."""
         for entry in self._ledger.journal.entries():
             if entry.served is None or self.waits_for_look(entry.path):
                 continue
             target = self._targets.get(entry.path) or self._folder_target(entry.path)
-            for notify_file in target.notify_files if target is not None else ():
-                if self._stat(notify_file) is None:
-                    continue
-                aside = os.path.join(os.path.dirname(notify_file), f"{_ASIDE_PREFIX}{os.getpid()}")
-                try:
-                    self._disk.rename(notify_file, aside)
-                    st = self._disk.stat(aside)
-                    stamp = Stamp(st.mtime_ns, entry.served.ctime_ns)  # a rename moves the ctime
-                    if stamp == entry.served or is_blank_touch(st.mtime_ns):
-                        self._disk.remove(aside)
-                    elif self._stat(notify_file) is None:
-                        self._disk.rename(aside, notify_file)
-                    else:
-                        self._disk.remove(aside)  # a newer touch is there
-                except OSError as error:
-                    self._log.debug("remove %s: %s", notify_file, error)
+            if target is not None:
+                remove_served(self._disk, target, entry.served, self._log)
 
     @property
     def is_idle(self) -> bool:
@@ -302,7 +247,7 @@ class Intake:
     def remote_path(self, path: str) -> str | None:
         """Where ``path`` goes, relative to the destination; None if it is not watched."""
         target = self._targets.get(path) or self._folder_target(path)
-        return None if target is None else _remote_of(target)
+        return None if target is None else target.remote_path
 
     # -- finding -----------------------------------------------------------------------------
 
@@ -402,7 +347,7 @@ class Intake:
         self._next_scan[folder] = now + max(self._timer_secs, took * _SCAN_SHARE)
 
     def _check_touch(self, target: Target, now: float) -> None:
-        stamp = self._read_stamp(target)
+        stamp = read_stamp(self._disk, target)
         if stamp == target.touch_seen:
             return
         target.touch_seen = stamp
@@ -418,16 +363,6 @@ class Intake:
             if not go and target.burst.release_at is not None:
                 self._push(target.burst.release_at, target)
         self._schedule(target, look_at)
-
-    def _read_stamp(self, target: Target) -> Stamp | None:
-        """The touch as it is now. Where a second place is in use, both count."""
-        beside, fallback = (self._stat(path) for path in target.notify_files)
-        if beside is None or fallback is None:
-            st = beside or fallback
-            if st is not None and is_blank_touch(st.mtime_ns):
-                return BLANK
-            return None if st is None else Stamp(st.mtime_ns, st.ctime_ns)
-        return Stamp(beside.mtime_ns + fallback.mtime_ns, beside.ctime_ns + fallback.ctime_ns)
 
     def _check_fallback_touches(self, now: float) -> None:
         try:
@@ -527,8 +462,3 @@ class Intake:
             wait = max(wait or 0.0, tick_secs(version.stamp) + 0.001)
         if wait is not None:
             self._schedule(target, now + wait)
-
-
-def _remote_of(target: Target) -> str:
-    name = target.watch.remote_name or os.path.basename(target.path)
-    return f"{target.watch.remote_dir}/{name}" if target.watch.remote_dir else name

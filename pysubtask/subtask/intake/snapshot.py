@@ -19,12 +19,12 @@ from pysubtask.core.prints import choose_kind, continue_whole, new_hash, print_o
 from pysubtask.core.ticks import tick_secs
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import Disk, FileStat, ReadHandle
+from pysubtask.subtask.intake.rescue import Rescue, chunks
 from pysubtask.subtask.store.ledger import Ledger, drop_superseded
 from pysubtask.subtask.store.sources import Sources, is_same_content
 
 __all__ = ["Outcome", "Snapshots", "Touch"]
 
-_CHUNK_BYTES = 1 << 20
 _MAX_LIVE_PIECES = 64
 
 
@@ -87,6 +87,7 @@ class Snapshots:
         self._sources = sources
         self._verify_up_to_bytes = verify_up_to_bytes
         self._log = log
+        self.rescue = Rescue(ledger, sources, log)
         self.suspects: set[str] = set()
         """Paths not looked at since an unclean boot: a file that is shorter now lost its end."""
 
@@ -244,7 +245,7 @@ class Snapshots:
         """Copy ``[previous.size, end)``, to the end of the last piece where that can be."""
         outbox = self._ledger.outbox
         tail = new_hash()
-        chunks = _hashed(_chunks(handle, previous.size, end), tail)
+        added = _hashed(chunks(handle, previous.size, end), tail)
         last = previous.pieces[-1] if previous.pieces else None
         if (
             last is not None
@@ -252,10 +253,10 @@ class Snapshots:
             and last.end == previous.size
             and outbox.may_extend(last.name, last.end - last.start)
         ):
-            size, digest = outbox.extend(last.name, chunks)
+            size, digest = outbox.extend(last.name, added)
             piece = Piece(last.start, last.start + size, last.name, digest)
             return _Added(piece, tail.hexdigest(), True)
-        name, size, digest = outbox.store(chunks)
+        name, size, digest = outbox.store(added)
         piece = Piece(previous.size, previous.size + size, name, digest)
         return _Added(piece, tail.hexdigest(), False)
 
@@ -280,7 +281,7 @@ class Snapshots:
             return Piece(start, end, None, "")
         state = new_hash()
         at = start
-        for chunk in _chunks(handle, start, end):
+        for chunk in chunks(handle, start, end):
             state.update(chunk)
             at += len(chunk)
         return Piece(start, at, None, state.hexdigest())
@@ -304,7 +305,7 @@ class Snapshots:
             if growth == "append":
                 piece = self._live_piece(handle, 0, st.size)
             else:
-                name, size, digest = self._ledger.outbox.store(_chunks(handle, 0, st.size))
+                name, size, digest = self._ledger.outbox.store(chunks(handle, 0, st.size))
                 piece = Piece(0, size, name, digest)
             pieces = (piece,)
             if piece.end != st.size:
@@ -393,10 +394,10 @@ class Snapshots:
                 if self._sources.is_held(path, previous.number) and st.size == previous.size:
                     found = False  # it has nothing more, and may live on in the handle only
                 if found and not previous.growing:
-                    self._mark_growing(path, previous.number)
+                    self.rescue.mark_growing(path, previous.number)
                 if found and st.size > previous.size:
                     self._extend(path, previous, handle, st, growth, None)
-                self.copy_live_pieces(path, previous.number, handle)
+                self.rescue.copy_live_pieces(path, previous.number, handle)
         except FileNotFoundError:
             entry = self._ledger.get(path)
             version = entry.version(previous.number) if entry is not None else None
@@ -410,67 +411,6 @@ class Snapshots:
         if found or current is None:
             self._sources.release(path, previous.number)
         return found
-
-    def _mark_growing(self, path: str, number: int) -> None:
-        def mark(e: Entry) -> Entry:
-            version = e.version(number)
-            return e if version is None else e.with_version(replace(version, growing=True))
-
-        self._ledger.update(path, mark)
-
-    def copy_live_pieces(self, path: str, number: int, handle: ReadHandle) -> None:
-        """Copy what is owed of a version from the file into the outbox.
-
-        Raises:
-            OSError: the disk refused; the file stays the source.
-        """
-        entry = self._ledger.get(path)
-        version = entry.version(number) if entry is not None else None
-        live = [p for p in version.pieces if p.name is None] if version is not None else []
-        if version is None or not live or not is_same_content(handle, version):
-            return
-        copies = []
-        for piece in live:
-            name, size, digest = self._ledger.outbox.store(_chunks(handle, piece.start, piece.end))
-            copies.append(Piece(piece.start, piece.start + size, name, digest))
-        self._ledger.outbox.sync()  # the file was safer than a copy that the power may take
-        same = is_same_content(handle, version)
-        for piece, copy in zip(live, copies, strict=True):
-            if same and copy.end == piece.end and piece.digest in ("", copy.digest):
-                self._swap_piece(path, number, piece, copy)
-            elif copy.name is not None:
-                self._ledger.outbox.discard([copy.name])
-
-    def read_again(self, path: str, version: Version, lost: list[Piece]) -> None:
-        """Pieces of a version are gone: take them from the file, if it still has the content.
-
-        If it has not, the version is left as it is, and whoever delivers it reports the loss.
-        """
-        try:
-            with self._sources.borrow(path, version) as handle:
-                if is_same_content(handle, version):
-                    for piece in lost:
-                        live = Piece(piece.start, piece.end, None, piece.digest)
-                        self._swap_piece(path, version.number, piece, live)
-                    self.copy_live_pieces(path, version.number, handle)
-        except OSError as error:
-            self._log.warning("read %s again for a lost copy: %s", path, error)
-
-    def _swap_piece(self, path: str, number: int, old: Piece, new: Piece) -> None:
-        used = False
-
-        def swap(e: Entry) -> Entry:
-            nonlocal used
-            version = e.version(number)
-            if version is None or old not in version.pieces:
-                return e
-            used = True
-            pieces = tuple(new if p == old else p for p in version.pieces)
-            return e.with_version(replace(version, pieces=pieces))
-
-        self._ledger.update(path, swap)
-        if not used and new.name is not None:
-            self._ledger.outbox.discard([new.name])
 
     # -- facts -------------------------------------------------------------------------------
 
@@ -534,15 +474,6 @@ def _is_untouched(version: Version, st: FileStat) -> bool:
 
 def _same_times(a: FileStat, b: FileStat) -> bool:
     return (a.size, a.mtime_ns, a.ctime_ns, a.ino) == (b.size, b.mtime_ns, b.ctime_ns, b.ino)
-
-
-def _chunks(handle: ReadHandle, start: int, end: int) -> Iterator[bytes]:
-    while start < end:
-        data = handle.read_at(start, min(_CHUNK_BYTES, end - start))
-        if not data:
-            return
-        yield data
-        start += len(data)
 
 
 def _hashed(chunks: Iterator[bytes], state: blake2b) -> Iterator[bytes]:

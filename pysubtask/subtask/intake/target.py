@@ -1,0 +1,100 @@
+"""One watched file as the intake sees it, and its ``.notify`` files."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass, field
+
+from pysubtask.core.burst import Burst
+from pysubtask.core.model import Stamp
+from pysubtask.seams.disk import Disk, FileStat
+from pysubtask.signals import is_blank_touch
+from pysubtask.watch import Watch
+
+__all__ = ["BLANK", "Target", "read_stamp", "remove_served"]
+
+BLANK = Stamp(0, 0)
+"""A ``.notify`` that was made and not touched yet."""
+
+_ASIDE_PREFIX = ".pysubtask-served-"
+
+
+@dataclass(slots=True, eq=False)
+class Target:
+    """A file that something is known or expected of."""
+
+    path: str
+    watch: Watch
+    notify_files: tuple[str, str]
+    touch_seen: Stamp | None = None
+    touch_seen_at: float = 0.0
+    look_at: float | None = None
+    is_complete: bool = False
+    """Its look waits for nothing: it was touched, closed by its writer, or renamed in."""
+    rechecks_touch: bool = False
+    """The look is the second one for a touch."""
+    settle_facts: FileStat | None = None
+    settle_until: float = 0.0
+    failures: int = 0
+    unstable_since: float | None = None
+    error: str | None = None
+    burst: Burst = field(default_factory=Burst)
+
+    @property
+    def is_settling(self) -> bool:
+        """It waits only to see whether somebody is still writing it."""
+        told = self.is_complete or self.rechecks_touch or self.failures > 0
+        return self.settle_facts is not None and not told
+
+    @property
+    def is_calm(self) -> bool:
+        """Its last look went well."""
+        return not self.failures and self.unstable_since is None
+
+    @property
+    def remote_path(self) -> str:
+        """Where it goes, below the destination."""
+        name = self.watch.remote_name or os.path.basename(self.path)
+        return f"{self.watch.remote_dir}/{name}" if self.watch.remote_dir else name
+
+
+def read_stamp(disk: Disk, target: Target) -> Stamp | None:
+    """The touch as it is now. Where the place in the state folder is in use, too, both count."""
+    beside, fallback = (_stat(disk, path) for path in target.notify_files)
+    if beside is None or fallback is None:
+        st = beside or fallback
+        if st is not None and is_blank_touch(st.mtime_ns):
+            return BLANK
+        return None if st is None else Stamp(st.mtime_ns, st.ctime_ns)
+    return Stamp(beside.mtime_ns + fallback.mtime_ns, beside.ctime_ns + fallback.ctime_ns)
+
+
+def remove_served(disk: Disk, target: Target, served: Stamp, log: logging.Logger) -> None:
+    """Remove the ``.notify`` files of a target, unless one was touched since.
+
+    Each is moved aside first and looked at there, so that a touch that comes meanwhile either is
+    seen, or makes a new file.
+    """
+    for notify_file in target.notify_files:
+        if _stat(disk, notify_file) is None:
+            continue
+        aside = os.path.join(os.path.dirname(notify_file), f"{_ASIDE_PREFIX}{os.getpid()}")
+        try:
+            disk.rename(notify_file, aside)
+            st = disk.stat(aside)  # of a new ctime: the rename itself changes it
+            if st.mtime_ns == served.mtime_ns or is_blank_touch(st.mtime_ns):
+                disk.remove(aside)
+            elif _stat(disk, notify_file) is None:
+                disk.rename(aside, notify_file)
+            else:
+                disk.remove(aside)  # a newer touch is there
+        except OSError as error:
+            log.debug("remove %s: %s", notify_file, error)
+
+
+def _stat(disk: Disk, path: str) -> FileStat | None:
+    try:
+        return disk.stat(path)
+    except OSError:
+        return None
