@@ -116,7 +116,7 @@ def _parse_entry(entry: Entry, cwd: str) -> Watch:
         remote_dir=_remote_dir(declared, entry.get("remote_dir")),
         burstmode=_flag(declared, "burstmode", entry.get("burstmode", False)),
         growth=_choice(declared, "growth", entry, ("auto", "append", "rewrite")),
-        records=_choice(declared, "records", entry, ("bytes", "lines")),
+        records=_records(declared, entry),
     )
 
 
@@ -206,6 +206,17 @@ def _choice(declared: str, name: str, entry: Mapping[str, Any], allowed: tuple[s
     if value not in allowed:
         raise _mistake(declared, f'"{name}" must be one of {", ".join(allowed)}')
     return value
+
+
+def _records(declared: str, entry: Mapping[str, Any]) -> Literal["bytes", "lines"]:
+    chosen: Literal["bytes", "lines"] = _choice(declared, "records", entry, ("bytes", "lines"))
+    if chosen == "lines":
+        raise _mistake(
+            declared,
+            'this version can\'t hold back an unfinished line yet ("records": "lines")',
+            "leave it out: every byte is delivered as it comes",
+        )
+    return chosen
 
 
 def _mistake(declared: str, message: str, hint: str | None = None) -> SettingsError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import secrets
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from pysubtask.core.retry import RetryRule
 from pysubtask.status import FileStatus, Status
 from pysubtask.subtask.boot import boot_id
 from pysubtask.subtask.context import Context
+from pysubtask.subtask.heartbeat import Heartbeat
 from pysubtask.subtask.intake.intake import Intake
 from pysubtask.subtask.intake.snapshot import Outcome, Touch
 from pysubtask.subtask.intake.target import Target
@@ -82,6 +84,7 @@ class BaseSubtask:
             hold_looks=self.holds_looks,
             own_names=self._is_own_file,
         )
+        self.heartbeat = Heartbeat(context.handover, context.disk, context.clock, context.log)
         self._next_interval = 0.0
         self._declared = {w.path: w for w in context.handover.watches}
 
@@ -94,7 +97,12 @@ class BaseSubtask:
         """Called when ``path`` (absolute) was notified."""
 
     def process_heartbeat(self, path: str) -> None:
-        """Called when the heartbeat file ``path`` was written anew."""
+        """Called when the heartbeat file ``path`` was written anew (every
+        ``heartbeat_interval_secs``, and at a clean stop)."""
+
+    def backlog(self) -> tuple[int, float | None, str | None]:
+        """For the heartbeat: bytes that are owed, since when (Unix seconds), the last error."""
+        return 0, None, next(iter(self.intake.errors().values()), None)
 
     # -- what the main loop calls ------------------------------------------------------------
 
@@ -114,12 +122,21 @@ class BaseSubtask:
         if now >= self._next_interval:
             self._next_interval = now + self._settings.timer_interval_secs
             self.process_interval()
+        beat_at = self.heartbeat.due_at
+        if beat_at is not None and now >= beat_at:
+            self.beat()
+            beat_at = self.heartbeat.due_at
         sync_due = self.ledger.journal.sync_due()
         if sync_due is not None and self.context.clock.monotonic() >= sync_due:
             self.ledger.journal.sync()
             sync_due = self.ledger.journal.sync_due()
-        due = min(due, self._next_interval)
+        due = min(due, self._next_interval, math.inf if beat_at is None else beat_at)
         return due if sync_due is None else min(due, sync_due)
+
+    def beat(self, *, goodbye: bool = False) -> None:
+        """Write the heartbeat file and have it delivered."""
+        self.heartbeat.write(self.heartbeat.next_beat(*self.backlog()), goodbye=goodbye)
+        self.process_heartbeat(self.heartbeat.path)
 
     def hint(self, path: str | None, complete: bool = False) -> None:
         """Something may have changed (any thread)."""
@@ -172,6 +189,9 @@ class BaseSubtask:
             self.intake.look_now(clock.monotonic())
             clock.sleep(0.01)
         finished = done()
+        if self.heartbeat.due_at is not None:
+            self.beat(goodbye=True)
+            self.heartbeat.remove()
         self.intake.remove_served_touches()
         self.ledger.journal.close()
         return finished

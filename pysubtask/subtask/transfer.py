@@ -153,6 +153,21 @@ class TransferSubtask(BaseSubtask):
                 if is_live and now - version.taken_at >= _COPY_AFTER_SECS:
                     self._secure(path, version.number)
 
+    def process_heartbeat(self, path: str) -> None:
+        """Deliver it, before anything else that waits."""
+        self.delivery.beat(self.heartbeat.name, self.heartbeat.text)
+        self._waker.wake()
+
+    def backlog(self) -> tuple[int, float | None, str | None]:
+        oldest: float | None = None
+        for path in list(self.ledger.owed):
+            entry = self.ledger.get(path)
+            version = entry.next_owed if entry is not None else None
+            if version is not None and (oldest is None or version.taken_at < oldest):
+                oldest = version.taken_at
+        error = self.delivery.link.last_error or next(iter(self.delivery.errors.values()), None)
+        return sum(list(self.ledger.owed.values())), oldest, error or super().backlog()[2]
+
     def request_flush(self) -> Callable[[], bool]:
         served = super().request_flush()
         goals: dict[str, tuple[int, int]] | None = None
@@ -225,6 +240,7 @@ class TransferSubtask(BaseSubtask):
                 self.delivery.step()
             clock.sleep(0.01)
         finished = done()
+        self._say_goodbye(deadline)
         self.intake.remove_served_touches()
         self._leaving = True
         self._waker.wake()
@@ -235,6 +251,23 @@ class TransferSubtask(BaseSubtask):
         self.sources.close()
         self.ledger.journal.close()
         return finished
+
+    def _say_goodbye(self, deadline: float) -> None:
+        """The last heartbeat says 0; it is waited for if there is a connection to carry it."""
+        if self.heartbeat.due_at is None:
+            return
+        self.beat(goodbye=True)
+        clock = self.context.clock
+        while (
+            self.delivery.beat_waits
+            and self.delivery.link.link != "retrying"
+            and self._crash is None
+            and clock.monotonic() < deadline
+        ):
+            if not self._threaded:
+                self.delivery.step()
+            clock.sleep(0.01)
+        self.heartbeat.remove()
 
     # -- inside ------------------------------------------------------------------------------
 

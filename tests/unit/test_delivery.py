@@ -13,16 +13,9 @@ from pysubtask.core.capabilities import Capabilities
 from pysubtask.core.retry import RetryRule
 from pysubtask.errors import HostKeyRefused, LinkError, LinkLost, LoginRefused, RemoteFull
 from pysubtask.transports.contract import Request, Result
-from tests.unit.core_fakes import (
-    Cut,
-    HookedDisk,
-    Local,
-    ManualClock,
-    Remote,
-    WatchedServer,
-    WatchedTransport,
-    nothing,
-)
+from tests.unit.core_fakes import HookedDisk, ManualClock, nothing
+from tests.unit.core_local import Local
+from tests.unit.core_remote import Cut, Remote, WatchedServer, WatchedTransport
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def test_all_ways_to_write_an_entry(folder: pathlib.Path) -> None:
             pathlib.Path("logs/b.csv"),
             b"logs/\xff.csv",
             {"file": "logs/c.csv", "as": "site.csv", "remote_dir": "/".join(["x", "y"]) + "/",
-             "burstmode": True, "growth": "append", "records": "lines"},
+             "burstmode": True, "growth": "append", "records": "bytes"},
             {"dir": "logs/out", "remote_dir": "pictures"},
             "logs",
             "later/",
@@ -43,7 +43,7 @@ def test_all_ways_to_write_an_entry(folder: pathlib.Path) -> None:
         "a.csv", "b.csv", "\udcff.csv", "site.csv", None, None, None,
     ]  # fmt: skip
     assert found[3].remote_dir == "x/y"
-    assert (found[3].burstmode, found[3].growth, found[3].records) == (True, "append", "lines")
+    assert (found[3].burstmode, found[3].growth, found[3].records) == (True, "append", "bytes")
     assert (found[0].burstmode, found[0].growth, found[0].records) == (False, "auto", "bytes")
     assert found[0].declared == "logs/a.csv"
     assert found[1].declared == os.path.join("logs", "b.csv")
@@ -73,6 +73,7 @@ def test_home_is_the_folder_of_the_first(folder: pathlib.Path) -> None:
         ([{"file": "a", "burstmode": 1}], "True or False"),
         ([{"file": "a", "growth": "grow"}], "auto, append, rewrite"),
         ([{"file": "a", "records": []}], "bytes, lines"),
+        ([{"file": "a", "records": "lines"}], "can't hold back an unfinished line yet"),
         ([{"file": "logs"}], "is a folder"),
         ([{"dir": "logs/there.csv"}], "is a file"),
         ([{"dir": "logs", "as": "x"}], "remote_dir"),

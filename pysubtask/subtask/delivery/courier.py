@@ -32,7 +32,7 @@ from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
 from pysubtask.subtask.delivery.upload import Uploads
 from pysubtask.subtask.store.reader import BytesLost
 from pysubtask.subtask.store.sources import is_same_content
-from pysubtask.transports.contract import Finish, List, Remove, Stat, Write
+from pysubtask.transports.contract import Finish, List, Remove, Rename, Stat, Write
 
 __all__ = ["Courier", "FileHeld"]
 
@@ -88,6 +88,27 @@ class Courier:
                 remote = Unknown()
         if not isinstance(remote, Unknown):
             self._session.known[path] = remote
+
+    def beat(self, name: str, text: bytes) -> Steps:
+        """Publish a heartbeat. It has one temporary name for good, and always the same size."""
+        target = posixpath.join(self._session.root, name) if self._session.root else name
+        client_id = self._session.ledger.journal.client_id
+        temp = posixpath.join(posixpath.dirname(target), f"{TEMP_PREFIX}{client_id}00000000")
+        requests = (Write(temp, 0, text, create=True), Finish(temp))
+        written, finished = yield from flight(*requests)
+        if isinstance(written, RemoteNotFound):
+            yield from self._session.make_folders(posixpath.dirname(temp))
+            written, finished = yield from flight(*requests)
+        for result in (written, finished):
+            if isinstance(result, RemoteError):
+                raise result
+        if self._session.can.atomic_replace:
+            yield from call(Rename(temp, target, replace=True))
+            return
+        (renamed,) = yield from flight(Rename(temp, target))
+        if isinstance(renamed, RemoteError):
+            yield from flight(Remove(target))
+            yield from call(Rename(temp, target))
 
     def purge(self) -> Steps:
         """Remove temporary files of ours that the journal lost with the power.

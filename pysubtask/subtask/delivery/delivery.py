@@ -21,7 +21,7 @@ from pysubtask.errors import HostKeyRefused, LinkError, LoginRefused
 from pysubtask.seams.clock import Clock
 from pysubtask.status import Link
 from pysubtask.subtask.delivery.courier import Courier, FileHeld
-from pysubtask.subtask.delivery.engine import BULK, SMALL, Engine
+from pysubtask.subtask.delivery.engine import BULK, SMALL, URGENT, Engine
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.transports.contract import Capabilities, Transport
 
@@ -105,7 +105,9 @@ class Delivery:
         self._next_try = 0.0
         self._last_busy = 0.0
         self._connected_at = 0.0
-        self._bytes_logged_at = 0.0
+        self._beat: tuple[str, bytes] | None = None
+        self._beating = False
+        self._opened_for_beat = False
         self._link = LinkState("resting", clock.time())
 
     # -- from any thread ---------------------------------------------------------------------
@@ -114,6 +116,15 @@ class Delivery:
         """Something of ``path`` is owed."""
         with self._offers_lock:
             self._offers[path] = None
+
+    def beat(self, name: str, text: bytes) -> None:
+        """Publish a heartbeat as ``name`` as soon as it can be; a newer one takes its place."""
+        self._beat = (name, text)
+
+    @property
+    def beat_waits(self) -> bool:
+        """A heartbeat is not delivered yet."""
+        return self._beat is not None
 
     @property
     def errors(self) -> dict[str, str]:
@@ -133,7 +144,7 @@ class Delivery:
 
     @property
     def is_idle(self) -> bool:
-        """Nothing is offered, queued, on its way, or held."""
+        """No file is offered, queued, on its way, or held."""
         return not (self._offers or self._queue or self._active or self._held)
 
     # -- the delivering thread ---------------------------------------------------------------
@@ -148,7 +159,7 @@ class Delivery:
         if self._engine is None:
             for path in [p for p in self._queue if not self._is_owed(p)]:
                 del self._queue[path]
-            if not self._queue:
+            if not self._queue and self._beat is None:
                 return self._next_held()
             if now < self._next_try:
                 return self._next_try
@@ -168,6 +179,9 @@ class Delivery:
         if self._engine.jobs:
             self._last_busy = now
             return min(overdue if overdue is not None else math.inf, self._next_held())
+        if self._opened_for_beat and self._beat is None:
+            self.close()  # it was no reason to stay connected
+            return self._next_held()
         rest_at = self._last_busy + self._dead_time_secs
         if now >= rest_at:
             self._rest()
@@ -232,6 +246,8 @@ class Delivery:
         )
         self._courier = self._make_courier(can, window)
         self._max_jobs = max(1, min(_MAX_JOBS, can.max_files))
+        self._beating = False
+        self._opened_for_beat = not self._queue
         self._last_busy = self._connected_at = self._clock.monotonic()
         took = self._connected_at - began
         self._log.info("connected to %s in %.2f s", self._destination, took)
@@ -246,6 +262,10 @@ class Delivery:
     def _dispatch(self) -> None:
         assert self._engine is not None
         assert self._courier is not None
+        if self._beat is not None and not self._beating:
+            self._beating = True
+            job = self._courier.beat(*self._beat)
+            self._engine.spawn(job, priority=URGENT, done=self._beat_done_with(self._beat))
         while self._queue and self._engine.jobs < self._max_jobs:
             path = next(iter(self._queue))
             del self._queue[path]
@@ -254,11 +274,24 @@ class Delivery:
                 self._held.pop(path, None)
                 continue
             self._active.add(path)
+            self._opened_for_beat = False
             self._last_busy = self._clock.monotonic()
             priority = SMALL if entry.pending_bytes <= _SMALL_BYTES else BULK
             self._engine.spawn(
                 self._courier.deliver(path), priority=priority, done=self._done_with(path)
             )
+
+    def _beat_done_with(self, sent: tuple[str, bytes]) -> Callable[[Exception | None], None]:
+        def done(error: Exception | None) -> None:
+            self._beating = False
+            if self._beat == sent:
+                self._beat = None  # one that was refused is not repeated: the next one comes
+            if error is not None:
+                self._log.warning("deliver the heartbeat: %s", _words(error))
+            else:
+                self._failures = self._refusals = 0
+
+        return done
 
     def _is_owed(self, path: str) -> bool:
         entry = self._ledger.get(path)
@@ -313,7 +346,7 @@ class Delivery:
             self._queue[path] = None
         self._active.clear()
         self._again.clear()
-        if not self._queue:
+        if not self._queue and self._beat is None:
             self._log.info("%s ended an idle connection: %s", self._destination, _words(error))
             self._set_link("resting")
             return

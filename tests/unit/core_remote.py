@@ -1,0 +1,206 @@
+"""A destination in memory, a reader that watches it, and the real delivery to it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from pysubtask.core.capabilities import Capabilities
+from pysubtask.core.flow import Window
+from pysubtask.core.plan import Policy
+from pysubtask.core.retry import RetryRule
+from pysubtask.errors import LinkLost
+from pysubtask.subtask.delivery.courier import Courier
+from pysubtask.subtask.delivery.delivery import Delivery
+from pysubtask.subtask.delivery.session import Hooks, Session
+from pysubtask.testing import MemoryServer, MemoryTransport
+from pysubtask.transports.contract import Transport
+from tests.unit.core_fakes import LOG, BeforeCall, nothing
+from tests.unit.core_local import Local
+
+TEMP_PREFIX = ".pysubtask-"
+SEQUENTIAL = Capabilities(positioned_write=True, sequential=True, atomic_replace=True)
+PARALLEL = Capabilities(positioned_write=True, sequential=False, atomic_replace=True)
+RENAME_ONLY = Capabilities(positioned_write=True, sequential=True, atomic_replace=False)
+SERVERS = {"sequential": SEQUENTIAL, "parallel": PARALLEL, "rename-only": RENAME_ONLY}
+KINDS = pytest.mark.parametrize("kind", list(SERVERS))
+BIG = 300_000
+
+
+def numbered(size: int, seed: int = 0) -> bytes:
+    """Bytes that are nowhere like themselves, so that a shift shows."""
+    return b"".join(b"%07d\n" % (n + seed * 1_000_000) for n in range(size // 8 + 1))[:size]
+
+
+def make_remote(local: Local, kind: str = "sequential", **changes: object) -> Remote:
+    """A server of that kind and the delivery to it."""
+    return Remote(local, WatchedServer(SERVERS[kind]), **changes)  # type: ignore[arg-type]
+
+
+class WatchedServer(MemoryServer):
+    """A destination in memory whose reader looks after every request.
+
+    ``seen`` holds each content that ``name`` had, in order, without repetitions; None where there
+    was no file.
+    """
+
+    def __init__(self, capabilities: Capabilities | None = None, name: str = "a.csv") -> None:
+        super().__init__(capabilities)
+        self.name = name
+        self.seen: list[bytes | None] = [None]
+        self.requests: list[tuple[str, str]] = []
+        self.written_bytes = 0
+        self.fault_before: BeforeCall = nothing
+        self.fault_after: BeforeCall = nothing
+        self.before = self._before
+        self.after = self._after
+
+    def _look(self) -> None:
+        content = self.read_file(self.name)
+        if content != self.seen[-1]:
+            self.seen.append(content)
+
+    def _before(self, operation: str, path: str) -> None:
+        self._look()
+        self.requests.append((operation, path))
+        self.fault_before(operation, path)
+
+    def _after(self, operation: str, path: str) -> None:
+        self._look()
+        self.fault_after(operation, path)
+
+    def remove_folder(self, path: str) -> None:
+        """Remove an empty folder, as another hand would."""
+        self._folders.discard(path)
+
+    def move_away(self, path: str) -> Callable[[], bytes]:
+        """Move a file to where no client looks; gives what reads it there.
+
+        It is the same file: a handle that is open still writes to it.
+        """
+        file = self._files.pop(path)
+        self._look()
+        return lambda: bytes(file.data)
+
+    def temps(self) -> list[str]:
+        """Our temporary names that are there."""
+        return [n for n in self.names() if n.rpartition("/")[2].startswith(TEMP_PREFIX)]
+
+
+class WatchedTransport(MemoryTransport):
+    """Counts the data that arrive."""
+
+    def __init__(self, server: WatchedServer) -> None:
+        super().__init__(server)
+        self._watched = server
+
+    def write(self, path: str, offset: int, data: bytes, *, create: bool) -> None:
+        super().write(path, offset, data, create=create)
+        self._watched.written_bytes += len(data)
+
+
+class Cut:
+    """A hook that breaks the connection at the ``n``-th request (from 1), once."""
+
+    def __init__(self, n: int) -> None:
+        self._left = n
+        self.done = False
+
+    def __call__(self, operation: str, path: str) -> None:
+        self._left -= 1
+        if self._left == 0:
+            self.done = True
+            raise LinkLost("cut by the test", operation=operation, path=path)
+
+
+@dataclass
+class Remote:
+    """Delivery of what a :class:`Local` owes to a server."""
+
+    local: Local
+    server: WatchedServer
+    policy: Policy = field(default_factory=Policy)
+    root: str = ""
+    dead_time_secs: float = 30.0
+    retry_rule: RetryRule = field(default_factory=RetryRule)
+    make_transport: Callable[[], Transport] | None = None
+    held: set[str] = field(default_factory=set)
+    looked_again: list[str] = field(default_factory=list)
+    delivery: Delivery = field(init=False)
+    connections: int = 0
+    _random: random.Random = field(default_factory=lambda: random.Random(1))
+
+    def __post_init__(self) -> None:
+        self.open()
+
+    def open(self) -> None:
+        """As a new process does."""
+        self.delivery = Delivery(
+            self.local.clock,
+            self.local.ledger,
+            make_transport=self._transport,
+            make_courier=self._courier,
+            retry_rule=self.retry_rule,
+            dead_time_secs=self.dead_time_secs,
+            ack_timeout_secs=60.0,
+            log=LOG,
+            destination="memory",
+        )
+
+    def _transport(self) -> Transport:
+        self.connections += 1
+        if self.make_transport is not None:
+            return self.make_transport()
+        return WatchedTransport(self.server)
+
+    def _courier(self, can: Capabilities, window: Window) -> Courier:
+        local = self.local
+        hooks = Hooks(
+            is_held=lambda path: path in self.held,
+            look_again=self.looked_again.append,
+            delivered=lambda path, size, how: None,
+            token_hex=lambda: f"c0ffee00{self._random.getrandbits(32):08x}",
+        )
+        return Courier(
+            Session(
+                local.ledger,
+                local.sources,
+                local.clock,
+                can,
+                self.policy,
+                hooks,
+                LOG,
+                self.root,
+                local.verify_up_to_bytes,
+                window,
+            )
+        )
+
+    def step(self, path: str | None = None) -> float:
+        """Offer the file and do what can be done now."""
+        self.delivery.offer(path or self.local.path)
+        return self.delivery.step()
+
+    def settle(self, limit_secs: float = 600.0, path: str | None = None) -> None:
+        """Step, waiting as long as asked each time, until nothing is owed."""
+        clock = self.local.clock
+        until = clock.now + limit_secs
+        due = self.step(path)
+        while not self.is_settled(path):
+            assert clock.now < until, f"not delivered in {limit_secs} s: {self.delivery.link}"
+            clock.now = max(clock.now, min(due, until))
+            due = self.step(path)
+
+    def is_settled(self, path: str | None = None) -> bool:
+        """Nothing is owed, begun or lying about."""
+        entry = self.local.ledger.get(path or self.local.path)
+        assert entry is not None
+        return entry.next_owed is None and entry.upload is None and not entry.litter
+
+    def restart(self) -> None:
+        """Kill the process and start another."""
+        self.local.open()
+        self.open()

@@ -1,0 +1,187 @@
+"""One file on its way, broken at every request: nothing torn, nothing lost, little sent twice."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.unit.core_fakes import HookedDisk, ManualClock
+from tests.unit.core_local import Local
+from tests.unit.core_remote import (
+    BIG,
+    KINDS,
+    SERVERS,
+    TEMP_PREFIX,
+    Cut,
+    Remote,
+    WatchedServer,
+    make_remote,
+    numbered,
+)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Local:
+    return Local(tmp_path, ManualClock(), HookedDisk())
+
+
+@dataclass
+class Story:
+    """Local changes, one after the other, and what a reader may see meanwhile."""
+
+    changes: list[Callable[[Local], None]]
+    wholes: list[bytes]
+    prefixes_of: list[bytes]
+    growth: str = "auto"
+    name: str = "a.csv"
+    there: bytes | None = None
+
+    def allows(self, content: bytes) -> bool:
+        return (
+            content in self.wholes
+            or content == self.there
+            or any(whole.startswith(content) for whole in self.prefixes_of)
+        )
+
+
+def _rotate(local: Local, data: bytes) -> None:
+    os.rename(local.path, local.path + ".1")
+    local.write(data)
+
+
+A, B, C = numbered(5000, 1), numbered(BIG, 2), numbered(6000, 3)
+STORIES = {
+    "new": Story([lambda lo: lo.write(B)], [B], []),
+    "empty": Story([lambda lo: lo.write(b"")], [b""], []),
+    "grow": Story(
+        [lambda lo: lo.write(B[:5000]), lambda lo: lo.write(B[5000:], "ab")],
+        [],
+        [B],
+        growth="append",
+    ),
+    "rewrite": Story([lambda lo: lo.write(A), lambda lo: lo.write(B)], [A, B], [], "rewrite"),
+    "rotate": Story(
+        [
+            lambda lo: lo.write(A[:100]),
+            lambda lo: lo.write(A[100:], "ab"),
+            lambda lo: _rotate(lo, C[:500]),
+            lambda lo: lo.write(C[500:], "ab"),
+        ],
+        [],
+        [A, C],
+    ),
+    "set aside": Story([lambda lo: lo.write(A)], [A], [], there=b"somebody else's"),
+    "folders": Story([lambda lo: lo.write(B)], [B], [], name="x/y/a.csv"),
+}
+
+
+def _play(folder: Path, story: Story, kind: str, cut: Cut, where: str, *, kill: bool) -> Remote:
+    """Play a story with one cut, and perhaps the process killed at that moment."""
+    folder.mkdir()
+    local = Local(folder, ManualClock(), HookedDisk())
+    server = WatchedServer(SERVERS[kind], story.name)
+    if story.there is not None:
+        server.put_file(story.name, story.there)
+        server.seen[:] = [story.there]
+    if where == "before":
+        server.fault_before = cut
+    else:
+        server.fault_after = cut
+    remote = Remote(local, server)
+    for change in story.changes:
+        change(local)
+        local.clock.advance(10)
+        local.snapshots.take(local.path, story.name, story.growth, None)
+        cut_before = cut.done
+        remote.step()
+        if kill and cut.done and not cut_before:
+            remote.restart()
+        remote.settle()
+    return remote
+
+
+@KINDS
+@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("kill", [False, True], ids=["cut", "killed"])
+@pytest.mark.parametrize("story", list(STORIES))
+def test_cut_at_every_request(
+    tmp_path: Path, story: str, kind: str, where: str, kill: bool
+) -> None:
+    told = STORIES[story]
+    final = (told.prefixes_of or told.wholes)[-1]
+    for n in range(1, 200):
+        cut = Cut(n)
+        remote = _play(tmp_path / str(n), told, kind, cut, where, kill=kill)
+        server = remote.server
+        assert server.read_file(told.name) == final, n
+        assert not server.temps(), n
+        others = [x for x in server.names() if x != told.name]
+        if told.there is None:
+            assert not others, n
+        else:
+            assert [server.read_file(x) for x in others] == [told.there], n
+        first = server.seen.index(next(c for c in server.seen if c is not None))
+        for content in server.seen[first:]:
+            if content is None:
+                assert kind == "rename-only" or told.there is not None, n
+            else:
+                assert told.allows(content), (n, content[:80])
+        if not cut.done:
+            assert n > 3
+            return
+    pytest.fail("it never ends")
+
+
+@KINDS
+@pytest.mark.parametrize("growth", ["append", "rewrite"])
+def test_after_a_break_it_goes_on_near_the_break(local: Local, kind: str, growth: str) -> None:
+    """Promise 4: at most 256 KiB again; with parallel workers what was on its way, 64 blocks."""
+    remote = make_remote(local, kind)
+    total = 3_000_000
+    if growth == "append":
+        local.write(b"")
+        local.take(growth)
+        remote.settle()
+    local.write(numbered(total))
+    local.take(growth)
+    writes = 0
+
+    def cut(operation: str, path: str) -> None:
+        nonlocal writes
+        writes += operation == "write"
+        if operation == "write" and writes in (20, 50):
+            Cut(1)(operation, path)
+
+    remote.server.fault_before = cut
+    remote.settle()
+    assert writes > 50
+    assert remote.server.read_file("a.csv") == numbered(total)
+    again = 64 * 32_768 if kind == "parallel" else 256 * 1024
+    assert remote.server.written_bytes <= total + 2 * again
+
+
+def test_a_temporary_file_that_vanishes_leaves_no_hole(local: Local) -> None:
+    """Somebody tidies our temporary file away while its upload is taken up again."""
+    remote = make_remote(local)
+    data = numbered(1_000_000)
+    local.write(data)
+    local.take("rewrite")
+    remote.server.fault_before = Cut(15)
+    remote.step()
+    assert remote.server.temps()
+    tidied = False
+
+    def tidy(operation: str, path: str) -> None:
+        nonlocal tidied
+        if operation == "write" and not tidied and TEMP_PREFIX in path:
+            tidied = True
+            remote.server.take_file(path)
+
+    remote.server.fault_before = tidy
+    remote.settle()
+    assert tidied
+    assert remote.server.seen == [None, data]

@@ -1,0 +1,182 @@
+"""Other hands at the destination: first contact, consumers that take files away, conflicts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pysubtask.core.plan import Policy
+from tests.unit.core_fakes import HookedDisk, ManualClock
+from tests.unit.core_local import Local
+from tests.unit.core_remote import (
+    BIG,
+    KINDS,
+    make_remote,
+    numbered,
+)
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Local:
+    return Local(tmp_path, ManualClock(), HookedDisk())
+
+
+def _rotate(local: Local, data: bytes) -> None:
+    os.rename(local.path, local.path + ".1")
+    local.write(data)
+
+
+def test_first_contact_sets_aside_what_is_not_ours(local: Local) -> None:
+    remote = make_remote(local)
+    remote.server.put_file("a.csv", b"theirs")
+    local.write(b"ours")
+    local.take()
+    remote.settle()
+    aside = [n for n in remote.server.names() if n.startswith("a.csv~")]
+    assert len(aside) == 1
+    assert remote.server.read_file(aside[0]) == b"theirs"
+    assert remote.server.read_file("a.csv") == b"ours"
+
+
+@pytest.mark.parametrize(
+    "growth",
+    [
+        "auto",
+        "append",
+    ],
+)
+def test_first_contact_continues_a_prefix_of_ours(local: Local, growth: str) -> None:
+    """A state folder that was lost must not cost the whole file again (design §4, the table)."""
+    remote = make_remote(local)
+    remote.server.put_file("a.csv", numbered(BIG))
+    local.write(numbered(BIG + 100))
+    local.take(growth)
+    remote.settle()
+    assert remote.server.names() == ["a.csv"]
+    assert remote.server.read_file("a.csv") == numbered(BIG + 100)
+    assert remote.server.written_bytes == 100
+
+
+def test_first_contact_replaces_where_that_is_wanted(local: Local) -> None:
+    remote = make_remote(local, policy=Policy(on_first_contact="replace"))
+    remote.server.put_file("a.csv", b"theirs")
+    local.write(b"ours")
+    local.take()
+    remote.settle()
+    assert remote.server.names() == ["a.csv"]
+    assert remote.server.read_file("a.csv") == b"ours"
+
+
+@KINDS
+@pytest.mark.parametrize("growth", ["auto", "append"])
+def test_after_a_consumer_the_pieces_joined_are_the_file(
+    local: Local, kind: str, growth: str
+) -> None:
+    remote = make_remote(local, kind, policy=Policy(on_remote_gone="continue"))
+    taken = []
+    for n in range(6):
+        local.write(numbered(5000, n), "ab")
+        local.take(growth)
+        remote.settle()
+        if n % 2:
+            taken.append(remote.server.move_away("a.csv"))
+    assert b"".join(piece() for piece in taken) == Path(local.path).read_bytes()
+    assert remote.server.written_bytes == 30_000
+
+
+@pytest.mark.parametrize("growth", ["auto", "append"])
+def test_a_file_that_is_gone_is_sent_again_whole(local: Local, growth: str) -> None:
+    remote = make_remote(local)
+    for n in range(4):
+        local.write(numbered(5000, n), "ab")
+        local.take(growth)
+        remote.settle()
+        if n % 2 == 0:
+            remote.server.take_file("a.csv")
+    assert remote.server.read_file("a.csv") == Path(local.path).read_bytes()
+
+
+def test_sent_again_whole_though_the_file_was_replaced_by_a_longer_one(local: Local) -> None:
+    """A longer file that begins alike was moved into place; its head must still be to be had."""
+    remote = make_remote(local)
+    for text in (b"one\n", b"two\n"):
+        local.write(text, "ab")
+        local.take()
+        remote.settle()
+    Path(local.path + ".new").write_bytes(b"one\ntwo\nthree\n")
+    os.replace(local.path + ".new", local.path)
+    local.take()
+    remote.settle()
+    remote.server.take_file("a.csv")
+    local.write(b"four\n", "ab")
+    local.take()
+    remote.settle()
+    assert remote.server.names() == ["a.csv"]
+    assert remote.server.read_file("a.csv") == b"one\ntwo\nthree\nfour\n"
+
+
+def test_what_a_consumer_took_is_never_written_to_again(local: Local) -> None:
+    """Promise 3, for the reader that moved the file away: a handle kept open still points at it.
+
+    The new version is put in place under the same name; what is appended to it must go there.
+    """
+    remote = make_remote(local)
+    local.write(b"old 1\n")
+    local.take()
+    remote.settle()
+    local.write(b"old 2\n", "ab")
+    local.take()
+    remote.settle()
+    taken = remote.server.move_away("a.csv")
+    _rotate(local, b"new 1\n")
+    local.take()
+    remote.settle()
+    local.write(b"new 2\n", "ab")
+    local.take()
+    remote.settle()
+    assert remote.server.read_file("a.csv") == b"new 1\nnew 2\n"
+    assert taken() == b"old 1\nold 2\n"
+
+
+def test_a_conflict_is_sent_whole_at_most_once_an_hour(local: Local) -> None:
+    remote = make_remote(local)
+    local.write(b"ours 0\n")
+    local.take("append")
+    remote.settle()
+
+    def again(n: int) -> None:
+        remote.delivery.close()  # what was seen over this connection counts no more
+        remote.server.put_file("a.csv", b"another hand's content, longer than all of ours " * 9)
+        local.write(b"ours %d\n" % n, "ab")
+        local.take("append")
+        local.clock.advance(120)
+        remote.step()
+
+    again(1)
+    assert remote.server.read_file("a.csv") == b"ours 0\nours 1\n"
+    again(2)
+    assert local.path in remote.delivery.errors
+    assert "another hand" in remote.delivery.errors[local.path]
+    local.clock.advance(3000)
+    remote.step()
+    assert remote.server.read_file("a.csv") != b"ours 0\nours 1\nours 2\n"
+    local.clock.advance(700)
+    remote.step()
+    assert remote.server.read_file("a.csv") == b"ours 0\nours 1\nours 2\n"
+
+
+def test_a_conflict_shows_as_the_state_of_the_link(local: Local) -> None:
+    """Twice within an hour: state ``conflict`` (design §4)."""
+    remote = make_remote(local)
+    local.write(b"ours\n")
+    local.take("append")
+    remote.settle()
+    for _ in range(2):
+        remote.delivery.close()
+        remote.server.put_file("a.csv", b"another hand's content, longer than all of ours")
+        local.write(b"more\n", "ab")
+        local.take("append")
+        remote.step()
+    assert remote.delivery.link.link == "conflict"
