@@ -90,7 +90,7 @@ class Reader:
             now = seen.number if seen.number is not None else before.number
             if now < before.number:
                 wrong = f"went back from {before.number} to {now}"
-            elif now == before.number and seen.size < before.size:
+            elif seen.number == before.number and seen.size < before.size:
                 wrong = f"went back from {before.size} to {seen.size} bytes"
         if wrong is not None:
             self.torn.append(f"{name}: {wrong}")

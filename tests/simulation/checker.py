@@ -119,6 +119,10 @@ class Checker:
         name = path.rpartition("/")[2]
         if name.startswith(TEMP_PREFIX):
             self.temp_births_ns.setdefault(path, self._now_ns())
+            if path in self.disk.missed:
+                # A request of a child that is dead, still on its way when the next one removed
+                # the file and was told that there was none: nobody could know.
+                self.forgiven_temps.add(path)
         elif self.disk.another_hand or self.other_names(path):
             return
         elif not self._is_part(path, file):
@@ -185,6 +189,8 @@ class Checker:
         view.past.append((self._now_ns(), view.index, view.size))
         shown = lineages[view.index]
         shown.shown = max(shown.shown, view.size)
+        if not shown.known_ns and shown.shown > source.found_size:
+            shown.known_ns = self._now_ns()
         if source.owed:
             self._settle_debts(source, view, content)
 
@@ -251,7 +257,7 @@ class Checker:
             lineage = source.lineages[touch.index]
             if len(content) >= touch.size and content.startswith(lineage.content[: touch.size]):
                 lineage.shown = max(lineage.shown, touch.size)
-            if lineage.shown >= touch.size:
+            if lineage.shown >= touch.size or source.was_shown(touch):
                 continue
             if touch.index < view.index:
                 if source.must_precede(touch):
@@ -342,7 +348,7 @@ class Checker:
             if source.interfered or not touch.present or view.index > touch.index:
                 continue
             changed = not source.present or touch.index != source.current.index
-            if changed and not touch.served_ns:  # the program was quicker than the snapshot
+            if changed and not touch.caught:  # the program was quicker than the snapshot
                 continue
             file = self.disk.files.get(source.remote)
             wanted = source.lineages[touch.index].content[: touch.size]
@@ -366,7 +372,7 @@ class Checker:
         if source.touches:
             yield "unserved", f"{source.path!r}: {len(source.touches)} touches were not served"
         for owed in source.owed:
-            if source.lineages[owed.index].shown >= owed.size:
+            if source.was_shown(owed):
                 continue
             if owed.index == source.current.index or source.must_precede(owed):
                 yield "lost", f"{source.remote!r}: {owed} was never shown"

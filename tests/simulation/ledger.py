@@ -17,7 +17,7 @@ __all__ = ["Ledger", "Lineage", "Source", "Touch"]
 class Lineage:
     """One content of a file, at its longest."""
 
-    __slots__ = ("base", "content", "first_served", "index", "shown")
+    __slots__ = ("base", "content", "first_served", "index", "known_ns", "shown")
 
     def __init__(self, index: int, content: bytes, base: int) -> None:
         self.index = index
@@ -27,6 +27,8 @@ class Lineage:
         """The largest size at which a reader could see it."""
         self.first_served: Touch | None = None
         """The first touch that was served: what comes later shows the child that it grows."""
+        self.known_ns = 0
+        """Since when the child is known to know it: served, or shown; 0: it need not."""
 
     def holds(self, content: bytes | bytearray, *, in_place: bool = False) -> bool:
         """Whether ``content`` is a state of this lineage that somebody may see.
@@ -48,6 +50,10 @@ class Touch:
     present: bool = True
     """Whether there was a file at all."""
     served_ns: int = 0
+    caught: bool = False
+    """It was served while the file still held what was notified."""
+    seen_bytes: int = 0
+    """So much at most had the file when it was looked at for this touch."""
 
 
 @dataclass(slots=True)
@@ -105,9 +111,34 @@ class Source:
         self.touches = [t for t in self.touches if t.at_ns > touch.at_ns]
         if not self.present or touch.index != len(self.lineages) - 1:
             return  # the program changed the file first: there is nothing to hold the child to
+        touch.caught = True
+        touch.seen_bytes = len(self.current.content)
         if self.current.first_served is None:
             self.current.first_served = touch
+        self.current.known_ns = self.current.known_ns or now_ns
         self.owed.append(touch)
+
+    def was_shown(self, touch: Touch) -> bool:
+        """Whether a reader could see what ``touch`` notified.
+
+        Under which lineage does not matter: after a loss of power the next one often is what the
+        disk kept of the one before, byte for byte.
+        """
+        wanted = self.lineages[touch.index].content[: touch.size]
+        return any(x.shown >= touch.size and x.content.startswith(wanted) for x in self.lineages)
+
+    def forget_since(self, recent_ns: int) -> None:
+        """The power took what the journal learned since then.
+
+        A file that the child met only after that is unknown to it again: if the program rotates it
+        before the next child has looked, nobody can follow it.
+        """
+        for lineage in self.lineages:
+            if lineage.known_ns > recent_ns:
+                lineage.known_ns = 0
+            first = lineage.first_served
+            if first is not None and first.served_ns > recent_ns:
+                lineage.first_served = None
 
     def must_precede(self, touch: Touch) -> bool:
         """Whether this snapshot must have been visible before a newer lineage is."""
@@ -118,7 +149,7 @@ class Source:
             self.growth == "auto"
             and first is not None
             and touch.at_ns > first.served_ns
-            and touch.size > first.size
+            and touch.size > first.seen_bytes  # else no look ever saw it grow
         )
 
 
@@ -145,6 +176,7 @@ class Ledger:
         """
         recent_ns = now_ns - int(sync_secs * 1e9)
         for source in self.by_path.values():
+            source.forget_since(recent_ns)
             content = read(source.path)
             source.touches.clear()
             source.last_touch = None

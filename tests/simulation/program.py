@@ -210,8 +210,7 @@ class Program:
         """A rename is followed: what was notified is owed even if nobody has looked since."""
         lineage = source.current
         last = source.last_touch
-        known = lineage.first_served is not None or lineage.shown > source.found_size
-        if not known or last is None or last.index != lineage.index:
+        if not lineage.known_ns or last is None or last.index != lineage.index:
             return
         if source.must_precede(last):
             source.owed.append(last)

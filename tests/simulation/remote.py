@@ -50,6 +50,8 @@ class RemoteDisk:
         self.used_bytes = 0
         self.refuse: Callable[[str, str], int | None] = lambda operation, path: None
         """A status code for an operation that the server denies just now."""
+        self.missed: set[str] = set()
+        """Paths that were to be removed when nothing was there."""
         self.another_hand = False
         """Somebody else than our session acts: nothing is denied to them."""
         self._wall_secs = wall_secs
@@ -163,6 +165,8 @@ class RemoteDisk:
     def remove(self, path: str) -> None:
         """As ``unlink(2)``."""
         self._check("remove", path)
+        if path not in self.files:
+            self.missed.add(path)
         file = self.lookup(path)
         del self.files[path]
         file.names.discard(path)
