@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import demo_config
-from demo_screen import Gauge, Screen, data_files, size_of
-from demo_server import OwnServer
+from examples.demo_screen import Gauge, Screen, data_files, size_of
+from examples.demo_server import OwnServer
 from pysubtask import PysubtaskError, TaskMaster
 
 WATCHED: list[dict[str, Any]] = [

@@ -329,7 +329,7 @@ def test_the_server_of_its_own_is_closed(
 
     monkeypatch.syspath_prepend(str(ROOT))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    from demo_server import OwnServer
+    from examples.demo_server import OwnServer
 
     server = OwnServer()
     try:

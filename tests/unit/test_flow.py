@@ -1,0 +1,118 @@
+"""The window: enough to fill the link, and no more (promise 4; heartbeats get their turn)."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pysubtask.core.flow import Sent, Window
+
+MOST = 262_144
+KIB = 1024
+
+
+def _run_link(window: Window, bytes_per_sec: float, round_trip_secs: float, secs: float) -> float:
+    """Keep a link of that rate full for a while. Gives the longest time that a request took."""
+    now, free_at, longest = 0.0, 0.0, 0.0
+    waiting: list[tuple[float, Sent]] = []
+    while now < secs:
+        size = window.chunk_bytes(MOST)
+        if window.has_room(size):
+            free_at = max(free_at, now) + size / bytes_per_sec
+            waiting.append((free_at + round_trip_secs, window.sent(now, size)))
+            continue
+        at, sent = waiting.pop(0)
+        now = max(now, at)
+        longest = now - sent.at
+        window.acked(now, sent)
+    return longest
+
+
+def test_before_anything_is_known_it_is_careful() -> None:
+    window = Window()
+    assert window.limit_bytes == 64 * KIB
+    assert window.chunk_bytes(MOST) == 32 * KIB
+    assert window.chunk_bytes(1000) == 1000
+    assert Window(min_bytes=5000).limit_bytes == 5000
+
+
+def test_one_request_may_always_be_in_flight() -> None:
+    window = Window()
+    assert window.has_room(10**9)
+    sent = window.sent(0.0, 10**9)
+    assert not window.has_room(1)
+    window.acked(1.0, sent)
+    assert window.has_room(10**9)
+
+
+def test_what_is_in_flight_is_counted() -> None:
+    window = Window()
+    first, second = window.sent(0.0, 40 * KIB), window.sent(0.0, 20 * KIB)
+    assert window.in_flight_bytes == 60 * KIB
+    assert window.has_room(4 * KIB)
+    assert not window.has_room(4 * KIB + 1)
+    window.acked(1.0, first)
+    assert window.in_flight_bytes == 20 * KIB
+    window.acked(2.0, second)
+    assert window.in_flight_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("bytes_per_sec", "round_trip_secs"),
+    [
+        pytest.param(100e6, 0.0005, id="LAN"),
+        pytest.param(5e6, 0.3, id="long and fat"),
+        pytest.param(1e6, 0.6, id="satellite"),
+        pytest.param(100e3, 0.05, id="slow"),
+        pytest.param(10e3, 0.2, id="very slow"),
+    ],
+)
+def test_it_fills_the_link_but_no_more_than_two_seconds_of_it(
+    bytes_per_sec: float, round_trip_secs: float
+) -> None:
+    window = Window()
+    longest = _run_link(window, bytes_per_sec, round_trip_secs, 60.0)
+    assert window.limit_bytes >= min(bytes_per_sec * round_trip_secs, window.max_bytes)
+    assert window.chunk_bytes(MOST) <= max(4 * KIB, bytes_per_sec * 1.05)
+    assert longest <= 2.5 + round_trip_secs  # what a heartbeat may have to wait for
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 10**6), st.floats(0, 30)), min_size=1, max_size=40),
+    st.integers(KIB, 10**6),
+)
+def test_the_limits_hold_whatever_the_link_does(
+    requests: list[tuple[int, float]], min_bytes: int
+) -> None:
+    window = Window(min_bytes=min_bytes, max_bytes=10**6)
+    now = 0.0
+    for size, took in requests:
+        sent = window.sent(now, size)
+        now += took
+        window.acked(now, sent)
+        assert 0 < window.limit_bytes <= max(10**6, min_bytes)
+        assert 1 <= window.chunk_bytes(MOST) <= MOST
+        assert window.chunk_bytes(MOST) >= 4 * KIB or window.limit_bytes >= 8 * KIB
+    assert window.in_flight_bytes == 0
+
+
+def test_small_answers_say_nothing_of_the_rate() -> None:
+    """A STAT that takes 1 s does not make it a link of 128 bytes a second."""
+    window = Window()
+    window.acked(1.0, window.sent(0.0, 128))
+    assert window.chunk_bytes(MOST) == 32 * KIB
+    assert window.limit_bytes == 64 * KIB
+
+
+def test_a_link_that_became_slower_is_believed_after_a_while() -> None:
+    window = Window()
+    _run_link(window, 10e6, 0.01, 5.0)
+    assert window.chunk_bytes(MOST) == MOST
+    now = 5.0
+    for _ in range(30):
+        sent = window.sent(now, 10_000)
+        now += 1.0
+        window.acked(now, sent)
+    assert window.chunk_bytes(MOST) == 10_000
+    assert window.limit_bytes == 20_000
