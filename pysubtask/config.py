@@ -212,7 +212,7 @@ def _checked(values: dict[str, Any]) -> Settings:
             raise _mistake(name, "holds a NUL character")
         if name in _FILES and isinstance(value, str):
             path = os.path.abspath(os.path.expanduser(value))
-            if not os.path.isfile(path):
+            if not (os.path.exists(path) and not os.path.isdir(path)):
                 raise _mistake(name, f"there is no file {path}")
             values = {**values, name: path}
     try:

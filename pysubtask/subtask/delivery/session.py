@@ -49,7 +49,6 @@ class Session:
 
     Args:
         root: the destination's folder, ``""`` for the login folder.
-        fsync: ask the server to put a new file on its disk before it is renamed into place.
     """
 
     ledger: Ledger
@@ -62,7 +61,6 @@ class Session:
     root: str
     verify_up_to_bytes: int
     window: Window
-    fsync: bool = False
     known: dict[str, Remote] = field(default_factory=dict)
     """What the destination showed of each local path when this connection looked last."""
     folders: set[str] = field(default_factory=set)

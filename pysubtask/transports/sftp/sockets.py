@@ -44,7 +44,8 @@ def dial(host: str, port: int, timeout_secs: float, dead_after_secs: float) -> s
         except OSError as error:
             sock.close()
             words = "no answer" if isinstance(error, TimeoutError) else error.strerror
-            failures.append(f"{address[0]} port {port}: {words or error}")
+            where = "" if address[0] == host else f"{address[0]} "
+            failures.append(f"{where}port {port}: {words or error}")
         else:
             return sock
     raise LinkError(
