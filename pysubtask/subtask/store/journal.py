@@ -69,7 +69,8 @@ class Journal:
         self._sync_secs = sync_secs
         self._boot_id = boot_id
         self._log = log or logging.getLogger(__name__)
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
+        """Held for every change; for changes that belong together, by their caller."""
         self._entries: dict[str, Entry] = {}
         self._handle: WriteHandle | None = None
         self._size = 0
@@ -205,7 +206,7 @@ class Journal:
 
     def entries(self) -> list[Entry]:
         """All entries, as they are now."""
-        with self._lock:
+        with self.lock:
             return list(self._entries.values())
 
     def __len__(self) -> int:
@@ -226,7 +227,7 @@ class Journal:
         Raises:
             OSError: the record could not be written (``must``).
         """
-        with self._lock:
+        with self.lock:
             before = self._entries.get(path) or Entry(path, remote)
             after = change(before)
             if after == before and path in self._entries:
@@ -246,7 +247,7 @@ class Journal:
 
     def forget(self, path: str) -> None:
         """Drop an entry; it leaves the disk with the next rewriting of the log."""
-        with self._lock:
+        with self.lock:
             if self._entries.pop(path, None) is not None:
                 self._live_total -= self._live_bytes.pop(path, 0)
                 self._unsaved.discard(path)
@@ -254,7 +255,7 @@ class Journal:
 
     def after_sync(self, action: Callable[[], None]) -> None:
         """Call ``action`` once everything written so far is on the disk."""
-        with self._lock:
+        with self.lock:
             self._after_sync.append(action)
             if self._dirty_since is None:
                 self._dirty_since = self._clock.monotonic()
@@ -269,14 +270,14 @@ class Journal:
 
         A failing disk is logged; it is tried again ``sync_secs`` later.
         """
-        with self._lock:
+        with self.lock:
             if self._dirty_since is None:
                 return
             self._dirty_since = None
             actions, self._after_sync = self._after_sync, []
         try:
             self._before_sync()
-            with self._lock:
+            with self.lock:
                 for path in list(self._unsaved):
                     self._write_entry(self._entries[path])
                     self._unsaved.discard(path)
@@ -286,7 +287,7 @@ class Journal:
                 handle.sync()  # without the lock: a slow card must not hold up the deliveries
         except OSError as error:
             self._log.warning("sync journal %s: %s; will be repeated", self._path, error)
-            with self._lock:
+            with self.lock:
                 self._dirty_since = self._clock.monotonic()
                 self._after_sync[:0] = actions
             return
@@ -296,7 +297,7 @@ class Journal:
 
     def _compact(self) -> None:
         """Rewrite the log if most of it is history. A full disk leaves it as it is."""
-        with self._lock:
+        with self.lock:
             if self._handle is None or self._closing:
                 return
             if self._size <= max(_COMPACT_MIN_BYTES, _COMPACT_FACTOR * self._live_total):
@@ -308,7 +309,7 @@ class Journal:
 
     def close(self) -> None:
         """Sync, mark the journal as cleanly left, and close it."""
-        with self._lock:
+        with self.lock:
             if self._handle is None:
                 return
             self._closing = True

@@ -46,12 +46,13 @@ class Ledger:
             dropped.update(before.outbox_names() - after.outbox_names())
             return after
 
-        entry = self.journal.update(path, tracked, remote=remote, must=must)
-        self._note_owed(entry)
-        if dropped:
-            names = sorted(dropped)
-            self.outbox.unneeded(names)
-            self.journal.after_sync(lambda: self.outbox.discard(names))
+        with self.journal.lock:  # what is owed must not be noted in another order than it came
+            entry = self.journal.update(path, tracked, remote=remote, must=must)
+            self._note_owed(entry)
+            if dropped:
+                names = sorted(dropped)
+                self.outbox.unneeded(names)
+                self.journal.after_sync(lambda: self.outbox.discard(names))
         return entry
 
     def _note_owed(self, entry: Entry) -> None:
