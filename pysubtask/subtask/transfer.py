@@ -108,11 +108,23 @@ class TransferSubtask(BaseSubtask):
         if journal.unclean_boot:
             self.snapshots.suspects = {e.path for e in journal.entries()}
             self._mend_outbox()
+        if self.context.handover.precleanup_old_files:
+            self._sweep()
         if self._threaded:
             self._thread = threading.Thread(
                 target=self._run_delivery, name="pysubtask-delivery", daemon=True
             )
             self._thread.start()
+
+    def _sweep(self) -> None:
+        days = self._settings.archive_after_days_old
+        try:
+            residuals = self.intake.sweep(self.context.clock.monotonic(), days)
+        except OSError as error:
+            self.log.warning("look for residual files: %s", error)
+            return
+        for path in residuals:
+            self.log.info("residual file: %s", path)
 
     def _mend_outbox(self) -> None:
         """Pieces that the power took are read again from their files, while those may still

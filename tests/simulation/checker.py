@@ -213,6 +213,8 @@ class Checker:
 
     def _advance_continued(self, source: Source, view: _View, content: bytearray) -> bool:
         """The consumer took the file; this one begins where that ended, or a little before."""
+        if view.floor >= 0 and self._advance_again(source, view, content):
+            return True
         lineage = source.lineages[view.index]
         start = self._start_of(source, view, content)
         if start is not None and start + len(content) >= view.size - 262_144:
@@ -227,6 +229,21 @@ class Checker:
                 view.index, view.size = newer.index, start + len(content)
                 return True
         return not content and not lineage.content
+
+    def _advance_again(self, source: Source, view: _View, content: bytearray) -> bool:
+        """After a loss of power the journal may have forgotten what a consumer took lately: it
+        comes again, or what the disk kept of an older lineage goes on where that was shown."""
+        for lineage in source.lineages[min(view.floor, view.index) :]:
+            start = lineage.content.rfind(content)
+            before = lineage.content[: max(start, 0)]
+            if start >= 0 and any(
+                other.shown >= start and other.content.startswith(before)
+                for other in source.lineages
+            ):
+                view.index, view.size = lineage.index, start + len(content)
+                view.taken_end = view.size
+                return True
+        return False
 
     def _start_of(self, source: Source, view: _View, content: bytearray) -> int | None:
         """At which local offset a piece begins; the latest possible, but leaving no gap."""
@@ -332,8 +349,9 @@ class Checker:
         """A loss of power: the journal may have forgotten what was delivered since then, and
         deliver it again in order."""
         for view in self._views.values():
-            before = [index for ns, index, _ in view.past if ns < since_ns]
-            view.floor = before[-1] if before else 0
+            # What came later may be forgotten for good: the next loss counts from here again.
+            view.past = [change for change in view.past if change[0] < since_ns]
+            view.floor = view.past[-1][1] if view.past else 0
 
     def recheck(self, source: Source) -> None:
         """Something is owed from now on: perhaps it is there already."""
@@ -351,6 +369,8 @@ class Checker:
             if changed and not touch.caught:  # the program was quicker than the snapshot
                 continue
             file = self.disk.files.get(source.remote)
+            if file is None and not self.atomic and source.was_shown(touch):
+                continue  # a newer version is about to take its name: for a moment there is none
             wanted = source.lineages[touch.index].content[: touch.size]
             if file is None or not file.content.startswith(wanted):
                 raise Violation("lost", f"{who} is done, but {source.remote!r} lacks {touch}")

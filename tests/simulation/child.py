@@ -56,8 +56,14 @@ class Child(Protocol):
     def start(self) -> None:
         """Called once, before anything else."""
 
+    delivers: bool
+    """The delivering thread is at work: what it waits for does not hold up :meth:`look`."""
+
     def step(self) -> float:
         """Do all that is due, looking and delivering; when to be called again."""
+
+    def look(self) -> float:
+        """Do what the main loop has to do; when to be called again."""
 
     def hint(self, path: str, complete: bool) -> None:
         """A file-system event."""
@@ -122,6 +128,8 @@ def _watches(boot: Boot) -> list[Watch]:
 class RealChild:
     """The child's own classes; the thread that delivers is replaced by a turn of each step."""
 
+    delivers = False
+
     def __init__(self, boot: Boot) -> None:
         settings = from_wire(boot.settings)
         handover = Handover(
@@ -169,11 +177,19 @@ class RealChild:
 
     def step(self) -> float:
         subtask = self._subtask
-        due = subtask.step()
+        due = self.look()
         if subtask._retry_asked:
             subtask._retry_asked = False
             subtask.delivery.retry_now()
-        return min(due, subtask.delivery.step(), self._boot.clock.monotonic() + 3600.0)
+        self.delivers = True
+        try:
+            due = min(due, subtask.delivery.step())
+        finally:
+            self.delivers = False
+        return min(due, self._boot.clock.monotonic() + 3600.0)
+
+    def look(self) -> float:
+        return self._subtask.step()
 
     def hint(self, path: str, complete: bool) -> None:
         self._subtask.hint(path, complete)
@@ -211,6 +227,8 @@ make_child: Callable[[Boot], Child] = RealChild
 class IdleChild:
     """Does nothing: to measure what a history costs by itself."""
 
+    delivers = False
+
     def __init__(self, boot: Boot) -> None:
         self._boot = boot
 
@@ -219,6 +237,9 @@ class IdleChild:
 
     def step(self) -> float:
         return self._boot.clock.monotonic() + 2.0
+
+    def look(self) -> float:
+        return self.step()
 
     def hint(self, path: str, complete: bool) -> None:
         pass

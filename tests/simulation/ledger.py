@@ -184,8 +184,10 @@ class Ledger:
             if source.growth == "append":
                 left = [content, *(read(f"{source.path}.{n}") for n in range(1, 10))]
                 source.owed = [t for t in source.owed if _is_left(source, t, left)]
-            for number in range(9, 0, -1):  # what was rotated may have lost its end, too
-                rotated = read(f"{source.path}.{number}")
+            folder, _, name = source.path.rpartition("/")
+            others = [f"{source.path}.{number}" for number in range(9, 0, -1)]
+            for other in (*others, f"{folder}/.{name}.new"):  # these may have lost their end, too
+                rotated = read(other)
                 if rotated and not any(x.content.startswith(rotated) for x in source.lineages):
                     source.begin(rotated, len(rotated))
             if content is None:

@@ -188,9 +188,15 @@ class SimNetwork:
 class SimChannel:
     """The client's end of a connection: the ``Channel`` seam."""
 
-    def __init__(self, link: _Link, before_call: Callable[[str, str], None]) -> None:
+    def __init__(
+        self,
+        link: _Link,
+        before_call: Callable[[str, str], None],
+        pause: Callable[[int], None] | None = None,
+    ) -> None:
         self._link = link
         self._before_call = before_call
+        self._pause = pause or link.network.clock.advance
         self._closed = False
 
     def send(self, data: bytes) -> None:
@@ -210,7 +216,7 @@ class SimChannel:
             buffered_ns = _SEND_BUFFER_BYTES * 1_000_000_000 // network.bytes_per_sec
             wait_ns = link.up.queued_until_ns() - network.clock.now_ns - buffered_ns
             if wait_ns > 0:
-                network.clock.advance(wait_ns)
+                self._pause(wait_ns)
 
     def receive(self) -> bytes:
         self._before_call("receive", "")
@@ -242,26 +248,35 @@ class SimChannel:
 
 
 class SimConnector:
-    """Makes connections for one child process: the ``Connector`` seam."""
+    """Makes connections for one child process: the ``Connector`` seam.
 
-    def __init__(self, network: SimNetwork, before_call: Callable[[str, str], None]) -> None:
+    ``pause(duration_ns)`` lets time pass while the caller waits.
+    """
+
+    def __init__(
+        self,
+        network: SimNetwork,
+        before_call: Callable[[str, str], None],
+        pause: Callable[[int], None] | None = None,
+    ) -> None:
         self._network = network
         self._before_call = before_call
+        self._pause = pause or network.clock.advance
         self.channels: list[SimChannel] = []
 
     def __call__(self, wake: Wake) -> SimChannel:
         self._before_call("connect", "")
         network = self._network
         # TCP, key exchange and login: some six round trips
-        network.clock.advance(12 * network.latency_ns + 1_000_000)
+        self._pause(12 * network.latency_ns + 1_000_000)
         if network.refusing == "silent":
-            network.clock.advance(int(_CONNECT_LIMIT_SECS * 1e9))
+            self._pause(int(_CONNECT_LIMIT_SECS * 1e9))
             raise LinkError("no answer", operation="connect")
         if network.refusing == "login":
             raise LoginRefused("wrong password", operation="log in")
         if network.refusing:
             raise LinkError("connection refused", operation="connect")
-        channel = SimChannel(network.open_link(wake), self._before_call)
+        channel = SimChannel(network.open_link(wake), self._before_call, self._pause)
         self.channels.append(channel)
         return channel
 

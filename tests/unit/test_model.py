@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from typing import Any
 
@@ -202,7 +203,7 @@ def test_from_where_bytes_are_to_be_had(ranges: list[tuple[int, int]], start: in
 @given(st.lists(st.integers(0, 9), max_size=5))
 def test_from_there_on_every_byte_is_in_a_piece(cuts: list[int]) -> None:
     edges = sorted({*cuts, 10})
-    version = make_version(1, 10, pieces=_pieces(*zip(edges, edges[1:], strict=False)))
+    version = make_version(1, 10, pieces=_pieces(*itertools.pairwise(edges)))
     low = version.available_from
     for at in range(low, 10):
         assert any(p.start <= at < p.end for p in version.pieces)

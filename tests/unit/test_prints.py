@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,7 +65,7 @@ def test_samples_are_the_head_the_tail_and_16_places_between() -> None:
     assert sum(length for _, length in found) <= 18 * max(END_BYTES, SAMPLE_BYTES)
     middles = [offset for offset, _ in found[1:-1]]
     assert middles == sorted(middles)
-    gaps = [b - a for a, b in zip(middles, middles[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(middles)]
     assert max(gaps) - min(gaps) <= 1
 
 

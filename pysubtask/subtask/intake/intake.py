@@ -27,6 +27,7 @@ from pysubtask.signals import (
     StateLayout,
     notify_path,
 )
+from pysubtask.subtask.intake.residuals import find_residuals
 from pysubtask.subtask.intake.snapshot import Outcome, Touch
 from pysubtask.subtask.intake.target import BLANK, Target, read_stamp, remove_served
 from pysubtask.subtask.store.ledger import Ledger
@@ -72,6 +73,7 @@ class Intake:
         self._disk = disk
         self._clock = clock
         self._ledger = ledger
+        self._watches = watches
         self._layout = layout
         self._look = look
         self._ready = ready
@@ -137,6 +139,25 @@ class Intake:
             if entry.next_owed is not None or entry.upload is not None:
                 self._ready(entry.path)
         self._hint_all = True
+
+    def sweep(self, now: float, up_to_days_old: float) -> list[str]:
+        """Have every declared file looked at now, and the residual files, which it gives.
+
+        Raises:
+            OSError: the folder of the first watch can't be read.
+        """
+        for target in self._declared:
+            self._schedule(target, now)
+        residuals = find_residuals(
+            self._disk,
+            self._watches,
+            self._is_data,
+            now=self._clock.time(),
+            up_to_days_old=up_to_days_old,
+        )
+        for watch in residuals:
+            self._schedule(self._target(watch.path, watch), now)
+        return [watch.path for watch in residuals]
 
     def step(self, now: float) -> float:
         """Do what is due. Gives the monotonic time at which to be called again."""

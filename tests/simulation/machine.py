@@ -1,0 +1,289 @@
+"""The machine in use: one child process after another on it, what happens to them, how they die."""
+
+from __future__ import annotations
+
+import errno
+import traceback
+from collections.abc import Callable
+from functools import partial
+
+from pysubtask.errors import PysubtaskError
+from tests.simulation.checker import Violation
+from tests.simulation.child import Boot, Child
+from tests.simulation.clock import ChildClock, Killed
+from tests.simulation.disk import SimDisk
+from tests.simulation.filesystem import Inode
+from tests.simulation.history import Event, History
+from tests.simulation.ledger import Source, Touch
+from tests.simulation.network import SimConnector
+from tests.simulation.stage import FOLDER, STATE_DIR, WATCH_FOLDER, Stage
+
+__all__ = ["MS", "SEC", "Machine"]
+
+SEC = 1_000_000_000
+MS = 1_000_000
+_FAULTY = frozenset({"append", "create", "sync", "rename", "read", "open", "remove", "sync_dir"})
+_FILLING = frozenset({"append", "create", "mkdir"})
+
+
+class Machine(Stage):
+    """The stage, and the child on it."""
+
+    def __init__(
+        self,
+        history: History,
+        make_child: Callable[[Boot], Child],
+        trace: Callable[[str], None] | None = None,
+    ) -> None:
+        super().__init__(history, trace)
+        self._make_child = make_child
+        self.counts = dict.fromkeys(
+            ("kills", "cuts", "power", "crashes", "starts", "steps", "calls", "sent", "restarts"), 0
+        )
+        self._boots = 0
+        self._boot_ns = 0
+        self._child: Child | None = None
+        self._disk: SimDisk | None = None
+        self._connector: SimConnector | None = None
+        self._alive = False
+        self._power_lost = False
+        self._machine_up = True
+        self._start_at_ns: int | None = 0
+        self._pid = 100
+        self._due_ns = 0
+        self._woken = False
+        self._calls = 0
+        self._armed: list[tuple[int, Event]] = []
+        self._next_armed = 1 << 62
+        self._fault = (0, 0)
+        self._last_fault_ns = -(1 << 62)
+        self._waiting: list[tuple[Source, Touch]] = []
+        self._stop_request: Event | None = None
+        self._finishing = False
+        self._rolled_back = False
+        self._process = _Process(self, 0)
+        self._flush_asks: list[list[tuple[Source, Touch]]] = []
+        self._flushes: list[tuple[Callable[[], bool], list[tuple[Source, Touch]]]] = []
+        self.fs.on_change = self._file_event
+        for event in history.events:
+            self.clock.at(event.at_ns, partial(self._happen, event))
+
+    # -- the child's life ------------------------------------------------------------------------
+
+    def _start(self) -> None:
+        config = self.config
+        self._pid += 1
+        self.counts["starts"] += 1
+        process = _Process(self, self._boot_ns)
+        self._alive = True
+        self._process = process
+        self._disk = SimDisk(self.fs, process.before_call, pid=self._pid)
+        self._connector = SimConnector(self.network, process.before_call, self._pause)
+        self._start_at_ns = None
+        self._waiting = [(s, t) for s in self.sources for t in s.touches[-1:]]
+        self.trace(f"start child {self._pid}")
+        if not self.fs.exists(STATE_DIR):
+            self.fs.make_dirs(STATE_DIR)  # the master's doing
+        boot = Boot(
+            disk=self._disk,
+            clock=process.clock,
+            connector=self._connector,
+            folder=FOLDER,
+            watch_folder=WATCH_FOLDER,
+            state_dir=STATE_DIR,
+            files=config.files,
+            settings=config.settings,
+            remote_dir=config.remote_dir,
+            boot_id=f"boot-{self._boots}",
+            pid=self._pid,
+            wake=process.wake,
+            log=self._log_child if self._write_trace is not None else None,
+        )
+        self._child = self._make_child(boot)
+        self._due_ns = self.clock.now_ns
+        self._child.start()
+        failed = max(self._last_fault_ns, self.troubles.disk_full_until_ns) > 0
+        rolled_back = self._rolled_back or failed  # a record may not have been written
+        self.checker.check_claims(self._child.claims(), rolled_back=rolled_back)
+        self._rolled_back = False
+
+    def _log_child(self, text: str) -> None:
+        self.trace(f"    child: {text}")
+
+    def before_call(self, operation: str, path: str) -> None:
+        """A call of the living child: time passes, others act, things go wrong."""
+        self._calls += 1
+        clock = self.clock
+        target_ns = clock.now_ns + self.config.call_ns
+        next_ns = clock.next_event_ns()
+        if next_ns is not None and next_ns <= target_ns and not clock.in_event:
+            clock.advance_to(target_ns)
+        else:
+            clock.now_ns = target_ns
+        if self._calls >= self._next_armed:
+            self._fire(operation)
+        number, left = self._fault
+        if left and operation in (_FILLING if number == errno.ENOSPC else _FAULTY):
+            self._fault = (number, left - 1)
+            self._last_fault_ns = clock.now_ns
+            self.trace(f"fault {errno.errorcode[number]} in {operation} {path}")
+            raise OSError(number, "injected", path)
+
+    def _pause(self, duration_ns: int) -> None:
+        """The delivering thread waits for the network: the main loop looks on meanwhile."""
+        clock, child = self.clock, self._child
+        end_ns = clock.now_ns + duration_ns
+        due_ns = clock.now_ns
+        while child is not None and child.delivers:
+            wanted_ns = min(due_ns, end_ns)
+            next_ns = clock.next_event_ns()
+            if next_ns is not None and next_ns < wanted_ns:
+                clock.advance_to(next_ns)
+                if self._woken:
+                    self._woken = False
+                    due_ns = clock.now_ns + 50_000
+                continue
+            clock.advance_to(wanted_ns)
+            if wanted_ns >= end_ns:
+                break
+            due_ns = max(self._process.clock.true_ns(child.look()), clock.now_ns + MS)
+            self._woken = False
+        clock.advance_to(end_ns)
+        self._woken = child is not None
+
+    def _fire(self, operation: str) -> None:
+        due = [event for call, event in self._armed if call <= self._calls]
+        self._armed = [(call, event) for call, event in self._armed if call > self._calls]
+        self._next_armed = min((call for call, _ in self._armed), default=1 << 62)
+        for event in due:
+            self._perform(event, operation)
+
+    def _happen(self, event: Event) -> None:
+        """An event is due: now, or at one of the child's next calls."""
+        if not event.near_call or not self._alive:
+            self._perform(event, "")
+            return
+        self._armed.append((self._calls + event.near_call, event))
+        self._next_armed = min(self._next_armed, self._calls + event.near_call)
+        self.clock.after(3 * SEC, lambda: self._catch_up(event))
+
+    def _catch_up(self, event: Event) -> None:
+        if any(armed is event for _, armed in self._armed):
+            self._armed = [pair for pair in self._armed if pair[1] is not event]
+            self._perform(event, "")
+
+    def _die(self, operation: str) -> None:
+        if not self._alive:
+            return
+        self._alive = False
+        if operation in ("append", "send") and self.rng.random() < 0.5:
+            raise Killed(self.rng.random())
+        raise Killed
+
+    def _bury(self) -> None:
+        if self._alive or self._disk is None or self._connector is None:
+            return
+        if self._child is not None:
+            self._child.bury()
+        self._child = None
+        self._flushes.clear()
+        self._flush_asks.clear()
+        self._waiting.clear()
+        self._stop_request = None
+        if self._power_lost:
+            self._power_lost = False
+            self._lose_power()
+        else:
+            self._disk.abandon()
+            self._connector.abandon()
+        self._disk = self._connector = None
+
+    def _lose_power(self) -> None:
+        assert self._disk is not None
+        self._disk.forget()
+        self._rolled_back = True
+        link = self.network.current
+        if link is not None:
+            link.mute(self.rng)
+            link.ended = True
+            link.wake = lambda: None
+        self.fs.crash(self.rng)
+        self.program.lose_power()
+        sync_secs = self.config.settings["sync_secs"] + 1.0
+        self.ledger.after_crash(self._read_local, self.clock.now_ns, sync_secs)
+        recent_ns = self.clock.now_ns - int(sync_secs * SEC)
+        self.checker.roll_back(recent_ns)
+        births = self.checker.temp_births_ns
+        self.checker.forgiven_temps |= {t for t, born in births.items() if born > recent_ns}
+        self._boots += 1
+        self._boot_ns = self.clock.now_ns
+        for source in self.sources:
+            left = len(source.current.content) if source.present else "nothing"
+            self.trace(f"left of {source.path}: {left}")
+
+    def _read_local(self, path: str) -> bytes | None:
+        if not self.fs.exists(path):
+            return None
+        node = self.fs.node(path)
+        return bytes(node.data) if isinstance(node, Inode) else None
+
+    def _escaped(self, error: Exception) -> None:
+        story = "".join(traceback.format_exception(error))
+        self.trace(f"escaped: {story}")
+        last_ns = max(self._last_fault_ns, self.troubles.disk_full_until_ns)
+        recent = self.clock.now_ns - last_ns < 10 * SEC
+        if not (recent and isinstance(error, OSError | PysubtaskError)):
+            raise Violation("crash", story)
+        self.counts["crashes"] += 1
+        self._alive = False
+        self._start_at_ns = self.clock.now_ns + SEC
+        self._bury()
+
+    def _file_event(self, change: str, path: str) -> None:
+        if self._child is None or not self._alive:
+            return
+        folder = path.rpartition("/")[0]
+        if folder not in (FOLDER, WATCH_FOLDER):
+            return
+        if self.config.events < 1.0 and self.rng.random() >= self.config.events:
+            return
+        self._child.hint(path, change in ("moved_to", "close_write"))
+
+    def _perform(self, event: Event, operation: str) -> None:
+        source = self.sources[event.target]
+        own = getattr(self, f"_on_{event.kind}", None)
+        trouble = getattr(self.troubles, event.kind, None)
+        if own is not None or trouble is not None:
+            self.trace(f"{event.kind} {event.detail}")
+        if own is not None:
+            own(event, source, operation)
+            return
+        if trouble is not None:
+            trouble(event, source)
+            return
+        if not self._machine_up:
+            return
+        getattr(self.program, event.kind)(source)
+        if event.detail in ("notify", "plain", "wait"):
+            touch = self.program.notify(source, plain=event.detail == "plain")
+            if event.detail == "wait" and self._alive:
+                self._waiting.append((source, touch))
+                self._woken = True
+
+
+class _Process:
+    """The seams of one child process: after its death they give nothing any more."""
+
+    def __init__(self, world: Machine, boot_ns: int) -> None:
+        self._world = world
+        self.clock = ChildClock(world.clock, boot_ns, self.before_call)
+
+    def before_call(self, operation: str, path: str) -> None:
+        world = self._world
+        if world._process is not self or not world._alive:
+            raise Killed
+        world.before_call(operation, path)
+
+    def wake(self) -> None:
+        if self._world._process is self:
+            self._world._woken = True
