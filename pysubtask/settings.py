@@ -326,8 +326,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         _about(
             "ftp",
-            "Command that opens the SFTP session instead of the built-in SSH client, split as a "
-            'shell splits words: "ssh -s edge@collector sftp".',
+            "The system's ssh program instead of the built-in SSH client, split as a shell splits "
+            'words: "ssh -o BatchMode=yes -J gateway". Port, -s, user@host and sftp are added.',
         ),
     ] = None
     ca_file: Annotated[

@@ -126,8 +126,9 @@ class TaskMaster:
         watched folders.
 
         Args:
-            precleanup_old_files: also send the declared files at once, and data files that lie
-                beside them, and archive what is old.
+            precleanup_old_files: also send the declared files at once, and residual files: those
+                beside the first watch that share an extension with a declared file and are not
+                older than ``archive_after_days_old``.
 
         Raises:
             StartError, StateError, SettingsError: there is no way to start it.

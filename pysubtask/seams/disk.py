@@ -7,6 +7,7 @@ are ``OSError`` with its ``errno``, as from the operating system.
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat as stat_module
@@ -16,7 +17,15 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
 
-__all__ = ["Disk", "FileStat", "ReadHandle", "RealDisk", "WriteHandle"]
+__all__ = [
+    "Disk",
+    "FileStat",
+    "ReadHandle",
+    "RealDisk",
+    "WriteHandle",
+    "is_full",
+    "local_words",
+]
 
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
@@ -32,6 +41,22 @@ class FileStat:
     dev: int
     is_file: bool = True
     is_dir: bool = False
+
+
+_FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
+
+
+def is_full(error: Exception | None) -> bool:
+    """Whether it says that the local disk, or a quota, is full."""
+    return isinstance(error, OSError) and error.errno in _FULL
+
+
+def local_words(error: OSError) -> str:
+    """What the local disk refused, for a person."""
+    where = f": {error.filename}" if error.filename else ""
+    if is_full(error):
+        return f"the local disk is full{where} (make room; nothing is lost)"
+    return f"{error.strerror or error}{where}"
 
 
 class ReadHandle(Protocol):

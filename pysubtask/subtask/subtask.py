@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import secrets
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -51,7 +52,7 @@ class BaseSubtask:
             settings.retry_growth,
             settings.retry_max_wait_secs,
         )
-        outbox = Outbox(context.disk, context.layout.outbox)
+        outbox = Outbox(context.disk, context.layout.outbox, still_alive=self._still_alive)
         journal = Journal(
             context.disk,
             context.clock,
@@ -83,6 +84,7 @@ class BaseSubtask:
             log=context.log,
             hold_looks=self.holds_looks,
             own_names=self._is_own_file,
+            still_alive=self._still_alive,
         )
         self.heartbeat = Heartbeat(context.handover, context.disk, context.clock, context.log)
         self._next_interval = 0.0
@@ -154,8 +156,7 @@ class BaseSubtask:
         clock = self.context.clock
         self.intake.hint(None)
         self.intake.release_all(clock.monotonic())
-        self.intake.look_now(clock.monotonic())
-        return lambda: self.intake.is_idle
+        return self.intake.look_at_all(clock.monotonic())
 
     def is_served(self, path: str, mtime_ns: int) -> bool:
         """Whether the touch of ``path`` with that modified time has been served."""
@@ -186,7 +187,7 @@ class BaseSubtask:
         clock = self.context.clock
         done = self.request_flush()
         while not done() and clock.monotonic() < deadline:
-            self.intake.look_now(clock.monotonic())
+            self.intake.step(clock.monotonic())
             clock.sleep(0.01)
         finished = done()
         if self.heartbeat.due_at is not None:
@@ -226,6 +227,11 @@ class BaseSubtask:
 
     def ready(self, path: str) -> None:
         """A look found something, and no burst holds it back."""
+
+    def _still_alive(self) -> None:
+        """Something takes long on the main thread, and gets on: the watchdog is to know."""
+        if threading.current_thread() is threading.main_thread():
+            self.context.still_alive()
 
     def declared_name(self, path: str) -> str:
         """The path as the program declared it (folder + ``/`` + name in a watched folder)."""

@@ -63,6 +63,7 @@ class TransferSubtask(BaseSubtask):
             raise ValueError("a transfer needs a destination")
         self._waker = Waker()
         self._leaving = False
+        self._live_since: dict[tuple[str, int], float] = {}
         self._retry_asked = False
         self._threaded = threaded
         self._thread: threading.Thread | None = None
@@ -157,13 +158,18 @@ class TransferSubtask(BaseSubtask):
 
     def process_interval(self) -> None:
         """Copy what the link has owed for a minute, so that rotation can't lose it."""
-        now = self.context.clock.time()
+        now = self.context.clock.monotonic()
+        since, self._live_since = self._live_since, {}
         for path in list(self.ledger.owed):
             entry = self.ledger.get(path)
             for version in entry.versions if entry is not None else ():
-                is_live = any(p.name is None for p in version.pieces)
-                if is_live and now - version.taken_at >= _COPY_AFTER_SECS:
+                if all(p.name is not None for p in version.pieces):
+                    continue
+                began = since.get((path, version.number), now)
+                if now - began >= _COPY_AFTER_SECS:
                     self._secure(path, version.number)
+                else:
+                    self._live_since[path, version.number] = began
 
     def process_heartbeat(self, path: str) -> None:
         """Deliver it, before anything else that waits."""

@@ -58,8 +58,11 @@ class SimpleTransport(ABC):
         self._waiting.append((ticket, request))
 
     def collect(self) -> Iterator[tuple[int, Result]]:
-        """Carry out what was submitted. A ``LinkError`` leaves the rest undone."""
-        while self._waiting:
+        """Carry out the oldest of what was submitted. A ``LinkError`` leaves the rest undone.
+
+        One each time, so that between two of them others are heard.
+        """
+        if self._waiting:
             ticket, request = self._waiting.popleft()
             try:
                 result = self._carry_out(request)

@@ -37,6 +37,7 @@ from pysubtask.transports.contract import Finish, List, Remove, Rename, Stat, Wr
 __all__ = ["Courier", "FileHeld"]
 
 _HOUR_SECS = 3600.0
+_MAX_KNOWN = 20_000
 
 
 class FileHeld(RemoteError):
@@ -87,6 +88,8 @@ class Courier:
                     return
                 remote = Unknown()
         if not isinstance(remote, Unknown):
+            if len(self._session.known) >= _MAX_KNOWN:
+                self._session.known.clear()
             self._session.known[path] = remote
 
     def beat(self, name: str, text: bytes) -> Steps:

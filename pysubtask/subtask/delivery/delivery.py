@@ -19,6 +19,7 @@ from pysubtask.core.flow import Window
 from pysubtask.core.retry import RetryRule, file_wait_secs, link_wait_secs, refusal_wait_secs
 from pysubtask.errors import HostKeyRefused, LinkError, LoginRefused
 from pysubtask.seams.clock import Clock
+from pysubtask.seams.disk import is_full, local_words
 from pysubtask.status import Link
 from pysubtask.subtask.delivery.courier import Courier, FileHeld
 from pysubtask.subtask.delivery.engine import BULK, SMALL, URGENT, Engine
@@ -29,6 +30,7 @@ __all__ = ["Delivery", "LinkState"]
 
 _SMALL_BYTES = 1 << 20
 _MAX_JOBS = 1024
+_FULL_WAIT_SECS = 10.0
 _PROGRESS_BYTES = 64 * 1024
 
 
@@ -170,12 +172,14 @@ class Delivery:
             while True:
                 self._dispatch()
                 overdue = self._engine.run()
-                if not self._queue or self._engine.jobs >= self._max_jobs:
+                if not self._queue or self._engine.jobs >= self._max_jobs or self._engine.has_more:
                     break
         except LinkError as error:
             self._lost(error)
             return self._next_try if self._queue else self._next_held()
         now = self._clock.monotonic()
+        if self._engine.has_more:
+            return now  # between two turns new offers, and a stop, are seen
         if self._engine.jobs:
             self._last_busy = now
             return min(overdue if overdue is not None else math.inf, self._next_held())
@@ -326,7 +330,8 @@ class Delivery:
         if isinstance(error, FileHeld):
             until = now + max(0.0, error.until - self._clock.time())
         else:
-            until = now + file_wait_secs(failures, self._retry_rule)
+            wait = file_wait_secs(failures, self._retry_rule)
+            until = now + (min(wait, _FULL_WAIT_SECS) if is_full(error) else wait)
         if before is None or before.error != words:
             self._log.warning(
                 "deliver %s: %s; next try in %.0f s, others go on", path, words, until - now
@@ -390,6 +395,4 @@ class Delivery:
 
 
 def _words(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return f"{error.strerror or error}: {error.filename}" if error.filename else str(error)
-    return str(error)
+    return local_words(error) if isinstance(error, OSError) else str(error)

@@ -26,6 +26,7 @@ URGENT, SMALL, BULK = 0, 1, 2
 
 _SLOWEST_BYTES_PER_SEC = 1024
 _LONGEST = 10
+_TURN_SECS = 0.05
 _REQUEST_BYTES = 128
 """What a request without data is taken to weigh in the window."""
 
@@ -109,6 +110,8 @@ class Engine:
         self._tasks: set[_Task] = set()
         self._next_ticket = 1
         self._lost: LinkError | None = None
+        self.has_more = False
+        """The last :meth:`run` ended because its turn was over: call it again at once."""
         self._progress_at = clock.monotonic()
         self.acked_bytes = 0
         """Data bytes that this connection moved, either way."""
@@ -127,7 +130,7 @@ class Engine:
         self._ready[priority].append((task, None))
 
     def run(self) -> float | None:
-        """Do all that can be done now.
+        """Do all that can be done now, or as much as fits into a twentieth of a second.
 
         Returns:
             The monotonic time by which an acknowledgement is overdue; None if none is awaited.
@@ -135,9 +138,14 @@ class Engine:
         Raises:
             LinkError: the connection broke, or an acknowledgement is overdue. Every job is lost.
         """
+        self.has_more = False
+        turn_ends_at = self._clock.monotonic() + _TURN_SECS
         while True:
-            self._collect()
-            if not self._advance():
+            collected = self._collect()
+            if not self._advance() and not collected:
+                break
+            if self._clock.monotonic() >= turn_ends_at:
+                self.has_more = True
                 break
         if self._lost is not None:
             raise self._lost
@@ -149,13 +157,16 @@ class Engine:
         for task in tasks:
             task.job.close()
 
-    def _collect(self) -> None:
+    def _collect(self) -> bool:
+        """Take the results that have arrived; False if there were none."""
         if self._lost is not None:
-            return
+            return False
+        owners = len(self._owners)
         try:
             self._take_results()
         except LinkError as error:
             self._lost = error  # what was acknowledged before it broke reaches the jobs first
+        return len(self._owners) < owners
 
     def _take_results(self) -> None:
         now = self._clock.monotonic()

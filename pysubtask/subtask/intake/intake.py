@@ -20,7 +20,7 @@ from pysubtask.core.model import Entry, Stamp
 from pysubtask.core.retry import RetryRule, file_wait_secs
 from pysubtask.core.ticks import tick_secs
 from pysubtask.seams.clock import Clock
-from pysubtask.seams.disk import Disk, FileStat
+from pysubtask.seams.disk import Disk, FileStat, is_full, local_words
 from pysubtask.signals import (
     HEARTBEAT_SUFFIX,
     NOTIFY_SUFFIX,
@@ -38,6 +38,7 @@ __all__ = ["Intake"]
 _STEP_LOOKS = 256
 _SETTLE_WAITS_SECS = (0.2, 0.5, 1.0)
 _SCAN_SHARE = 100
+_FULL_WAIT_SECS = 10.0
 
 
 class Intake:
@@ -49,6 +50,7 @@ class Intake:
         ready: called after a look, once a burst does not hold the file back.
         hold_looks: a burst holds back the look itself, not only ``ready``.
         own_names: names in watched folders that are ours (logs).
+        still_alive: called after each look: many of them, or big ones, take long.
     """
 
     def __init__(
@@ -69,7 +71,9 @@ class Intake:
         log: logging.Logger,
         hold_looks: bool = False,
         own_names: Callable[[str], bool] = lambda path: False,
+        still_alive: Callable[[], None] = lambda: None,
     ) -> None:
+        self._still_alive = still_alive
         self._disk = disk
         self._clock = clock
         self._ledger = ledger
@@ -89,6 +93,7 @@ class Intake:
         self._targets: dict[str, Target] = {}
         self._due: list[tuple[float, int, Target]] = []
         self._order = 0
+        self._looks = 0
         self._hints: dict[str, bool] = {}
         self._hint_all = False
         self._forced: set[str] = set()
@@ -189,6 +194,7 @@ class Intake:
             if target.look_at == at:
                 target.look_at = None
                 self._serve(target, now)
+                self._still_alive()
                 now = self._clock.monotonic()
         return min(self._next_timer, self._due[0][0] if self._due else self._next_timer)
 
@@ -203,12 +209,29 @@ class Intake:
                 if self._hold_looks:
                     self._schedule(target, now)
 
-    def look_now(self, now: float) -> None:
-        """Serve every look that waits, but for files that may still be on their way in (stop)."""
+    def look_at_all(self, now: float) -> Callable[[], bool]:
+        """Look at everything that waits for it; the result says when each of those was looked at
+        once, from now on.
+
+        A file that may still be on its way in is not waited for, and neither are touches that come
+        later, nor second looks.
+        """
+        mark = self._looks
         for target in list(self._targets.values()):
             if target.look_at is not None and not target.is_settling:
                 self._schedule(target, now)
         self.step(now)
+        waiting = [
+            target
+            for target in self._targets.values()
+            if target.look_at is not None and not target.is_settling and target.last_look <= mark
+        ]
+
+        def looked() -> bool:
+            waiting[:] = [t for t in waiting if t.look_at is not None and t.last_look <= mark]
+            return not waiting
+
+        return looked
 
     def remove_served_touches(self) -> None:
         """Remove each ``.notify`` whose touch was served (a clean stop)."""
@@ -218,13 +241,6 @@ class Intake:
             target = self._targets.get(entry.path) or self._folder_target(entry.path)
             if target is not None:
                 remove_served(self._disk, target, entry.served, self._log)
-
-    @property
-    def is_idle(self) -> bool:
-        """Nothing that was notified, or is complete, still waits for its look."""
-        return not any(
-            t.look_at is not None and not t.is_settling for t in list(self._targets.values())
-        )
 
     def waits_for_look(self, path: str) -> bool:
         """Whether a look at ``path`` is due or planned."""
@@ -445,14 +461,20 @@ class Intake:
         if outcome.result == "failed":
             target.failures += 1
             error = outcome.error
-            words = (error.strerror or str(error)) if error is not None else "the look failed"
+            words = local_words(error) if error is not None else "the look failed"
             if target.error != words:
                 self._log.warning("look at %s: %s", target.path, words)
             target.error = words
-            self._schedule(target, now + file_wait_secs(target.failures, self._retry_rule))
+            wait = file_wait_secs(target.failures, self._retry_rule)
+            if is_full(error):
+                wait = min(wait, _FULL_WAIT_SECS)
+            self._schedule(target, now + wait)
             return
         target.failures = 0
         target.error = None
+        if outcome.result != "unstable":
+            self._looks += 1
+            target.last_look = self._looks
         if outcome.result == "unstable":
             if target.unstable_since is None:
                 target.unstable_since = now

@@ -151,6 +151,11 @@ class Snapshots:
                 if taken is not None and taken.current is not None and taken.current.growing:
                     keep = True
                     self._sources.hold(path, taken.current.number, handle)
+                    wanted = {taken.current.number}
+                    wanted.update(
+                        v.number for v in taken.versions if any(p.name is None for p in v.pieces)
+                    )
+                    self._sources.release_others(path, wanted)
             self.suspects.discard(path)
             return outcome
         except OSError as error:

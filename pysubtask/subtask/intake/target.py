@@ -36,6 +36,8 @@ class Target:
     """The look is the second one for a touch."""
     settle_facts: FileStat | None = None
     settle_until: float = 0.0
+    last_look: int = 0
+    """The number of its last look that went well, counted over all files."""
     failures: int = 0
     unstable_since: float | None = None
     error: str | None = None

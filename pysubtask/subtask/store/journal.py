@@ -281,7 +281,8 @@ class Journal:
                 for path in list(self._unsaved):
                     self._write_entry(self._entries[path])
                     self._unsaved.discard(path)
-                self._dirty_since = None
+                if not self._after_sync:
+                    self._dirty_since = None
                 handle = self._handle
             if handle is not None:
                 handle.sync()  # without the lock: a slow card must not hold up the deliveries

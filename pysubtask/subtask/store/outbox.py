@@ -7,7 +7,7 @@ the disk without it; whatever nobody speaks of at the start is removed.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
 from pysubtask.core.prints import new_hash
@@ -25,9 +25,13 @@ class Outbox:
 
     Args:
         folder: made if missing.
+        still_alive: called again and again while something takes long.
     """
 
-    def __init__(self, disk: Disk, folder: str) -> None:
+    def __init__(
+        self, disk: Disk, folder: str, *, still_alive: Callable[[], None] = lambda: None
+    ) -> None:
+        self._still_alive = still_alive
         self._disk = disk
         self._folder = folder
         self._next = 1
@@ -104,6 +108,7 @@ class Outbox:
             for chunk in chunks:
                 handle.append(chunk)
                 state.update(chunk)
+                self._still_alive()
                 self._sizes[name] += len(chunk)
                 self.held_bytes += len(chunk)
         finally:
@@ -126,6 +131,7 @@ class Outbox:
         for name in names:
             if name not in self._dirty:
                 continue
+            self._still_alive()
             handle = self._disk.open_append(self._path(name))
             try:
                 handle.sync()
@@ -146,6 +152,7 @@ class Outbox:
             at = 0
             while at < size and (data := handle.read_at(at, min(_READ_BYTES, size - at))):
                 state.update(data)
+                self._still_alive()
                 at += len(data)
         finally:
             handle.close()

@@ -76,6 +76,12 @@ class Sources:
             if (path, number) in self._held:
                 self._drop((path, number))
 
+    def release_others(self, path: str, wanted: set[int]) -> None:
+        """Let go of the versions of ``path`` whose number is not wanted any more."""
+        with self._lock:
+            for key in [k for k in self._held if k[0] == path and k[1] not in wanted]:
+                self._drop(key)
+
     def close(self) -> None:
         """Let go of everything."""
         with self._lock:
