@@ -172,6 +172,8 @@ class Transport(Protocol):
     def collect(self) -> Iterator[tuple[int, Result]]:
         """Send what is still queued and give the results that have arrived; never waits for more.
 
+        Whoever stops iterating finds the rest in the next call.
+
         Raises:
             LinkError: the connection broke.
         """

@@ -58,11 +58,11 @@ class SimpleTransport(ABC):
         self._waiting.append((ticket, request))
 
     def collect(self) -> Iterator[tuple[int, Result]]:
-        """Carry out the oldest of what was submitted. A ``LinkError`` leaves the rest undone.
+        """Carry out what was submitted, one after the other, as the results are asked for.
 
-        One each time, so that between two of them others are heard.
+        Whoever stops asking finds the rest undone, as does a ``LinkError``.
         """
-        if self._waiting:
+        while self._waiting:
             ticket, request = self._waiting.popleft()
             try:
                 result = self._carry_out(request)

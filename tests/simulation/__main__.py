@@ -47,6 +47,7 @@ def _run(args: argparse.Namespace) -> int:
         totals.update(outcome.counts)
         if outcome.kind:
             failures.append(outcome)
+            print(f"… seed {outcome.seed}: {outcome.kind}", file=sys.stderr, flush=True)
             if len(failures) >= _SHOWN and not args.keep_going:
                 print(f"stopping after {_SHOWN} failures")
                 break
@@ -64,7 +65,8 @@ def _run(args: argparse.Namespace) -> int:
         f"\n{done} histories in {secs:.0f} s ({secs / max(done, 1) * 1e3:.1f} ms each): "
         f"kills {totals['kills']}, power losses {totals['power']}, cuts {totals['cuts']}, "
         f"restarts {totals['restarts']}, crashes by disk faults {totals['crashes']}, "
-        f"seam calls {totals['calls']}, bytes sent {totals['sent']}, "
+        f"seam calls {totals['calls']}, bytes sent {totals['sent']} "
+        f"(payload sent again {totals['again']}), "
         f"lost {kinds['lost']}, torn {kinds['torn']}, failed {len(failures)}"
         + (f" ({dict(kinds)})" if kinds else "")
     )

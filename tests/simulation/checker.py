@@ -314,7 +314,9 @@ class Checker:
                 continue
             end = start + len(file.content)
             lineage.shown = max(lineage.shown, end)
-            if lineage.index == view.index:
+            if lineage.index > view.index:
+                view.index, view.taken_end, view.size = lineage.index, end, end
+            elif lineage.index == view.index:
                 view.taken_end = max(view.taken_end, end)
                 view.size = max(view.size, end)
             return
@@ -337,6 +339,8 @@ class Checker:
             if not changed or moved or rolled_back or source.interfered:
                 continue
             file = self.disk.files.get(source.remote)
+            if file is None and (not self.atomic or self._was_set_aside(source)):
+                continue  # a newer version is about to take its name: for a moment there is none
             if f"{source.remote}~{claim.base}-{claim.size}" in self.disk.files:
                 continue  # the rest of a version whose beginning is gone
             if file is None or len(file.content) < claim.size - claim.base:
@@ -344,6 +348,9 @@ class Checker:
                 raise Violation(
                     "lost", f"{source.remote!r}: delivered up to {claim.size}, but {there} there"
                 )
+
+    def _was_set_aside(self, source: Source) -> bool:
+        return any(path.startswith(f"{source.remote}~") for path in self.set_aside)
 
     def roll_back(self, since_ns: int) -> None:
         """A loss of power: the journal may have forgotten what was delivered since then, and

@@ -22,6 +22,7 @@ from tests.simulation.clock import ChildClock, Killed
 from tests.simulation.disk import SimDisk
 from tests.simulation.history import FileSpec
 from tests.simulation.network import SimConnector
+from tests.simulation.resends import CountingTransport, Resends
 
 __all__ = ["Boot", "Child", "IdleChild", "RealChild", "make_child"]
 
@@ -48,6 +49,8 @@ class Boot:
     """The main loop should step soon."""
     log: Callable[[str], None] | None
     """Where the child's log goes, if anybody reads it."""
+    resends: Resends
+    """Where the bytes that it sends are counted."""
 
 
 class Child(Protocol):
@@ -161,16 +164,31 @@ class RealChild:
         self._boot = boot
         self._subtask = TransferSubtask(
             context,
-            make_transport=lambda: SftpTransport(
-                boot.connector,
-                boot.clock,
-                wake=boot.wake,
-                ack_timeout_secs=settings.reply_timeout_secs,
+            make_transport=lambda: CountingTransport(
+                SftpTransport(
+                    boot.connector,
+                    boot.clock,
+                    wake=boot.wake,
+                    ack_timeout_secs=settings.reply_timeout_secs,
+                ),
+                boot.resends,
+                self._find_upload,
+                self._window_bytes,
             ),
             boot=boot.boot_id,
             rng=random.Random(boot.pid),
             threaded=False,
         )
+
+    def _find_upload(self, temp: str) -> tuple[str, int] | None:
+        for entry in self._subtask.ledger.journal.entries():
+            if entry.upload is not None and entry.upload.temp == temp:
+                return entry.path, entry.upload.version
+        return None
+
+    def _window_bytes(self) -> int:
+        engine = self._subtask.delivery._engine
+        return 0 if engine is None else engine._window.limit_bytes
 
     def start(self) -> None:
         self._subtask.start()

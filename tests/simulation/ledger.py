@@ -166,10 +166,21 @@ class Ledger:
         self.by_remote[source.remote] = source
         return source
 
+    def names_of(self, source: Source) -> list[str]:
+        """Where the program may have put what was in ``source``, the oldest first."""
+        folder, _, name = source.path.rpartition("/")
+        return [*(f"{source.path}.{n}" for n in range(9, 0, -1)), f"{folder}/.{name}.new"]
+
     def after_crash(
-        self, read: Callable[[str], bytes | None], now_ns: int, sync_secs: float
+        self,
+        read: Callable[[str], bytes | None],
+        before: dict[str, bytes | None],
+        now_ns: int,
+        sync_secs: float,
     ) -> None:
         """The power failed: ``read`` gives what a local file holds now, None if it is gone.
+
+        ``before``: what :meth:`names_of` held until then.
 
         What was served less than ``sync_secs`` ago may be forgotten with it; and where the watched
         file is the only copy (``growth="append"``), what the disk has lost is lost.
@@ -184,11 +195,9 @@ class Ledger:
             if source.growth == "append":
                 left = [content, *(read(f"{source.path}.{n}") for n in range(1, 10))]
                 source.owed = [t for t in source.owed if _is_left(source, t, left)]
-            folder, _, name = source.path.rpartition("/")
-            others = [f"{source.path}.{number}" for number in range(9, 0, -1)]
-            for other in (*others, f"{folder}/.{name}.new"):  # these may have lost their end, too
+            for other in self.names_of(source):  # what was rotated may have lost its end, too
                 rotated = read(other)
-                if rotated and not any(x.content.startswith(rotated) for x in source.lineages):
+                if rotated and rotated != before[other]:
                     source.begin(rotated, len(rotated))
             if content is None:
                 source.present = False

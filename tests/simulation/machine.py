@@ -98,6 +98,7 @@ class Machine(Stage):
             pid=self._pid,
             wake=process.wake,
             log=self._log_child if self._write_trace is not None else None,
+            resends=self.resends,
         )
         self._child = self._make_child(boot)
         self._due_ns = self.clock.now_ns
@@ -190,6 +191,7 @@ class Machine(Stage):
         self._flush_asks.clear()
         self._waiting.clear()
         self._stop_request = None
+        self.resends.broke(died=True)
         if self._power_lost:
             self._power_lost = False
             self._lose_power()
@@ -207,10 +209,12 @@ class Machine(Stage):
             link.mute(self.rng)
             link.ended = True
             link.wake = lambda: None
+        before = {n: self._read_local(n) for s in self.sources for n in self.ledger.names_of(s)}
         self.fs.crash(self.rng)
+        self.resends.lost_power()
         self.program.lose_power()
         sync_secs = self.config.settings["sync_secs"] + 1.0
-        self.ledger.after_crash(self._read_local, self.clock.now_ns, sync_secs)
+        self.ledger.after_crash(self._read_local, before, self.clock.now_ns, sync_secs)
         recent_ns = self.clock.now_ns - int(sync_secs * SEC)
         self.checker.roll_back(recent_ns)
         births = self.checker.temp_births_ns

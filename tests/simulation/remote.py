@@ -11,12 +11,14 @@ __all__ = ["Observer", "RemoteDisk", "RemoteFile", "RemoteRefusal"]
 class RemoteFile:
     """Content that handles and names refer to."""
 
-    __slots__ = ("content", "mtime", "names")
+    __slots__ = ("content", "mtime", "names", "placed")
 
     def __init__(self) -> None:
         self.content = bytearray()
         self.mtime = 0
         self.names: set[str] = set()
+        self.placed = False
+        """It has had a name that is not a temporary one of ours."""
 
 
 class RemoteRefusal(Exception):
@@ -101,6 +103,7 @@ class RemoteDisk:
             self._count_out(replaced)
         self.files[path] = file
         file.names.add(path)
+        file.placed = file.placed or "/.pysubtask-" not in path
         for observer in self.observers:
             observer.named(path, file, replaced)
 

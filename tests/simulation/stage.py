@@ -13,6 +13,7 @@ from tests.simulation.ledger import Ledger, Source
 from tests.simulation.network import SimNetwork
 from tests.simulation.program import Program
 from tests.simulation.remote import RemoteDisk
+from tests.simulation.resends import Resends
 from tests.simulation.server import SimServer
 from tests.simulation.troubles import Troubles
 
@@ -37,6 +38,8 @@ class Stage:
         self.ledger = Ledger()
         self.remote = RemoteDisk(lambda: (self.clock.now_ns + 5 * _SEC) // _SEC + 1_700_000_000)
         self.checker = Checker(self.ledger, self.remote, lambda: self.clock.now_ns)
+        self.resends = Resends(self.remote, config.server.readable)
+        self.remote.observers.append(self.resends)
         self.server = SimServer(
             self.clock, random.Random(self.rng.random()), self.remote, config.server
         )

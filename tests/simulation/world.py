@@ -45,6 +45,7 @@ class World(Machine):
             self.trace(f"VIOLATION {outcome.kind}: {outcome.message}")
         self.counts["calls"] = self._calls
         self.counts["sent"] = self.network.up_bytes
+        self.counts["again"] = self.resends.again_bytes
         self.counts["cuts"] = self.troubles.cuts
         self._discard()
         return outcome
@@ -101,6 +102,9 @@ class World(Machine):
         child = self._child
         assert child is not None
         self.checker.check_claims(child.claims())
+        again, excused = self.resends.again_bytes, self.resends.excused_bytes
+        if again > excused:
+            raise Violation("resent", f"{again} bytes were sent again, {excused} are excused")
         asks, self._flush_asks = self._flush_asks, []
         for touches in asks:
             self._flushes.append((child.request_flush(), touches))

@@ -173,6 +173,7 @@ class Bench:
         """Append to a file (or write it anew)."""
         with open(self.path(name), mode) as file:
             file.write(data)
+        self.clock.show_real_time()
 
     def touch(self, name: str, *, hint: bool = True) -> int:
         """What ``notify()`` does, and the file-system event that follows it."""
@@ -180,6 +181,13 @@ class Bench:
         self._last_ns = touch(notify_path(self.path(name)), max(self._last_ns, now))
         if hint:
             self.intake.hint(notify_path(self.path(name)))
+        return self._last_ns
+
+    def touch_fallback(self, name: str) -> int:
+        """The same in the state folder, where none can lie beside the file; no event."""
+        path = self.path(name)
+        place = self.layout.fallback_notify_path(path)
+        self._last_ns = touch(place, self._last_ns, content=os.fsencode(path))
         return self._last_ns
 
     # -- the child's side --------------------------------------------------------------------

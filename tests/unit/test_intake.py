@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pysubtask.core.ticks import COARSE_TICK_SECS, FINE_TICK_SECS
-from pysubtask.signals import make_blank_notify, notify_path, touch
+from pysubtask.signals import make_blank_notify, notify_path
 from pysubtask.subtask.intake.snapshot import Outcome
-from tests.unit.core_fakes import nothing
 from tests.unit.intake_fakes import TIMER_SECS, Bench
 
 SECOND = 1_000_000_000
@@ -122,19 +120,12 @@ def test_a_touch_for_a_file_that_is_not_there_is_served(bench: Bench) -> None:
 # -- touches in the state folder ---------------------------------------------------------------
 
 
-def _touch_fallback(bench: Bench, name: str) -> int:
-    path = bench.path(name)
-    place = bench.layout.fallback_notify_path(path)
-    bench._last_ns = touch(place, bench._last_ns, content=os.fsencode(path))
-    return bench._last_ns
-
-
 @pytest.mark.parametrize("name", ["a.csv", "outgoing/b.csv", "outgoing/\udcff.csv"])
 @pytest.mark.parametrize("event", [True, False])
 def test_a_touch_in_the_state_folder(bench: Bench, name: str, event: bool) -> None:
     """Where none can lie beside the file (read-only folder, name too long)."""
     bench.write(name, b"data")
-    ns = _touch_fallback(bench, name)
+    ns = bench.touch_fallback(name)
     if event:
         bench.intake.hint(bench.layout.fallback_notify_path(bench.path(name)))
         bench.step()
@@ -149,7 +140,7 @@ def test_both_places_count(bench: Bench) -> None:
     for n in range(4):
         bench.write("a.csv", b"%d" % n)
         if n % 2:
-            _touch_fallback(bench, "a.csv")
+            bench.touch_fallback("a.csv")
         else:
             bench.touch("a.csv")
         bench.intake.hint(None)
@@ -244,7 +235,7 @@ def test_a_look_that_fails_is_repeated_ever_more_slowly_and_says_why(bench: Benc
     assert [look.at - began for look in bench.looks] == [0, 3, 9, 21, 45, 93]
     assert all(look.touch is not None for look in bench.looks)
     assert bench.intake.error_of(bench.path("a.csv")) == "Permission denied"
-    assert not bench.intake.is_idle
+    assert bench.intake.waits_for_look(bench.path("a.csv"))
     assert bench.ready == []
     bench.answer = lambda target: None
     bench.write("a.csv", b"data")
@@ -252,7 +243,7 @@ def test_a_look_that_fails_is_repeated_ever_more_slowly_and_says_why(bench: Benc
     assert bench.taken() == b"data"
     assert bench.intake.errors() == {}
     assert bench.ready
-    assert bench.intake.is_idle
+    assert not bench.intake.waits_for_look(bench.path("a.csv"))
 
 
 def test_a_touch_hurries_a_look_that_failed(bench: Bench) -> None:
@@ -304,235 +295,3 @@ def test_a_file_that_is_being_written_is_looked_at_soon_again_and_at_last_taken(
     assert ats[:5] == [0, 0.2, 0.7, 1.7, 2.7]
     assert [look.final for look in bench.looks] == [at >= 10 for at in ats]
     assert any(look.final for look in bench.looks)
-
-
-# -- whether a touch is served -----------------------------------------------------------------
-
-
-def test_served_means_the_snapshot_is_taken(bench: Bench) -> None:
-    path = bench.path("a.csv")
-    assert not bench.intake.is_touch_served(path, 5)
-    bench.write("a.csv", b"one")
-    ns = bench.touch("a.csv")
-    assert not bench.intake.is_touch_served(path, ns)
-    bench.step()
-    assert bench.intake.is_touch_served(path, ns)
-    bench.run(1)
-    bench.write("a.csv", b"+two")
-    ns = bench.touch("a.csv", hint=False)
-    assert not bench.intake.is_touch_served(path, ns)
-    bench.step()  # asking was enough to have it looked at
-    assert bench.taken() == b"one+two"
-    assert bench.intake.is_touch_served(path, ns)
-
-
-def test_a_later_touch_that_is_not_served_yet(bench: Bench) -> None:
-    first = bench.touch("a.csv")
-    bench.run(1)
-    bench.touch("a.csv", hint=False)
-    assert not bench.intake.is_touch_served(bench.path("a.csv"), first)
-    bench.run(1)
-    assert bench.intake.is_touch_served(bench.path("a.csv"), first)
-
-
-@pytest.mark.parametrize("result", ["failed", "unstable"])
-def test_a_look_that_did_not_succeed_serves_nothing(bench: Bench, result: str) -> None:
-    error = OSError(28, "No space left on device")
-    bench.answer = lambda target: Outcome(result, error)  # type: ignore[arg-type]
-    ns = bench.touch("a.csv")
-    for _ in range(5):
-        bench.run(1)
-        assert not bench.intake.is_touch_served(bench.path("a.csv"), ns)
-    bench.answer = lambda target: None
-    bench.run(30)
-    assert bench.intake.is_touch_served(bench.path("a.csv"), ns)
-
-
-@pytest.mark.parametrize(
-    "asked_after_secs",
-    [
-        pytest.param(
-            0.0,
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="_plan_second_look() plans it a tick + 1 ms after the touch, "
-                "is_touch_served() waits for looks up to a tick from now: asked within that 1 ms "
-                "it says yes without the second look",
-            ),
-        ),
-        0.002,
-        1.0,
-        1.9,
-    ],
-)
-def test_where_stamps_are_coarse_it_is_served_after_the_second_look(
-    bench: Bench, asked_after_secs: float
-) -> None:
-    """The stamp that the program asks about is finer than the one that the file system keeps."""
-    bench.disk.stamp_ns = int(bench.clock.time() // 2 * 2) * SECOND
-    path = bench.path("a.csv")
-    bench.write("a.csv", b"one")
-    bench.touch("a.csv")
-    bench.step()
-    bench.run(asked_after_secs)
-    bench.write("a.csv", b"+two")
-    ns = bench.touch("a.csv")
-    bench.step()
-    while not bench.intake.is_touch_served(path, ns):
-        bench.run(0.1)
-        assert len(bench.looks) < 20
-    assert bench.taken() == b"one+two"
-
-
-def test_a_touch_served_by_an_earlier_process(bench: Bench) -> None:
-    bench.write("a.csv", b"data")
-    ns = bench.touch("a.csv")
-    bench.run(1)
-    bench.open()
-    assert bench.intake.is_touch_served(bench.path("a.csv"), ns)
-
-
-@pytest.mark.parametrize("name", ["b.csv", "folder/a.csv", "outgoing/.hidden"])
-def test_what_is_not_watched_is_never_served(bench: Bench, name: str) -> None:
-    assert not bench.intake.is_touch_served(bench.path(name), 1)
-    assert bench.intake.remote_path(bench.path(name)) is None
-
-
-# -- a clean stop removes what was served --------------------------------------------------------
-
-
-def _notify_files(bench: Bench) -> list[str]:
-    return sorted(p.name for p in bench.folder.rglob("*") if ("notify" in p.name and p.is_file())
-                  or p.name.startswith(".pysubtask"))  # fmt: skip
-
-
-@pytest.mark.parametrize("place", ["beside", "state"])
-def test_served_touches_are_removed_at_the_end(bench: Bench, place: str) -> None:
-    bench.write("a.csv", b"data")
-    if place == "beside":
-        bench.touch("a.csv")
-    else:
-        _touch_fallback(bench, "a.csv")
-        bench.intake.hint(None)
-    bench.run(1)
-    assert len(_notify_files(bench)) == 1
-    bench.intake.remove_served_touches()
-    assert _notify_files(bench) == []
-
-
-@pytest.mark.xfail(
-    strict=True,
-    reason="the served stamp is the sum of both files' times, which neither of them has: after a "
-    "clean stop both stay (nothing is lost by it)",
-)
-def test_served_touches_in_both_places_are_removed_at_the_end(bench: Bench) -> None:
-    bench.touch("a.csv")
-    _touch_fallback(bench, "a.csv")
-    bench.intake.hint(None)
-    bench.run(1)
-    bench.intake.remove_served_touches()
-    assert _notify_files(bench) == []
-
-
-@pytest.mark.parametrize("seen", [False, True], ids=["not seen", "seen, and its look failed"])
-def test_a_touch_that_was_not_served_stays(bench: Bench, seen: bool) -> None:
-    bench.touch("a.csv")
-    bench.run(1)
-    bench.answer = lambda target: Outcome("failed", OSError(5, "broken"))
-    bench.touch("a.csv", hint=False)
-    if seen:
-        bench.intake.hint(None)
-        bench.step()
-    bench.intake.remove_served_touches()
-    assert _notify_files(bench) == ["a.csv.notify"]
-
-
-@pytest.mark.parametrize("operation", ["rename", "remove"])
-def test_a_touch_that_races_with_the_removal_is_served_by_the_next_process(
-    bench: Bench, operation: str
-) -> None:
-    """A ``.notify`` is removed only when its touch was served; never one unread (design §5)."""
-    bench.write("a.csv", b"one")
-    bench.touch("a.csv")
-    bench.run(1)
-    raced = False
-
-    def race(called: str, path: str) -> None:
-        nonlocal raced
-        if called == operation and not raced:
-            raced = True
-            bench.write("a.csv", b"+two")
-            bench.touch("a.csv", hint=False)
-
-    bench.disk.before = race
-    bench.intake.remove_served_touches()
-    bench.disk.before = nothing
-    assert raced
-    assert _notify_files(bench) == ["a.csv.notify"]
-    bench.open()
-    bench.run(1)
-    assert bench.taken() == b"one+two"
-
-
-def test_after_the_removal_the_next_process_finds_nothing_new_but_looks(bench: Bench) -> None:
-    bench.write("a.csv", b"one")
-    bench.touch("a.csv")
-    bench.run(10)
-    bench.intake.remove_served_touches()
-    bench.open()
-    bench.forget()
-    bench.run(60)
-    assert len(bench.looks) <= 2
-    assert bench.taken() == b"one"
-    bench.forget()
-    bench.run(60)
-    assert bench.looks == []
-
-
-# -- starting ----------------------------------------------------------------------------------
-
-
-def test_a_touch_made_while_nothing_ran_is_served(bench: Bench) -> None:
-    bench.touch("a.csv")
-    bench.run(1)
-    bench.write("a.csv", b"data")
-    bench.touch("a.csv", hint=False)
-    bench.open()
-    bench.step()
-    assert bench.taken() == b"data"
-
-
-def test_a_file_that_changed_while_nothing_ran_is_looked_at_without_a_touch(bench: Bench) -> None:
-    """Every start compares each path in the journal with the file (design §4)."""
-    bench.write("a.csv", b"one")
-    bench.touch("a.csv")
-    bench.run(10)
-    bench.write("a.csv", b"+two")
-    bench.open()
-    bench.step()
-    assert bench.taken() == b"one+two"
-
-
-def test_a_file_that_did_not_change_is_not_read_again(bench: Bench) -> None:
-    bench.write("a.csv", b"one")
-    bench.touch("a.csv")
-    bench.run(10)
-    bench.open()
-    bench.disk.read_bytes = 0
-    bench.forget()
-    bench.run(60)
-    assert bench.looks == []
-    assert bench.disk.read_bytes == 0
-    bench.open()
-    assert bench.ready == ["a.csv"], "what is owed is offered again"
-
-
-def test_a_snapshot_that_is_no_good_is_taken_again_whatever_its_stamps_say(bench: Bench) -> None:
-    bench.write("a.csv", b"data")
-    bench.touch("a.csv")
-    bench.run(10)
-    bench.ledger.update(bench.path("a.csv"), lambda e: replace(e, versions=()))
-    bench.intake.hint_look(bench.path("a.csv"))
-    bench.intake.hint_look("/nobody/watches/this")
-    bench.step()
-    assert bench.taken() == b"data"

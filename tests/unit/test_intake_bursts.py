@@ -58,7 +58,7 @@ def test_delivery_waits_and_the_snapshots_do_not(tmp_path: Path) -> None:
     began = _play(bench, [0.0, 0.5, 0.75, 1.5], 1.6)
     assert bench.taken() == b"0123"
     assert bench.intake.held_by_burst(bench.path("a.csv"))
-    assert bench.intake.is_idle, "what was notified has its snapshot"
+    assert bench.intake.look_at_all(bench.clock.now)(), "what was notified has its snapshot"
     bench.run(20)
     assert not bench.intake.held_by_burst(bench.path("a.csv"))
     assert _distinct(ready, began) == [0.0, 0.5, 2.5]
@@ -106,11 +106,10 @@ def test_hooks_that_wait_are_not_served(tmp_path: Path) -> None:
     bench.write("a.csv", b"2")
     ns = bench.touch("a.csv")
     bench.step()
-    assert not bench.intake.is_idle
+    assert bench.intake.waits_for_look(bench.path("a.csv"))
     assert not bench.intake.is_touch_served(bench.path("a.csv"), ns)
     bench.run(2)
     assert bench.intake.is_touch_served(bench.path("a.csv"), ns)
-    assert bench.intake.is_idle
 
 
 @pytest.mark.parametrize("hold_looks", [False, True])
@@ -124,11 +123,11 @@ def test_a_flush_lets_everything_go(tmp_path: Path, hold_looks: bool, seen: bool
         bench.step()
     bench.forget()
     bench.intake.release_all(bench.clock.now)
-    bench.intake.look_now(bench.clock.now)
+    done = bench.intake.look_at_all(bench.clock.now)
+    assert done()
     assert bench.taken() == b"0123"
     assert bench.ready
     assert not bench.intake.held_by_burst(bench.path("a.csv"))
-    assert bench.intake.is_idle or bench.intake._targets[bench.path("a.csv")].rechecks_touch
 
 
 def test_files_of_a_folder_have_bursts_of_their_own(tmp_path: Path) -> None:

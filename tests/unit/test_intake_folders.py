@@ -139,12 +139,11 @@ def test_a_file_that_settles_does_not_keep_a_stop_waiting(bench: Bench) -> None:
     _event(bench)
     bench.step()
     assert bench.intake.waits_for_look(bench.path(NAME))
-    assert bench.intake.is_idle
-    bench.intake.look_now(bench.clock.now)
+    assert bench.intake.look_at_all(bench.clock.now)()
     assert bench.looks == []
     bench.touch(NAME, hint=False)
     bench.intake.hint(None)
-    bench.intake.look_now(bench.clock.now)
+    assert bench.intake.look_at_all(bench.clock.now)()
     assert bench.taken(NAME) == b"da"
 
 
@@ -174,7 +173,7 @@ def test_a_look_that_fails_is_repeated(bench: Bench) -> None:
     bench.run(5)
     assert len(bench.looks) == 2
     assert bench.intake.errors() == {bench.path(NAME): "Permission denied"}
-    assert not bench.intake.is_idle
+    assert bench.intake.waits_for_look(bench.path(NAME))
     bench.answer = lambda target: None
     bench.run(10)
     assert bench.taken(NAME) == b"data"
@@ -189,7 +188,7 @@ def test_a_file_that_went_before_it_settled(bench: Bench) -> None:
     bench.run(30)
     assert bench.taken(NAME) is None
     assert bench.intake.errors() == {}
-    assert bench.intake.is_idle
+    assert not bench.intake.waits_for_look(bench.path(NAME))
 
 
 def test_a_file_that_is_deleted_later_is_looked_at_once_more(bench: Bench) -> None:
@@ -225,6 +224,21 @@ def test_5000_files_in_one_folder(tmp_path: Path) -> None:
         assert steps < 50
     assert len(set(bench.names())) == 5000
     assert bench.taken("outgoing/7.dat") == b""
+
+
+def test_a_flush_of_5000_files_is_done_when_each_was_looked_at(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.step()
+    bench.answer = lambda target: Outcome("taken")
+    for n in range(5000):
+        _event(bench, f"outgoing/{n}.dat", complete=True)
+        (bench.outgoing / f"{n}.dat").touch()
+    done = bench.intake.look_at_all(bench.clock.now)
+    while not done():
+        before = len(bench.looks)
+        bench.step()
+        assert 0 < len(bench.looks) - before <= 256
+    assert len(set(bench.names())) == 5000
 
 
 def test_a_file_that_was_taken_is_forgotten_until_it_changes(tmp_path: Path) -> None:

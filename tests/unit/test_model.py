@@ -113,6 +113,15 @@ def test_what_is_no_record_is_refused(record: dict[str, Any]) -> None:
         entry_from_json(record)
 
 
+def test_what_is_not_said_is_the_harmless_case() -> None:
+    """A version may grow, replaces nothing by another name, and an upload is a plain one."""
+    version = make_version()
+    assert (version.may_grow, version.set_aside_remote) == (True, False)
+    upload = Upload(version=1, size=5, temp="t")
+    assert (upload.stage, upload.base, upload.acked) == ("sending", 0, 0)
+    assert (upload.set_aside, upload.tail, upload.conflict) == (False, False, False)
+
+
 # -- what is owed ------------------------------------------------------------------------------
 
 ONE, TWO, THREE = make_version(1, 10), make_version(2, 20), make_version(3, 30)

@@ -5,14 +5,16 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pysubtask.signals import StateLayout, read_json, write_json
-from pysubtask.status import FileStatus
+from pysubtask.status import FileStatus, Status
 from pysubtask.subtask.shell.requests import MAX_NEW_PER_ROUND, Requests
+from pysubtask.subtask.shell.statusfile import StatusFile
 from tests.unit.shell_fakes import FailingDisk, FakeClock, FakeSubtask, make_state, quiet_log
 
 ID = "0123456789abcdef"
@@ -205,3 +207,52 @@ def test_the_folder_is_made_again(setting: Setting) -> None:
     setting.round()
     assert setting.answer() == {"file": None}
     assert json.loads(Path(setting.layout.answer_path(ID)).read_bytes()) == {"file": None}
+
+
+# -- what is brought up to date before an answer -----------------------------------------------
+
+
+def _with_before_answer(setting: Setting, before_answer: Callable[[], None]) -> None:
+    setting.requests = Requests(
+        setting.layout,
+        setting.subtask,
+        disk=setting.disk,
+        clock=setting.clock,
+        log=quiet_log(),
+        before_answer=before_answer,
+    )
+
+
+def test_the_status_is_brought_up_to_date_before_the_answer_appears(setting: Setting) -> None:
+    """Whoever hears of a flush finds it in ``status()``, too."""
+    answers: list[dict[str, Any] | None] = []
+    _with_before_answer(setting, lambda: answers.append(setting.answer()))
+    setting.ask({"ask": "flush"})
+    setting.round()
+    assert answers == []  # nothing is answered: nothing is written
+    setting.subtask.delivered = True
+    setting.round()
+    assert answers == [None]
+    assert setting.answer() == {"ok": True}
+    setting.round()
+    assert answers == [None]
+
+
+def test_what_is_shown_at_an_answer_is_what_the_subtask_says_then(setting: Setting) -> None:
+    shown = StatusFile(
+        setting.layout.status,
+        setting.subtask.status,
+        disk=setting.disk,
+        clock=setting.clock,
+        log=quiet_log(),
+    )
+    _with_before_answer(setting, shown.write)
+    setting.ask({"ask": "flush"})
+    setting.round()
+    setting.subtask.shown = Status(link="resting")
+    setting.subtask.delivered = True
+    shown.changed()
+    setting.round()
+    status = read_json(setting.layout.status)
+    assert status is not None
+    assert status["link"] == "resting"

@@ -14,7 +14,7 @@ import pytest
 
 from pysubtask.errors import StateError
 from pysubtask.signals import read_json, write_json
-from pysubtask.status import Status
+from pysubtask.status import Link, Status
 from pysubtask.subtask.context import Context
 from pysubtask.subtask.shell.events import Hint
 from pysubtask.subtask.shell.lifeline import HardExit
@@ -298,6 +298,41 @@ def test_flush(world: World) -> None:
     world.stop_at(6.0)
     world.runner.run()
     assert answered == [5.001]
+
+
+def test_a_flush_is_answered_after_the_status_that_shows_it(world: World) -> None:
+    """Even if it was written less than a fifth of a second ago, or can't be made at all."""
+    world.ask_at(1.0, ask="flush")
+
+    def deliver(link: Link) -> None:
+        world.subtask.shown = Status(link=link)
+        world.subtask.delivered = link == "resting"
+        world.status_changed()
+        world.waker.wake()
+
+    shown: list[str] = []
+
+    def look() -> None:
+        assert os.path.exists(world.layout.answer_path(ID))
+        shown.append((read_json(world.layout.status) or {})["link"])
+
+    world.waker.at(4.99, lambda: deliver("retrying"))
+    world.waker.at(5.0, lambda: deliver("resting"))
+    world.waker.at(5.001, look)
+    world.stop_at(6.0)
+    world.runner.run()
+    assert shown == ["resting"]
+
+
+def test_a_status_that_can_not_be_made_holds_up_no_answer(world: World) -> None:
+    def broken() -> Status:
+        raise ZeroDivisionError
+
+    world.status_file._make = broken
+    world.ask_at(1.0, ask="status", path="/a")
+    world.stop_at(2.0)
+    world.runner.run()
+    assert read_json(world.layout.answer_path(ID)) == {"file": None}
 
 
 def test_flush_brings_a_step_at_once(world: World) -> None:

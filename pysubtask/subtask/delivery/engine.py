@@ -141,7 +141,7 @@ class Engine:
         self.has_more = False
         turn_ends_at = self._clock.monotonic() + _TURN_SECS
         while True:
-            collected = self._collect()
+            collected = self._collect(turn_ends_at)
             if not self._advance() and not collected:
                 break
             if self._clock.monotonic() >= turn_ends_at:
@@ -157,20 +157,20 @@ class Engine:
         for task in tasks:
             task.job.close()
 
-    def _collect(self) -> bool:
+    def _collect(self, until: float) -> bool:
         """Take the results that have arrived; False if there were none."""
         if self._lost is not None:
             return False
         owners = len(self._owners)
         try:
-            self._take_results()
+            self._take_results(until)
         except LinkError as error:
             self._lost = error  # what was acknowledged before it broke reaches the jobs first
         return len(self._owners) < owners
 
-    def _take_results(self) -> None:
-        now = self._clock.monotonic()
+    def _take_results(self, until: float) -> None:
         for ticket, result in self._transport.collect():
+            now = self._clock.monotonic()
             found = self._owners.pop(ticket, None)
             if found is None:
                 raise LinkLost("the server answered a request that was never sent")
@@ -178,14 +178,15 @@ class Engine:
             self._progress_at = now
             self._window.acked(now, sent)
             self.acked_bytes += sent.size - _REQUEST_BYTES
-            if task is None or task not in self._tasks:
-                continue
-            task.outstanding.discard(ticket)
-            if task.waits_for == ticket:
-                task.waits_for = None
-                self._ready[task.priority].append((task, result))
-            else:
-                task.results[ticket] = result
+            if task is not None and task in self._tasks:
+                task.outstanding.discard(ticket)
+                if task.waits_for == ticket:
+                    task.waits_for = None
+                    self._ready[task.priority].append((task, result))
+                else:
+                    task.results[ticket] = result
+            if now >= until:
+                return  # a blocking transport carries out each request only when it is asked for
 
     def _advance(self) -> bool:
         """Let ready jobs run and blocked ones send. False if nothing could be done."""

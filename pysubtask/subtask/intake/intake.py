@@ -236,10 +236,10 @@ class Intake:
     def remove_served_touches(self) -> None:
         """Remove each ``.notify`` whose touch was served (a clean stop)."""
         for entry in self._ledger.journal.entries():
-            if entry.served is None or self.waits_for_look(entry.path):
-                continue
             target = self._targets.get(entry.path) or self._folder_target(entry.path)
-            if target is not None:
+            if target is None or entry.served is None or entry.served == BLANK:
+                continue
+            if target.is_calm and target.touch_seen == entry.served:
                 remove_served(self._disk, target, entry.served, self._log)
 
     def waits_for_look(self, path: str) -> bool:

@@ -96,7 +96,7 @@ class SftpTransport:
         self._wire: Wire
         self._handles: Handles
         self._names: Names
-        self._results: list[tuple[int, Result]] = []
+        self._results: deque[tuple[int, Result]] = deque()
         self._held: deque[tuple[int, Request]] = deque()
         self._lost: LinkError | None = None
         self._routes: dict[type[Request], Callable[[int, Request], None]] = {
@@ -173,10 +173,13 @@ class SftpTransport:
                 self._lost = error
                 if self._results:
                     self._wake()  # these first; the error comes with the next call
-        results, self._results = self._results, []
-        if self._lost is not None and not results:
+        if self._lost is not None and not self._results:
             raise self._lost
-        return iter(results)
+        return self._give_results()
+
+    def _give_results(self) -> Iterator[tuple[int, Result]]:
+        while self._results:
+            yield self._results.popleft()
 
     def close(self) -> None:
         if self._lost is None:

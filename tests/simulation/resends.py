@@ -1,0 +1,152 @@
+"""Bytes that are sent again, counted: they may not exceed what the breaks excuse.
+
+Counted as sent again: bytes of a WRITE at places of a file that the child has written to before,
+under a temporary name or in the visible file; and all that had arrived of a temporary file, when
+its version is begun anew under another name.
+
+Excused, each time: what was in flight when a connection ended, a process died or the server refused
+a WRITE: the window as it stood, at least 256 KiB. A server that can't be read gives no way to find
+out what arrived, so that after a death everything since the last note in the journal (1 MiB) comes
+again. A loss of power excuses all that was unfinished: the journal may not even know of it.
+
+Whole files that are due again by the plan's table (the remote file gone, changed by another hand, a
+new version) are not counted: they are other files at the destination.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from pysubtask.errors import RemoteError
+from pysubtask.transports.contract import Capabilities, Request, Result, Transport, Write
+from tests.simulation.remote import RemoteDisk, RemoteFile
+
+__all__ = ["CountingTransport", "Resends"]
+
+_LEAST_BYTES = 256 * 1024
+_NOTE_EVERY_BYTES = 1 << 20
+
+FindUpload = Callable[[str], "tuple[str, int] | None"]
+"""The local path and the version that a temporary name belongs to."""
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What was written under one name, to one file."""
+
+    file: RemoteFile | None
+    end: int = 0
+    first: int = 0
+    upload: tuple[str, int] | None = None
+
+
+@dataclass(slots=True)
+class Resends:
+    """The account of one history, and an observer of the server's disk."""
+
+    disk: RemoteDisk
+    readable: bool
+    again_bytes: int = 0
+    excused_bytes: int = 0
+    window_bytes: int = _LEAST_BYTES
+    _sent: dict[str, _Sent] = field(default_factory=dict)
+
+    def sent(self, request: Write, upload: tuple[str, int] | None) -> None:
+        """The child sends a WRITE."""
+        name, start = request.path, request.offset
+        end = start + len(request.data)
+        file = self.disk.files.get(name)
+        if file is None and upload is None:
+            return  # there is no such file: it will be refused
+        known = self._sent.get(name)
+        if known is None or (known.file is not None and known.file is not file):
+            if upload is not None and known is None:
+                self._begun(name, upload)
+            known = self._sent[name] = _Sent(file, start, start, upload)
+        if known.file is None:
+            known.file = file
+        self.again_bytes += max(0, min(end, known.end) - max(start, known.first))
+        known.end = max(known.end, end)
+
+    def _begun(self, name: str, upload: tuple[str, int]) -> None:
+        """A temporary file is begun; was there another one of the same version?"""
+        for other, sent in list(self._sent.items()):
+            if sent.upload == upload and other != name:
+                del self._sent[other]
+                if sent.file is not None and not sent.file.placed:
+                    self.again_bytes += len(sent.file.content)
+
+    def wrote(self, file: RemoteFile, offset: int, data: bytes) -> None:
+        """Where another hand has been at work, nothing counts as sent before."""
+        if self.disk.another_hand:
+            self._sent = {n: sent for n, sent in self._sent.items() if sent.file is not file}
+
+    def named(self, path: str, file: RemoteFile, replaced: RemoteFile | None) -> None:
+        pass
+
+    def unnamed(self, path: str, file: RemoteFile) -> None:
+        pass
+
+    def broke(self, *, died: bool = False) -> None:
+        """A connection ended, a process died, a WRITE was refused."""
+        self.excused_bytes += self.window_bytes
+        if died and not self.readable:
+            self.excused_bytes += _NOTE_EVERY_BYTES
+
+    def lost_power(self) -> None:
+        """The journal may have forgotten what was under way."""
+        self._sent.clear()
+
+
+class CountingTransport:
+    """The child's own transport, with every WRITE on the account.
+
+    ``window`` tells how many bytes may be unacknowledged now.
+    """
+
+    def __init__(
+        self,
+        inner: Transport,
+        account: Resends,
+        find_upload: FindUpload,
+        window: Callable[[], int],
+    ) -> None:
+        self._inner = inner
+        self._account = account
+        self._find_upload = find_upload
+        self._window = window
+        self._writes: set[int] = set()
+        self._unanswered = 0
+        self._closed = False
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._inner.capabilities
+
+    def connect(self) -> None:
+        self._inner.connect()
+
+    def submit(self, ticket: int, request: Request) -> None:
+        if isinstance(request, Write):
+            self._account.window_bytes = max(_LEAST_BYTES, self._window())
+            self._account.sent(request, self._find_upload(request.path))
+            self._writes.add(ticket)
+        self._unanswered += 1
+        self._inner.submit(ticket, request)
+
+    def collect(self) -> Iterator[tuple[int, Result]]:
+        for ticket, result in self._inner.collect():
+            self._unanswered -= 1
+            if ticket in self._writes:
+                self._writes.discard(ticket)
+                if isinstance(result, RemoteError):
+                    self._account.broke()
+            yield ticket, result
+
+    def close(self) -> None:
+        if not self._closed:
+            self._closed = True
+            if self._unanswered:
+                self._account.broke()
+        self._inner.close()
