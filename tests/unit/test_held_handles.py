@@ -1,0 +1,46 @@
+"""Handles that keep bytes readable are let go of, or deleted files would fill the disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pysubtask.seams.disk import RealDisk
+from pysubtask.subtask.store.outbox import Outbox
+from tests.unit.core_fakes import HookedDisk, ManualClock
+from tests.unit.core_local import Local
+
+
+@pytest.mark.parametrize("growth", ["auto", "append"])
+def test_rotated_and_deleted_files_are_closed(tmp_path: Path, growth: str) -> None:
+    disk = HookedDisk()
+    local = Local(tmp_path, ManualClock(), disk)
+    for number in range(12):
+        local.write(b"%d first\n" % number)
+        local.take(growth)
+        local.write(b"%d second\n" % number, "ab")
+        local.take(growth)
+        os.rename(local.path, f"{local.path}.1")
+        local.write(b"")
+        local.take(growth)
+        os.unlink(f"{local.path}.1")
+    local.write(b"last\n")
+    local.take(growth)
+    assert len(disk.open_handles) <= 2
+
+
+def test_long_copies_give_signs_of_life(tmp_path: Path) -> None:
+    """Or the master's watchdog would end a child that copies a big file."""
+    signs: list[int] = []
+    outbox = Outbox(RealDisk(), str(tmp_path / "outbox"), still_alive=lambda: signs.append(1))
+    outbox.open(())
+    name, size, digest = outbox.store([b"a" * 1000] * 5)
+    assert len(signs) >= 5
+    signs.clear()
+    assert outbox.is_whole(name, size, digest)
+    assert signs
+    signs.clear()
+    outbox.sync()
+    assert signs
