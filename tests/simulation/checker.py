@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tests.simulation.ledger import Ledger, Source, Touch
+from tests.simulation.ledger import Ledger, Source, Touch, common
 from tests.simulation.remote import RemoteDisk, RemoteFile
 
 __all__ = ["Checker", "Claim", "Violation"]
@@ -87,6 +87,10 @@ class Checker:
         self.set_aside: dict[str, bytes] = {}
         self.temp_births_ns: dict[str, int] = {}
         self.forgiven_temps: set[str] = set()
+        """Made so shortly before a loss of power that the journal may have forgotten them."""
+        self.late_temps: set[str] = set()
+        self.client_id = ""
+        """Temporary names that begin with it can be told from those of others, and removed."""
         self.other_names: Callable[[str], bool] = lambda path: False
         self.visible_changes = 0
         self.resent_pieces_bytes = 0
@@ -119,10 +123,11 @@ class Checker:
         name = path.rpartition("/")[2]
         if name.startswith(TEMP_PREFIX):
             self.temp_births_ns.setdefault(path, self._now_ns())
-            if path in self.disk.missed:
+            if path in self.disk.missed or self.disk.late:
                 # A request of a child that is dead, still on its way when the next one removed
-                # the file and was told that there was none: nobody could know.
-                self.forgiven_temps.add(path)
+                # the file and was told that there was none (or looked for leftovers before it
+                # came): nobody could know.
+                self.late_temps.add(path)
         elif self.disk.another_hand or self.other_names(path):
             return
         elif not self._is_part(path, file):
@@ -262,7 +267,7 @@ class Checker:
             if lineage.content.startswith(content):
                 return "torn", f"{seen}: half of lineage {lineage.index} ({lineage.base} at once)"
         best = (
-            max((_common(lineage.content, content), lineage.index) for lineage in source.lineages)
+            max((common(lineage.content, content), lineage.index) for lineage in source.lineages)
             if source.lineages
             else (0, -1)
         )
@@ -381,82 +386,3 @@ class Checker:
             wanted = source.lineages[touch.index].content[: touch.size]
             if file is None or not file.content.startswith(wanted):
                 raise Violation("lost", f"{who} is done, but {source.remote!r} lacks {touch}")
-
-    # -- the end ---------------------------------------------------------------------------------
-
-    def unmet(self) -> list[tuple[str, str]]:
-        """What is still missing, as (kind, what)."""
-        problems: list[tuple[str, str]] = []
-        for source in self.ledger.by_path.values():
-            problems.extend(self._unmet_of(source))
-        for path in self.disk.files:
-            name = path.rpartition("/")[2]
-            if name.startswith(TEMP_PREFIX) and path not in self.forgiven_temps:
-                problems.append(("litter", f"{path!r} is left"))
-        return problems
-
-    def _unmet_of(self, source: Source) -> Iterable[tuple[str, str]]:
-        if source.touches:
-            yield "unserved", f"{source.path!r}: {len(source.touches)} touches were not served"
-        for owed in source.owed:
-            if source.was_shown(owed):
-                continue
-            if owed.index == source.current.index or source.must_precede(owed):
-                yield "lost", f"{source.remote!r}: {owed} was never shown"
-        if source.present:
-            yield from self._unmet_now(source)
-
-    def _unmet_now(self, source: Source) -> Iterable[tuple[str, str]]:
-        """Whether the destination shows what the file holds now, as far as it was notified."""
-        wanted = bytes(source.current.content)
-        due = len(wanted)
-        if not source.in_folder:
-            touch = source.last_touch
-            if touch is None or not touch.present or touch.index != source.current.index:
-                return
-            due = touch.size
-        pieces = self.pieces.get(source.remote, [])
-        if pieces:
-            yield from self._unmet_pieces(source, wanted, due, pieces)
-            return
-        file = self.disk.files.get(source.remote)
-        if file is None:
-            yield "lost", f"{source.remote!r} is not there"
-        elif len(file.content) < due or not wanted.startswith(file.content):
-            yield "lost", f"{source.remote!r} has {len(file.content)} bytes, {due} were notified"
-
-    def _unmet_pieces(
-        self, source: Source, wanted: bytes, due: int, taken: list[tuple[int, RemoteFile]]
-    ) -> Iterable[tuple[str, str]]:
-        """Whether what consumers took, joined, is the file."""
-        pieces = list(taken)
-        last = self.disk.files.get(source.remote)
-        if last is not None and all(last is not piece for _, piece in pieces):
-            pieces.append((source.current.index, last))
-        end = resent = 0
-        for index, piece in pieces:
-            start = wanted.rfind(piece.content, 0, end + len(piece.content))
-            if start >= 0:
-                resent += end - start
-                end = max(end, start + len(piece.content))
-            elif index < source.current.index:  # of another content; but they may begin alike
-                lineage = source.lineages[index]
-                alike = _common(lineage.content, source.current.content)
-                end = max(end, min(alike, lineage.content.find(piece.content) + len(piece.content)))
-            else:
-                yield "lost", f"{source.remote!r}: the pieces leave a gap at {end}"
-                return
-        self.resent_pieces_bytes = resent
-        if end < due:
-            yield "lost", f"{source.remote!r}: the pieces have {end} of {due} bytes"
-
-
-def _common(a: bytearray, b: bytearray) -> int:
-    low, high = 0, min(len(a), len(b))
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a[:middle] == b[:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

@@ -86,6 +86,9 @@ class Child(Protocol):
     def claims(self) -> Iterable[Claim]:
         """What the journal calls delivered."""
 
+    def client_id(self) -> str:
+        """What all its temporary names begin with."""
+
     def bury(self) -> None:
         """It died: let what it left in memory go, without a word."""
 
@@ -230,6 +233,9 @@ class RealChild:
             if done is not None:
                 yield Claim(entry.path, done.size, done.base)
 
+    def client_id(self) -> str:
+        return self._subtask.ledger.journal.client_id
+
     def bury(self) -> None:
         engine = self._subtask.delivery._engine
         for task in list(engine._tasks) if engine is not None else ():
@@ -276,6 +282,9 @@ class IdleChild:
 
     def claims(self) -> Iterable[Claim]:
         return ()
+
+    def client_id(self) -> str:
+        return ""
 
     def bury(self) -> None:
         pass

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-__all__ = ["Ledger", "Lineage", "Source", "Touch"]
+__all__ = ["Ledger", "Lineage", "Source", "Touch", "common"]
 
 
 class Lineage:
@@ -208,3 +208,15 @@ class Ledger:
 def _is_left(source: Source, touch: Touch, contents: list[bytes | None]) -> bool:
     wanted = source.lineages[touch.index].content[: touch.size]
     return any(content is not None and content.startswith(wanted) for content in contents)
+
+
+def common(a: bytearray, b: bytearray) -> int:
+    """How many bytes two contents have in common at their beginning."""
+    low, high = 0, min(len(a), len(b))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if a[:middle] == b[:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -207,6 +207,7 @@ class Machine(Stage):
         link = self.network.current
         if link is not None:
             link.mute(self.rng)
+            link.session.orphaned = True
             link.ended = True
             link.wake = lambda: None
         before = {n: self._read_local(n) for s in self.sources for n in self.ledger.names_of(s)}

@@ -52,6 +52,8 @@ class RemoteDisk:
         self.used_bytes = 0
         self.refuse: Callable[[str, str], int | None] = lambda operation, path: None
         """A status code for an operation that the server denies just now."""
+        self.late = False
+        """What happens now was asked for by a client that has lost its power since."""
         self.missed: set[str] = set()
         """Paths that were to be removed when nothing was there."""
         self.another_hand = False

@@ -130,6 +130,8 @@ class Session:
         self.connected = True
         """Whether replies still reach anybody; a session goes on with what it has received."""
         self.broken = False
+        self.orphaned = False
+        """Its client has lost its power."""
 
     # -- taking in and choosing ------------------------------------------------------------------
 
@@ -234,6 +236,7 @@ class Session:
         if cut_now and server.cut_before:
             self.hang_up()
             return
+        self._disk.late = self.orphaned
         try:
             packet = self._act(request)
         except RemoteRefusal as refusal:
@@ -242,6 +245,8 @@ class Session:
             packet = self._status(request, FAILURE)
         except struct.error:
             packet = self._status(request, BAD_MESSAGE)
+        finally:
+            self._disk.late = False
         if server.trace is not None:
             server.trace(describe(request, packet))
         if cut_now:

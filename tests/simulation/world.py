@@ -10,6 +10,7 @@ from tests.simulation.clock import Killed
 from tests.simulation.history import Event
 from tests.simulation.ledger import Source
 from tests.simulation.machine import MS, SEC, Machine
+from tests.simulation.verdict import unmet
 
 __all__ = ["Outcome", "World"]
 
@@ -101,6 +102,7 @@ class World(Machine):
     def _after_step(self) -> None:
         child = self._child
         assert child is not None
+        self.checker.client_id = child.client_id()
         self.checker.check_claims(child.claims())
         again, excused = self.resends.again_bytes, self.resends.excused_bytes
         if again > excused:
@@ -214,15 +216,15 @@ class World(Machine):
         while True:
             self._run_until(self.clock.now_ns + SEC)
             self._ask_for_the_rest()
-            unmet = self.checker.unmet()
-            if not unmet and self._child is not None and not self._child.pending_bytes():
+            missing = unmet(self.checker)
+            if not missing and self._child is not None and not self._child.pending_bytes():
                 break
             if self.clock.now_ns > end_ns:
-                raise Violation(*(unmet or [("pending", "bytes are owed that are delivered")])[0])
+                raise Violation(*(missing or [("pending", "bytes are owed that are delivered")])[0])
         self._run_until(self.clock.now_ns + 3 * SEC)
-        unmet = self.checker.unmet()
-        if unmet:
-            raise Violation(*unmet[0])
+        missing = unmet(self.checker)
+        if missing:
+            raise Violation(*missing[0])
 
     def _ask_for_the_rest(self) -> None:
         known = {id(touch) for _, touch in self._waiting}

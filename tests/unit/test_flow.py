@@ -116,3 +116,14 @@ def test_a_link_that_became_slower_is_believed_after_a_while() -> None:
         window.acked(now, sent)
     assert window.chunk_bytes(MOST) == 10_000
     assert window.limit_bytes == 20_000
+
+
+def test_the_best_of_the_last_ten_seconds_counts() -> None:
+    """A moment's slowness changes nothing; after 10 s the link is what it is by then."""
+    window = Window()
+    window.acked(101.0, window.sent(100.0, 50_000))
+    assert window.chunk_bytes(MOST) == 50_000
+    window.acked(109.0, window.sent(105.0, 20_000))
+    assert window.chunk_bytes(MOST) == 50_000
+    window.acked(116.0, window.sent(114.0, 20_000))
+    assert window.chunk_bytes(MOST) == 10_000

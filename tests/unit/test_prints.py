@@ -112,7 +112,7 @@ def test_growth_is_checked_and_printed_in_one_reading(data: bytes, draw: st.Data
 
 
 def test_growth_over_several_reads() -> None:
-    data = b"ab" * (MIB + 7)
+    data = b"".join(b"%07d\n" % n for n in range(2 * MIB // 8 + 2))  # nowhere like itself
     before = print_of(_reader(data), "whole", MIB + 3)
     assert before is not None
     found = continue_whole(_reader(data), before, len(data))

@@ -225,6 +225,18 @@ def test_released_is_closed(bench: Bench) -> None:
     assert not bench.disk.open_handles
 
 
+def test_older_versions_are_let_go_of_but_not_those_of_other_files(bench: Bench) -> None:
+    other = str(bench.folder / "b.csv")
+    Path(other).write_bytes(b"other")
+    for number in (1, 2, 3):
+        bench.hold(number)
+    bench.hold(1, other)
+    bench.sources.release_others(bench.path, {2, 3})
+    assert [bench.sources.is_held(bench.path, n) for n in (1, 2, 3)] == [False, True, True]
+    assert bench.sources.is_held(other, 1)
+    assert len(bench.disk.open_handles) == 3
+
+
 @pytest.mark.parametrize("how", ["release", "close", "hold another"])
 def test_what_is_lent_is_closed_when_it_comes_back(bench: Bench, how: str) -> None:
     """The delivering thread reads from it while the other lets go of it."""
