@@ -226,7 +226,7 @@ def _append(
 ) -> Decision:
     if start >= version.size:
         return Done(version.size, base)
-    if not can.positioned_write or not version.growing:
+    if not can.positioned_write or not version.may_grow:
         return _send(version, can, base=base)
     return Append(start, version.size, base, longer)
 

@@ -155,6 +155,7 @@ class BaseSubtask:
         """Release bursts; the returned function says when every notify made before is served."""
         clock = self.context.clock
         self.intake.hint(None)
+        self.intake.step(clock.monotonic())  # finds what nobody has told of yet
         self.intake.release_all(clock.monotonic())
         return self.intake.look_at_all(clock.monotonic())
 

@@ -189,7 +189,7 @@ class Checker:
             if view.exempt:
                 return
             raise Violation(*self._diagnose(source, view, content))
-        view.exempt = False
+        view.exempt = source.untold = False
         view.floor = -1
         view.past.append((self._now_ns(), view.index, view.size))
         shown = lineages[view.index]
@@ -310,6 +310,12 @@ class Checker:
             self.disk.another_hand = False
         view.exempt = False
 
+    def hide(self, remote: str) -> None:
+        """The server refuses to show a file."""
+        source = self.ledger.by_remote.get(remote)
+        if source is not None and self.view(remote).exempt:
+            source.untold = True
+
     def _check_piece(self, source: Source, index: int, file: RemoteFile) -> None:
         """A late write reached a file that the consumer has already moved."""
         view = self.view(source.remote)
@@ -357,6 +363,10 @@ class Checker:
     def _was_set_aside(self, source: Source) -> bool:
         return any(path.startswith(f"{source.remote}~") for path in self.set_aside)
 
+    def _has_parts(self, source: Source) -> bool:
+        found = (_PART.match(path) for path in self.disk.files)
+        return any(part is not None and part[1] == source.remote for part in found)
+
     def roll_back(self, since_ns: int) -> None:
         """A loss of power: the journal may have forgotten what was delivered since then, and
         deliver it again in order."""
@@ -383,6 +393,8 @@ class Checker:
             file = self.disk.files.get(source.remote)
             if file is None and not self.atomic and source.was_shown(touch):
                 continue  # a newer version is about to take its name: for a moment there is none
+            if source.was_shown(touch) and self._has_parts(source):
+                continue  # its beginning was there before, the rest is under a name of its own
             wanted = source.lineages[touch.index].content[: touch.size]
             if file is None or not file.content.startswith(wanted):
                 raise Violation("lost", f"{who} is done, but {source.remote!r} lacks {touch}")

@@ -76,6 +76,9 @@ class Source:
     """So much of it was at the destination before we ever came."""
     interfered: bool = False
     """A consumer or another hand was at the remote file."""
+    untold: bool = False
+    """Another hand changed the remote file, and the server would not let us read it: a client can
+    only go by the sizes, as with a drop box."""
 
     @property
     def current(self) -> Lineage:
@@ -175,17 +178,15 @@ class Ledger:
         self,
         read: Callable[[str], bytes | None],
         before: dict[str, bytes | None],
-        now_ns: int,
-        sync_secs: float,
+        recent_ns: int,
     ) -> None:
         """The power failed: ``read`` gives what a local file holds now, None if it is gone.
 
         ``before``: what :meth:`names_of` held until then.
 
-        What was served less than ``sync_secs`` ago may be forgotten with it; and where the watched
+        What was served after ``recent_ns`` may be forgotten with it; and where the watched
         file is the only copy (``growth="append"``), what the disk has lost is lost.
         """
-        recent_ns = now_ns - int(sync_secs * 1e9)
         for source in self.by_path.values():
             source.forget_since(recent_ns)
             content = read(source.path)

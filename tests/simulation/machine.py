@@ -61,6 +61,8 @@ class Machine(Stage):
         self._stop_request: Event | None = None
         self._finishing = False
         self._rolled_back = False
+        self._unsynced_since_ns: int | None = None
+        """A child died then, and the next one has not brought to the disk yet what it wrote."""
         self._process = _Process(self, 0)
         self._flush_asks: list[list[tuple[Source, Touch]]] = []
         self._flushes: list[tuple[Callable[[], bool], list[tuple[Source, Touch]]]] = []
@@ -103,6 +105,7 @@ class Machine(Stage):
         self._child = self._make_child(boot)
         self._due_ns = self.clock.now_ns
         self._child.start()
+        self._unsynced_since_ns = None
         failed = max(self._last_fault_ns, self.troubles.disk_full_until_ns) > 0
         rolled_back = self._rolled_back or failed  # a record may not have been written
         self.checker.check_claims(self._child.claims(), rolled_back=rolled_back)
@@ -195,7 +198,10 @@ class Machine(Stage):
         if self._power_lost:
             self._power_lost = False
             self._lose_power()
+            self._unsynced_since_ns = None
         else:
+            if self._unsynced_since_ns is None:
+                self._unsynced_since_ns = self.clock.now_ns
             self._disk.abandon()
             self._connector.abandon()
         self._disk = self._connector = None
@@ -214,9 +220,11 @@ class Machine(Stage):
         self.fs.crash(self.rng)
         self.resends.lost_power()
         self.program.lose_power()
-        sync_secs = self.config.settings["sync_secs"] + 1.0
-        self.ledger.after_crash(self._read_local, before, self.clock.now_ns, sync_secs)
-        recent_ns = self.clock.now_ns - int(sync_secs * SEC)
+        last_ns = self.clock.now_ns
+        if self._unsynced_since_ns is not None:
+            last_ns = self._unsynced_since_ns  # nobody was there to bring it to the disk
+        recent_ns = last_ns - int((self.config.settings["sync_secs"] + 1.0) * SEC)
+        self.ledger.after_crash(self._read_local, before, recent_ns)
         self.checker.roll_back(recent_ns)
         births = self.checker.temp_births_ns
         self.checker.forgiven_temps |= {t for t, born in births.items() if born > recent_ns}

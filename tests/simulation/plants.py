@@ -322,8 +322,8 @@ PLANTS: dict[str, Plant] = {
         "a look that failed is not tried again",
         "subtask.intake.intake",
         "Intake._digest",
-        "self._schedule(target, now + wait)\n            return\n        target.failures = 0",
-        "return\n        target.failures = 0",
+        "self._schedule(target, now + wait)\n        return\n    target.failures = 0",
+        "return\n    target.failures = 0",
     ),
     "upload-restarted": _one(
         "an upload that was broken off begins again from nothing",

@@ -90,7 +90,11 @@ class Troubles:
         self._clock.after(event.detail, allow)
 
     def _refuses(self, operation: str, path: str) -> int | None:
-        return 3 if path in self._denied and operation != "stat" else None
+        if path not in self._denied or operation == "stat":
+            return None
+        if operation == "read":
+            self._checker.hide(path)
+        return 3
 
     def remote_full(self, event: Event, source: Source) -> None:
         self._remote.capacity_bytes = self._remote.used_bytes + self._rng.choice([0, 10, 1000])

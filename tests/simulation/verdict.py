@@ -29,6 +29,8 @@ def unmet(checker: Checker) -> list[tuple[str, str]]:
 def _unmet_of(checker: Checker, source: Source) -> Iterable[tuple[str, str]]:
     if source.touches:
         yield "unserved", f"{source.path!r}: {len(source.touches)} touches were not served"
+    if source.untold:
+        return
     for owed in source.owed:
         if source.was_shown(owed):
             continue

@@ -156,11 +156,6 @@ def test_rubbish_in_the_state_folder_is_passed_over(bench: Bench, content: bytes
     assert bench.looks == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="read_stamp() adds the times of two blank files up: their ctimes make it a touch, and "
-    "a declared file is sent that nobody notified",
-)
 def test_blank_in_both_places_is_no_touch(bench: Bench) -> None:
     """The folder was read-only at an earlier start, and is not any more."""
     bench.write("a.csv", b"data")

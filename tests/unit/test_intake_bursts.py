@@ -88,11 +88,6 @@ def test_hooks_wait_themselves(tmp_path: Path) -> None:
     assert bench.taken() == b"012"
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_schedule() never moves a look to a later time: a burst that goes on has its look at "
-    "the end of the first second, and one a second from then on, as if there were no burst",
-)
 def test_hooks_wait_until_the_burst_is_over(tmp_path: Path) -> None:
     bench = _hooks(tmp_path)
     began = _play(bench, [0.0, 0.5, 0.75, 1.5, 2.25], 20)

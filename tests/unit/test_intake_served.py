@@ -66,15 +66,7 @@ def test_a_look_that_did_not_succeed_serves_nothing(bench: Bench, result: str) -
 @pytest.mark.parametrize(
     "asked_after_secs",
     [
-        pytest.param(
-            0.0,
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="_plan_second_look() plans it a tick + 1 ms after the touch, "
-                "is_touch_served() waits for looks up to a tick from now: asked within that 1 ms "
-                "it says yes without the second look",
-            ),
-        ),
+        0.0,
         0.002,
         1.0,
         1.9,
@@ -173,11 +165,6 @@ def test_served_touches_are_removed_at_the_end(bench: Bench, place: str) -> None
     assert _notify_files(bench) == []
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="the served stamp is the sum of both files' times, which neither of them has: after a "
-    "clean stop both stay (nothing is lost by it)",
-)
 def test_served_touches_in_both_places_are_removed_at_the_end(bench: Bench) -> None:
     bench.touch("a.csv")
     bench.touch_fallback("a.csv")

@@ -197,12 +197,6 @@ def test_a_piece_let_go_of_during_a_sync_goes_with_the_next_one(local: Local) ->
     assert local.outbox_files() == set()
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Journal.sync() sets _dirty_since to None once more after before_sync(): a record that "
-    "came meanwhile is on the disk before the piece it speaks of, which is not due until another "
-    "record happens to be written",
-)
 def test_a_piece_stored_during_a_sync_reaches_the_disk_with_the_next_one(local: Local) -> None:
     """Power loss costs at most the last ``sync_secs`` (5 s)."""
     _owe(local)

@@ -92,11 +92,6 @@ def test_a_name_is_never_given_twice(bench: Bench) -> None:
     assert not bench.box.is_whole(lost, 1, digest_of(b"2"))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="Outbox.open() lets the OSError out: one stale piece that can't be removed and the "
-    "subtask does not start, although discard() forgives the same",
-)
 def test_litter_that_can_not_be_removed_keeps_nobody_from_starting(bench: Bench) -> None:
     bench.box.store([b"litter"])
     bench.disk.before = fail_with(lambda: PermissionError(13, "denied"), "remove")
@@ -241,11 +236,6 @@ def test_a_sync_that_failed_is_due_again(bench: Bench) -> None:
     assert _synced(bench) == [name, "outbox"]
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="sync() opens with O_CREAT: a piece that the delivering thread discards between the "
-    "check and the opening is made again, empty, and lies there until the next start",
-)
 def test_a_piece_that_goes_while_it_is_synced_stays_gone(bench: Bench) -> None:
     name, _, _ = bench.box.store([b"x"])
     bench.disk.before = on_nth("open_append", ".piece", 1, lambda: bench.box.discard([name]))

@@ -183,11 +183,6 @@ def test_only_the_end_of_what_was_confirmed_is_read_back(remote_size: int, start
     assert decision == Compare(start, remote_size)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_append() asks for version.growing, which a file seen once is not: after a break the "
-    "prefix that first contact continued is sent again as a whole (promise 4)",
-)
 def test_a_prefix_that_first_contact_continues_goes_on_after_a_break() -> None:
     assert plan(ONCE, None, Present(30, ours=True), SFTP, KEEP) == Append(30, 100)
     shown = Delivered(1, 60, mtime=5.0)

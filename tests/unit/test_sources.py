@@ -125,11 +125,6 @@ def test_a_file_that_can_not_be_opened_says_why(bench: Bench) -> None:
         bench.read(version)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="_find() closes its handle only if the comparison gives an answer: each try on a disk "
-    "with a read error (EIO) leaves one more file open, until there are none left",
-)
 @pytest.mark.parametrize("renamed", [False, True])
 def test_a_read_error_leaves_nothing_open(bench: Bench, renamed: bool) -> None:
     version = bench.version()

@@ -101,7 +101,6 @@ class Delivery:
         self._engine: Engine | None = None
         self._courier: Courier | None = None
         self._max_jobs = 1
-        self._purged = False
         self._failures = 0
         self._refusals = 0
         self._next_try = 0.0
@@ -256,12 +255,12 @@ class Delivery:
         took = self._connected_at - began
         self._log.info("connected to %s in %.2f s", self._destination, took)
         self._set_link("connected")
-        if self._ledger.journal.unclean_boot and not self._purged:
+        if self._ledger.journal.unclean_boot and not self._ledger.journal.purged:
             self._engine.spawn(self._courier.purge(), priority=BULK, done=self._note_purged)
         return True
 
     def _note_purged(self, error: Exception | None) -> None:
-        self._purged = error is None
+        self._ledger.journal.purged = error is None
 
     def _dispatch(self) -> None:
         assert self._engine is not None

@@ -10,7 +10,7 @@ job reads like a program that blocks, while hundreds of them share the link. Not
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -110,6 +110,7 @@ class Engine:
         self._tasks: set[_Task] = set()
         self._next_ticket = 1
         self._lost: LinkError | None = None
+        self._results: Iterator[tuple[int, Result]] | None = None
         self.has_more = False
         """The last :meth:`run` ended because its turn was over: call it again at once."""
         self._progress_at = clock.monotonic()
@@ -169,7 +170,9 @@ class Engine:
         return len(self._owners) < owners
 
     def _take_results(self, until: float) -> None:
-        for ticket, result in self._transport.collect():
+        if self._results is None:
+            self._results = self._transport.collect()
+        for ticket, result in self._results:
             now = self._clock.monotonic()
             found = self._owners.pop(ticket, None)
             if found is None:
@@ -186,7 +189,8 @@ class Engine:
                 else:
                     task.results[ticket] = result
             if now >= until:
-                return  # a blocking transport carries out each request only when it is asked for
+                return  # the rest of them in the next turn
+        self._results = None
 
     def _advance(self) -> bool:
         """Let ready jobs run and blocked ones send. False if nothing could be done."""

@@ -38,6 +38,7 @@ __all__ = ["Intake"]
 _STEP_LOOKS = 256
 _SETTLE_WAITS_SECS = (0.2, 0.5, 1.0)
 _SCAN_SHARE = 100
+_AFTER_TICK_SECS = 0.001
 _FULL_WAIT_SECS = 10.0
 
 
@@ -274,7 +275,9 @@ class Intake:
         self._check_touch(target, now)
         tick = tick_secs(entry.served or Stamp(0, 0))
         pending = target.look_at is not None and (
-            target.failures > 0 or target.unstable_since is not None or target.look_at <= now + tick
+            target.failures > 0
+            or target.unstable_since is not None
+            or target.look_at <= now + tick + 2 * _AFTER_TICK_SECS
         )
         # one that is not there any more was removed because it had been served
         same = target.touch_seen in (entry.served, None, BLANK)
@@ -345,6 +348,8 @@ class Intake:
         if complete or target.is_complete:
             target.is_complete = True
             self._schedule(target, now)
+        elif target.failures:
+            return  # its next look is planned, ever later
         elif target.settle_facts != st:
             target.settle_facts = st
             target.settle_until = now + self._settle_secs
@@ -397,6 +402,7 @@ class Intake:
             target.burst, go = notified(target.burst, now, self._burst_rule)
             if not go and self._hold_looks and target.burst.release_at is not None:
                 look_at = target.burst.release_at
+                target.look_at = None  # a look that was planned waits as well
             if not go and target.burst.release_at is not None:
                 self._push(target.burst.release_at, target)
         self._schedule(target, look_at)
@@ -497,11 +503,11 @@ class Intake:
         if target.touch_seen is not None and target.touch_seen_at:
             tick = tick_secs(target.touch_seen)
             if now - target.touch_seen_at <= tick:
-                wait = target.touch_seen_at + tick + 0.001 - now
+                wait = target.touch_seen_at + tick + _AFTER_TICK_SECS - now
                 target.rechecks_touch = True
         entry = self._ledger.get(target.path)
         version = None if entry is None else entry.current
         if outcome.result != "missing" and version is not None and not version.settled:
-            wait = max(wait or 0.0, tick_secs(version.stamp) + 0.001)
+            wait = max(wait or 0.0, tick_secs(version.stamp) + _AFTER_TICK_SECS)
         if wait is not None:
             self._schedule(target, now + wait)

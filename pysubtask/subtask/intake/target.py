@@ -63,13 +63,11 @@ class Target:
 
 def read_stamp(disk: Disk, target: Target) -> Stamp | None:
     """The touch as it is now. Where the place in the state folder is in use, too, both count."""
-    beside, fallback = (_stat(disk, path) for path in target.notify_files)
-    if beside is None or fallback is None:
-        st = beside or fallback
-        if st is not None and is_blank_touch(st.mtime_ns):
-            return BLANK
-        return None if st is None else Stamp(st.mtime_ns, st.ctime_ns)
-    return Stamp(beside.mtime_ns + fallback.mtime_ns, beside.ctime_ns + fallback.ctime_ns)
+    found = [st for path in target.notify_files if (st := _stat(disk, path)) is not None]
+    touched = [st for st in found if not is_blank_touch(st.mtime_ns)]
+    if not touched:
+        return BLANK if found else None
+    return Stamp(sum(st.mtime_ns for st in touched), sum(st.ctime_ns for st in touched))
 
 
 def remove_served(disk: Disk, target: Target, served: Stamp, log: logging.Logger) -> None:
@@ -78,14 +76,16 @@ def remove_served(disk: Disk, target: Target, served: Stamp, log: logging.Logger
     Each is moved aside first and looked at there, so that a touch that comes meanwhile either is
     seen, or makes a new file.
     """
-    for notify_file in target.notify_files:
-        if _stat(disk, notify_file) is None:
+    found = [(path, _stat(disk, path)) for path in target.notify_files]
+    if read_stamp(disk, target) != served:
+        return
+    for notify_file, before in found:
+        if before is None:
             continue
         aside = os.path.join(os.path.dirname(notify_file), f"{_ASIDE_PREFIX}{os.getpid()}")
         try:
             disk.rename(notify_file, aside)
-            st = disk.stat(aside)  # of a new ctime: the rename itself changes it
-            if st.mtime_ns == served.mtime_ns or is_blank_touch(st.mtime_ns):
+            if disk.stat(aside).mtime_ns == before.mtime_ns:  # the rename changes the ctime
                 disk.remove(aside)
             elif _stat(disk, notify_file) is None:
                 disk.rename(aside, notify_file)

@@ -89,7 +89,10 @@ class Journal:
         self.damaged = False
         """What was found on disk could not all be read: the destination is asked instead."""
         self.unclean_boot = False
-        """The machine went down while the journal was in use."""
+        """The machine went down while the journal was in use, in this boot or before; kept until
+        a clean stop that follows :attr:`purged`."""
+        self.purged = False
+        """Temporary files that the journal lost with the power were removed at the destination."""
         self.fresh = False
         """There was no journal."""
 
@@ -109,8 +112,9 @@ class Journal:
         good_end, header = self._load(data)
         self.fresh = not data
         self.client_id = str((header or {}).get("id") or self._new_id())
-        if header is not None and not header.get("clean") and header.get("boot") != self._boot_id:
-            self.unclean_boot = True
+        if header is not None:
+            left_open = not header.get("clean") and header.get("boot") != self._boot_id
+            self.unclean_boot = left_open or bool(header.get("unclean"))
         if data and (header is None or self.damaged):
             self._set_aside(data)
             self.damaged = True
@@ -270,20 +274,19 @@ class Journal:
 
         A failing disk is logged; it is tried again ``sync_secs`` later.
         """
-        with self.lock:
-            if self._dirty_since is None:
-                return
-            self._dirty_since = None
-            actions, self._after_sync = self._after_sync, []
+        actions: list[Callable[[], None]] = []
         try:
-            self._before_sync()
             with self.lock:
+                if self._dirty_since is None:
+                    return
                 for path in list(self._unsaved):
                     self._write_entry(self._entries[path])
                     self._unsaved.discard(path)
-                if not self._after_sync:
-                    self._dirty_since = None
+                # What comes from here on is for the next sync.
+                self._dirty_since = None
+                actions, self._after_sync = self._after_sync, []
                 handle = self._handle
+            self._before_sync()
             if handle is not None:
                 handle.sync()  # without the lock: a slow card must not hold up the deliveries
         except OSError as error:
@@ -332,6 +335,7 @@ class Journal:
             "id": self.client_id,
             "boot": self._boot_id,
             "clean": clean,
+            "unclean": self.unclean_boot and not (clean and self.purged),
         }
 
     def _write_entry(self, entry: Entry) -> None:

@@ -56,7 +56,7 @@ class Outbox:
                 self._sizes[name] = st.size
                 self.held_bytes += st.size
             else:
-                self._disk.remove(self._path(name))
+                self._remove(self._path(name))
 
     def store(self, chunks: Iterable[bytes]) -> tuple[str, int, str]:
         """Write a new piece. Gives its name, its size in bytes and its digest.
@@ -132,11 +132,17 @@ class Outbox:
             if name not in self._dirty:
                 continue
             self._still_alive()
+            try:
+                self._disk.stat(self._path(name))
+            except FileNotFoundError:
+                continue  # dropped since; opening it would make it anew
             handle = self._disk.open_append(self._path(name))
             try:
                 handle.sync()
             finally:
                 handle.close()
+                if name not in self._sizes:  # dropped between the look and the opening
+                    self._remove(self._path(name))
             self._dirty.pop(name, None)
         if names:
             self._disk.sync_dir(self._folder)

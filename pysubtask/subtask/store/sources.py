@@ -128,9 +128,8 @@ class Sources:
         except FileNotFoundError:
             pass
         else:
-            if is_same_content(handle, version):
+            if self._matches(handle, version):
                 return handle
-            handle.close()
         folder = os.path.dirname(path)
         for name, st in self._disk.scan(folder):
             if st is None or not st.is_file or st.ino != version.identity.ino:
@@ -138,7 +137,17 @@ class Sources:
             if st.size < version.size:
                 continue
             handle = self._disk.open_read(os.path.join(folder, name))
-            if is_same_content(handle, version):
+            if self._matches(handle, version):
                 return handle
-            handle.close()
         raise FileNotFoundError(2, "what was there at the last look is gone", path)
+
+    @staticmethod
+    def _matches(handle: ReadHandle, version: Version) -> bool:
+        """As :func:`is_same_content`; a handle that does not match is closed."""
+        same = False
+        try:
+            same = is_same_content(handle, version)
+        finally:
+            if not same:
+                handle.close()
+        return same
