@@ -42,29 +42,35 @@ class Plant:
     @contextmanager
     def patch(self) -> Iterator[None]:
         """The bug is in the code for as long as this is entered."""
+        edits: dict[tuple[str, str], list[Edit]] = {}
+        for edit in self.edits:
+            edits.setdefault((edit.module, edit.function), []).append(edit)
         with ExitStack() as stack:
-            for edit in self.edits:
-                stack.enter_context(_edited(edit))
+            for group in edits.values():
+                stack.enter_context(_edited(group))
             yield
 
 
 @contextmanager
-def _edited(edit: Edit) -> Iterator[None]:
-    module = importlib.import_module(f"pysubtask.{edit.module}")
+def _edited(edits: list[Edit]) -> Iterator[None]:
+    """All changes to one function."""
+    where = edits[0]
+    module = importlib.import_module(f"pysubtask.{where.module}")
     found: Any = module
-    for name in edit.function.split("."):
+    for name in where.function.split("."):
         found = getattr(found, name)
     assert isinstance(found, FunctionType)
-    source = textwrap.dedent(inspect.getsource(found))
-    if source.count(edit.old) != 1:
-        raise StalePlant(f"{edit.module}.{edit.function} has no (single) {edit.old!r}")
-    changed = source.replace(edit.old, edit.new)
+    changed = textwrap.dedent(inspect.getsource(found))
+    for edit in edits:
+        if changed.count(edit.old) != 1:
+            raise StalePlant(f"{edit.module}.{edit.function} has no (single) {edit.old!r}")
+        changed = changed.replace(edit.old, edit.new)
     before = found.__code__
     # Inside a function that has the same free variables (__class__, where super() is used).
     maker = f"def make({', '.join(before.co_freevars)}):\n{textwrap.indent(changed, '    ')}"
     maker += f"\n    return {found.__name__}\n"
     scope = dict(vars(module))
-    exec(compile(f"from __future__ import annotations\n{maker}", edit.module, "exec"), scope)
+    exec(compile(f"from __future__ import annotations\n{maker}", where.module, "exec"), scope)
     made = scope["make"](*before.co_freevars)
     # In place, since other modules have imported the function by name.
     found.__code__ = made.__code__
@@ -237,14 +243,26 @@ PLANTS: dict[str, Plant] = {
             Edit(
                 "subtask.intake.target",
                 "remove_served",
-                "if st.mtime_ns == served.mtime_ns or is_blank_touch(st.mtime_ns):",
+                "if read_stamp(disk, target) != served:",
+                "if False:",
+            ),
+            Edit(
+                "subtask.intake.target",
+                "remove_served",
+                "if disk.stat(aside).mtime_ns == before.mtime_ns:",
+                "if True:",
+            ),
+            Edit(
+                "subtask.intake.intake",
+                "Intake.remove_served_touches",
+                "if target.is_calm and target.touch_seen == entry.served:",
                 "if True:",
             ),
             Edit(
                 "subtask.intake.target",
                 "read_stamp",
-                "return None if st is None else",
-                "return BLANK if st is None else",
+                "return BLANK if found else None",
+                "return BLANK",
             ),
         ),
     ),
@@ -294,8 +312,8 @@ PLANTS: dict[str, Plant] = {
         "a loss of power is taken for a clean end",
         "subtask.store.journal",
         "Journal.open",
-        'header.get("boot") != self._boot_id:',
-        "False:",
+        'header.get("boot") != self._boot_id',
+        "False",
     ),
     "not-settled": _one(
         "a file in a watched folder is taken while it is being copied there",

@@ -83,7 +83,9 @@ class Resends:
             self._sent = {n: sent for n, sent in self._sent.items() if sent.file is not file}
 
     def named(self, path: str, file: RemoteFile, replaced: RemoteFile | None) -> None:
-        pass
+        known = self._sent.get(path)
+        if known is not None and known.file is None:
+            known.file = file
 
     def unnamed(self, path: str, file: RemoteFile) -> None:
         pass

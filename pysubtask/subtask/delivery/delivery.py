@@ -107,6 +107,7 @@ class Delivery:
         self._last_busy = 0.0
         self._connected_at = 0.0
         self._beat: tuple[str, bytes] | None = None
+        self._purge_refused = False
         self._beating = False
         self._opened_for_beat = False
         self._link = LinkState("resting", clock.time())
@@ -160,7 +161,7 @@ class Delivery:
         if self._engine is None:
             for path in [p for p in self._queue if not self._is_owed(p)]:
                 del self._queue[path]
-            if not self._queue and self._beat is None:
+            if not self._queue and self._beat is None and not self._must_purge:
                 return self._next_held()
             if now < self._next_try:
                 return self._next_try
@@ -255,12 +256,20 @@ class Delivery:
         took = self._connected_at - began
         self._log.info("connected to %s in %.2f s", self._destination, took)
         self._set_link("connected")
-        if self._ledger.journal.unclean_boot and not self._ledger.journal.purged:
+        if self._must_purge:
             self._engine.spawn(self._courier.purge(), priority=BULK, done=self._note_purged)
         return True
 
     def _note_purged(self, error: Exception | None) -> None:
         self._ledger.journal.purged = error is None
+        self._purge_refused = error is not None
+
+    @property
+    def _must_purge(self) -> bool:
+        """The power may have taken temporary names of ours from the journal."""
+        journal = self._ledger.journal
+        due = journal.unclean_boot and not journal.purged and not self._purge_refused
+        return due and len(journal) > 0
 
     def _dispatch(self) -> None:
         assert self._engine is not None
