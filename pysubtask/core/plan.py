@@ -214,6 +214,8 @@ def _continue(
     if remote.ours is None and can.readable and remote.size:
         # a byte of ours may have arrived unconfirmed; a byte of somebody else's may have, too
         return Compare(max(0, min(expected, remote.size) - READ_BACK_BYTES), remote.size, base)
+    if remote.ours is None and policy.unclean_boot and remote.size:
+        return _send(version, can, base=base)  # nobody can tell what is there: send it again
     if remote.size < expected and not remote.ours:
         return _send(version, can, conflict=True)
     if remote.ours or not remote.size:

@@ -109,6 +109,7 @@ class TransferSubtask(BaseSubtask):
         if journal.unclean_boot:
             self.snapshots.suspects = {e.path for e in journal.entries()}
             self._mend_outbox()
+            self._doubt_deliveries()
         if self.context.handover.precleanup_old_files:
             self._sweep()
         if self._threaded:
@@ -126,6 +127,15 @@ class TransferSubtask(BaseSubtask):
             return
         for path in residuals:
             self.log.info("residual file: %s", path)
+
+    def _doubt_deliveries(self) -> None:
+        """The journal may have lost what came later: the destination is asked for each file."""
+        delivered = [e for e in self.ledger.journal.entries() if e.delivered and e.current]
+        latest = max((e.delivered.at for e in delivered if e.delivered), default=0.0)
+        self.ledger.compare_since = latest - self._settings.sync_secs - 2.0
+        for entry in delivered:
+            self.ledger.doubt(entry)
+            self.ready(entry.path)
 
     def _mend_outbox(self) -> None:
         """Pieces that the power took are read again from their files, while those may still
@@ -204,10 +214,9 @@ class TransferSubtask(BaseSubtask):
             for path in list(goals):
                 entry = self.ledger.get(path)
                 shown = entry.delivered if entry is not None else None
-                if (
-                    entry is None
-                    or not entry.versions
-                    or (shown is not None and (shown.version, shown.size) >= goals[path])
+                gone = entry is None or not entry.versions  # a new look comes, if there is a file
+                if (gone and not self.intake.must_look(path)) or (
+                    shown is not None and (shown.version, shown.size) >= goals[path]
                 ):
                     del goals[path]
             return not goals

@@ -148,11 +148,14 @@ class Checker:
         if match is None or source is None:
             return False
         start, end = int(match[2]), int(match[3])
+        found = False
         for lineage in source.lineages:
             if lineage.content[start:end] == file.content and end - start == len(file.content):
-                if lineage.shown >= start:
+                found = True
+                if source.was_shown(Touch(0, lineage.index, start, 0)):
                     lineage.shown = max(lineage.shown, end)
-                return True
+        if found:
+            return True
         raise Violation("torn", f"{path!r} is no such part of any lineage")
 
     def unnamed(self, path: str, file: RemoteFile) -> None:

@@ -130,6 +130,7 @@ class Machine(Stage):
         if left and operation in (_FILLING if number == errno.ENOSPC else _FAULTY):
             self._fault = (number, left - 1)
             self._last_fault_ns = clock.now_ns
+            self.resends.broke(died=True)  # a job may end for it, with what it had on its way
             self.trace(f"fault {errno.errorcode[number]} in {operation} {path}")
             raise OSError(number, "injected", path)
 

@@ -62,8 +62,11 @@ class Program:
         """How a new content begins: often as the one before did."""
         return _HEADER if self.rng.random() < 0.4 else b""
 
-    def _closed(self, path: str) -> None:
-        self.fs.on_change("close_write", path)
+    def _closed(self, source: Source) -> None:
+        """A writer closes it: complete with that in a watched folder, whoever else writes."""
+        if source.in_folder:
+            source.current.base = min(source.current.base, len(source.current.content))
+        self.fs.on_change("close_write", source.path)
 
     def _later(self, delay_ns: int, action: Callable[[], None]) -> None:
         boot = self.boot
@@ -97,7 +100,7 @@ class Program:
             source.begin(b"", 0)
         self._told(source, data)
         self.fs.append(source.path, data)
-        self._closed(source.path)
+        self._closed(source)
 
     def _told(self, source: Source, data: bytes) -> None:
         source.grow(data)
@@ -186,7 +189,7 @@ class Program:
         hidden = source.in_folder and self.fs.kind.ctime_is_mtime  # nobody could see it
         if not hidden and self.rng.random() < 0.4:
             self.fs.touch(source.path, mtime_ns)
-        self._closed(source.path)
+        self._closed(source)
 
     def rotate(self, source: Source) -> None:
         """Rename to ``.1`` (older ones move up) and begin a new file, at once or later."""
@@ -263,7 +266,7 @@ class Program:
         self._told(source, part)
         self.fs.write_inode(inode, len(inode.data), part)
         if last:
-            self._closed(source.path)
+            self._closed(source)
 
 
 ACTIONS: dict[str, dict[str, int]] = {

@@ -5,6 +5,7 @@ The whole of it is ``python -m tests.simulation`` (``--seeds N``, ``--plants``, 
 
 from __future__ import annotations
 
+import os
 import random
 import time
 
@@ -17,7 +18,8 @@ from tests.simulation.plants import PLANTS
 from tests.simulation.runner import planted, run_many, run_seed
 
 KNOWN = range(600)
-FRESH_SECS = 25.0
+FRESH_SECS = float(os.environ.get("PYSUBTASK_FRESH_SECS", "0"))
+"""Seconds of fresh seeds; 0: only the known ones, so that a run says the same each time."""
 QUICKLY_FOUND = (
     "early-acknowledgement",
     "flush-at-once",
@@ -40,6 +42,7 @@ def test_known_seeds() -> None:
     )
 
 
+@pytest.mark.skipif(FRESH_SECS <= 0, reason="fresh seeds: set PYSUBTASK_FRESH_SECS")
 def test_fresh_seeds(capsys: pytest.CaptureFixture[str]) -> None:
     first = random.SystemRandom().randrange(1_000_000, 1_000_000_000)
     until = time.monotonic() + FRESH_SECS

@@ -9,7 +9,7 @@ from typing import Any
 from pysubtask.core.model import Entry, Piece, Version
 from pysubtask.core.plan import Compare
 from pysubtask.core.prints import ranges
-from pysubtask.errors import RemoteDenied, RemoteError, RemoteNotFound, RemoteUnsupported
+from pysubtask.errors import RemoteDenied, RemoteError, RemoteUnsupported
 from pysubtask.subtask.delivery.engine import Step, flight
 from pysubtask.subtask.delivery.session import Session
 from pysubtask.subtask.store.reader import BytesLost
@@ -39,7 +39,7 @@ class Comparison:
         reader = self._session.reader(path, with_source)
         try:
             reader.read(todo.base + todo.start, 1)
-        except (BytesLost, OSError):  # only what the pieces hold can be compared
+        except BytesLost:  # only what the pieces hold can be compared
             reader.close()
             start = version.available_from - todo.base
             if start >= todo.end:
@@ -52,14 +52,12 @@ class Comparison:
                 batch, places = places[:_COMPARE_FLIGHT], places[_COMPARE_FLIGHT:]
                 try:
                     local = [reader.read(todo.base + at, length) for at, length in batch]
-                except (BytesLost, OSError):
+                except BytesLost:
                     return None
                 replies = yield from flight(*(Read(name, at, length) for at, length in batch))
                 for reply in replies:
                     if isinstance(reply, RemoteUnsupported | RemoteDenied):
                         return None  # a drop box that can't be read
-                    if isinstance(reply, RemoteNotFound):
-                        return False
                     if isinstance(reply, RemoteError):
                         raise reply
                 if local != replies:
@@ -108,7 +106,7 @@ class Comparison:
                     at = end
                     yield None
                 if not is_same_content(handle, version):
-                    raise BytesLost(f"{path} changed while it was copied")
+                    raise FileNotFoundError(2, "it changed while it was copied", path)
 
             def cover(e: Entry) -> Entry:
                 nonlocal used

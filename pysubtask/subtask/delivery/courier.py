@@ -12,7 +12,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
-from pysubtask.core.model import Entry, Piece, Version
+from pysubtask.core.model import Entry, Piece, Print, Version
 from pysubtask.core.plan import (
     Absent,
     Append,
@@ -76,6 +76,11 @@ class Courier:
                     remote = self._session.known.pop(path, Unknown())
                     continue
                 version = entry.next_owed
+                if path in self._session.ledger.unverified:
+                    if version is None:
+                        yield from self._verify(path, entry)
+                        continue
+                    self._session.ledger.verified(entry)
                 if version is None or self._session.hooks.is_held(path):
                     break
                 if version.number != number and isinstance(remote, Present):
@@ -113,6 +118,39 @@ class Courier:
             yield from flight(Remove(target))
             yield from call(Rename(temp, target))
 
+    def _verify(self, path: str, entry: Entry) -> Steps:
+        """After an unclean boot: if the destination shows anything else than the journal says,
+        it is met as for the first time, provided that what it should show is still at hand."""
+        ledger, done = self._session.ledger, entry.delivered
+        if done is None:
+            ledger.verified(entry)
+            return
+        try:
+            st = yield from call(Stat(self._session.remote_name(entry)))
+            same = st.size == done.remote_size and (st.mtime is None or st.mtime == done.mtime)
+            same = same and done.at < ledger.compare_since
+        except RemoteNotFound:
+            same = self._session.policy.on_remote_gone == "continue"  # a consumer took it
+        version = entry.current
+        if not same and version is not None and self._is_at_hand(path, version):
+            whole = replace(version, pieces=(Piece(0, version.size, None, ""),))
+
+            def owe(e: Entry) -> Entry:
+                now = e.current
+                if e.delivered != done or now is None or now.size != version.size:
+                    return e
+                return replace(e.with_version(whole), delivered=None)
+
+            entry = ledger.update(path, owe, must=False)
+        ledger.verified(entry)
+
+    def _is_at_hand(self, path: str, version: Version) -> bool:
+        try:
+            with self._session.sources.borrow(path, version) as handle:
+                return is_same_content(handle, version)
+        except OSError:
+            return False
+
     def purge(self) -> Steps:
         """Remove temporary files of ours that the journal lost with the power.
 
@@ -145,7 +183,10 @@ class Courier:
             return Present(st.size, st.mtime)
         if isinstance(decision, Compare):
             assert isinstance(remote, Present)
-            ours = yield from self._comparison.compare(path, version, name, decision)
+            try:
+                ours = yield from self._comparison.compare(path, version, name, decision)
+            except RemoteNotFound:
+                return Absent()
             if ours is None:  # our own bytes are gone: go by the sizes
                 blind = replace(self._session.can, readable=False)
                 decision = plan(version, entry.delivered, remote, blind, self._session.policy)
@@ -273,13 +314,38 @@ class Courier:
             return
         self._session.log.error("deliver %s: %s; the file is read again", path, error)
 
+        shorter = self._what_is_left(entry, version)
+
         def drop(e: Entry) -> Entry:
             litter = e.litter if upload is None else (*e.litter, upload.temp)
-            kept = tuple(v for v in e.versions if v.number != version.number)
-            return replace(e, versions=kept, upload=None, litter=litter)
+            kept = []
+            for v in e.versions:
+                left = shorter if v.number == version.number else v
+                if left is not None:
+                    kept.append(left)
+            return replace(e, versions=tuple(kept), upload=None, litter=litter)
 
         self._session.ledger.update(path, drop, must=False)
         self._session.hooks.look_again(path)
+
+    def _what_is_left(self, entry: Entry, version: Version) -> Version | None:
+        """The beginning of a growing version, as far as the outbox still has it."""
+        done = entry.delivered
+        same = done is not None and done.version == version.number
+        start = end = done.size if done is not None and same else 0
+        pieces = []
+        for piece in version.pieces:
+            if not version.growing or piece.name is None or piece.start > end:
+                break
+            size = piece.end - piece.start
+            if not self._session.ledger.outbox.is_whole(piece.name, size, piece.digest):
+                break
+            pieces.append(piece)
+            end = max(end, piece.end)
+        if end <= start:
+            return None
+        nothing = Print("whole", end, "")
+        return replace(version, size=end, pieces=tuple(pieces), print=nothing)
 
     def _sweep(self, path: str, entry: Entry) -> Steps:
         """Remove temporary files of ours that nobody needs."""

@@ -161,6 +161,7 @@ class Delivery:
         if self._engine is None:
             for path in [p for p in self._queue if not self._is_owed(p)]:
                 del self._queue[path]
+                self._held.pop(path, None)
             if not self._queue and self._beat is None and not self._must_purge:
                 return self._next_held()
             if now < self._next_try:
@@ -306,6 +307,8 @@ class Delivery:
         return done
 
     def _is_owed(self, path: str) -> bool:
+        if path in self._ledger.unverified:
+            return True
         entry = self._ledger.get(path)
         return entry is not None and bool(
             entry.next_owed is not None or entry.upload is not None or entry.litter

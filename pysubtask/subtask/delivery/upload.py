@@ -107,7 +107,10 @@ class Uploads:
             if start < upload.acked:
                 stop = upload.acked
             todo = Compare(start - upload.base, stop - upload.base, upload.base)
-            ours = yield from self._comparison.compare(path, version, upload.temp, todo)
+            try:
+                ours = yield from self._comparison.compare(path, version, upload.temp, todo)
+            except RemoteNotFound:
+                return None
             if ours is None:
                 return upload.acked
             if not ours:
@@ -188,7 +191,7 @@ class Uploads:
 
     def _put_in_place(self, path: str, entry: Entry, upload: Upload) -> Steps:
         name = self._final_name(entry, upload)
-        if upload.set_aside:
+        if upload.set_aside and not upload.tail:
             yield from self._set_aside(name)
         mtime = None
         if self._session.can.atomic_replace and self._session.can.sequential:
@@ -238,7 +241,10 @@ class Uploads:
             return False
         if self._session.can.readable:
             todo = Compare(max(0, size - READ_BACK_BYTES), size, upload.base)
-            if (yield from self._comparison.compare(path, version, name, todo)) is False:
+            try:
+                if (yield from self._comparison.compare(path, version, name, todo)) is False:
+                    return False
+            except RemoteNotFound:
                 return False
         self._arrived(path, upload, st.mtime)
         if st.size > size:  # it was appended to, and the journal lost that with the power

@@ -137,9 +137,11 @@ class Intake:
             target = self._targets.get(entry.path) or self._folder_target(entry.path)
             if target is None:
                 continue
-            if target.watch.is_dir and not (entry.current and entry.current.growing):
-                continue  # if it is still there, the scan compares it
-            if entry.versions and self._differs(entry, self._stat(entry.path)):
+            st = self._stat(entry.path)
+            if target.watch.is_dir and st is not None:
+                continue  # the scan compares it, and waits if somebody is still writing it
+            if entry.versions and self._differs(entry, st):
+                target.rechecks_touch = entry.served is not None
                 self._schedule(target, now)
         for entry in self._ledger.journal.entries():
             if entry.next_owed is not None or entry.upload is not None:
@@ -242,6 +244,10 @@ class Intake:
                 continue
             if target.is_calm and target.touch_seen == entry.served:
                 remove_served(self._disk, target, entry.served, self._log)
+
+    def must_look(self, path: str) -> bool:
+        """Whether what was noted of ``path`` is known to be no good, and no look has mended it."""
+        return path in self._forced or self.waits_for_look(path)
 
     def waits_for_look(self, path: str) -> bool:
         """Whether a look at ``path`` is due or planned."""
@@ -446,12 +452,13 @@ class Intake:
                 self._schedule(target, target.settle_until)
                 return
         target.settle_facts = None
+        rechecks = target.rechecks_touch and tick_secs(target.touch_seen or BLANK) >= 1.0
         target.rechecks_touch = False
         was_told, target.is_complete = target.is_complete, False
         seen = target.touch_seen
         entry = self._ledger.get(target.path)
         served = None if entry is None else entry.served
-        touch = Touch(seen, self._clock.time()) if was_told or seen != served else None
+        touch = Touch(seen, self._clock.time()) if was_told or rechecks or seen != served else None
         final = (
             target.unstable_since is not None
             and now - target.unstable_since >= self._settle_max_secs

@@ -104,6 +104,7 @@ class Snapshots:
             touch: the notify that is served by this; None if there is none.
             final: take it even if it is being written: it was unstable for too long.
         """
+        self._regrown = 0
         while True:
             try:
                 return self._take(path, remote, growth, touch, final=final)
@@ -324,6 +325,12 @@ class Snapshots:
             after = handle.stat()
             same = print_of(handle.read_at, kind, st.size) == fingerprint
             grew = growth == "auto" and same and after.size > st.size
+            if grew and self._regrown < 3:
+                # It grew between the look at its size and the reading, and may have been changed
+                # as well: what was read may be a part of a state, not one.
+                self._regrown += 1
+                self._unstable(pieces)
+                raise _Clash
             if not grew and not (same and _same_times(st, after)):
                 if not final:
                     return self._unstable(pieces)

@@ -128,14 +128,16 @@ class Journal:
             self._size = good_end
         if self._handle is None:
             self._rewrite(clean=False)
-            self._sync_parents()
         else:
             self._write_line(self._header(clean=False))
+        assert self._handle is not None
+        self._handle.sync()  # that it is in use must be known to whoever finds it after the power
+        self._sync_parents()  # the one that made them may have died before it could
 
     def _sync_parents(self) -> None:
         """Make a new state folder itself survive a loss of power: its name, and its parents'."""
-        folder = os.path.dirname(self._path)
-        for _ in range(_NEW_FOLDERS):
+        folder = self._path
+        for _ in range(_NEW_FOLDERS + 1):
             parent = os.path.dirname(folder)
             if parent == folder:
                 break

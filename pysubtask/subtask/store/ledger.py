@@ -20,6 +20,11 @@ class Ledger:
         self.outbox = outbox
         self.owed: dict[str, int] = {}
         """Paths that anything is owed of, with the number of bytes."""
+        self.unverified: set[str] = set()
+        """Paths whose delivery record may be older than what the destination shows."""
+        self.compare_since = 0.0
+        """Of what was delivered since then (Unix seconds) another version may have followed within
+        the same second of the server's clock: its times tell nothing."""
 
     def open(self) -> None:
         """Open the journal, then the outbox with the pieces that the journal speaks of."""
@@ -29,6 +34,7 @@ class Ledger:
             names |= entry.outbox_names()
             self._note_owed(entry)
         self.outbox.open(names)
+        self.journal.sync()  # what a process that was killed had written
 
     def get(self, path: str) -> Entry | None:
         """The entry of a local path, or None."""
@@ -55,8 +61,19 @@ class Ledger:
                 self.journal.after_sync(lambda: self.outbox.discard(names))
         return entry
 
+    def doubt(self, entry: Entry) -> None:
+        """What it calls delivered has to be looked at."""
+        self.unverified.add(entry.path)
+        self._note_owed(entry)
+
+    def verified(self, entry: Entry) -> None:
+        """It has been looked at."""
+        self.unverified.discard(entry.path)
+        self._note_owed(entry)
+
     def _note_owed(self, entry: Entry) -> None:
-        if entry.next_owed is not None or entry.upload is not None:
+        owes = entry.next_owed is not None or entry.upload is not None
+        if owes or entry.path in self.unverified:
             self.owed[entry.path] = entry.pending_bytes
         else:
             self.owed.pop(entry.path, None)

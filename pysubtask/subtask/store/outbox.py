@@ -45,6 +45,10 @@ class Outbox:
     def open(self, wanted: Iterable[str]) -> None:
         """Make the folder, count what is there, remove pieces that nobody refers to."""
         self._disk.make_dirs(self._folder)
+        try:
+            self._disk.sync_dir(self._folder.rpartition("/")[0])
+        except OSError:
+            pass
         keep = set(wanted)
         for name in keep:  # a name that was lost with the power must not be given again
             self._next = max(self._next, _number(name) + 1)
@@ -54,6 +58,7 @@ class Outbox:
             self._next = max(self._next, _number(name) + 1)
             if name in keep:
                 self._sizes[name] = st.size
+                self._dirty[name] = None
                 self.held_bytes += st.size
             else:
                 self._remove(self._path(name))
