@@ -31,6 +31,7 @@ from pysubtask.seams.disk import Disk, WriteHandle
 __all__ = ["Journal"]
 
 FORMAT = 1
+_SYNC_AGAIN_SECS = 1.0
 _COMPACT_MIN_BYTES = 1 << 20
 _COMPACT_FACTOR = 4
 _READ_BYTES = 1 << 20
@@ -274,7 +275,7 @@ class Journal:
     def sync(self) -> None:
         """Bring everything written so far to the disk, then run what waits for that.
 
-        A failing disk is logged; it is tried again ``sync_secs`` later.
+        A failing disk is logged; the sync is repeated after a second, or ``sync_secs`` if less.
         """
         actions: list[Callable[[], None]] = []
         try:
@@ -294,7 +295,8 @@ class Journal:
         except OSError as error:
             self._log.warning("sync journal %s: %s; will be repeated", self._path, error)
             with self.lock:
-                self._dirty_since = self._clock.monotonic()
+                again_secs = min(self._sync_secs, _SYNC_AGAIN_SECS)
+                self._dirty_since = self._clock.monotonic() - self._sync_secs + again_secs
                 self._after_sync[:0] = actions
             return
         for action in actions:
