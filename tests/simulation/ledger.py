@@ -76,6 +76,8 @@ class Source:
     """So much of it was at the destination before we ever came."""
     interfered: bool = False
     """A consumer or another hand was at the remote file."""
+    stale_touch: bool = False
+    """After a loss of power its ``.notify`` may hold a touch for what was there before."""
     untold: bool = False
     """Another hand changed the remote file, and the server would not let us read it: a client can
     only go by the sizes, as with a drop box."""
@@ -115,6 +117,7 @@ class Source:
         if not self.present or touch.index != len(self.lineages) - 1:
             return  # the program changed the file first: there is nothing to hold the child to
         touch.caught = True
+        self.stale_touch = False
         touch.seen_bytes = len(self.current.content)
         if self.current.first_served is None:
             self.current.first_served = touch
@@ -191,6 +194,7 @@ class Ledger:
             source.forget_since(recent_ns)
             content = read(source.path)
             source.touches.clear()
+            source.stale_touch = source.in_folder
             source.last_touch = None
             source.owed = [t for t in source.owed if 0 < t.served_ns < recent_ns]
             if source.growth == "append":
@@ -204,6 +208,8 @@ class Ledger:
                 source.present = False
             elif not source.present or content != source.current.content:
                 source.begin(content, len(content))
+            else:  # whoever was still writing it is gone: it is as complete as it will be
+                source.current.base = min(source.current.base, len(content))
 
 
 def _is_left(source: Source, touch: Touch, contents: list[bytes | None]) -> bool:

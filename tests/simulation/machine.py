@@ -63,6 +63,8 @@ class Machine(Stage):
         self._rolled_back = False
         self._unsynced_since_ns: int | None = None
         """A child died then, and the next one has not brought to the disk yet what it wrote."""
+        self._refused_syncs_ns: list[int] = []
+        """When the disk failed in what brings data to it."""
         self._process = _Process(self, 0)
         self._flush_asks: list[list[tuple[Source, Touch]]] = []
         self._flushes: list[tuple[Callable[[], bool], list[tuple[Source, Touch]]]] = []
@@ -130,6 +132,8 @@ class Machine(Stage):
         if left and operation in (_FILLING if number == errno.ENOSPC else _FAULTY):
             self._fault = (number, left - 1)
             self._last_fault_ns = clock.now_ns
+            if operation in ("sync", "sync_dir", "create"):
+                self._refused_syncs_ns.append(clock.now_ns)
             self.resends.broke(died=True)  # a job may end for it, with what it had on its way
             self.trace(f"fault {errno.errorcode[number]} in {operation} {path}")
             raise OSError(number, "injected", path)
@@ -224,7 +228,11 @@ class Machine(Stage):
         last_ns = self.clock.now_ns
         if self._unsynced_since_ns is not None:
             last_ns = self._unsynced_since_ns  # nobody was there to bring it to the disk
-        recent_ns = last_ns - int((self.config.settings["sync_secs"] + 1.0) * SEC)
+        window_ns = int((self.config.settings["sync_secs"] + 1.0) * SEC)
+        for refused_ns in reversed(self._refused_syncs_ns):
+            if refused_ns >= last_ns - window_ns:  # the disk would not take it then
+                last_ns = min(last_ns, refused_ns)
+        recent_ns = last_ns - window_ns
         self.ledger.after_crash(self._read_local, before, recent_ns)
         self.checker.roll_back(recent_ns)
         births = self.checker.temp_births_ns

@@ -238,19 +238,19 @@ PLANTS: dict[str, Plant] = {
         "return\n    if previous is None",
     ),
     "notify-removed-unread": Plant(
-        "a clean stop removes .notify files without a look at them, and none is no touch",
+        "a clean stop begins with removing all .notify files, and one that is gone is no touch",
         (
+            Edit(
+                "subtask.transfer",
+                "TransferSubtask.stop",
+                "done = self.request_flush()",
+                "self.intake.remove_served_touches(); done = self.request_flush()",
+            ),
             Edit(
                 "subtask.intake.target",
                 "remove_served",
                 "if read_stamp(disk, target) != served:",
                 "if False:",
-            ),
-            Edit(
-                "subtask.intake.target",
-                "remove_served",
-                "if disk.stat(aside).mtime_ns == before.mtime_ns:",
-                "if True:",
             ),
             Edit(
                 "subtask.intake.intake",

@@ -252,7 +252,8 @@ class Program:
             self._begin(source, whole, len(whole), "move in")
             self.fs.rename(outside, source.path)
             return
-        source.begin(b"", len(whole))
+        # A touch in a watched folder says that the file is complete, and nobody can tell for which.
+        source.begin(b"", 0 if source.stale_touch else len(whole))
         inode = self.fs.create(source.path)
         delay_ns = 0
         for index, part in enumerate(parts):

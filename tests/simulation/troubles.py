@@ -126,11 +126,14 @@ class Troubles:
         self._remote.another_hand = True
         try:
             if event.detail == "replace":
-                self._remote.put(source.remote, b"foreign" + bytes(file.content[7:]) + b"x")
+                size = len(file.content) + 1  # none of it is ours: nor is what we still have
+                self._remote.put(source.remote, (b"foreign" * (size // 7 + 1))[:size])
             elif event.detail == "append":
                 self._remote.write(file, len(file.content), b"foreign")
             elif event.detail == "truncate":
-                self._remote.truncate(file, len(file.content) // 2)
+                # By a shorter file in its place: a write that is on its way to the open file would
+                # leave a hole, and the size that is expected.
+                self._remote.put(source.remote, bytes(file.content[: len(file.content) // 2]))
             else:
                 self._remote.remove(source.remote)
         finally:
