@@ -76,7 +76,7 @@ class TransferSubtask(BaseSubtask):
             + _STUCK_SECS
         )
         self._root = destination.path
-        self.sources = Sources(context.disk)
+        self.sources = Sources(context.disk, is_watched=self.intake.is_watched)
         self.snapshots = Snapshots(
             context.disk,
             context.clock,
@@ -148,10 +148,7 @@ class TransferSubtask(BaseSubtask):
                 lost = [
                     piece
                     for piece in version.pieces
-                    if piece.name is not None
-                    and not self.ledger.outbox.is_whole(
-                        piece.name, piece.end - piece.start, piece.digest
-                    )
+                    if piece.name is not None and not self.ledger.outbox.is_whole(piece)
                 ]
                 if lost:
                     self.snapshots.rescue.read_again(path, version, lost)
@@ -263,6 +260,7 @@ class TransferSubtask(BaseSubtask):
         done = self.request_flush()
         while not done() and clock.monotonic() < deadline and self._crash is None:
             self.intake.step(clock.monotonic())
+            self.sync_if_due()
             if not self._threaded:
                 self.delivery.step()
             clock.sleep(0.01)

@@ -337,11 +337,12 @@ class Courier:
         for piece in version.pieces:
             if not version.growing or piece.name is None or piece.start > end:
                 break
-            size = piece.end - piece.start
-            if not self._session.ledger.outbox.is_whole(piece.name, size, piece.digest):
+            whole = self._session.ledger.outbox.whole_part(piece)
+            if whole is not None:
+                pieces.append(whole)
+                end = max(end, whole.end)
+            if whole is not piece:
                 break
-            pieces.append(piece)
-            end = max(end, piece.end)
         if end <= start:
             return None
         nothing = Print("whole", end, "")

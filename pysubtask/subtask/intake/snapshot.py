@@ -260,7 +260,8 @@ class Snapshots:
             and outbox.may_extend(last.name, last.end - last.start)
         ):
             size, digest = outbox.extend(last.name, added)
-            piece = Piece(last.start, last.start + size, last.name, digest)
+            synced = outbox.synced(last.name)
+            piece = Piece(last.start, last.start + size, last.name, digest, *synced)
             return _Added(piece, tail.hexdigest(), True)
         name, size, digest = outbox.store(added)
         piece = Piece(previous.size, previous.size + size, name, digest)
