@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from pysubtask.core.capabilities import Capabilities
+from pysubtask.core.delta import DeltaRule
 from pysubtask.core.flow import Window
 from pysubtask.core.plan import Policy
 from pysubtask.status import FileStatus, Status
@@ -18,6 +19,7 @@ from pysubtask.subtask.delivery.delivery import Delivery
 from pysubtask.subtask.delivery.session import Hooks, Session
 from pysubtask.subtask.intake.snapshot import Outcome, Snapshots, Touch
 from pysubtask.subtask.intake.target import Target
+from pysubtask.subtask.store.signatures import Signatures
 from pysubtask.subtask.store.sources import Sources
 from pysubtask.subtask.subtask import BaseSubtask
 from pysubtask.subtask.waker import Waker
@@ -40,6 +42,7 @@ class TransferSubtask(BaseSubtask):
         make_transport: instead of the one that the destination's scheme names.
         boot: instead of the machine's own boot id.
         rng: for temporary names and jitter; the system's by default.
+        delta: other limits for what changed inside a file (tests).
         threaded: False where somebody else calls ``delivery.step()`` (the simulator).
     """
 
@@ -52,6 +55,7 @@ class TransferSubtask(BaseSubtask):
         make_transport: Callable[[], Transport] | None = None,
         boot: str | None = None,
         rng: random.Random | None = None,
+        delta: DeltaRule | None = None,
         threaded: bool = True,
     ) -> None:
         self._boot = boot
@@ -77,6 +81,7 @@ class TransferSubtask(BaseSubtask):
         )
         self._root = destination.path
         self.sources = Sources(context.disk, is_watched=self.intake.is_watched)
+        self.signatures = Signatures(context.disk, context.layout.signatures, delta or DeltaRule())
         self.snapshots = Snapshots(
             context.disk,
             context.clock,
@@ -106,6 +111,8 @@ class TransferSubtask(BaseSubtask):
     def start(self) -> None:
         super().start()
         journal = self.ledger.journal
+        believed = not (journal.unclean_boot or journal.fresh)
+        self.signatures.open(journal.entries() if believed else [])
         if journal.unclean_boot:
             self.snapshots.suspects = {e.path for e in journal.entries()}
             self._mend_outbox()
@@ -361,6 +368,7 @@ class TransferSubtask(BaseSubtask):
                 self._root,
                 settings.verify_up_to_bytes,
                 window,
+                self.signatures,
             )
         )
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from pysubtask.core.capabilities import Capabilities
-from pysubtask.errors import LinkError, LinkLost, RemoteExists, RemoteNotFound
-from pysubtask.transports.contract import RemoteStat
+from pysubtask.errors import LinkError, LinkLost, RemoteError, RemoteExists, RemoteNotFound
+from pysubtask.transports.contract import Copy, RemoteStat
 from pysubtask.transports.simple import SimpleTransport
 
 __all__ = ["MemoryServer", "MemoryTransport"]
@@ -189,9 +189,11 @@ class MemoryTransport(SimpleTransport):
                 found[last] = RemoteStat(0, None, is_dir=True)
         return found
 
-    def copy(self, path: str, offset: int, length: int, target: str, target_offset: int) -> None:
-        data = self.read(path, offset, length)
-        self.write(target, target_offset, data, create=True)
+    def copy(self, request: Copy) -> None:
+        data = self.read(request.path, request.offset, request.length)
+        self.write(request.target, request.target_offset, data, create=request.create)
+        if len(data) < request.length:
+            raise RemoteError("the file ends before", operation="copy", path=request.path)
 
     def _arrive(self, name: str, path: str) -> None:
         if not self._server.up:

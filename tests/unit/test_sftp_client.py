@@ -406,7 +406,7 @@ def test_a_read_of_the_wrong_length_breaks_the_protocol(content: bytes) -> None:
 
 def test_copy_goes_before_later_writes_to_the_target() -> None:
     bench = Bench()
-    bench.submit(Copy("/old", 1, 2, "/new", 3), Write("/new", 0, b"x"))
+    bench.submit(Copy("/old", 1, 2, "/new", 3, create=True), Write("/new", 0, b"x"))
     requests = {request.first: request for request in bench.sent()}
     bench.server.answer(s.handle(requests[b"/new"].id, b"N"))
     assert bench.sent() == []

@@ -28,6 +28,7 @@ from pysubtask.core.plan import (
 from pysubtask.errors import RemoteError, RemoteNotFound
 from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
+from pysubtask.subtask.delivery.reuse import Reuse
 from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
 from pysubtask.subtask.delivery.upload import Uploads
 from pysubtask.subtask.store.reader import BytesLost
@@ -58,6 +59,7 @@ class Courier:
         self._session = session
         self._comparison = Comparison(session)
         self._uploads = Uploads(session, self._comparison)
+        self._reuse = Reuse(session)
 
     def deliver(self, path: str) -> Steps:
         """The job of one file: until nothing of it is owed any more."""
@@ -222,6 +224,7 @@ class Courier:
         One WRITE at a time: were the first of two refused (a full disk) and the second not, a
         reader would see a hole.
         """
+        yield from self._reuse.sign(path, version, version.size, todo.base, todo.start)
         reader = self._session.reader(path, version)
         remote: Remote = Unknown()
         try:
@@ -239,6 +242,7 @@ class Courier:
                     return Absent()
                 if isinstance(written, RemoteError):
                     raise written
+                self._session.signatures.add(path, version.number, offset, data)
                 offset += size
                 expected = max(offset - todo.base, todo.longer)
                 if isinstance(st, RemoteNotFound):
