@@ -126,17 +126,20 @@ class MemoryTransport(SimpleTransport):
 
     def write(self, path: str, offset: int, data: bytes, *, create: bool) -> None:
         self._arrive("write", path)
+        self._put("write", path, offset, data, create=create)
+        self._server.after("write", path)
+
+    def _put(self, name: str, path: str, offset: int, data: bytes, *, create: bool) -> None:
         found = self._handles.get(path)
         if found is None:
             if create and path not in self._server._files:
-                self._need_folder("write", path)
+                self._need_folder(name, path)
                 self._server._files[path] = _File(self._server._now())
-            found = self._handles[path] = self._file("write", path)
+            found = self._handles[path] = self._file(name, path)
         if offset > len(found.data):
             found.data.extend(bytes(offset - len(found.data)))
         found.data[offset : offset + len(data)] = data
         found.mtime = self._server._now()
-        self._server.after("write", path)
 
     def finish(self, path: str, *, sync: bool) -> None:
         self._arrive("finish", path)
@@ -190,8 +193,11 @@ class MemoryTransport(SimpleTransport):
         return found
 
     def copy(self, request: Copy) -> None:
-        data = self.read(request.path, request.offset, request.length)
-        self.write(request.target, request.target_offset, data, create=request.create)
+        self._arrive("copy", request.path)
+        start, end = request.offset, request.offset + request.length
+        data = bytes(self._file("copy", request.path).data[start:end])
+        self._put("copy", request.target, request.target_offset, data, create=request.create)
+        self._server.after("copy", request.path)
         if len(data) < request.length:
             raise RemoteError("the file ends before", operation="copy", path=request.path)
 
