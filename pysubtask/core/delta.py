@@ -8,7 +8,7 @@ moved, by looking for the next anchors in the new content (a search for bytes, w
 the speed of memory, where a hash rolling over each byte would take a minute) and by the hashes of
 the blocks around them.
 
-Nothing here is believed for good: a block counts as found when 64 bits of its hash agree, and
+Nothing here is believed for good: a block counts as found when 48 bits of its hash agree, and
 whoever uses the result checks that the destination still shows the old content. Pure but for the
 ``read_at`` that is passed in.
 """
@@ -32,10 +32,10 @@ __all__ = [
     "find_delta",
 ]
 
-HASH_BYTES = 8
+HASH_BYTES = 6
 ANCHOR_BYTES = 16
-ANCHOR_EVERY_BLOCKS = 16
-_MAX_BLOCKS_AT_FIRST = 131_072
+ANCHOR_EVERY_BLOCKS = 32
+_MAX_BLOCKS_AT_FIRST = 262_144
 _MAX_BLOCKS = 4 * _MAX_BLOCKS_AT_FIRST
 _READ_BYTES = 1 << 20
 _SEARCH_BYTES = 8 << 20
@@ -52,7 +52,7 @@ _TRIES_PER_ANCHOR = 32
 class DeltaRule:
     """When a signature is made, and when something is copied by it."""
 
-    block_bytes: int = 1024
+    block_bytes: int = 512
     """The least size of a block."""
     from_bytes: int = 1 << 20
     """A content has a signature made from this size on."""
@@ -64,9 +64,9 @@ class DeltaRule:
     """For less than this, the whole file is simpler and takes fewer round trips."""
 
 
-def block_bytes_for(size: int, least: int = 1024) -> int:
-    """The size of a block for a content of ``size`` bytes: ``least`` up to 131,072 blocks, then in
-    proportion, so that a signature has at most 1 MiB of hashes when it is made."""
+def block_bytes_for(size: int, least: int = 512) -> int:
+    """The size of a block for a content of ``size`` bytes: ``least`` up to 262,144 blocks, then in
+    proportion, so that a signature has at most 1.5 MiB of hashes when it is made."""
     block = least
     while size > block * _MAX_BLOCKS_AT_FIRST:
         block *= 2
@@ -99,7 +99,7 @@ class Signer:
 
     @property
     def is_full(self) -> bool:
-        """It takes no more: there are 524,288 blocks."""
+        """It takes no more: there are 1,048,576 blocks."""
         return self.blocks >= _MAX_BLOCKS
 
     def add(self, data: bytes) -> tuple[bytes, bytes]:
@@ -123,7 +123,7 @@ class Signer:
 class Signature:
     """Hashes and anchors of the whole blocks at the beginning of a content.
 
-    It may cover less than the content: the last part of a block, and what came after 524,288
+    It may cover less than the content: the last part of a block, and what came after 1,048,576
     blocks, is unknown to it, and counts as changed.
 
     Raises:
@@ -148,7 +148,7 @@ class Signature:
         return 0 <= number < len(self) and self.hashes[at : at + HASH_BYTES] == _hash(block)
 
     def anchor(self, number: int) -> bytes:
-        """The anchor of that number: the first bytes of block ``number * 16``."""
+        """The anchor of that number: the first bytes of block ``number * 32``."""
         return self.anchors[number * ANCHOR_BYTES : (number + 1) * ANCHOR_BYTES]
 
     def shortened(self, size: int) -> Signature:

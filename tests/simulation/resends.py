@@ -5,7 +5,7 @@ under a temporary name or in the visible file; and all that had arrived of a tem
 its version is begun anew under another name.
 
 Excused, each time: what was in flight when a connection ended, a process died or the server refused
-a WRITE: the window as it stood, at least 256 KiB. A server that can't be read gives no way to find
+a WRITE: the window as it stood, at least 256 KiB, or what had been sent behind a refused one. A server that can't be read gives no way to find
 out what arrived, so that after a death everything since the last note in the journal (1 MiB) comes
 again. A loss of power excuses all that was unfinished: the journal may not even know of it.
 
@@ -90,9 +90,9 @@ class Resends:
     def unnamed(self, path: str, file: RemoteFile) -> None:
         pass
 
-    def broke(self, *, died: bool = False) -> None:
-        """A connection ended, a process died, a WRITE was refused."""
-        self.excused_bytes += self.window_bytes
+    def broke(self, *, died: bool = False, behind_bytes: int = 0) -> None:
+        """A connection ended, a process died, a WRITE was refused, with so much sent behind it."""
+        self.excused_bytes += max(self.window_bytes, behind_bytes)
         if died and not self.readable:
             self.excused_bytes += _NOTE_EVERY_BYTES
 
@@ -118,7 +118,8 @@ class CountingTransport:
         self._account = account
         self._find_upload = find_upload
         self._window = window
-        self._writes: set[int] = set()
+        self._writes: dict[int, int] = {}
+        self._sent_bytes = 0
         self._unanswered = 0
         self._closed = False
 
@@ -133,17 +134,18 @@ class CountingTransport:
         if isinstance(request, Write):
             self._account.window_bytes = max(_LEAST_BYTES, self._window())
             self._account.sent(request, self._find_upload(request.path))
-            self._writes.add(ticket)
+            self._writes[ticket] = self._sent_bytes
+            self._sent_bytes += len(request.data)
         self._unanswered += 1
         self._inner.submit(ticket, request)
 
     def collect(self) -> Iterator[tuple[int, Result]]:
         for ticket, result in self._inner.collect():
             self._unanswered -= 1
-            if ticket in self._writes:
-                self._writes.discard(ticket)
-                if isinstance(result, RemoteError):
-                    self._account.broke()
+            before_bytes = self._writes.pop(ticket, None)
+            if before_bytes is not None and isinstance(result, RemoteError):
+                # Asking why (is the disk full?) takes a round trip, in which more is sent.
+                self._account.broke(behind_bytes=self._sent_bytes - before_bytes)
             yield ticket, result
 
     def close(self) -> None:

@@ -333,13 +333,24 @@ class Courier:
         self._session.hooks.look_again(path)
 
     def _what_is_left(self, entry: Entry, version: Version) -> Version | None:
-        """The beginning of a growing version, as far as the outbox still has it."""
+        """Of a growing version what the outbox still has: its beginning, or else its end."""
+        if not version.growing:
+            return None
         done = entry.delivered
         same = done is not None and done.version == version.number
-        start = end = done.size if done is not None and same else 0
-        pieces = []
+        start = done.size if done is not None and same else 0
+        kept = self._first_pieces(version, start)
+        size = max((p.end for p in kept), default=0)
+        if size <= start:
+            kept, size = self._last_pieces(version), version.size
+        if not kept or kept == version.pieces:
+            return None
+        return replace(version, size=size, pieces=kept, print=Print("whole", size, ""))
+
+    def _first_pieces(self, version: Version, end: int) -> tuple[Piece, ...]:
+        pieces: list[Piece] = []
         for piece in version.pieces:
-            if not version.growing or piece.name is None or piece.start > end:
+            if piece.name is None or piece.start > end:
                 break
             whole = self._session.ledger.outbox.whole_part(piece)
             if whole is not None:
@@ -347,10 +358,18 @@ class Courier:
                 end = max(end, whole.end)
             if whole is not piece:
                 break
-        if end <= start:
-            return None
-        nothing = Print("whole", end, "")
-        return replace(version, size=end, pieces=tuple(pieces), print=nothing)
+        return tuple(pieces)
+
+    def _last_pieces(self, version: Version) -> tuple[Piece, ...]:
+        pieces: list[Piece] = []
+        low = version.size
+        for piece in reversed(version.pieces):
+            outbox = self._session.ledger.outbox
+            if piece.name is None or piece.end < low or not outbox.is_whole(piece):
+                break
+            pieces.insert(0, piece)
+            low = min(low, piece.start)
+        return tuple(pieces)
 
     def _sweep(self, path: str, entry: Entry) -> Steps:
         """Remove temporary files of ours that nobody needs."""

@@ -20,8 +20,8 @@ __all__ = ["Pump", "parts", "with_upload"]
 _NOTE_EVERY_BYTES = 1 << 20
 _PARALLEL_CHUNK_BYTES = 32_768
 _MAX_UNANSWERED = 64
-_COPY_BYTES = 8 << 20
-_MAX_COPIED_UNANSWERED_BYTES = 32 << 20
+_COPY_BYTES = 32 << 20
+_MAX_COPIED_UNANSWERED_BYTES = 64 << 20
 """A server that copies at 1 MiB a second still answers within the time limit."""
 _READ_BYTES = 1 << 20
 

@@ -23,7 +23,7 @@ from pysubtask.transports.contract import Read, RemoteStat, Stat
 
 __all__ = ["Reuse"]
 
-_SPOTS = 4
+_SPOTS = 3
 _CATCH_UP_BYTES = 1 << 20
 _CATCH_UP_MOST_BYTES = 4 << 20
 """A signature is begun for what is there already up to this size."""
