@@ -106,7 +106,11 @@ def changes(place: Place) -> None:
     ]
     for words, change, changed in cases:
         with Pysubtask(place, BIG_BYTES, growth="rewrite") as run:
-            show(f"{words}: pysubtask", measure(place, 1, lambda: change(run.path), run.send), changed)
+            show(
+                f"{words}: pysubtask",
+                measure(place, 1, lambda: change(run.path), run.send),
+                changed,
+            )
         for peer in ("rsync", "lftp", "rclone"):
             with Peer(place, peer, BIG_BYTES) as other:
                 if other.is_there:

@@ -69,7 +69,7 @@ class Pump:
                     not copies or copied_bytes + copies <= _MAX_COPIED_UNANSWERED_BYTES
                 )
                 if request is not None and room:
-                    ticket = yield Send(request)
+                    ticket = yield Send(request, unless_refused=True)
                     copied_bytes += copies
                     unanswered.append((ticket, end, copies))
                     request = None
