@@ -54,7 +54,7 @@ class Place:
         )
 
 
-Sender = Callable[[], None]
+Change = Callable[[pathlib.Path], None]
 
 
 def main() -> int:
@@ -88,19 +88,19 @@ def main() -> int:
 def appends(place: Place, ours: int, theirs: int) -> None:
     """1 KiB at a time behind a large file."""
     with Pysubtask(place, BIG_BYTES, growth="append") as run:
-        cost = measure(place, ours, lambda: append(run.path), run.send)
+        cost = measure(place, ours, append, run)
         show(f"1 KiB appended: pysubtask (mean of {ours})", cost, 1024)
     for peer in ("rsync --append", "rsync", "lftp", "rclone"):
         with Peer(place, peer, BIG_BYTES) as run:
             if run.is_there:
                 count = theirs if peer != "rclone" else min(theirs, 2)
-                cost = measure(place, count, lambda: append(run.path), run.send)
+                cost = measure(place, count, append, run)
                 show(f"1 KiB appended: {peer} (mean of {count})", cost, 1024)
 
 
 def changes(place: Place) -> None:
     """Inside and in front of a large file."""
-    cases: list[tuple[str, Callable[[pathlib.Path], None], int]] = [
+    cases: list[tuple[str, Change, int]] = [
         (f"{BLOCKS} blocks of 4 KiB changed", change_blocks, BLOCKS * BLOCK_BYTES),
         ("1 KiB inserted at the front", insert, 1024),
     ]
@@ -108,13 +108,13 @@ def changes(place: Place) -> None:
         with Pysubtask(place, BIG_BYTES, growth="rewrite") as run:
             show(
                 f"{words}: pysubtask",
-                measure(place, 1, lambda: change(run.path), run.send),
+                measure(place, 1, change, run),
                 changed,
             )
         for peer in ("rsync", "lftp", "rclone"):
             with Peer(place, peer, BIG_BYTES) as other:
                 if other.is_there:
-                    cost = measure(place, 1, lambda: change(other.path), other.send)
+                    cost = measure(place, 1, change, other)
                     show(f"{words}: {peer}", cost, changed)
 
 
@@ -123,14 +123,14 @@ def rows(place: Place) -> None:
     for label, more in (("pysubtask", {}), ("pysubtask, compress=True", {"compress": True})):
         try:
             with Pysubtask(place, 0, growth="auto", **more) as run:
-                cost = measure(place, 1, lambda: write_rows(run.path), run.send)
+                cost = measure(place, 1, write_rows, run)
                 show(f"50 MB of sensor rows: {label}", cost, CSV_BYTES)
         except SettingsError:
             print(f"50 MB of sensor rows: {label}: not in this version")
     for peer in ("rsync -z", "rclone"):
         with Peer(place, peer, 0) as other:
             if other.is_there:
-                cost = measure(place, 1, lambda: write_rows(other.path), other.send)
+                cost = measure(place, 1, write_rows, other)
                 show(f"50 MB of sensor rows: {peer}", cost, CSV_BYTES)
 
 
@@ -295,14 +295,14 @@ class Cost:
     secs: float
 
 
-def measure(place: Place, count: int, change: Callable[[], None], send: Sender) -> Cost:
+def measure(place: Place, count: int, change: Change, run: Pysubtask | Peer) -> Cost:
     """What ``count`` changes cost, each sent before the next."""
     place.link.reset_counters()
     secs = 0.0
     for _ in range(count):
-        change()
+        change(run.path)
         began = time.perf_counter()
-        send()
+        run.send()
         secs += time.perf_counter() - began
     return Cost(place.link.bytes_up / count, place.link.bytes_down / count, secs / count)
 

@@ -5,9 +5,10 @@ under a temporary name or in the visible file; and all that had arrived of a tem
 its version is begun anew under another name.
 
 Excused, each time: what was in flight when a connection ended, a process died or the server refused
-a WRITE: the window as it stood, at least 256 KiB, or what had been sent behind a refused one. A server that can't be read gives no way to find
-out what arrived, so that after a death everything since the last note in the journal (1 MiB) comes
-again. A loss of power excuses all that was unfinished: the journal may not even know of it.
+a WRITE: the window as it stood, at least 256 KiB, or what had been sent behind a refused one. A
+server that can't be read gives no way to find out what arrived, so that after a death everything
+since the last note in the journal (1 MiB) comes again. A loss of power excuses all that was
+unfinished: the journal may not even know of it.
 
 Whole files that are due again by the plan's table (the remote file gone, changed by another hand, a
 new version) are not counted: they are other files at the destination.
