@@ -211,7 +211,7 @@ class Pysubtask:
 
 
 PEERS = {
-    "rsync": "-I --inplace --no-whole-file",
+    "rsync": "-I --no-whole-file",
     "rsync --append": "",
     "rsync -z": "-I -z",
     "rclone": "copyto --ignore-times --sftp-concurrency 64",
@@ -247,7 +247,7 @@ class Peer:
         grew = self.path.stat().st_size > self._known and self._known
         if self._name.startswith("rsync"):
             flags = {
-                "rsync": ["-I", "--inplace", "--no-whole-file"],
+                "rsync": ["-I", "--no-whole-file"],
                 "rsync --append": ["--append"],
                 "rsync -z": ["-I", "-z"],
             }[self._name]
