@@ -17,6 +17,7 @@ from pysubtask.subtask.context import Context
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
 from pysubtask.subtask.delivery.session import Hooks, Session
+from pysubtask.subtask.intake.checkup import Checkup
 from pysubtask.subtask.intake.snapshot import Outcome, Snapshots, Touch
 from pysubtask.subtask.intake.target import Target
 from pysubtask.subtask.store.signatures import Signatures
@@ -88,6 +89,14 @@ class TransferSubtask(BaseSubtask):
             self.ledger,
             self.sources,
             verify_up_to_bytes=settings.verify_up_to_bytes,
+            log=context.log,
+        )
+        self.checkup = Checkup(
+            context.disk,
+            context.clock,
+            self.ledger,
+            read_signature=self.signatures.peek,
+            changed=self._edited,
             log=context.log,
         )
         self.delivery = Delivery(
@@ -168,7 +177,8 @@ class TransferSubtask(BaseSubtask):
                 self._crash = RuntimeError(f"delivery has not moved for {stuck:.0f} s")
         if self._crash is not None:
             raise self._crash  # the process ends, and the master starts another
-        return super().step()
+        due = super().step()
+        return min(due, self.checkup.step(self.context.clock.monotonic()))
 
     def process_interval(self) -> None:
         """Copy what the link has owed for a minute, so that rotation can't lose it."""
@@ -280,6 +290,7 @@ class TransferSubtask(BaseSubtask):
             self._thread.join(_JOIN_SECS)
         if self._thread is None or not self._thread.is_alive():
             self.delivery.close()
+        self.checkup.close()
         self.sources.close()
         self.ledger.journal.close()
         return finished
@@ -315,6 +326,8 @@ class TransferSubtask(BaseSubtask):
         outcome = self.snapshots.take(target.path, remote, target.watch.growth, touch, final=final)
         if outcome.result == "taken":
             self.context.status_changed()
+        if outcome.result in ("taken", "unchanged"):
+            self.checkup.note(target.path)
         return outcome
 
     def ready(self, path: str) -> None:
@@ -375,6 +388,11 @@ class TransferSubtask(BaseSubtask):
     def _delivered(self, path: str, size: int, how: str) -> None:
         self.log.debug("%s %d bytes of %s", how, size, path)
         self.context.status_changed()
+
+    def _edited(self, path: str) -> None:
+        self.snapshots.edited.add(path)
+        self.intake.hint_look(path)
+        self.context.wake()
 
     def _look_again(self, path: str) -> None:
         self.intake.hint_look(path)

@@ -108,13 +108,15 @@ class Reuse:
     # -- making the signature of what is sent ------------------------------------------------
 
     def sign(self, path: str, version: Version, size: int, base: int, start: int) -> Steps:
-        """Have a signature made of what is sent from ``start`` on, if one may be of use.
+        """Have a signature made of what is sent from ``start`` on, if one may be of use: for
+        copying on the server, or for finding edits that samples do not show.
 
         What is missing before ``start`` (an earlier process did not come to write it) is read
         once more, where that can be.
         """
         signatures = self._session.signatures
-        if base or not self._session.can.server_copy or not signatures.wants(version):
+        of_use = self._session.can.server_copy or version.print.kind == "samples"
+        if base or not of_use or not signatures.wants(version):
             if not start:
                 signatures.drop(path, version.number)
             return

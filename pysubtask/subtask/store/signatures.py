@@ -150,6 +150,11 @@ class Signatures:
         found = self._read(path, number)
         return found[0] if found is not None and len(found[0]) else None
 
+    def peek(self, path: str, number: int) -> Signature | None:
+        """As :meth:`load`, but from any thread, and only what is in the file."""
+        found = self._read(path, number)
+        return found[0] if found is not None and len(found[0]) else None
+
     def drop(self, path: str, number: int) -> None:
         """It is wanted no more, or can't be right."""
         making = self._open.get(path)
