@@ -1,4 +1,4 @@
-"""Edits that samples do not show are found later, and finding them takes a hundredth of the time."""
+"""Edits that samples do not show are found later; finding them takes a hundredth of the time."""
 
 from __future__ import annotations
 
