@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pysubtask.errors import RemoteError
-from pysubtask.transports.contract import Capabilities, Request, Result, Transport, Write
+from pysubtask.transports.contract import Capabilities, Copy, Request, Result, Transport, Write
 from tests.simulation.remote import RemoteDisk, RemoteFile
 
 __all__ = ["CountingTransport", "Resends"]
@@ -119,7 +119,7 @@ class CountingTransport:
         self._account = account
         self._find_upload = find_upload
         self._window = window
-        self._writes: dict[int, int] = {}
+        self._asked: dict[int, int] = {}
         self._sent_bytes = 0
         self._unanswered = 0
         self._closed = False
@@ -135,15 +135,17 @@ class CountingTransport:
         if isinstance(request, Write):
             self._account.window_bytes = max(_LEAST_BYTES, self._window())
             self._account.sent(request, self._find_upload(request.path))
-            self._writes[ticket] = self._sent_bytes
+            self._asked[ticket] = self._sent_bytes
             self._sent_bytes += len(request.data)
+        elif isinstance(request, Copy):
+            self._asked[ticket] = self._sent_bytes
         self._unanswered += 1
         self._inner.submit(ticket, request)
 
     def collect(self) -> Iterator[tuple[int, Result]]:
         for ticket, result in self._inner.collect():
             self._unanswered -= 1
-            before_bytes = self._writes.pop(ticket, None)
+            before_bytes = self._asked.pop(ticket, None)
             if before_bytes is not None and isinstance(result, RemoteError):
                 # Asking why (is the disk full?) takes a round trip, in which more is sent.
                 self._account.broke(behind_bytes=self._sent_bytes - before_bytes)

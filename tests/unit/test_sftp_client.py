@@ -540,6 +540,17 @@ def test_data_earns_time_and_other_answers_do_not_help_for_ever() -> None:
     assert write.name == "WRITE"
 
 
+def test_data_that_leaves_with_it_earns_a_small_request_time_too() -> None:
+    """They share SSH packets: on a slow link none of them arrives before the last byte does."""
+    bench = Bench()
+    bench.submit(Write("/a", 0, b"", create=True))
+    bench.opened()
+    bench.collect()
+    bench.submit(Stat("/b"), Write("/a", 0, bytes(SLOW_BYTES_PER_SEC * 10)))
+    bench.collect()
+    assert bench.client.overdue_at == pytest.approx(1070.0)
+
+
 def test_a_nap_of_this_process_is_not_blamed_on_the_server() -> None:
     bench = Bench()
     bench.submit(Stat("/a"))

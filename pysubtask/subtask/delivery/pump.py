@@ -27,11 +27,7 @@ _READ_BYTES = 1 << 20
 
 
 class Pump:
-    """Sends one upload, many requests at a time, in the order of the new content.
-
-    Args:
-        kept: ranges that stand at the destination under the final name.
-    """
+    """Sends one upload, many requests at a time, in the order of the new content."""
 
     def __init__(
         self,
@@ -40,21 +36,25 @@ class Pump:
         entry: Entry,
         upload: Upload,
         reader: VersionReader,
-        kept: list[Kept],
     ) -> None:
         self._session = session
         self._path = path
         self._name = session.remote_name(entry)
         self._upload = upload
         self._reader = reader
-        self._kept = kept
+        self.acked = 0
+        """Up to here everything was acknowledged."""
 
-    def run(self, start: int, *, create: bool) -> Steps:
-        """Keep the window full; note how far the acknowledgements reach without a gap."""
+    def run(self, kept: list[Kept], start: int, *, create: bool) -> Steps:
+        """Keep the window full; note how far the acknowledgements reach without a gap.
+
+        Args:
+            kept: ranges that stand at the destination under the final name.
+        """
         unanswered: deque[tuple[int, int, int]] = deque()
         copied_bytes = 0
-        acked = noted = start
-        todo = self._requests(start, create)
+        self.acked = noted = start
+        todo = self._requests(kept, start, create)
         request: Request | None = None
         try:
             while True:
@@ -77,13 +77,13 @@ class Pump:
                 ticket, reached, copies = unanswered.popleft()
                 yield Wait(ticket)
                 copied_bytes -= copies
-                acked = reached
-                if acked - noted >= _NOTE_EVERY_BYTES:
-                    noted = acked
-                    self._note_acked(acked)
+                self.acked = reached
+                if reached - noted >= _NOTE_EVERY_BYTES:
+                    noted = reached
+                    self._note_acked()
         except (GeneratorExit, RemoteError):
-            if acked > noted:
-                self._note_acked(acked)
+            if self.acked > noted:
+                self._note_acked()
             raise
 
     def _next(
@@ -96,10 +96,12 @@ class Pump:
             yield None
         return None
 
-    def _requests(self, start: int, create: bool) -> Iterator[tuple[Request, int] | None]:
+    def _requests(
+        self, kept: list[Kept], start: int, create: bool
+    ) -> Iterator[tuple[Request, int] | None]:
         """Requests and the offsets that they reach; None to let others run for a moment."""
         upload, can = self._upload, self._session.can
-        for at, end, source in parts(self._kept, start, upload.size):
+        for at, end, source in parts(kept, start, upload.size):
             while at < end:
                 if source is not None:
                     stop = min(at + _COPY_BYTES, end)
@@ -127,8 +129,8 @@ class Pump:
             at += len(data)
             yield None
 
-    def _note_acked(self, acked: int) -> None:
-        noted = replace(self._upload, acked=acked)
+    def _note_acked(self) -> None:
+        noted = replace(self._upload, acked=self.acked)
         self._session.ledger.update(self._path, lambda e: with_upload(e, noted), must=False)
 
 

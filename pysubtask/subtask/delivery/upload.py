@@ -8,6 +8,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
+from pysubtask.core.delta import Kept
 from pysubtask.core.model import Delivered, Entry, Upload, Version
 from pysubtask.core.plan import READ_BACK_BYTES, Compare, Present, Send
 from pysubtask.errors import (
@@ -137,24 +138,8 @@ class Uploads:
             if fresh and small and not kept:
                 yield from self._send_small(path, upload, reader)
             else:
-                pump = Pump(self._session, path, entry, upload, reader, kept)
-                try:
-                    yield from pump.run(start, create=fresh)
-                except RemoteNotFound:
-                    if not fresh:  # it vanished: bytes at its end would follow a hole
-                        self._drop(path, upload)
-                        return
-                    yield from self._session.make_folders(posixpath.dirname(upload.temp))
-                    yield from pump.run(upload.base, create=True)
-                except RemoteFull:
-                    raise
-                except RemoteError as error:
-                    if not kept:
-                        raise
-                    self._session.copying_failed(path, error)
-                    self._drop(path, upload)
-                    return
-                if not (yield from self._close(entry, upload, old)):
+                filled = yield from self._fill(path, entry, upload, reader, kept, start, fresh)
+                if not filled or not (yield from self._close(entry, upload, old)):
                     self._drop(path, upload)
                     return
         finally:
@@ -163,6 +148,41 @@ class Uploads:
         sent = replace(upload, acked=upload.size, stage="sent")
         self._session.ledger.update(path, lambda e: with_upload(e, sent), must=False)
         yield from self._put_in_place(path, entry, sent)
+
+    def _fill(
+        self,
+        path: str,
+        entry: Entry,
+        upload: Upload,
+        reader: VersionReader,
+        kept: list[Kept],
+        start: int,
+        fresh: bool,
+    ) -> Generator[Step, Any, bool]:
+        """Have all of it in the temporary file; False if that has vanished."""
+        pump = Pump(self._session, path, entry, upload, reader)
+        folders_made = False
+        while True:
+            try:
+                yield from pump.run(kept, start, create=fresh)
+                return True
+            except RemoteFull:
+                raise
+            except RemoteError as error:
+                if kept:  # it goes on without
+                    if not isinstance(error, RemoteNotFound):
+                        self._session.copying_failed(path, error)
+                    kept, start = [], pump.acked
+                    fresh = fresh and start == upload.base
+                elif not isinstance(error, RemoteNotFound):
+                    raise
+                elif not fresh:
+                    return False  # bytes at its end would follow a hole
+                elif folders_made:
+                    raise
+                else:
+                    folders_made = True
+                    yield from self._session.make_folders(posixpath.dirname(upload.temp))
 
     def _send_small(self, path: str, upload: Upload, reader: VersionReader) -> Steps:
         """All of it in one write, which shares its flight with the close. Not synced on the
