@@ -203,7 +203,8 @@ class Uploads:
         self, entry: Entry, upload: Upload, old: RemoteStat | None
     ) -> Generator[Step, Any, bool]:
         """Close the temporary file; False if what parts of it were copied from has changed since
-        it was looked at."""
+        it was looked at. One that a consumer took meanwhile has not: the handle still led to it.
+        """
         finish = Finish(upload.temp, sync=self._session.can.fsync)
         if old is None:
             yield from call(finish)
@@ -211,7 +212,7 @@ class Uploads:
         finished, now = yield from flight(finish, Stat(self._session.remote_name(entry)))
         if isinstance(finished, RemoteError):
             raise finished
-        return bool(now == old)
+        return isinstance(now, RemoteNotFound) or bool(now == old)
 
     def _put_in_place(self, path: str, entry: Entry, upload: Upload) -> Steps:
         name = self._final_name(entry, upload)
