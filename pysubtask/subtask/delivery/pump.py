@@ -24,6 +24,8 @@ _COPY_BYTES = 32 << 20
 _MAX_COPIED_UNANSWERED_BYTES = 64 << 20
 """A server that copies at 1 MiB a second still answers within the time limit."""
 _READ_BYTES = 1 << 20
+_WORTH_BYTES = 1 << 20
+"""An upload that waits for a budget goes on when so much may be sent at once."""
 
 
 class Pump:
@@ -68,7 +70,10 @@ class Pump:
                 room = len(unanswered) < _MAX_UNANSWERED and (
                     not copies or copied_bytes + copies <= _MAX_COPIED_UNANSWERED_BYTES
                 )
-                if request is not None and room:
+                allowance = self._session.allowance
+                if request is not None and not unanswered:
+                    allowance.go_on(_WORTH_BYTES)  # what is under way is waited for first
+                if request is not None and room and allowance.has_bytes:
                     ticket = yield Send(request, unless_refused=True)
                     copied_bytes += copies
                     unanswered.append((ticket, end, copies))

@@ -18,6 +18,7 @@ from pysubtask.errors import (
     RemoteNotFound,
     RemoteUnsupported,
 )
+from pysubtask.subtask.delivery.allowance import BudgetSpent
 from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
 from pysubtask.subtask.delivery.pump import Pump, with_upload
@@ -72,6 +73,8 @@ class Uploads:
         if version is None:
             self._drop(path, upload)
             return
+        if upload.stage == "sending":
+            self._session.allowance.go_on()  # before anything is asked or read back
         try:
             st = yield from call(Stat(upload.temp))
         except RemoteNotFound:
@@ -166,7 +169,7 @@ class Uploads:
             try:
                 yield from pump.run(kept, start, create=fresh)
                 return True
-            except RemoteFull:
+            except (RemoteFull, BudgetSpent):
                 raise
             except RemoteError as error:
                 if kept:  # it goes on without
