@@ -47,8 +47,12 @@ class Focus:
     chase_share: float = 0.0
     """The share of notified actions after which the program acts again at one of the child's very
     next calls, while it is looking."""
+    strike_share: float = 0.0
+    """The share of actions with a waiting program that are followed at once by one of ``always``."""
     mean_request: float = 5.0
     """A cut that counts the server's requests comes at about this one."""
+    hands: tuple[str, ...] = ()
+    """What another hand does, too."""
     last: tuple[str, ...] = ()
     """Kinds of trouble, one of which ends the script."""
 
@@ -63,7 +67,7 @@ FOCUSES: dict[str, Focus] = {
         always=("cut",),
         weights={"cut": 20},
         growths=("auto", "append", "rewrite"),
-        servers=("go", "wild", "wild", "plain", "openssh-slow"),
+        servers=("go", "wild", "wild", "plain", "write-only"),
         config=dict(
             block_bytes=(300_000, 900_000),
             block_share=(0.4,),
@@ -75,20 +79,31 @@ FOCUSES: dict[str, Focus] = {
         mean_request=12.0,
     ),
     "outage": Focus(
-        "the link is down or slow; the power fails over what waits in the outbox",
+        "the link is down; the power fails over what waits in the outbox",
         always=("power", "refuse"),
         weights={"power": 8, "refuse": 8, "kill": 4},
         trouble_share=0.35,
         growths=("auto", "auto", "rewrite", "append"),
-        config=dict(
-            bytes_per_sec=(0, 4_000),
-            block_bytes=(2_000, 40_000),
-            block_share=(0.1, 0.4),
-            events=(1.0,),
-        ),
-        disk=dict(zero_tails=(True, True, False)),
+        config=dict(events=(1.0,)),
+        disk=dict(zero_tails=(True, True, False), zero_writes=(True, False)),
         settings=dict(retry_long_wait_secs=(2.0, 10.0)),
         wait_share=0.5,
+        strike_share=0.3,
+    ),
+    "trickle": Focus(
+        "a slow link on which the power fails between two parts of a file",
+        always=("power", "kill"),
+        weights={"power": 10, "kill": 5, "refuse": 5},
+        growths=("append", "append", "auto"),
+        config=dict(
+            bytes_per_sec=(4_000,),
+            block_bytes=(20_000, 40_000),
+            block_share=(0.5,),
+            events=(1.0,),
+            latency_ns=(MS,),
+        ),
+        settings=dict(retry_long_wait_secs=(2.0,), sync_secs=(2.0, 5.0)),
+        wait_share=0.6,
     ),
     "chase": Focus(
         "the program goes on writing while its file is being looked at",
@@ -113,6 +128,7 @@ FOCUSES: dict[str, Focus] = {
         always=("foreign",),
         weights={"foreign": 8},
         settings=dict(dead_time_milli=(180_000,), on_remote_gone=("resend",)),
+        hands=("outgrow", "outgrow", "outgrow", "outgrow"),
         last=("foreign",),
     ),
     "stops": Focus(

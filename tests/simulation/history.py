@@ -276,6 +276,9 @@ def _make_events(
             chased = rng.choice(["", "notify", "notify", "plain"])
             call = rng.randrange(1, 12)
             events.append(Event(at_ns + MS // 20, again, target, chased, near_call + call))
+        if then == "wait" and chosen and rng.random() < focus.strike_share:
+            kind = rng.choice(focus.always)
+            events.append(_trouble(rng, at_ns + MS // 20, kind, config, 0, focus))
     for kind in focus.last:
         events.append(_trouble(rng, at_ns + _gap(rng), kind, config, 0, focus))
     return tuple(events)
@@ -310,7 +313,7 @@ def _trouble(
     elif kind in ("disk_full", "remote_full", "denied"):
         detail = rng.randrange(1, 15) * SEC // 2
     elif kind == "foreign":
-        detail = rng.choice(["replace", "append", "truncate", "remove"])
+        detail = rng.choice(["replace", "append", "truncate", "remove", *focus.hands])
     elif kind == "restart":
         detail = rng.choice([0.0, 0.5, 5.0])
     return Event(at_ns, kind, target, detail, near_call)

@@ -165,7 +165,9 @@ class Program:
         self._open.pop(source.path, None)
         data = self._data(source)
         self.fs.append(temporary, bytes(source.current.content) + data)
-        self._told(source, data)
+        source.grow(data)
+        source.copied_ns = self.clock.now_ns
+        self.trace(f"copy {source.path} {len(data)} -> {len(source.current.content)}")
         self.fs.rename(temporary, source.path)
 
     def truncate(self, source: Source) -> None:
@@ -235,6 +237,8 @@ class Program:
         last = source.last_touch
         if not lineage.known_ns or last is None or last.index != lineage.index:
             return
+        if source.copied_ns > source.looked_ns:
+            return  # another file than the one that the child knows
         if source.must_precede(last):
             source.owed.append(last)
 

@@ -128,6 +128,8 @@ class Troubles:
             if event.detail == "replace":
                 size = len(file.content) + 1  # none of it is ours: nor is what we still have
                 self._remote.put(source.remote, (b"foreign" * (size // 7 + 1))[:size])
+            elif event.detail == "outgrow":
+                self._remote.put(source.remote, b"foreign" * (len(file.content) + 1_000))
             elif event.detail == "append":
                 self._remote.write(file, len(file.content), b"foreign")
             elif event.detail == "truncate":
