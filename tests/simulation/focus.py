@@ -92,9 +92,9 @@ FOCUSES: dict[str, Focus] = {
     ),
     "trickle": Focus(
         "a slow link on which the power fails between two parts of a file",
-        always=("power", "kill"),
-        weights={"power": 10, "kill": 5, "refuse": 5},
-        growths=("append", "append", "auto"),
+        always=("power", "refuse"),
+        weights={"power": 10, "refuse": 4, "kill": 3},
+        growths=("append", "append", "append", "auto"),
         config=dict(
             bytes_per_sec=(4_000,),
             block_bytes=(20_000, 40_000),
@@ -103,13 +103,14 @@ FOCUSES: dict[str, Focus] = {
             latency_ns=(MS,),
         ),
         settings=dict(retry_long_wait_secs=(2.0,), sync_secs=(2.0, 5.0)),
-        wait_share=0.6,
+        wait_share=0.8,
     ),
     "chase": Focus(
         "the program goes on writing while its file is being looked at",
         growths=("rewrite", "rewrite", "auto"),
-        config=dict(events=(1.0,), call_ns=(20_000, 300_000)),
-        chase_share=0.7,
+        config=dict(events=(1.0,), block_share=(0.3,)),
+        actions={"rewrite_slowly": 8, "truncate": 8, "overwrite": 4},
+        chase_share=0.8,
     ),
     "deaths": Focus(
         "processes die in a row, often within a write to the journal",
@@ -122,6 +123,7 @@ FOCUSES: dict[str, Focus] = {
         growths=("auto",),
         config=dict(events=(1.0, 0.5, 0.0)),
         actions={"copy_longer": 10, "rotate": 8},
+        chase_share=0.4,
     ),
     "hands": Focus(
         "somebody else is at the files at the destination",

@@ -274,7 +274,7 @@ def _make_events(
             # some 50 us after the touch its event has woken the child
             again = _action(rng, config.files[target], focus)
             chased = rng.choice(["", "notify", "notify", "plain"])
-            call = rng.randrange(1, 12)
+            call = rng.randrange(1, 10)
             events.append(Event(at_ns + MS // 20, again, target, chased, near_call + call))
         if then == "wait" and chosen and rng.random() < focus.strike_share:
             kind = rng.choice(focus.always)

@@ -167,12 +167,22 @@ PLANTS: dict[str, Plant] = {
         "end = upload.base + remote_size",
         "return upload.base + remote_size",
     ),
-    "torn-tail-kept": _one(
-        "the journal is appended to behind a half-written line",
-        "subtask.store.journal",
-        "Journal.open",
-        "self._handle.truncate(good_end)",
-        "pass",
+    "torn-tail-kept": Plant(
+        "the journal is appended to behind a half-written line, and read only up to one",
+        (
+            Edit(
+                "subtask.store.journal",
+                "Journal.open",
+                "self._handle.truncate(good_end)",
+                "pass",
+            ),
+            Edit(
+                "subtask.store.journal",
+                "Journal._load",
+                "bad_at = start if bad_at is None else bad_at\n            continue",
+                "break",
+            ),
+        ),
     ),
     "swap-forgotten": _one(
         "the journal lets go of the upload before the new file has its name",
