@@ -99,6 +99,7 @@ FOCUSES: dict[str, Focus] = {
             bytes_per_sec=(4_000,),
             block_bytes=(20_000, 40_000),
             block_share=(0.5,),
+            worst_share=(0.1,),
             events=(1.0,),
             latency_ns=(MS,),
         ),

@@ -54,6 +54,8 @@ class Config:
     remote_dir_exists: bool
     block_share: float = 0.1
     """The share of the program's writes that are blocks."""
+    worst_share: float = 0.5
+    """How often a program that has waited for the snapshot destroys its file then."""
 
     def describe(self) -> str:
         """In a few lines, for people."""
