@@ -33,7 +33,7 @@ class Focus:
     trouble_share: float = 0.3
     """The share of events that are trouble."""
     growths: tuple[str, ...] = ()
-    """What the declared files are like."""
+    """What the declared files are like; ``folder``: they lie in the watched folder instead."""
     servers: tuple[str, ...] = ()
     config: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     """Fields of ``Config``."""
@@ -48,7 +48,7 @@ class Focus:
     """The share of notified actions after which the program acts again at one of the child's very
     next calls, while it is looking."""
     strike_share: float = 0.0
-    """The share of actions with a waiting program that are followed at once by one of ``always``."""
+    """The share of actions with a waiting program that one of ``always`` follows at once."""
     mean_request: float = 5.0
     """A cut that counts the server's requests comes at about this one."""
     hands: tuple[str, ...] = ()
@@ -118,6 +118,8 @@ FOCUSES: dict[str, Focus] = {
         always=("kill",),
         weights={"kill": 20},
         trouble_share=0.4,
+        wait_share=0.3,
+        strike_share=0.5,
     ),
     "copies": Focus(
         "a longer copy of a file is moved into its place, which is rotated soon",
@@ -133,6 +135,19 @@ FOCUSES: dict[str, Focus] = {
         settings=dict(dead_time_milli=(180_000,), on_remote_gone=("resend",)),
         hands=("outgrow", "outgrow", "outgrow", "outgrow"),
         last=("foreign",),
+    ),
+    "refusals": Focus(
+        "the server, or the local disk, refuses in the middle of a file",
+        always=("remote_full", "denied"),
+        weights={"remote_full": 12, "denied": 4, "disk_fault": 4},
+        trouble_share=0.4,
+        growths=("auto", "append"),
+        settings=dict(dead_time_milli=(180_000,)),
+    ),
+    "drops": Focus(
+        "files are copied into a watched folder, part by part",
+        growths=("folder",),
+        config=dict(events=(1.0, 0.5)),
     ),
     "stops": Focus(
         "clean stops while touches arrive",

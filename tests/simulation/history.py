@@ -175,10 +175,7 @@ def _bent(rng: random.Random, config: Config, focus: Focus) -> Config:
         made = next(settings for _, known, settings in SERVERS if known == name)
         changes.update(server_name=name, server=ServerKind(**made))
     if focus.growths:
-        changes["files"] = tuple(
-            spec if spec.in_folder else replace(spec, growth=rng.choice(focus.growths))
-            for spec in config.files
-        )
+        changes["files"] = tuple(_grown(spec, rng.choice(focus.growths)) for spec in config.files)
     changes["file_system"] = replace(config.file_system, **focus.draw(rng, focus.disk))
     changes["settings"] = {**config.settings, **focus.draw(rng, focus.settings)}
     return replace(config, **changes)
@@ -227,6 +224,12 @@ def _make_config(rng: random.Random, troubles: set[str]) -> Config:
     )
 
 
+def _grown(spec: FileSpec, growth: str) -> FileSpec:
+    if growth == "folder":
+        return FileSpec(spec.name, "auto", in_folder=True)
+    return spec if spec.in_folder else replace(spec, growth=growth)
+
+
 _FILE_NAMES = ("a.csv", "b.dat", "\udcff\udc80.bin", "größe.csv", "c d.log")
 
 
@@ -272,13 +275,13 @@ def _make_events(
         if focus.wait_share is not None and rng.random() < focus.wait_share:
             then = "wait"
         events.append(Event(at_ns, action, target, then, near_call))
-        if then and rng.random() < focus.chase_share:
+        if then and focus.chase_share and rng.random() < focus.chase_share:
             # some 50 us after the touch its event has woken the child
             again = _action(rng, config.files[target], focus)
             chased = rng.choice(["", "notify", "notify", "plain"])
             call = rng.randrange(1, 10)
             events.append(Event(at_ns + MS // 20, again, target, chased, near_call + call))
-        if then == "wait" and chosen and rng.random() < focus.strike_share:
+        if then == "wait" and focus.strike_share and rng.random() < focus.strike_share:
             kind = rng.choice(focus.always)
             events.append(_trouble(rng, at_ns + MS // 20, kind, config, 0, focus))
     for kind in focus.last:

@@ -291,11 +291,11 @@ PLANTS: dict[str, Plant] = {
         "start = max(upload.base, end - READ_BACK_BYTES)",
     ),
     "known-kept": _one(
-        "a job that was broken off leaves what it knew of the remote file, true or not",
-        "subtask.delivery.courier",
-        "Courier.deliver",
-        "remote: Remote = self._session.known.pop(path, Unknown())",
-        "remote: Remote = self._session.known.get(path, Unknown())",
+        "what one connection knew of the remote files is believed over the next",
+        "subtask.transfer",
+        "TransferSubtask._make_courier",
+        "window,",
+        "window, known=self.__dict__.setdefault('_known', {}),",
     ),
     "old-handle-held": _one(
         "the handle that is held stays the one of the first look, whatever file came in its place",
@@ -377,7 +377,6 @@ PLANTS: dict[str, Plant] = {
 }
 
 WORLDS = {
-    "touch-served-unread": "stops",
     "piece-removed-early": "trickle",
     "resume-at-size": "bulk",
     "torn-tail-kept": "deaths",
@@ -388,9 +387,9 @@ WORLDS = {
     "notify-removed-unread": "stops",
     "copy-unsynced": "outage",
     "hole-trusted": "bulk",
-    "known-kept": "deaths",
+    "known-kept": "hands",
     "old-handle-held": "copies",
-    "not-settled": "chase",
+    "not-settled": "drops",
     "comparison-ignored": "hands",
     "size-unchecked": "hands",
     "upload-restarted": "bulk",
