@@ -131,9 +131,8 @@ def _try_plants(args: argparse.Namespace) -> int:
         said = said.encode("utf-8", "backslashreplace").decode()
         print(f"{'':<51}{outcome.kind} ({_MEANING.get(outcome.kind, '')}): {said}", flush=True)
     secs = time.monotonic() - began
-    print(
-        f"\n{len(names) - missed} of {len(names)} planted bugs caught, {tried} histories, {secs:.0f} s"
-    )
+    found = f"{len(names) - missed} of {len(names)} planted bugs caught"
+    print(f"\n{found}, {tried} histories, {secs:.0f} s")
     return 1 if missed else 0
 
 
