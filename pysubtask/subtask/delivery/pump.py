@@ -55,7 +55,7 @@ class Pump:
         """
         unanswered: deque[tuple[int, int, int]] = deque()
         copied_bytes = 0
-        self.acked = noted = start
+        self.acked = noted = sent_to = start
         todo = self._requests(kept, start, create)
         request: Request | None = None
         try:
@@ -67,8 +67,12 @@ class Pump:
                     if made is not None:
                         request, end = made
                 copies = request.length if isinstance(request, Copy) else 0
+                # As far ahead as the window, and no farther: what is answered meanwhile is noted.
+                written_bytes = sent_to - self.acked - copied_bytes
                 room = len(unanswered) < _MAX_UNANSWERED and (
-                    not copies or copied_bytes + copies <= _MAX_COPIED_UNANSWERED_BYTES
+                    copied_bytes + copies <= _MAX_COPIED_UNANSWERED_BYTES
+                    if copies
+                    else not unanswered or written_bytes < self._session.window.limit_bytes
                 )
                 allowance = self._session.allowance
                 if request is not None and not unanswered:
@@ -77,6 +81,7 @@ class Pump:
                     ticket = yield Send(request, unless_refused=True)
                     copied_bytes += copies
                     unanswered.append((ticket, end, copies))
+                    sent_to = end
                     request = None
                     continue
                 ticket, reached, copies = unanswered.popleft()
