@@ -99,8 +99,8 @@ class Delivery:
         self._offers: dict[str, None] = {}
         self._offers_lock = threading.Lock()
         self._queue: dict[str, None] = {}
-        self._active: set[str] = set()
-        self._again: set[str] = set()
+        self._active: dict[str, None] = {}
+        self._again: dict[str, None] = {}
         self._held: dict[str, _Held] = {}
         self._transport: Transport | None = None
         self._engine: Engine | None = None
@@ -225,7 +225,7 @@ class Delivery:
             if held is not None and now < held.until:
                 continue
             if path in self._active:
-                self._again.add(path)
+                self._again[path] = None
             else:
                 self._queue[path] = None
         for path, held in self._held.items():
@@ -297,7 +297,7 @@ class Delivery:
             if entry is None or not self._is_owed(path):
                 self._held.pop(path, None)
                 continue
-            self._active.add(path)
+            self._active[path] = None
             self._opened_for_beat = False
             self._last_busy = self._clock.monotonic()
             priority = SMALL if entry.pending_bytes <= _SMALL_BYTES else BULK
@@ -333,7 +333,7 @@ class Delivery:
 
     def _done_with(self, path: str) -> Callable[[Exception | None], None]:
         def done(error: Exception | None) -> None:
-            self._active.discard(path)
+            self._active.pop(path, None)
             self._last_busy = self._clock.monotonic()
             self._failures = self._refusals = 0
             if error is None:
@@ -343,7 +343,7 @@ class Delivery:
             else:
                 self._hold(path, error)
             if path in self._again:
-                self._again.discard(path)
+                del self._again[path]
                 self.offer(path)
                 if error is None:
                     self._queue[path] = None

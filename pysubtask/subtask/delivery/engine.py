@@ -118,7 +118,7 @@ class Engine:
         self._ready: tuple[deque[tuple[_Task, Any]], ...] = (deque(), deque(), deque())
         self._blocked: tuple[deque[tuple[_Task, Send]], ...] = (deque(), deque(), deque())
         self._owners: dict[int, tuple[_Task | None, Sent, float]] = {}
-        self._tasks: set[_Task] = set()
+        self._tasks: dict[_Task, None] = {}  # in the order in which they came
         self._next_ticket = 1
         self._lost: LinkError | None = None
         self._results: Iterator[tuple[int, Result]] | None = None
@@ -138,7 +138,7 @@ class Engine:
     def spawn(self, job: Job, *, priority: int, done: Callable[[Exception | None], None]) -> None:
         """Take on a job. ``done`` is called with None, or with the error that ended it."""
         task = _Task(job, priority, done)
-        self._tasks.add(task)
+        self._tasks[task] = None
         self._ready[priority].append((task, None))
 
     def run(self) -> float | None:
@@ -168,7 +168,7 @@ class Engine:
 
     def abandon(self) -> None:
         """Close every job without its ``done`` being called: the connection is gone."""
-        tasks, self._tasks = self._tasks, set()
+        tasks, self._tasks = self._tasks, {}
         for task in tasks:
             task.job.close()
 
@@ -295,7 +295,7 @@ class Engine:
         return ticket
 
     def _finish(self, task: _Task, error: Exception | None) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         for ticket in task.outstanding:
             _, sent, deadline = self._owners[ticket]
             self._owners[ticket] = (None, sent, deadline)
