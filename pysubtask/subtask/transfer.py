@@ -261,10 +261,12 @@ class TransferSubtask(BaseSubtask):
         if not super().is_served(path, mtime_ns):
             return False
         entry = self.ledger.get(path)
-        for version in entry.versions if entry is not None else ():
-            if any(p.name is None for p in version.pieces):
-                self._secure(path, version.number)
-        return True
+        live = [
+            version.number
+            for version in (entry.versions if entry is not None else ())
+            if any(p.name is None for p in version.pieces)
+        ]
+        return all(self._secure(path, number) for number in live)
 
     def status(self) -> Status:
         """How things are, all declared files and up to 1,000 others that are pending or failed."""
@@ -365,16 +367,20 @@ class TransferSubtask(BaseSubtask):
             last_error=error,
         )
 
-    def _secure(self, path: str, number: int) -> None:
+    def _secure(self, path: str, number: int) -> bool:
+        """Copy what is owed of a version; False if the disk refused, so that it may help to ask
+        again."""
         entry = self.ledger.get(path)
         version = entry.version(number) if entry is not None else None
         if version is None:
-            return
+            return True
         try:
             with self.sources.borrow(path, version) as handle:
                 self.snapshots.rescue.copy_live_pieces(path, number, handle)
         except OSError as error:
             self.log.warning("copy %s to the outbox: %s", path, error)
+            return isinstance(error, FileNotFoundError)  # gone: there is nothing left to keep
+        return True
 
     def _make_courier(self, can: Capabilities, window: Window) -> Courier:
         settings = self._settings
