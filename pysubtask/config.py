@@ -27,7 +27,7 @@ __all__ = ["build", "camel_case", "destination_from", "section_values", "url_val
 
 _FIELDS = Settings.__struct_fields__
 _BY_KEY = {name.replace("_", ""): name for name in _FIELDS}
-_SECRETS = ("password", "key_passphrase")
+_SECRETS = ("password", "key_passphrase", "dropbox_refresh_token", "dropbox_access_token")
 _FILES = ("key_file", "known_hosts", "ca_file")
 _OTHER_NAMES = {"user": "username", "port": "host_port", "path": "host_path"}
 """Short names, and those of early version 1 configurations."""

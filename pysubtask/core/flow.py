@@ -18,6 +18,8 @@ _FIRST_CHUNK_BYTES = 32_768
 _FIRST_WINDOW_BYTES = 65_536
 _QUEUE_SECS = 2.0
 _LEAST_CHUNK_BYTES = 4096
+_UNPROVEN_CHUNK_BYTES = 256 * 1024
+_CHUNK_SHARE = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +56,14 @@ class Window:
     def chunk_bytes(self, most: int) -> int:
         """How much one request may move: about a second's worth, at most ``most``.
 
-        So that on a slow link a request is answered, and a heartbeat gets its turn, in time.
+        So that on a slow link a request is answered, and a heartbeat gets its turn, in time. And
+        beyond 256 KiB no more than 1/64 of what the connection has carried: a request that is
+        broken off is sent again as a whole, so a link that breaks often gets small ones.
         """
         if not self._rate:
             return min(most, _FIRST_CHUNK_BYTES)
-        return min(most, max(_LEAST_CHUNK_BYTES, int(self._rate)))
+        proven = max(_UNPROVEN_CHUNK_BYTES, self._acked // _CHUNK_SHARE)
+        return min(most, proven, max(_LEAST_CHUNK_BYTES, int(self._rate)))
 
     def has_room(self, size: int) -> bool:
         """Whether a request of ``size`` bytes may leave. One may always be in flight."""

@@ -18,12 +18,14 @@ first contact, anything else          "keep"                :class:`Send`, the o
 first contact, anything else          "replace"             :class:`Send`
 remote changed by another hand                              :class:`Send` from byte 0, a conflict
 remote longer, after an unclean boot                        :class:`Send`, the old one set aside
+in segments: grew                                           :class:`Send` of the new bytes only
+in segments: new version                                    the same, the old folder set aside
 ====================================  ====================  =======================================
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from pysubtask.core.capabilities import Capabilities
@@ -57,6 +59,9 @@ class Policy:
     on_first_contact: Literal["keep", "replace"] = "keep"
     unclean_boot: bool = False
     """The machine went down: the server may hold more of ours than the journal knows."""
+    segments: bool = False
+    """This file goes piece by piece: each delivery is a file of its own in one folder, which is
+    what the remote side of a plan is then about. What was delivered is not looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +137,8 @@ class Send:
     """Upload the local bytes ``[base, end)`` under a temporary name, then put it in place.
 
     ``set_aside``: what is there is renamed first. ``conflict``: what is there was changed by
-    another hand; say so, and do it no more than once an hour.
+    another hand; say so, and do it no more than once an hour. ``segment``: it becomes a file of
+    its own in the folder of segments; ``set_aside`` is about the folder then.
     """
 
     base: int
@@ -140,6 +146,7 @@ class Send:
     place: Place
     set_aside: bool = False
     conflict: bool = False
+    segment: bool = False
 
 
 Decision: TypeAlias = Done | Look | Compare | Append | Send
@@ -161,8 +168,13 @@ def plan(
         can: what it can do.
         policy: what the user wants in the cases that are a matter of taste.
     """
+    if policy.segments and delivered is not None:
+        return _next_segment(version, delivered, can)
     if isinstance(remote, Unknown):
         return Look()
+    if policy.segments:
+        aside = isinstance(remote, Present)
+        return replace(_send(version, can, set_aside=aside), segment=True)
     if delivered is None:
         return _first_contact(version, remote, can, policy)
     if delivered.version != version.number:
@@ -221,6 +233,14 @@ def _continue(
     if remote.ours or not remote.size:
         return _append(version, base + remote.size, base, can)
     return _append(version, delivered.size, base, can, longer=remote.size)
+
+
+def _next_segment(version: Version, delivered: Delivered, can: Capabilities) -> Decision:
+    if delivered.version != version.number:
+        return replace(_send(version, can, set_aside=True), segment=True)
+    if delivered.size >= version.size:
+        return Done(version.size, delivered.base)
+    return replace(_send(version, can, base=delivered.size), segment=True)
 
 
 def _append(

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias
 from pysubtask.core.flow import Sent, Window
 from pysubtask.errors import LinkError, LinkLost, RemoteError
 from pysubtask.seams.clock import Clock
-from pysubtask.transports.contract import Read, Request, Result, Transport, Write
+from pysubtask.transports.contract import Put, Read, Request, Result, Transport, Write
 
 __all__ = ["BULK", "SMALL", "URGENT", "Engine", "Job", "Send", "Wait", "call", "flight"]
 
@@ -258,7 +258,7 @@ class Engine:
             self._progress_at = now
         self._owners[ticket] = (task, sent, now + _LONGEST * self._patience_secs)
         task.outstanding.add(ticket)
-        if isinstance(request, Write):
+        if isinstance(request, Write | Put):
             self.sent_bytes += len(request.data)
         self._transport.submit(ticket, request)
         return ticket
@@ -291,7 +291,7 @@ class Engine:
 
 def _weight(request: Request) -> int:
     """What a request and its answer move, in bytes."""
-    if isinstance(request, Write):
+    if isinstance(request, Write | Put):
         return _REQUEST_BYTES + len(request.data)
     if isinstance(request, Read):
         return _REQUEST_BYTES + request.length

@@ -41,6 +41,8 @@ class Hooks:
     """Bytes of a file have arrived: path, how many, how."""
     token_hex: Callable[[], str]
     """16 random hex digits for a temporary name."""
+    is_segmented: Callable[[str], bool] = lambda path: False
+    """Whether the file is delivered piece by piece, each a file of its own."""
 
 
 @dataclass(slots=True)
