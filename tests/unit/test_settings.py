@@ -27,7 +27,7 @@ def test_every_setting_has_default_section_and_meaning() -> None:
     rows = describe()
     assert [row[0] for row in rows] == list(Settings.__struct_fields__)
     for name, section, default, description in rows:
-        assert section in ("base", "burst_mode", "link", "ftp"), name
+        assert section in ("base", "burst_mode", "link", "ftp", "dropbox"), name
         assert default is not msgspec.NODEFAULT, name
         assert len(description) > 10, name
         assert description.endswith("."), name
