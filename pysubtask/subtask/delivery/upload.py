@@ -354,7 +354,8 @@ class Uploads:
             return drop_superseded(replace(record_delivery(e, done), upload=None))
 
         self._session.ledger.update(path, arrive, must=False)
-        if upload.tail or upload.segment:
+        if upload.tail or upload.segment or not self._session.can.positioned_write:
+            # A whole file is sent only after a look: another hand's would be gone without notice.
             self._session.known.pop(path, None)
         else:
             self._session.known[path] = Present(upload.size - upload.base, mtime, sure=True)
