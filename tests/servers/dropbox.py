@@ -88,7 +88,7 @@ class DropboxServer:
         host, port: where it listens.
         ca_file: the certificate to trust.
         account: what the Dropbox holds.
-        app_key, refresh_token, access_token: a login; the last one is the first of many.
+        app_key, refresh_token: a login.
         token_secs: how long the next access tokens live (as the client is told).
         scopes: what the app may do.
         requests: routes asked for, in order, those that were refused included.
@@ -103,14 +103,13 @@ class DropboxServer:
         self.port = 0
         self.app_key = "emulatedappkey1"
         self.refresh_token = secrets.token_urlsafe(32)
-        self.access_token = f"sl.{secrets.token_urlsafe(60)}"
         self.token_secs = 14_400
         self.scopes = {"files.metadata.read", "files.content.write", "files.content.read"}
         self.requests: list[str] = []
         self.body_bytes = 0
         self.came_early = 0
         self.commit_secs = 0.0
-        self._tokens: dict[str, bool] = {self.access_token: True}
+        self._tokens: dict[str, bool] = {}
         self._refresh_tokens = {self.refresh_token}
         self._codes: dict[str, tuple[str, str]] = {}
         self._faults: list[_Planned] = []
@@ -237,9 +236,14 @@ class DropboxServer:
                 return 400, {"error": "invalid_grant", "error_description": "code"}
             told["refresh_token"] = secrets.token_urlsafe(32)
             self._refresh_tokens.add(told["refresh_token"])
-        told["access_token"] = f"sl.{secrets.token_urlsafe(60)}"
-        self._tokens[told["access_token"]] = True
+        told["access_token"] = self.new_access_token()
         return 200, told
+
+    def new_access_token(self) -> str:
+        """One that is good until :meth:`expire_tokens`."""
+        token = f"sl.{secrets.token_urlsafe(60)}"
+        self._tokens[token] = True
+        return token
 
     def unauthorized(self, header: str | None, route: str) -> Json | None:
         """The error of status 401, or None."""
