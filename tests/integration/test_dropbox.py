@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pathlib
+import re
+import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
+import pysubtask
 from pysubtask import LoginRefused, TaskMaster
 from pysubtask.dropbox import login
 from tests.integration.promises import QUICK, Delivery, is_running, wait_until
@@ -161,9 +164,9 @@ def test_who_is_asked_to_wait_waits(drop: Drop, dropbox: DropboxServer) -> None:
     faults: list[Fault] = ["429", "429-plain", "429-writes"]
     with drop(["a.csv"]) as at:
         for fault in faults:
-            dropbox.fail(fault, "upload", retry_after=2)
+            dropbox.fail(fault, "upload", retry_after=1)
             at.append("a.csv", f"{fault}\n".encode())
-            wait_until(lambda: "asks to wait 2 s" in str(at.master.status()), 10)
+            wait_until(lambda: "asks to wait 1 s" in str(at.master.status()), 10)
             at.flush()  # which asks for a try at once
             assert at.remote_bytes("a.csv") == (at.data / "a.csv").read_bytes()
     assert dropbox.came_early == 0
@@ -312,6 +315,44 @@ def test_what_was_there_is_kept(drop: Drop, dropbox: DropboxServer) -> None:
         (aside,) = at.remote.glob("a.csv~*")
         assert aside.read_bytes() == b"somebody else's"
     assert dropbox.body_bytes == 4  # the other one was there, as its digest told
+
+
+def test_segments_join_to_the_file_as_the_docs_say(
+    drop: Drop, dropbox: DropboxServer, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (pathlib.Path(pysubtask.__file__).parent.parent / "docs/dropbox.md").read_text()
+    (shell,) = re.findall(r"^```sh\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (python,) = (block for block in blocks if "whole.write" in block)
+
+    def join() -> list[bytes]:
+        monkeypatch.chdir(at.remote)
+        try:
+            subprocess.run(["sh", "-ec", shell], check=True, timeout=30)
+            first = pathlib.Path("test1.csv").read_bytes()
+            pathlib.Path("test1.csv").unlink()
+            exec(compile(python, "docs/dropbox.md", "exec"), {})
+            return [first, pathlib.Path("test1.csv").read_bytes()]
+        finally:
+            pathlib.Path("test1.csv").unlink(missing_ok=True)
+            monkeypatch.chdir(tmp_path)
+
+    watch = [{"file": "test1.csv", "growth": "append"}, "auto.csv"]
+    with drop(watch, segments=True) as at:
+        for part in (b"", b"first\n", big(150_000), b"last\n"):
+            at.append("test1.csv", part)
+            at.append("auto.csv", part[:10])
+            at.flush()
+        whole = (at.data / "test1.csv").read_bytes()
+        assert join() == [whole, whole]
+        assert len(list((at.remote / "test1.csv.d").iterdir())) == 3
+        assert at.remote_bytes("auto.csv") == (at.data / "auto.csv").read_bytes()
+        assert dropbox.body_bytes < len(whole) + 100
+        at.replace("test1.csv", b"a new one\n")
+        at.flush()
+        assert join() == [b"a new one\n"] * 2
+        (old,) = at.remote.glob("test1.csv.d~*Z")
+        assert b"".join(p.read_bytes() for p in sorted(old.iterdir())) == whole
 
 
 def test_login(dropbox: DropboxServer) -> None:
