@@ -45,6 +45,11 @@ class Window:
         self._round_trip_at = 0.0
 
     @property
+    def acked_bytes(self) -> int:
+        """What was acknowledged over the connection's life."""
+        return self._acked
+
+    @property
     def limit_bytes(self) -> int:
         """The window as it stands."""
         if self._round_trip is None or not self._rate:

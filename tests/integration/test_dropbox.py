@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 import pysubtask
+from benchmarks import dropbox_cuts
 from pysubtask import LoginRefused, TaskMaster
 from pysubtask.dropbox import login
 from tests.integration.promises import QUICK, Delivery, is_running, wait_until
@@ -123,19 +124,11 @@ def test_many_small_files_are_committed_together(drop: Drop, dropbox: DropboxSer
     assert "upload_session/finish_batch_v2" in commits
 
 
-def test_a_killed_child_goes_on_in_the_middle_of_a_big_upload(
-    drop: Drop, dropbox: DropboxServer, link: Callable[..., TcpProxy]
-) -> None:
-    slow = link(dropbox, bytes_per_sec=6_000_000)
-    data = big(12 * MIB)
-    with drop(["big.dat"], slow) as at:
-        at.append("big.dat", data)
-        wait_until(lambda: dropbox.body_bytes > len(data) / 2, 30)
-        psutil.Process(at.master.status().pid).kill()
-        at.flush(60)
-        assert at.remote_bytes("big.dat") == data
-    assert dropbox.requests.count("upload_session/start") == 1
-    assert slow.bytes_up <= 1.06 * len(data)
+def test_a_big_upload_over_a_dying_link_with_two_kills(dropbox: DropboxServer) -> None:
+    """The short form of ``python -m benchmarks.dropbox_cuts``."""
+    found = dropbox_cuts.measure(24_000_000, 5_000_000, 90.0)
+    assert found.fine, found
+    assert found.cuts >= 2
 
 
 def test_twenty_kills_and_it_arrives(

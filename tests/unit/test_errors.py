@@ -25,6 +25,8 @@ def _all_kinds(kind: type[PysubtaskError] = PysubtaskError) -> list[type[Pysubta
 def _make(kind: type[PysubtaskError]) -> PysubtaskError:
     if kind is courier.FileHeld:
         return courier.FileHeld("waits", until=5.0)
+    if kind is errors.AskedToWait:
+        return errors.AskedToWait("why", wait_secs=7.5, operation="send", path="a/b")
     return kind("why", operation="rename", path="a/b", hint="do this", retryable=True)
 
 

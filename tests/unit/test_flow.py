@@ -127,3 +127,15 @@ def test_the_best_of_the_last_ten_seconds_counts() -> None:
     assert window.chunk_bytes(MOST) == 50_000
     window.acked(116.0, window.sent(114.0, 20_000))
     assert window.chunk_bytes(MOST) == 10_000
+
+
+def test_a_request_is_a_small_share_of_what_the_link_has_carried() -> None:
+    """It may have to be sent again as a whole: a connection proves itself first."""
+    window, now = Window(), 0.0
+    for _ in range(400):
+        size = window.chunk_bytes(1 << 30)
+        assert size <= max(256 * KIB, (window.acked_bytes) // 64)
+        now += size / 50e6
+        window.acked(now, window.sent(now - size / 50e6, size))
+    assert window.chunk_bytes(1 << 30) > 1024 * KIB
+    assert window.chunk_bytes(1000) == 1000

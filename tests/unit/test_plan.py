@@ -333,3 +333,21 @@ def test_what_consumers_take_and_what_they_find_joined_is_the_file(
     assert taken + final == content
     assert not aside
     assert not conflict
+
+
+@pytest.mark.parametrize(
+    ("delivered", "remote", "decision"),
+    [
+        (None, Unknown(), Look()),
+        (None, Absent(), Send(0, 100, "replace", segment=True)),
+        (None, Present(0), Send(0, 100, "replace", set_aside=True, segment=True)),
+        (SHOWN, Unknown(), Send(60, 100, "replace", segment=True)),
+        (SHOWN, Absent(), Send(60, 100, "replace", segment=True)),
+        (Delivered(1, 100), Unknown(), Done(100)),
+        (Delivered(0, 100), Unknown(), Send(0, 100, "replace", set_aside=True, segment=True)),
+    ],
+)
+def test_in_segments(delivered: Delivered | None, remote: Remote, decision: Decision) -> None:
+    """What was delivered is never looked at again; consumers may have taken it."""
+    policy = Policy(segments=True)
+    assert plan(GROWN, delivered, remote, WHOLE_FILES, policy) == decision
