@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import re
 import subprocess
@@ -97,6 +98,16 @@ def test_files_arrive_and_heartbeats_are_muted(drop: Drop, dropbox: DropboxServe
         assert at.remote_bytes("grow.csv") == b"one\ntwo\n"
         assert at.remote_bytes("whole.txt") == big(200_000)
         wait_until(lambda: at.remote_bytes("edge.heartbeat"), 10)
+        process = pathlib.Path("/proc", str(at.master.status().pid))
+        for place in (
+            process / "cmdline",
+            process / "environ",
+            *at.state.rglob("*"),
+            *at.logs.iterdir(),
+        ):
+            with contextlib.suppress(FileNotFoundError, IsADirectoryError):  # they come and go
+                assert dropbox.refresh_token.encode() not in place.read_bytes(), place
+        assert "Request to" not in at.log()  # the SDK's own words
         told = dropbox.account.metadata(f"{at.remote_name}/whole.txt")
         local = int((at.data / "whole.txt").stat().st_mtime)
         assert told["client_modified"] == time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(local))

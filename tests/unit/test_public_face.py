@@ -74,6 +74,7 @@ def test_the_extension_follows_from_the_url() -> None:
     assert type(TaskMaster(["a"], to="file:///mnt/share")) is FolderTaskMaster
     by_token = {"to": "dropbox:///in", "dropbox_access_token": "t"}
     assert type(TaskMaster(["a"], **by_token)) is DropboxTaskMaster
+    assert repr(TaskMaster(["a"], to="dropbox://:s3cret@/in")).endswith("to dropbox:///in>")
     section = {"UseDropbox": True, "AccessToken": "t", "HostPath": "in/x"}
     assert repr(TaskMaster(["a"], {"dropbox": section})).endswith("to dropbox:///in/x>")
     assert type(TaskMaster(["a"], subtask="json:JSONEncoder")) is BaseTaskMaster

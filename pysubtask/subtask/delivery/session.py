@@ -70,6 +70,8 @@ class Session:
 
     def chunk_bytes(self) -> int:
         """How many bytes one write should carry now."""
+        if self.can.upload_tokens:
+            return self.window.lone_chunk_bytes(self.can.max_write_bytes)
         return self.window.chunk_bytes(self.can.max_write_bytes)
 
     def reader(self, path: str, version: Version) -> VersionReader:
