@@ -14,6 +14,7 @@ new, changed or replaced              rename only           :class:`Send`, place
 remote gone                           "resend"              :class:`Send` from byte 0
 remote gone                           "continue"            :class:`Send` from the first byte owed
 first contact, ours is a prefix       positioned writes     :class:`Append` from the remote's end
+first contact, ours is a prefix       no positioned writes  :class:`Send` the whole file
 first contact, anything else          "keep"                :class:`Send`, the old one set aside
 first contact, anything else          "replace"             :class:`Send`
 remote changed by another hand                              :class:`Send` from byte 0, a conflict
@@ -194,15 +195,11 @@ def _first_contact(
         return _send(version, can)
     if policy.on_first_contact == "replace":
         return _send(version, can)
-    may_be_prefix = remote.size == version.size or (
-        version.may_grow and remote.size < version.size and can.positioned_write
-    )
+    may_be_prefix = remote.size == version.size or (version.may_grow and remote.size < version.size)
     if may_be_prefix and can.readable and remote.ours is None:
         return Compare(0, remote.size)
     if may_be_prefix and remote.ours:
-        return (
-            Done(version.size) if remote.size == version.size else Append(remote.size, version.size)
-        )
+        return _append(version, remote.size, 0, can)
     return _send(version, can, set_aside=True)
 
 

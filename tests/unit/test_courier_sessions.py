@@ -70,6 +70,16 @@ def test_what_is_there_already_is_not_sent(local: Local) -> None:
     assert remote.server.written_bytes == 0
 
 
+def test_after_the_journal_is_lost_our_own_beginning_is_no_stranger(local: Local) -> None:
+    remote = make_remote(local, "sessions")
+    remote.server.put_file("a.csv", numbered(BIG)[:5000])
+    local.write(numbered(BIG))
+    local.take("append")
+    remote.settle()
+    assert remote.server.names() == ["a.csv"]
+    assert remote.server.read_file("a.csv") == numbered(BIG)
+
+
 def test_each_request_of_an_upload_is_noted_before_it_leaves(local: Local) -> None:
     remote = make_remote(local, "sessions")
     local.write(numbered(3_000_000))
