@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import pathlib
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -133,6 +135,20 @@ def test_many_small_files_are_committed_together(drop: Drop, dropbox: DropboxSer
     commits = [r for r in dropbox.requests if r in ("upload", "upload_session/finish_batch_v2")]
     assert len(commits) < 60
     assert "upload_session/finish_batch_v2" in commits
+
+
+def test_files_that_can_not_go_together_go_one_by_one(drop: Drop, dropbox: DropboxServer) -> None:
+    faults: list[Fault] = ["cut-after", "damage", "400"]
+    with drop([{"dir": "."}]) as at:
+        for fault in faults:
+            dropbox.fail(fault, "upload_session/append_batch")
+            names = [f"{fault}-{n:02d}.txt" for n in range(20)]
+            for name in names:
+                (at.data / name).write_bytes(name.encode())
+            for name in names:
+                at.wait_for(name, name.encode())
+            assert "upload_session/append_batch" in dropbox.requests
+            dropbox.calm()
 
 
 def test_a_big_upload_over_a_dying_link_with_two_kills(dropbox: DropboxServer) -> None:
@@ -376,3 +392,27 @@ def test_login(dropbox: DropboxServer) -> None:
         login(dropbox.app_key, ask=lambda _: "wr0ng", say=said.append, ca_file=dropbox.ca_file)
     assert "wr0ng" not in str(caught.value)
     assert caught.value.__cause__ is None
+
+
+def test_login_on_the_command_line(dropbox: DropboxServer) -> None:
+    """With the environment's certificates, as behind a proxy that has its own."""
+    environment = {**os.environ, **dropbox.environment(), "REQUESTS_CA_BUNDLE": dropbox.ca_file}
+    with subprocess.Popen(
+        [sys.executable, "-m", "pysubtask.dropbox", "login", dropbox.app_key],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        try:
+            assert process.stdin is not None
+            assert process.stdout is not None
+            process.stdout.readline()
+            process.stdin.write(dropbox.approve(process.stdout.readline()) + "\n")
+            process.stdin.close()
+            told = process.stdout.read()
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+    assert f"dropbox_app_key = '{dropbox.app_key}'" in told
+    assert re.search(r"^dropbox_refresh_token = '[\w-]{40,}'$", told, re.MULTILINE)

@@ -51,11 +51,11 @@ from tests.servers.dropbox_account import (
 __all__ = ["DropboxServer", "Fault"]
 
 Fault: TypeAlias = Literal[
-    "429", "429-plain", "429-writes", "500", "503", "cut-before", "cut-after", "damage"
+    "400", "429", "429-plain", "429-writes", "500", "503", "cut-before", "cut-after", "damage"
 ]
-"""``429…``: rate limit, in JSON or plain, or for the namespace's lock. ``cut-before`` and
-``cut-after``: reset before the body was taken, or after it was and before the reply. ``damage``: a
-bit of the body turns on its way."""
+"""``400``: the endpoint does not take the request. ``429…``: rate limit, in JSON or plain, or for
+the namespace's lock. ``cut-before`` and ``cut-after``: reset before the body was taken, or after it
+was and before the reply. ``damage``: a bit of the body turns on its way."""
 PAGE_ENTRIES = 2000
 _WRITING = {
     "upload", "upload_session/finish", "upload_session/finish_batch_v2", "create_folder_v2",
@@ -446,7 +446,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._download(result, content)
 
     def _fails(self, fault: _Planned) -> bool:
-        if fault.kind in ("500", "503"):
+        if fault.kind in ("400", "500", "503"):
             self._send(int(fault.kind), b"something is wrong here", "text/plain")
         elif fault.kind == "429-plain":
             self.server_side.rate_limit(fault.retry_after)

@@ -41,11 +41,8 @@ class Account:
         self._ca_file = ca_file
         self._timeout_secs = timeout_secs
         self._client: Dropbox | None = None
-
-    @property
-    def can_refresh(self) -> bool:
-        """Whether a new access token can be had when one has expired."""
-        return bool(self._refresh_token and self._app_key)
+        self.takes_many = True
+        """False once it has refused to take several files together."""
 
     def client(self) -> Dropbox:
         """The SDK's client, made at the first call.

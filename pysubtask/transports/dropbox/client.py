@@ -112,13 +112,19 @@ class DropboxTransport(SimpleTransport):
     def collect(self) -> Iterator[tuple[int, Result]]:
         """Carry out what was submitted; many small files in a row go together."""
         while self._waiting:
-            together = self._leading_puts()
+            together = self._leading_puts() if self._account.takes_many else []
             if len(together) < _TOGETHER_FROM:
                 yield self._carry_out_next()
                 continue
+            try:
+                results = self._put_together([put for _, put in together])
+            except RemoteError as error:  # all of it was refused: one by one, then
+                self._account.takes_many = error.retryable
+                for _ in together:
+                    yield self._carry_out_next()
+                continue
             for _ in together:
                 self._waiting.popleft()
-            results = self._put_together([put for _, put in together])
             for (ticket, _), result in zip(together, results, strict=True):
                 yield ticket, result
 
