@@ -128,7 +128,7 @@ def parse_url(url: str | os.PathLike[str]) -> Destination:
     path = slash + path
     if scheme == "file":
         return _file_destination(authority, path)
-    if ":" in authority and "@" not in authority and "@" in path:
+    if ":" in authority and "@" in path:
         # most likely a password with a / in it, of which half would end up in the path
         raise _mistake(
             "can be read in two ways",

@@ -63,6 +63,7 @@ def test_as_text_it_shows_everything_but_the_password() -> None:
         "ftp://collector/%2Fabs",
         "ftp://collector/in",
         "file:///mnt/share",
+        "dropbox:///in/box%20%25",
         "sftp://collector/a%20b%25",
     ):
         assert parse_url(str(parse_url(url))) == parse_url(url)
@@ -92,6 +93,9 @@ def test_as_text_it_shows_everything_but_the_password() -> None:
         ("sftp://a b/x", "host name"),
         ("file://server/share", "three slashes"),
         ("file://", "no folder"),
+        ("sftp://edge:pass/word@h/x", "read in two ways"),
+        ("sftp://edge:@pass/word@h/x", "read in two ways"),
+        ("sftp://edge:pw@h/with@sign", "write @ as %40"),
     ],
 )
 def test_mistakes(url: str, words: str) -> None:
