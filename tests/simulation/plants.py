@@ -426,7 +426,7 @@ seldom show; the others are looked for in any."""
 
 KNOWN: dict[str, int] = {
     "early-acknowledgement": 0,
-    "touch-served-unread": 283,
+    "touch-served-unread": 1945,
     "size-trusted-alone": 0,
     "inode-alone": 0,
     "rename-before-close": 0,
