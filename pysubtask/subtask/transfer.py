@@ -15,6 +15,7 @@ from pysubtask.core.flow import Window
 from pysubtask.core.plan import Policy
 from pysubtask.status import FileStatus, Status
 from pysubtask.subtask.context import Context
+from pysubtask.subtask.delivery.account import Account
 from pysubtask.subtask.delivery.allowance import Allowance
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
@@ -111,6 +112,7 @@ class TransferSubtask(BaseSubtask):
         self.allowance = Allowance(
             context.disk, context.clock, limits, context.layout.budget, context.log
         )
+        self.account = Account(context.clock, self.ledger, context.log, self._group_and_name)
         self.delivery = Delivery(
             context.clock,
             self.ledger,
@@ -126,6 +128,7 @@ class TransferSubtask(BaseSubtask):
             destination=str(destination),
             status_changed=context.status_changed,
             allowance=self.allowance,
+            account=self.account,
         )
 
     # -- what the main loop calls ------------------------------------------------------------
@@ -199,6 +202,7 @@ class TransferSubtask(BaseSubtask):
 
     def process_interval(self) -> None:
         """Copy what the link has owed for a minute, so that rotation can't lose it."""
+        self.account.tick()
         now = self.context.clock.monotonic()
         since, self._live_since = self._live_since, {}
         for path in list(self.ledger.owed):
@@ -312,6 +316,7 @@ class TransferSubtask(BaseSubtask):
         if self._thread is None or not self._thread.is_alive():
             self.delivery.close()
         self.checkup.close()
+        self.account.tick(everything=True)
         self.sources.close()
         self.ledger.journal.close()
         return finished
@@ -413,7 +418,7 @@ class TransferSubtask(BaseSubtask):
         )
 
     def _delivered(self, path: str, size: int, how: str) -> None:
-        self.log.debug("%s %d bytes of %s", how, size, path)
+        self.account.moved(path, size)
         self.context.status_changed()
 
     def _has_lines(self, path: str) -> bool:
@@ -424,6 +429,11 @@ class TransferSubtask(BaseSubtask):
         self.snapshots.edited.add(path)
         self.intake.hint_look(path)
         self.context.wake()
+
+    def _group_and_name(self, path: str) -> tuple[str, str]:
+        """For the log: a declared file speaks for itself, one in a watched folder for that."""
+        name = self.declared_name(path)
+        return (name if path in self._declared else os.path.dirname(name) or name), name
 
     def _look_again(self, path: str) -> None:
         self.intake.hint_look(path)

@@ -21,9 +21,11 @@ from pysubtask.errors import HostKeyRefused, LinkError, LoginRefused
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import is_full, local_words
 from pysubtask.status import Link
+from pysubtask.subtask.delivery.account import Account
 from pysubtask.subtask.delivery.allowance import Allowance, BudgetSpent
 from pysubtask.subtask.delivery.courier import Courier, FileHeld
 from pysubtask.subtask.delivery.engine import BULK, SMALL, URGENT, Engine
+from pysubtask.subtask.delivery.linklog import LinkLog
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.transports.contract import Capabilities, Transport
 
@@ -63,6 +65,7 @@ class Delivery:
         dead_time_secs: idle time after which the connection is closed.
         jitter: waits are lengthened by a random part of up to this fraction.
         status_changed: called when :attr:`link` or the files' errors change.
+        account: keeps the log's account of what was delivered.
     """
 
     def __init__(
@@ -81,9 +84,11 @@ class Delivery:
         destination: str = "",
         status_changed: Callable[[], None] = lambda: None,
         allowance: Allowance,
+        account: Account | None = None,
     ) -> None:
         self._allowance = allowance
         self._say_spent_at = 0.0
+        self._account = account
         self._clock = clock
         self._ledger = ledger
         self._make_transport = make_transport
@@ -94,7 +99,7 @@ class Delivery:
         self._jitter = jitter
         self._rng = rng or random.Random()
         self._log = log
-        self._destination = destination
+        self._says = LinkLog(clock, log, destination)
         self._status_changed = status_changed
         self._offers: dict[str, None] = {}
         self._offers_lock = threading.Lock()
@@ -266,7 +271,7 @@ class Delivery:
         self._opened_for_beat = not self._queue
         self._last_busy = self._connected_at = self._clock.monotonic()
         took = self._connected_at - began
-        self._log.info("connected to %s in %.2f s", self._destination, took)
+        self._says.connected(took, str(getattr(transport, "described", "")))
         self._set_link("connected")
         if self._must_purge:
             self._engine.spawn(self._courier.purge(), priority=BULK, done=self._note_purged)
@@ -300,6 +305,8 @@ class Delivery:
             self._active[path] = None
             self._opened_for_beat = False
             self._last_busy = self._clock.monotonic()
+            if self._account is not None:
+                self._account.began(path)
             priority = SMALL if entry.pending_bytes <= _SMALL_BYTES else BULK
             self._engine.spawn(
                 self._courier.deliver(path), priority=priority, done=self._done_with(path)
@@ -337,6 +344,8 @@ class Delivery:
             self._last_busy = self._clock.monotonic()
             self._failures = self._refusals = 0
             if error is None:
+                if self._account is not None:
+                    self._account.ended(path)
                 if self._held.pop(path, None) is not None:
                     self._log.info("deliver %s: the trouble is over", path)
                     self._status_changed()
@@ -385,36 +394,38 @@ class Delivery:
         self._active.clear()
         self._again.clear()
         if not self._queue and self._beat is None:
-            self._log.info("%s ended an idle connection: %s", self._destination, _words(error))
+            self._says.lost_idle(_words(error))
             self._set_link("resting")
             return
-        self._log.warning("lost %s after %.0f s: %s", self._destination, lived, _words(error))
         if achieved:
             self._failures = 0
-        if achieved >= _PROGRESS_BYTES:  # it got somewhere: go on at once
-            self._next_try = self._clock.monotonic()
-            self._set_link("retrying", error=_words(error), next_try=self._clock.time())
-        else:
-            self._failed(error)
+        gets_on = achieved >= _PROGRESS_BYTES  # it got somewhere: go on at once
+        wait = 0.0 if gets_on else self._wait_after(error)
+        self._says.lost(_words(error), lived, wait)
+        self._retry_in(wait, error)
 
     def _failed(self, error: LinkError) -> None:
+        wait = self._wait_after(error)
+        self._says.failed(_words(error), wait)
+        self._retry_in(wait, error)
+
+    def _wait_after(self, error: LinkError) -> float:
+        """How long to wait after one more failure."""
         if isinstance(error, LoginRefused | HostKeyRefused):
             self._refusals += 1
             wait = refusal_wait_secs(self._refusals)
         else:
             self._failures += 1
             wait = link_wait_secs(self._failures, self._retry_rule)
-        wait *= 1 + self._jitter * self._rng.random()
-        self._next_try = self._clock.monotonic() + wait
-        words = _words(error)
-        if self._failures + self._refusals <= 1 or words != self._link.last_error:
-            self._log.warning(
-                "connect to %s: %s; next try in %.0f s", self._destination, words, wait
-            )
-        self._set_link("retrying", error=words, next_try=self._clock.time() + wait)
+        return wait * (1 + self._jitter * self._rng.random())
+
+    def _retry_in(self, wait_secs: float, error: LinkError) -> None:
+        self._next_try = self._clock.monotonic() + wait_secs
+        next_try = self._clock.time() + wait_secs
+        self._set_link("retrying", error=_words(error), next_try=next_try)
 
     def _rest(self) -> None:
-        self._log.info("nothing to deliver for %.0f s: closing", self._dead_time_secs)
+        self._says.resting(self._dead_time_secs)
         self.close()
 
     def _set_link(
