@@ -78,6 +78,7 @@ class TransferSubtask(BaseSubtask):
         self._thread: threading.Thread | None = None
         self._crash: BaseException | None = None
         self._busy_since: float | None = None
+        self._silence: str | None = None
         self._busy_limit_secs = (
             settings.connect_timeout_secs
             + 4 * settings.login_timeout_secs
@@ -195,10 +196,16 @@ class TransferSubtask(BaseSubtask):
         if self._crash is not None:
             raise self._crash  # the process ends, and the master starts another
         due = super().step()
+        silence = self.delivery.silence
+        if silence != self._silence:
+            self._silence = silence
+            self.context.status_changed()
         waited, next_line = self.lines.due()
         for path in waited:
             self.ready(path)
-        return min(due, next_line, self.checkup.step(self.context.clock.monotonic()))
+        now = self.context.clock.monotonic()
+        look = now + self.delivery.silent_secs / 2 if self.ledger.owed else math.inf
+        return min(due, next_line, look, self.checkup.step(now))
 
     def process_interval(self) -> None:
         """Copy what the link has owed for a minute, so that rotation can't lose it."""
@@ -288,7 +295,7 @@ class TransferSubtask(BaseSubtask):
             link=link.link,
             since=link.since,
             next_try=link.next_try,
-            last_error=link.last_error or first or plain.last_error,
+            last_error=link.last_error or self._silence or first or plain.last_error,
             pending_bytes=sum(list(self.ledger.owed.values())),
             files=files,
             files_left_out=max(0, len(others) - _MAX_OTHER_FILES),

@@ -23,10 +23,11 @@ def says(clock: ManualClock, caplog: pytest.LogCaptureFixture) -> LinkLog:
 
 def test_to_what_as_whom_and_how_fast(says: LinkLog, caplog: pytest.LogCaptureFixture) -> None:
     says.connected(0.0414, "as edge (OpenSSH_9.2, aes128-gcm@openssh.com, ssh-ed25519)")
-    assert caplog.messages == [
+    (line,) = caplog.messages
+    assert line == (
         "connected to sftp://edge@host/in as edge (OpenSSH_9.2, aes128-gcm@openssh.com, "
         "ssh-ed25519) in 41 ms"
-    ]
+    )
 
 
 def test_a_night_without_a_link_is_a_handful_of_lines(

@@ -36,6 +36,7 @@ _SMALL_BYTES = 1 << 20
 _MAX_JOBS = 1024
 _FULL_WAIT_SECS = 10.0
 _PROGRESS_BYTES = 64 * 1024
+_SILENT_SECS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,8 @@ class Delivery:
         self._retry_rule = retry_rule
         self._dead_time_secs = dead_time_secs
         self._ack_timeout_secs = ack_timeout_secs
+        self.silent_secs = min(_SILENT_SECS, ack_timeout_secs / 2)
+        """A server that is silent for so long is worth a word, before the link counts as dead."""
         self._jitter = jitter
         self._rng = rng or random.Random()
         self._log = log
@@ -116,6 +119,7 @@ class Delivery:
         self._next_try = 0.0
         self._last_busy = 0.0
         self._connected_at = 0.0
+        self._connecting_since: float | None = None
         self._beat: tuple[str, bytes] | None = None
         self._purge_refused = False
         self._beating = False
@@ -153,6 +157,17 @@ class Delivery:
                 if held.conflict:
                     return replace(state, link="conflict", last_error=held.error)
         return state
+
+    @property
+    def silence(self) -> str | None:
+        """In words, if the server has kept silent for longer than it should; else None."""
+        since, engine = self._connecting_since, self._engine
+        words = "no answer from the server yet"
+        if since is None and engine is not None:
+            since = engine.waits_since
+            words = f"no acknowledgement from the server for more than {self.silent_secs:g} s"
+        silent = since is not None and self._clock.monotonic() - since > self.silent_secs
+        return words if silent else None
 
     @property
     def is_idle(self) -> bool:
@@ -249,12 +264,15 @@ class Delivery:
         self._set_link("connecting", error=self._link.last_error)
         transport = self._make_transport()
         began = self._clock.monotonic()
+        self._connecting_since = began
         try:
             transport.connect()
         except LinkError as error:
             transport.close()
             self._failed(error)
             return False
+        finally:
+            self._connecting_since = None
         self._transport = transport
         can = transport.capabilities
         window = Window()

@@ -30,10 +30,9 @@ class LinkLog:
     def connected(self, took_secs: float, described: str) -> None:
         """``described``: as whom and by which algorithms; "" where the transport does not tell."""
         words = f" {described}" if described else ""
-        if self._since is not None:
+        if self._since is not None and self._tries:
             away = self._clock.monotonic() - self._since
-            if self._tries:
-                words += f" (after {self._tries} failed tries in {away:.0f} s)"
+            words += f" (after {self._tries} failed tries in {away:.0f} s)"
         self._since = None
         self._tries = 0
         self._log.info("connected to %s%s in %.0f ms", self._destination, words, took_secs * 1000)
