@@ -300,6 +300,7 @@ class TransferSubtask(BaseSubtask):
             files=files,
             files_left_out=max(0, len(others) - _MAX_OTHER_FILES),
             destination=str(self.context.handover.destination),
+            notes=plain.notes,
             updated_at=plain.updated_at,
         )
 

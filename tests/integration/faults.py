@@ -38,9 +38,10 @@ SECTIONS = {
 }
 HEAD = """# Faults
 
-What can go wrong, what `status()` says of it within 10 s, what happens, and what to do. Each row is a test that provokes
-the fault, mostly against a real `sshd`, and looks for these very words (`…` stands for what differs from case to case).
-The page is made from the tests: `python -m tests.integration.faults`.
+What can go wrong, what `status()` says of it within 10 s, what happens, and what to do. Each row
+is a test that provokes the fault, mostly against a real `sshd`, and looks for these very words
+(`…` stands for what differs from case to case). The page is made from the tests by
+`python -m tests.integration.faults`.
 """
 
 _Test = TypeVar("_Test", bound=Callable[..., Any])
@@ -116,7 +117,10 @@ def page() -> str:
     lines = [HEAD]
     for section, title in SECTIONS.items():
         lines += [f"## {title}", ""]
-        lines += ["| fault | `status()` says | what happens | what to do |", "| --- | --- | --- | --- |"]
+        lines += [
+            "| fault | `status()` says | what happens | what to do |",
+            "| --- | --- | --- | --- |",
+        ]
         for found in _rows(section):
             says = "; then ".join(f"`{words}`" for words in found.says) or "no error"
             cells = map(_cell, (found.what, says, found.happens, found.remedy or "–"))

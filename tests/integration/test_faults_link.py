@@ -12,7 +12,6 @@ import pytest
 from tests.integration.faults import Fault, fault, row
 from tests.integration.promises import delivering, wait_until
 from tests.servers.openssh import OpenSshServer
-from tests.servers.processes import free_port
 from tests.servers.proxy import TcpProxy
 
 __all__ = ["row"]
@@ -117,7 +116,9 @@ def test_a_mute_server(
     tmp_path: pathlib.Path, openssh: OpenSshServer, mute_port: int, row: Fault
 ) -> None:
     to = f"sftp://edge@127.0.0.1:{mute_port}/in"
-    with delivering(tmp_path, openssh, ["a"], to=to, login_timeout_secs=2, reply_timeout_secs=1) as made:
+    with delivering(
+        tmp_path, openssh, ["a"], to=to, login_timeout_secs=2, reply_timeout_secs=1
+    ) as made:
         made.append("a", b"1\n")
         text = row.shown(made.master)
         assert "connecting to" in text
@@ -127,8 +128,8 @@ def test_a_mute_server(
 @fault(
     "the link swallows everything for 40 s (a black hole: no error, no answer)",
     ("no acknowledgement from the server for more than … s", "next try in … s, not connected to …"),
-    "After `reply_timeout_secs` (30) without an acknowledgement the connection counts as dead; a new one goes on near the "
-    "byte where the old one stood",
+    "After `reply_timeout_secs` (30) without an acknowledgement the connection counts as dead; a "
+    "new one goes on near the byte where the old one stood",
     "nothing",
 )
 def test_a_black_hole(
@@ -152,7 +153,8 @@ def test_a_black_hole(
 @fault(
     "the server closes the connection, or the link is cut, in the middle of a file",
     None,
-    "A new connection at once if the last one got anywhere, else 3 s later; the upload goes on near the byte where it broke",
+    "A new connection at once if the last one got anywhere, else 3 s later; the upload goes on "
+    "near the byte where it broke",
     "nothing",
 )
 def test_cuts(tmp_path: pathlib.Path, openssh: OpenSshServer, link: Link) -> None:

@@ -99,7 +99,8 @@ def test_a_key_that_is_not_accepted(
     "the server's host key is unknown",
     "host key unknown: … shows SHA256:…",
     "Nothing is sent, not even the password. Tries as for a refused login",
-    "compare the fingerprint with the server's, then set `host_key` or add the key to `known_hosts`",
+    "compare the fingerprint with the server's, then set `host_key`, or add the key to "
+    "`known_hosts`",
 )
 def test_an_unknown_host_key(tmp_path: pathlib.Path, sshd: OpenSshServer, row: Fault) -> None:
     known = tmp_path / "known_hosts"

@@ -14,6 +14,7 @@ from pysubtask.core.plan import READ_BACK_BYTES, Compare, Present, Send
 from pysubtask.errors import (
     RemoteDenied,
     RemoteError,
+    RemoteExists,
     RemoteFull,
     RemoteNotFound,
     RemoteUnsupported,
@@ -229,7 +230,7 @@ class Uploads:
         if self._session.can.atomic_replace and self._session.can.sequential:
             renamed, st = yield from flight(Rename(upload.temp, name, replace=True), Stat(name))
             if isinstance(renamed, RemoteError):
-                raise renamed
+                raise _folder_in_the_way(name, st) or renamed
             if not isinstance(st, RemoteError):
                 mtime = st.mtime
         elif self._session.can.atomic_replace:
@@ -247,7 +248,10 @@ class Uploads:
             raise  # removing what is there would not help
         except RemoteError:
             yield from call(Stat(upload.temp))
-            yield from call(Stat(name))  # nothing there: the refusal had another reason
+            st = yield from call(Stat(name))  # nothing there: the refusal had another reason
+            in_the_way = _folder_in_the_way(name, st)
+            if in_the_way is not None:
+                raise in_the_way from None
         swapping = replace(upload, stage="swapping")
         self._session.ledger.update(path, lambda e: with_upload(e, swapping), must=False)
         try:
@@ -326,3 +330,15 @@ class Uploads:
         except RemoteNotFound:
             return
         self._session.log.warning("%s was there already and is not ours; kept as %s", name, aside)
+
+
+def _folder_in_the_way(name: str, found: object) -> RemoteExists | None:
+    """Servers do not tell why a file can't be replaced (OpenSSH says "Failure")."""
+    if not (isinstance(found, RemoteStat) and found.is_dir):
+        return None
+    return RemoteExists(
+        "a folder stands where the file should be",
+        operation="replace",
+        path=name,
+        hint="remove or rename it on the server",
+    )

@@ -75,6 +75,8 @@ class Journal:
         self._entries: dict[str, Entry] = {}
         self._handle: WriteHandle | None = None
         self._size = 0
+        self._file: tuple[int, int] | None = None
+        """Device and inode of the file that is open, once it was looked at."""
         self._live_bytes: dict[str, int] = {}
         self._live_total = 0
         self._unsaved: set[str] = set()
@@ -314,6 +316,32 @@ class Journal:
                 refused = error
         return refused
 
+    def trouble(self) -> str | None:
+        """What somebody else has done to the file, in words; None if it is as we left it."""
+        with self.lock:
+            if self._handle is None or self._closing:
+                return None
+            try:
+                st = self._disk.stat(self._path)
+            except FileNotFoundError:
+                return "was removed"
+            except OSError:
+                return None  # a disk in trouble says so elsewhere
+            if self._file is not None and (st.dev, st.ino) != self._file:
+                return "was replaced"
+            self._file = (st.dev, st.ino)
+            return None if st.size == self._size else "was overwritten"
+
+    def write_anew(self) -> None:
+        """Write all entries to a new file.
+
+        Raises:
+            OSError: it can't be.
+        """
+        with self.lock:
+            if not self._closing:
+                self._rewrite(clean=False)
+
     def _compact(self) -> None:
         """Rewrite the log if most of it is history. A full disk leaves it as it is."""
         with self.lock:
@@ -397,6 +425,7 @@ class Journal:
             self._handle.close()
             self._handle = None
         self._size = len(data)
+        self._file = None
         self._handle = self._disk.open_append(self._path)
         self._disk.sync_dir(os.path.dirname(self._path) or ".")
 
