@@ -39,7 +39,9 @@ def with_supervisor(status: Status, supervisor: Supervisor | None) -> Status:
             facts.update(since=supervisor.gone_since, next_try=supervisor.next_start)
             if supervisor.last_error is not None:
                 facts["last_error"] = supervisor.last_error
-        elif not supervisor.has_written_status():
+        elif supervisor.restarts and supervisor.last_error is not None:
+            facts["notes"] = (*status.notes, f"restarted because {supervisor.last_error}")
+        if pid is not None and not supervisor.has_written_status():
             # what is there was written by a subtask before this one
             facts.update(
                 link="connecting",

@@ -106,6 +106,10 @@ class Disk(Protocol):
     def write_whole(self, path: str, data: bytes, *, sync: bool = False) -> None:
         """Replace ``path`` by ``data`` in one step (temporary name, then rename)."""
 
+    def overwrite(self, path: str, data: bytes) -> None:
+        """Write over the beginning of an existing file: takes no space that it does not have, where
+        the file system writes in place. A reader may see a part of it."""
+
     def read_whole(self, path: str, limit_bytes: int) -> bytes:
         """The first ``limit_bytes`` of a small file."""
 
@@ -233,6 +237,13 @@ class RealDisk:
                 pass
             raise
 
+    def overwrite(self, path: str, data: bytes) -> None:
+        fd = os.open(path, os.O_WRONLY | _BINARY)
+        try:
+            os.write(fd, data)
+        finally:
+            os.close(fd)
+
     def read_whole(self, path: str, limit_bytes: int) -> bytes:
         handle = self.open_read(path)
         try:
@@ -247,7 +258,15 @@ class RealDisk:
         os.unlink(path)
 
     def make_dirs(self, path: str) -> None:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        # os.makedirs gives the mode to the last folder only (Python documentation, since 3.7)
+        parent = os.path.dirname(path)
+        if parent and not os.path.isdir(parent):
+            self.make_dirs(parent)
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
 
     def sync_dir(self, path: str) -> None:
         if sys.platform == "win32":

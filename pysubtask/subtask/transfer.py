@@ -358,7 +358,7 @@ class TransferSubtask(BaseSubtask):
         """Take the snapshot."""
         remote = self.intake.remote_path(target.path) or os.path.basename(target.path)
         outcome = self.snapshots.take(target.path, remote, target.watch.growth, touch, final=final)
-        if outcome.result == "taken":
+        if outcome.result in ("taken", "failed") or self.intake.error_of(target.path) is not None:
             self.context.status_changed()
         if outcome.result in ("taken", "unchanged"):
             self.checkup.note(target.path)

@@ -75,6 +75,8 @@ class Journal:
         self._entries: dict[str, Entry] = {}
         self._handle: WriteHandle | None = None
         self._size = 0
+        self._tail = b""
+        """The last line that was written."""
         self._file: tuple[int, int] | None = None
         """Device and inode of the file that is open, once it was looked at."""
         self._live_bytes: dict[str, int] = {}
@@ -317,20 +319,29 @@ class Journal:
         return refused
 
     def trouble(self) -> str | None:
-        """What somebody else has done to the file, in words; None if it is as we left it."""
+        """What somebody else has done to the file, in words; None if it is as we left it (as far
+        as its identity, its size and its last line tell)."""
         with self.lock:
             if self._handle is None or self._closing:
                 return None
             try:
                 st = self._disk.stat(self._path)
+                if self._file is not None and (st.dev, st.ino) != self._file:
+                    return "was replaced"
+                self._file = (st.dev, st.ino)
+                same = st.size == self._size and self._tail == self._read_tail()
             except FileNotFoundError:
                 return "was removed"
             except OSError:
                 return None  # a disk in trouble says so elsewhere
-            if self._file is not None and (st.dev, st.ino) != self._file:
-                return "was replaced"
-            self._file = (st.dev, st.ino)
-            return None if st.size == self._size else "was overwritten"
+            return None if same else "was overwritten"
+
+    def _read_tail(self) -> bytes:
+        handle = self._disk.open_read(self._path)
+        try:
+            return handle.read_at(self._size - len(self._tail), len(self._tail))
+        finally:
+            handle.close()
 
     def write_anew(self) -> None:
         """Write all entries to a new file.
@@ -404,6 +415,7 @@ class Journal:
                 self._rewrite(clean=False)
             raise
         self._size += len(line)
+        self._tail = line
         if self._dirty_since is None:
             self._dirty_since = self._clock.monotonic()
         return len(line)
@@ -425,6 +437,7 @@ class Journal:
             self._handle.close()
             self._handle = None
         self._size = len(data)
+        self._tail = lines[-1]
         self._file = None
         self._handle = self._disk.open_append(self._path)
         self._disk.sync_dir(os.path.dirname(self._path) or ".")
