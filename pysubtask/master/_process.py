@@ -333,9 +333,12 @@ def _code_words(code: int) -> str:
         import signal
 
         try:
-            return f"killed by {signal.Signals(-code).name}"
+            name = signal.Signals(-code).name
         except ValueError:
             return f"killed by signal {-code}"
+        if name == "SIGKILL":
+            name += " (by somebody, or by the system for want of memory)"
+        return f"killed by {name}"
     return f"exit code {code}"
 
 

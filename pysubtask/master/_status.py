@@ -41,8 +41,8 @@ def with_supervisor(status: Status, supervisor: Supervisor | None) -> Status:
                 facts["last_error"] = supervisor.last_error
         elif supervisor.restarts and supervisor.last_error is not None:
             facts["notes"] = (*status.notes, f"restarted because {supervisor.last_error}")
-        if pid is not None and not supervisor.has_written_status():
-            # what is there was written by a subtask before this one
+        if pid is not None and (status.updated_at is None or not supervisor.has_written_status()):
+            # what is there was written by a subtask before this one, or can't be read
             facts.update(
                 link="connecting",
                 since=supervisor.started_at,

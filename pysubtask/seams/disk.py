@@ -192,6 +192,14 @@ class _RealWriteHandle:
             self._fd = -1
 
 
+def _kind(mode: int) -> str:
+    if stat_module.S_ISDIR(mode):
+        return "a folder"
+    if stat_module.S_ISFIFO(mode):
+        return "a FIFO"
+    return "a device"
+
+
 class RealDisk:
     """The operating system's file system."""
 
@@ -209,9 +217,10 @@ class RealDisk:
 
     def open_read(self, path: str) -> ReadHandle:
         fd = _open_shared(path)
-        if not stat_module.S_ISREG(os.fstat(fd).st_mode):
+        mode = os.fstat(fd).st_mode
+        if not stat_module.S_ISREG(mode):
             os.close(fd)
-            raise OSError(22, "not a regular file", path)
+            raise OSError(22, f"not a regular file: it is {_kind(mode)}", path)
         return _RealReadHandle(fd)
 
     def open_append(self, path: str, *, create_new: bool = False) -> WriteHandle:

@@ -21,7 +21,7 @@ import pytest
 from pysubtask import TaskMaster
 from tests.integration.promises import wait_until
 
-__all__ = ["NAMED_WITHIN_SECS", "Fault", "fault", "page", "row"]
+__all__ = ["NAMED_WITHIN_SECS", "Fault", "fault", "page", "row", "rows"]
 
 NAMED_WITHIN_SECS = 10.0
 """``status()`` names the cause of every fault within this time (design §5)."""
@@ -85,27 +85,36 @@ class Fault:
 
 
 def fault(what: str, says: str | tuple[str, ...] | None, happens: str, remedy: str) -> Any:
-    """Marks a test as the proof of a row; the test gets it as the fixture ``row``."""
+    """Marks a test as the proof of a row; the test gets it as the fixture ``row``, or several as
+    ``rows``, in their order in the source."""
     words = () if says is None else (says,) if isinstance(says, str) else says
 
     def mark(test: _Test) -> _Test:
-        test.fault = Fault(what, words, happens, remedy)  # type: ignore[attr-defined]
+        found = [Fault(what, words, happens, remedy), *getattr(test, "faults", ())]
+        test.faults = found  # type: ignore[attr-defined]
         return test
 
     return mark
 
 
 @pytest.fixture
-def row(request: pytest.FixtureRequest) -> Fault:
-    """The row of this test."""
-    found: Fault = request.function.fault
+def rows(request: pytest.FixtureRequest) -> list[Fault]:
+    """The rows of this test."""
+    found: list[Fault] = request.function.faults
+    return found
+
+
+@pytest.fixture
+def row(rows: list[Fault]) -> Fault:
+    """The only row of this test."""
+    (found,) = rows
     return found
 
 
 def _rows(section: str) -> list[Fault]:
     module = importlib.import_module(f"tests.integration.test_faults_{section}")
-    found = [thing.fault for thing in vars(module).values() if hasattr(thing, "fault")]
-    return list(dict.fromkeys(found))
+    tests = [thing for name, thing in vars(module).items() if name.startswith("test_")]
+    return [found for test in tests for found in getattr(test, "faults", ())]
 
 
 def _cell(text: str) -> str:

@@ -10,13 +10,13 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.integration.faults import Fault, fault, row
+from tests.integration.faults import Fault, fault, row, rows
 from tests.integration.promises import Delivery, delivering, is_running, wait_until
 from tests.servers.fixtures import enter_or_skip
 from tests.servers.openssh import OpenSshServer
 from tests.servers.smalldisk import fill, small_disk
 
-__all__ = ["row"]
+__all__ = ["row", "rows"]
 
 REBUILT = (
     "What is at the destination is compared with the files, and only what differs is sent. Copies "

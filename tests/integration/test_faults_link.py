@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.integration.faults import Fault, fault, row
+from tests.integration.faults import Fault, fault, row, rows
 from tests.integration.promises import delivering, wait_until
 from tests.servers.openssh import OpenSshServer
 from tests.servers.proxy import TcpProxy
 
-__all__ = ["row"]
+__all__ = ["row", "rows"]
 
 Link = Callable[..., TcpProxy]
 TRIES = "5 tries 3 s apart, then one every 30 s, for ever (`retry_…`). Snapshots go on"

@@ -10,12 +10,12 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.integration.faults import Fault, fault, row
+from tests.integration.faults import Fault, fault, row, rows
 from tests.integration.promises import delivering, wait_until
 from tests.servers.fixtures import enter_or_skip
 from tests.servers.openssh import OpenSshServer
 
-__all__ = ["row"]
+__all__ = ["row", "rows"]
 
 SLOW = "Tries after 30 s, 60 s … 15 minutes: servers ban who knocks too often. Snapshots go on"
 

@@ -9,13 +9,13 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.integration.faults import Fault, fault, row
+from tests.integration.faults import Fault, fault, row, rows
 from tests.integration.promises import Delivery, delivering, wait_until
 from tests.servers.fixtures import enter_or_skip
 from tests.servers.openssh import OpenSshServer
 from tests.servers.smalldisk import fill, small_disk
 
-__all__ = ["row"]
+__all__ = ["row", "rows"]
 
 OTHERS = "The file waits: 3 s, 6 s … 5 minutes; others go on"
 
