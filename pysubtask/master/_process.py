@@ -314,7 +314,10 @@ def _make_file(path: str) -> None:
 
 
 def _stamp(path: str) -> int | None:
+    """When the child gave its last sign of life; None if it has no way to give one."""
     try:
+        if not os.access(path, os.W_OK):  # a file system that became read-only
+            return None
         return os.stat(path).st_mtime_ns
     except OSError:
         return None

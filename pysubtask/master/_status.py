@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,7 +13,7 @@ from pysubtask.status import Status
 if TYPE_CHECKING:
     from pysubtask.master._process import Supervisor
 
-__all__ = ["status_of_subtask", "with_supervisor"]
+__all__ = ["status_of_subtask", "with_state_folder", "with_supervisor"]
 
 
 def status_of_subtask(layout: StateLayout) -> Status:
@@ -24,6 +25,15 @@ def status_of_subtask(layout: StateLayout) -> Status:
         return Status.from_plain(plain)
     except msgspec.ValidationError:
         return Status()
+
+
+def with_state_folder(status: Status, layout: StateLayout) -> Status:
+    """Says that the subtask can't say anything, where that is so."""
+    folder = layout.state_dir
+    if status.pid is None or os.access(folder, os.W_OK) or not os.path.isdir(folder):
+        return status
+    words = f"the state folder {folder} can't be written any more: is its disk read-only?"
+    return msgspec.structs.replace(status, last_error=words)
 
 
 def with_supervisor(status: Status, supervisor: Supervisor | None) -> Status:

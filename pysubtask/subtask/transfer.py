@@ -79,12 +79,10 @@ class TransferSubtask(BaseSubtask):
         self._crash: BaseException | None = None
         self._busy_since: float | None = None
         self._silence: str | None = None
-        self._busy_limit_secs = (
-            settings.connect_timeout_secs
-            + 4 * settings.login_timeout_secs
-            + 2 * settings.reply_timeout_secs
-            + _STUCK_SECS
-        )
+        # what a transport may take by its own limits, and the watchdog's time beyond
+        patience = settings.watchdog_secs or _STUCK_SECS
+        self._busy_limit_secs = 2 * settings.reply_timeout_secs + patience
+        self._connect_limit_secs = settings.connect_timeout_secs + 4 * settings.login_timeout_secs
         self._root = destination.path
         self.sources = Sources(context.disk, is_watched=self.intake.is_watched)
         self.signatures = Signatures(context.disk, context.layout.signatures, delta or DeltaRule())
@@ -191,7 +189,9 @@ class TransferSubtask(BaseSubtask):
         since = self._busy_since
         if since is not None and self._crash is None:
             stuck = self.context.clock.monotonic() - since
-            if stuck > self._busy_limit_secs:
+            connecting = self.delivery.link.link == "connecting"
+            limit = self._busy_limit_secs + (self._connect_limit_secs if connecting else 0.0)
+            if stuck > limit:
                 self._crash = RuntimeError(f"delivery has not moved for {stuck:.0f} s")
         if self._crash is not None:
             raise self._crash  # the process ends, and the master starts another

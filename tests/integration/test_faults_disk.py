@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
@@ -14,7 +15,7 @@ from tests.integration.faults import Fault, fault, row, rows
 from tests.integration.promises import Delivery, delivering, is_running, wait_until
 from tests.servers.fixtures import enter_or_skip
 from tests.servers.openssh import OpenSshServer
-from tests.servers.smalldisk import fill, small_disk
+from tests.servers.smalldisk import fill, make_read_only, small_disk
 
 __all__ = ["row", "rows"]
 
@@ -65,6 +66,34 @@ def test_the_local_disk_is_full(small: pathlib.Path, openssh: OpenSshServer, row
         assert made.remote_bytes("b") == b"b" * 100_000
         assert made.master.status().pid == pid
         assert made.master.status().last_error is None
+
+
+@fault(
+    "the disk of the state folder becomes read-only",
+    "the state folder … can't be written any more: is its disk read-only?",
+    "What can't be noted stays owed: the touch stands, and it is tried again every 5 minutes at "
+    "the latest. The watchdog knows that the subtask has no way to give a sign of life",
+    "look at the disk (an SD card that fails becomes read-only), mount it anew",
+)
+def test_the_disk_becomes_read_only(
+    tmp_path: pathlib.Path, small: pathlib.Path, openssh: OpenSshServer, row: Fault
+) -> None:
+    state = {"bak_to_folder": str(small / "state"), "watchdog_secs": 1.0}
+    with delivering(tmp_path, openssh, ["a"], **state) as made:
+        made.append("a", b"1\n")
+        made.flush()
+        pid = made.master.status().pid
+        make_read_only(small)
+        try:
+            made.append("a", b"2\n")
+            row.shown(made.master)
+            time.sleep(1.5)  # longer than the watchdog waits
+        finally:
+            make_read_only(small, False)
+        made.append("a", b"3\n")
+        made.flush()
+        assert made.remote_bytes("a") == b"1\n2\n3\n"
+        assert made.master.status().pid == pid
 
 
 @fault(

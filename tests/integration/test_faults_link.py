@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -186,6 +187,10 @@ def test_dead_time(tmp_path: pathlib.Path, openssh: OpenSshServer, link: Link, r
         made.append("a", b"2\n")
         made.wait_for("a", b"1\n2\n")
         assert proxy.connections == 2
+        log = made.log()
+        assert re.search(rf"connected to sftp://.* as {openssh.user} \(OpenSSH.*\) in \d+ ms", log)
+        assert "closing the connection" in log
+        assert len(re.findall(r"delivered .*/a: 2 bytes in .* s after the snapshot", log)) == 2
         assert time.monotonic() - began < 10
 
 

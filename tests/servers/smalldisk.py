@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 from tests.servers.processes import ServerMissing
 
-__all__ = ["fill", "small_disk"]
+__all__ = ["fill", "make_read_only", "small_disk"]
 
 
 @contextmanager
@@ -47,6 +47,17 @@ def _unmount(folder: pathlib.Path) -> None:
             return
         time.sleep(0.1)
     subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=30)
+
+
+def make_read_only(folder: pathlib.Path, read_only: bool = True) -> None:
+    """Let nobody write to the file system, or let them again."""
+    # remounting read-only is refused while a file is open for writing; a read-only bind is not
+    if read_only:
+        subprocess.run(["mount", "--bind", str(folder), str(folder)], check=True, timeout=30)
+        options = "remount,ro,bind"
+        subprocess.run(["mount", "-o", options, str(folder)], check=True, timeout=30)
+    else:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True, timeout=30)
 
 
 def fill(folder: pathlib.Path, leave_bytes: int = 0) -> pathlib.Path:

@@ -112,12 +112,14 @@ def _full_words(arrival: Arrival) -> str:
 
 
 def _summary_words(summary: Summary) -> str:
-    what = summary.group
-    if summary.files > 1:
-        what = f"{_files(summary.files)} of {what}"
-    times = f"{summary.times:,} more times" if summary.times > 1 else "once more"
+    if summary.files == summary.times > 1:
+        what = f"{summary.files:,} more files of {summary.group}"
+    else:
+        of = f"{_files(summary.files)} of " if summary.files > 1 else ""
+        times = f"{summary.times:,} more times" if summary.times > 1 else "once more"
+        what = f"{of}{summary.group} {times}"
     return (
-        f"delivered {what} {times} in {_secs(summary.span_secs)}: {summary.size_bytes:,} bytes, "
+        f"delivered {what} in {_secs(summary.span_secs)}: {summary.size_bytes:,} bytes, "
         f"at most {_secs(summary.behind_secs)} after the snapshot"
     )
 
