@@ -24,7 +24,7 @@ LINES_A_MINUTE = 60
 """Over all groups: a watch list may have thousands of files. What is beyond goes to the rest."""
 MAX_GROUPS = 1000
 REST = "other files"
-_MAX_NAMES = 1000
+_MAX_NAMES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Summary:
     group: str
     times: int
     files: int
-    """How many different files, as far as they were counted (up to 1,000)."""
+    """How many different files, as far as they were counted (up to 10,000)."""
     size_bytes: int
     behind_secs: float
     """The worst of them."""

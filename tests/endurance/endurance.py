@@ -104,7 +104,8 @@ def notifies(
     every = max(1, count // _LOOKS)
     faults = []
     with master, data.open("ab", buffering=0) as file:
-        if not master.flush(_FLUSH_SECS):
+        file.write(b"the connection is there before anything is measured\n")
+        if not (master.notify(0) and master.flush(_FLUSH_SECS)):
             faults.append(f"it did not begin: {master.status()}")
         pid = master.status().pid
         assert pid is not None

@@ -10,7 +10,7 @@ from tests.servers.openssh import OpenSshServer
 
 
 def test_a_few_lives_leave_nothing_behind(tmp_path: pathlib.Path, openssh: OpenSshServer) -> None:
-    report = lives(openssh, tmp_path, 6)
+    report = lives(openssh, tmp_path, 4)
     assert not report.faults, str(report)
 
 
