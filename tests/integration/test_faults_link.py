@@ -187,10 +187,11 @@ def test_dead_time(tmp_path: pathlib.Path, openssh: OpenSshServer, link: Link, r
         made.append("a", b"2\n")
         made.wait_for("a", b"1\n2\n")
         assert proxy.connections == 2
+        told = re.compile(r"delivered .*/a: 2 bytes in .* s after the snapshot")
+        wait_until(lambda: len(told.findall(made.log())) == 2, 10, "both are in the log")
         log = made.log()
         assert re.search(rf"connected to sftp://.* as {openssh.user} \(OpenSSH.*\) in \d+ ms", log)
         assert "closing the connection" in log
-        assert len(re.findall(r"delivered .*/a: 2 bytes in .* s after the snapshot", log)) == 2
         assert time.monotonic() - began < 10
 
 

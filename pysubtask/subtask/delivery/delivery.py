@@ -144,8 +144,9 @@ class Delivery:
 
     @property
     def errors(self) -> dict[str, str]:
-        """Files that the destination refuses, with the reason in words."""
-        return {path: held.error for path, held in list(self._held.items())}
+        """Files that the destination refuses, with the reason in words. What has arrived all the
+        same is not among them, though its job may still have a step to go."""
+        return {path: h.error for path, h in list(self._held.items()) if self._is_owed(path)}
 
     @property
     def link(self) -> LinkState:
