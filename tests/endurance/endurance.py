@@ -1,9 +1,11 @@
-"""The two trials: many starts and stops of one master, and very many notifies of one life."""
+"""The trials: many lives of one master, very many notifies of one life, subtasks that hang."""
 
 from __future__ import annotations
 
 import os
 import pathlib
+import random
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,13 +13,16 @@ from dataclasses import dataclass, field
 import psutil
 
 from pysubtask import TaskMaster
+from pysubtask.settings import Settings
 from tests.endurance.vitals import Track, vitals_of
 from tests.servers.openssh import OpenSshServer
 
-__all__ = ["Report", "lives", "notifies"]
+__all__ = ["Report", "hangs", "lives", "notifies"]
 
 _LOOKS = 200
 _FLUSH_SECS = 120.0
+_RESTART_SECS = 5.0
+"""Beyond ``watchdog_secs``: the wait before a restart (1 s, 2 s if the last life was short)."""
 
 
 @dataclass
@@ -89,6 +94,43 @@ def lives(
     if left:
         report.faults.append(f"left at the destination: {left[:5]}")
     return _judge(report, remote, data)
+
+
+def hangs(
+    server: OpenSshServer,
+    folder: pathlib.Path,
+    count: int,
+    say: Callable[[str], None] = lambda text: None,
+) -> Report:
+    """So many times: stop the subtask as a hang would, at any time; it has to be replaced."""
+    master, remote = _master(server, folder)
+    data = folder / "data" / "a.csv"
+    limit = Settings().watchdog_secs + _RESTART_SECS
+    began = time.monotonic()
+    took, faults = [], []
+    with master:
+        for number in range(count):
+            master.flush(_FLUSH_SECS)
+            time.sleep(random.random() * 20)  # signs of life come every 15 s
+            hung = master.status().pid
+            assert hung is not None
+            os.kill(hung, signal.SIGSTOP)
+            since = time.monotonic()
+            with data.open("ab") as file:
+                file.write(b"%d\n" % number)
+            assert master.notify(0)
+            while master.status().pid in (hung, None) and time.monotonic() - since < 2 * limit:
+                time.sleep(0.02)
+            took.append(time.monotonic() - since)
+            if not master.flush(_FLUSH_SECS):
+                faults.append(f"not delivered: {master.status()}")
+            say(
+                f"replaced after {took[-1]:.1f} s, delivered after {time.monotonic() - since:.1f} s"
+            )
+    if max(took) > limit:
+        faults.append(f"it took {max(took):.1f} s to replace a subtask that hung")
+    what = f"{count} hung subtasks replaced after {min(took):.0f} to {max(took):.0f} s each"
+    return _judge(Report(what, time.monotonic() - began, [], faults), remote, data)
 
 
 def notifies(
