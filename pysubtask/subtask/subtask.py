@@ -269,6 +269,11 @@ class BaseSubtask:
         watch = self._declared.get(folder)
         return path if watch is None else f"{watch.declared.rstrip('/')}/{name}"
 
+    def group_and_name(self, path: str) -> tuple[str, str]:
+        """For the log: a declared file is a group of its own, those in a watched folder are one."""
+        name = self.declared_name(path)
+        return (name if path in self._declared else os.path.dirname(name) or name), name
+
     def _file_status(self, path: str) -> FileStatus:
         entry = self.ledger.get(path)
         error = self.intake.error_of(path)

@@ -111,7 +111,7 @@ class TransferSubtask(BaseSubtask):
         self.allowance = Allowance(
             context.disk, context.clock, limits, context.layout.budget, context.log
         )
-        self.account = Account(context.clock, self.ledger, context.log, self._group_and_name)
+        self.account = Account(context.clock, self.ledger, context.log, self.group_and_name)
         self.delivery = Delivery(
             context.clock,
             self.ledger,
@@ -437,11 +437,6 @@ class TransferSubtask(BaseSubtask):
         self.snapshots.edited.add(path)
         self.intake.hint_look(path)
         self.context.wake()
-
-    def _group_and_name(self, path: str) -> tuple[str, str]:
-        """For the log: a declared file speaks for itself, one in a watched folder for that."""
-        name = self.declared_name(path)
-        return (name if path in self._declared else os.path.dirname(name) or name), name
 
     def _look_again(self, path: str) -> None:
         self.intake.hint_look(path)

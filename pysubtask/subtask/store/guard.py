@@ -32,6 +32,7 @@ class StateGuard:
         self._journal = journal
         self._log = log
         self._lock = self._identity()
+        self._seen: tuple[int, int, int] | None = None
 
     def check(self) -> None:
         """Mend what is wrong; call it from the main thread.
@@ -50,7 +51,7 @@ class StateGuard:
                     path=self._layout.state_dir,
                     retryable=True,
                 )
-        trouble = self._journal.trouble()
+        trouble = self._trouble()
         if trouble is not None:
             self._log.error(
                 "journal %s %s while it was in use; written anew from memory",
@@ -64,6 +65,35 @@ class StateGuard:
             self._make(self._layout.outbox)
         except OSError:
             pass  # the next look that needs it says why
+
+    def _trouble(self) -> str | None:
+        """What somebody else has done to the journal, in words; None if it is as we left it (as far
+        as its identity, its size and its last line tell)."""
+        path = self._layout.journal
+        with self._journal.lock:
+            ours = self._journal.last_written
+            if ours is None:
+                return None
+            rewrites, size, tail = ours
+            try:
+                st = self._disk.stat(path)
+                seen = (rewrites, st.dev, st.ino)
+                if self._seen is not None and self._seen != seen and self._seen[0] == rewrites:
+                    return "was replaced"
+                self._seen = seen
+                same = st.size == size and self._read(path, size - len(tail), len(tail)) == tail
+            except FileNotFoundError:
+                return "was removed"
+            except OSError:
+                return None  # a disk in trouble says so elsewhere
+            return None if same else "was overwritten"
+
+    def _read(self, path: str, offset: int, length: int) -> bytes:
+        handle = self._disk.open_read(path)
+        try:
+            return handle.read_at(offset, length)
+        finally:
+            handle.close()
 
     def _leave(self, why: str) -> None:
         if self._make(self._layout.state_dir):

@@ -77,8 +77,7 @@ class Journal:
         self._size = 0
         self._tail = b""
         """The last line that was written."""
-        self._file: tuple[int, int] | None = None
-        """Device and inode of the file that is open, once it was looked at."""
+        self._rewrites = 0
         self._live_bytes: dict[str, int] = {}
         self._live_total = 0
         self._unsaved: set[str] = set()
@@ -318,30 +317,13 @@ class Journal:
                 refused = error
         return refused
 
-    def trouble(self) -> str | None:
-        """What somebody else has done to the file, in words; None if it is as we left it (as far
-        as its identity, its size and its last line tell)."""
-        with self.lock:
-            if self._handle is None or self._closing:
-                return None
-            try:
-                st = self._disk.stat(self._path)
-                if self._file is not None and (st.dev, st.ino) != self._file:
-                    return "was replaced"
-                self._file = (st.dev, st.ino)
-                same = st.size == self._size and self._tail == self._read_tail()
-            except FileNotFoundError:
-                return "was removed"
-            except OSError:
-                return None  # a disk in trouble says so elsewhere
-            return None if same else "was overwritten"
-
-    def _read_tail(self) -> bytes:
-        handle = self._disk.open_read(self._path)
-        try:
-            return handle.read_at(self._size - len(self._tail), len(self._tail))
-        finally:
-            handle.close()
+    @property
+    def last_written(self) -> tuple[int, int, bytes] | None:
+        """Of the file as we left it: how often it was made anew, its size, its last line. None
+        while it is not open. Hold :attr:`lock`."""
+        if self._handle is None or self._closing:
+            return None
+        return self._rewrites, self._size, self._tail
 
     def write_anew(self) -> None:
         """Write all entries to a new file.
@@ -438,7 +420,7 @@ class Journal:
             self._handle = None
         self._size = len(data)
         self._tail = lines[-1]
-        self._file = None
+        self._rewrites += 1
         self._handle = self._disk.open_append(self._path)
         self._disk.sync_dir(os.path.dirname(self._path) or ".")
 
