@@ -98,6 +98,12 @@ def test_5000_files_at_once(tmp_path: pathlib.Path, openssh: OpenSshServer) -> N
     with delivering(tmp_path, openssh, [{"dir": "out"}]) as made:
         for number in range(5000):
             (out / f"{number}.bin").write_bytes(b"%d" % number)
+        # a flush does not wait for files that may still be on their way in, as they are to a
+        # subtask that only starts now
+        for _ in range(600):
+            if len(os.listdir(made.remote)) >= 5000:
+                break
+            time.sleep(0.1)
         made.flush(60)
         assert {p.name: p.read_bytes() for p in made.remote.iterdir()} == {
             f"{number}.bin": b"%d" % number for number in range(5000)

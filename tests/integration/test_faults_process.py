@@ -9,6 +9,7 @@ import signal
 import pytest
 
 from pysubtask.errors import LinkError
+from pysubtask.master import _process
 from pysubtask.signals import next_touch_ns
 from tests.integration.faults import Fault, fault, row, rows
 from tests.integration.promises import delivering, is_running
@@ -34,8 +35,12 @@ __all__ = ["row", "rows"]
     "nothing; should it come back, report it with the log",
 )
 def test_killed_and_stuck(
-    tmp_path: pathlib.Path, openssh: OpenSshServer, rows: list[Fault]
+    tmp_path: pathlib.Path,
+    openssh: OpenSshServer,
+    rows: list[Fault],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(_process, "FIRST_WAIT_SECS", 0.5)
     killed, stuck = rows
     with delivering(tmp_path, openssh, ["a"], watchdog_secs=2.0) as made:
         made.append("a", b"1\n")
