@@ -269,7 +269,7 @@ class RealDisk:
     def make_dirs(self, path: str) -> None:
         # os.makedirs gives the mode to the last folder only (Python documentation, since 3.7)
         parent = os.path.dirname(path)
-        if parent and not os.path.isdir(parent):
+        if parent and not os.path.exists(parent):
             self.make_dirs(parent)
         try:
             os.mkdir(path, 0o700)
