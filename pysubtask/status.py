@@ -89,6 +89,8 @@ def _lines(status: Status, now: float) -> list[str]:
     where = f" {status.destination}" if status.destination else ""
     pid = f" (subtask {status.pid})" if status.pid else ""
     lines = [f"{_link_words(status, now)}{where}{pid}"]
+    if status.link == "gone" and status.next_try is not None:
+        lines.append(f"the next subtask starts in {max(0, round(status.next_try - now))} s")
     if status.taken_over:
         lines.append("another program has taken over the state folder")
     if status.last_error:
@@ -96,7 +98,8 @@ def _lines(status: Status, now: float) -> list[str]:
     if status.pending_bytes:
         lines.append(f"pending: {_size(status.pending_bytes)}")
     if status.restarts:
-        lines.append(f"restarted {status.restarts} times")
+        times = "once" if status.restarts == 1 else f"{status.restarts} times"
+        lines.append(f"restarted {times}")
     if status.notify_failures:
         lines.append(f"{status.notify_failures} failed notifies: {status.last_notify_error}")
     lines.extend(status.notes)

@@ -106,6 +106,10 @@ class Disk(Protocol):
     def write_whole(self, path: str, data: bytes, *, sync: bool = False) -> None:
         """Replace ``path`` by ``data`` in one step (temporary name, then rename)."""
 
+    def overwrite(self, path: str, data: bytes) -> None:
+        """Write over the beginning of an existing file: takes no space that it does not have, where
+        the file system writes in place. A reader may see a part of it."""
+
     def read_whole(self, path: str, limit_bytes: int) -> bytes:
         """The first ``limit_bytes`` of a small file."""
 
@@ -188,6 +192,14 @@ class _RealWriteHandle:
             self._fd = -1
 
 
+def _kind(mode: int) -> str:
+    if stat_module.S_ISDIR(mode):
+        return "a folder"
+    if stat_module.S_ISFIFO(mode):
+        return "a FIFO"
+    return "a device"
+
+
 class RealDisk:
     """The operating system's file system."""
 
@@ -205,9 +217,10 @@ class RealDisk:
 
     def open_read(self, path: str) -> ReadHandle:
         fd = _open_shared(path)
-        if not stat_module.S_ISREG(os.fstat(fd).st_mode):
+        mode = os.fstat(fd).st_mode
+        if not stat_module.S_ISREG(mode):
             os.close(fd)
-            raise OSError(22, "not a regular file", path)
+            raise OSError(22, f"not a regular file: it is {_kind(mode)}", path)
         return _RealReadHandle(fd)
 
     def open_append(self, path: str, *, create_new: bool = False) -> WriteHandle:
@@ -233,6 +246,13 @@ class RealDisk:
                 pass
             raise
 
+    def overwrite(self, path: str, data: bytes) -> None:
+        fd = os.open(path, os.O_WRONLY | _BINARY)
+        try:
+            os.write(fd, data)
+        finally:
+            os.close(fd)
+
     def read_whole(self, path: str, limit_bytes: int) -> bytes:
         handle = self.open_read(path)
         try:
@@ -247,7 +267,15 @@ class RealDisk:
         os.unlink(path)
 
     def make_dirs(self, path: str) -> None:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        # os.makedirs gives the mode to the last folder only (Python documentation, since 3.7)
+        parent = os.path.dirname(path)
+        if parent and not os.path.exists(parent):
+            self.make_dirs(parent)
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
 
     def sync_dir(self, path: str) -> None:
         if sys.platform == "win32":

@@ -19,6 +19,7 @@ from pysubtask.subtask.heartbeat import Heartbeat
 from pysubtask.subtask.intake.intake import Intake
 from pysubtask.subtask.intake.snapshot import Outcome, Touch
 from pysubtask.subtask.intake.target import Target
+from pysubtask.subtask.store.guard import StateGuard
 from pysubtask.subtask.store.journal import Journal
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.subtask.store.outbox import Outbox
@@ -87,6 +88,9 @@ class BaseSubtask:
             still_alive=self._still_alive,
         )
         self.heartbeat = Heartbeat(context.handover, context.disk, context.clock, context.log)
+        self.notes: list[str] = []
+        """What ``status()`` says although nothing failed."""
+        self._guard: StateGuard | None = None
         self._next_interval = 0.0
         self._declared = {w.path: w for w in context.handover.watches}
 
@@ -115,6 +119,19 @@ class BaseSubtask:
             StateError, OSError: the state folder can't be used.
         """
         self.ledger.open()
+        journal = self.ledger.journal
+        if journal.fresh:
+            self.log.info(
+                "there is no journal in %s: the first start, or it was deleted. What is at the "
+                "destination is compared before anything is sent",
+                self.context.layout.state_dir,
+            )
+        elif journal.damaged:
+            self.notes.append(
+                "the journal was damaged and has been rebuilt; what is at the destination is "
+                "compared before anything is sent"
+            )
+        self._guard = StateGuard(self.context.disk, self.context.layout, journal, self.log)
         self.intake.start(self.context.clock.monotonic())
 
     def step(self) -> float:
@@ -123,6 +140,8 @@ class BaseSubtask:
         due = self.intake.step(now)
         if now >= self._next_interval:
             self._next_interval = now + self._settings.timer_interval_secs
+            if self._guard is not None:
+                self._guard.check()
             self.process_interval()
         beat_at = self.heartbeat.due_at
         if beat_at is not None and now >= beat_at:
@@ -179,6 +198,7 @@ class BaseSubtask:
             link="resting",
             last_error=next(iter(errors.values()), None),
             files=files,
+            notes=tuple(self.notes),
             updated_at=self.context.clock.time(),
         )
 
@@ -248,6 +268,11 @@ class BaseSubtask:
         folder, name = os.path.split(path)
         watch = self._declared.get(folder)
         return path if watch is None else f"{watch.declared.rstrip('/')}/{name}"
+
+    def group_and_name(self, path: str) -> tuple[str, str]:
+        """For the log: a declared file is a group of its own, those in a watched folder are one."""
+        name = self.declared_name(path)
+        return (name if path in self._declared else os.path.dirname(name) or name), name
 
     def _file_status(self, path: str) -> FileStatus:
         entry = self.ledger.get(path)

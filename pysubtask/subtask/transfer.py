@@ -15,6 +15,7 @@ from pysubtask.core.flow import Window
 from pysubtask.core.plan import Policy
 from pysubtask.status import FileStatus, Status
 from pysubtask.subtask.context import Context
+from pysubtask.subtask.delivery.account import Account
 from pysubtask.subtask.delivery.allowance import Allowance
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
@@ -77,12 +78,11 @@ class TransferSubtask(BaseSubtask):
         self._thread: threading.Thread | None = None
         self._crash: BaseException | None = None
         self._busy_since: float | None = None
-        self._busy_limit_secs = (
-            settings.connect_timeout_secs
-            + 4 * settings.login_timeout_secs
-            + 2 * settings.reply_timeout_secs
-            + _STUCK_SECS
-        )
+        self._silence: str | None = None
+        # what a transport may take by its own limits, and the watchdog's time beyond
+        patience = settings.watchdog_secs or _STUCK_SECS
+        self._busy_limit_secs = 2 * settings.reply_timeout_secs + patience
+        self._connect_limit_secs = settings.connect_timeout_secs + 4 * settings.login_timeout_secs
         self._root = destination.path
         self.sources = Sources(context.disk, is_watched=self.intake.is_watched)
         self.signatures = Signatures(context.disk, context.layout.signatures, delta or DeltaRule())
@@ -111,6 +111,7 @@ class TransferSubtask(BaseSubtask):
         self.allowance = Allowance(
             context.disk, context.clock, limits, context.layout.budget, context.log
         )
+        self.account = Account(context.clock, self.ledger, context.log, self.group_and_name)
         self.delivery = Delivery(
             context.clock,
             self.ledger,
@@ -126,6 +127,7 @@ class TransferSubtask(BaseSubtask):
             destination=str(destination),
             status_changed=context.status_changed,
             allowance=self.allowance,
+            account=self.account,
         )
 
     # -- what the main loop calls ------------------------------------------------------------
@@ -187,18 +189,27 @@ class TransferSubtask(BaseSubtask):
         since = self._busy_since
         if since is not None and self._crash is None:
             stuck = self.context.clock.monotonic() - since
-            if stuck > self._busy_limit_secs:
+            connecting = self.delivery.link.link == "connecting"
+            limit = self._busy_limit_secs + (self._connect_limit_secs if connecting else 0.0)
+            if stuck > limit:
                 self._crash = RuntimeError(f"delivery has not moved for {stuck:.0f} s")
         if self._crash is not None:
             raise self._crash  # the process ends, and the master starts another
         due = super().step()
+        silence = self.delivery.silence
+        if silence != self._silence:
+            self._silence = silence
+            self.context.status_changed()
         waited, next_line = self.lines.due()
         for path in waited:
             self.ready(path)
-        return min(due, next_line, self.checkup.step(self.context.clock.monotonic()))
+        now = self.context.clock.monotonic()
+        look = now + self.delivery.silent_secs / 2 if self.ledger.owed else math.inf
+        return min(due, next_line, look, self.checkup.step(now))
 
     def process_interval(self) -> None:
         """Copy what the link has owed for a minute, so that rotation can't lose it."""
+        self.account.tick()
         now = self.context.clock.monotonic()
         since, self._live_since = self._live_since, {}
         for path in list(self.ledger.owed):
@@ -284,11 +295,12 @@ class TransferSubtask(BaseSubtask):
             link=link.link,
             since=link.since,
             next_try=link.next_try,
-            last_error=link.last_error or first or plain.last_error,
+            last_error=link.last_error or self._silence or first or plain.last_error,
             pending_bytes=sum(list(self.ledger.owed.values())),
             files=files,
             files_left_out=max(0, len(others) - _MAX_OTHER_FILES),
             destination=str(self.context.handover.destination),
+            notes=plain.notes,
             updated_at=plain.updated_at,
         )
 
@@ -312,6 +324,7 @@ class TransferSubtask(BaseSubtask):
         if self._thread is None or not self._thread.is_alive():
             self.delivery.close()
         self.checkup.close()
+        self.account.tick(everything=True)
         self.sources.close()
         self.ledger.journal.close()
         return finished
@@ -345,7 +358,7 @@ class TransferSubtask(BaseSubtask):
         """Take the snapshot."""
         remote = self.intake.remote_path(target.path) or os.path.basename(target.path)
         outcome = self.snapshots.take(target.path, remote, target.watch.growth, touch, final=final)
-        if outcome.result == "taken":
+        if outcome.result in ("taken", "failed") or self.intake.error_of(target.path) is not None:
             self.context.status_changed()
         if outcome.result in ("taken", "unchanged"):
             self.checkup.note(target.path)
@@ -420,7 +433,7 @@ class TransferSubtask(BaseSubtask):
         return self.intake.growth_of(path) == "append"
 
     def _delivered(self, path: str, size: int, how: str) -> None:
-        self.log.debug("%s %d bytes of %s", how, size, path)
+        self.account.moved(path, size)
         self.context.status_changed()
 
     def _has_lines(self, path: str) -> bool:
