@@ -11,8 +11,11 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pysubtask.core.burst import BurstRule
+from pysubtask.core.model import Entry
 from pysubtask.core.retry import RetryRule
+from pysubtask.seams.disk import FileStat
 from pysubtask.status import FileStatus, Status
+from pysubtask.subtask.archive import Archive
 from pysubtask.subtask.boot import boot_id
 from pysubtask.subtask.context import Context
 from pysubtask.subtask.heartbeat import Heartbeat
@@ -87,6 +90,7 @@ class BaseSubtask:
             still_alive=self._still_alive,
         )
         self.heartbeat = Heartbeat(context.handover, context.disk, context.clock, context.log)
+        self.archive: Archive | None = None
         self._next_interval = 0.0
         self._declared = {w.path: w for w in context.handover.watches}
 
@@ -116,6 +120,8 @@ class BaseSubtask:
         """
         self.ledger.open()
         self.intake.start(self.context.clock.monotonic())
+        if self.context.handover.precleanup_old_files:
+            self.archive = self._make_archive()
 
     def step(self) -> float:
         """Do what is due; gives the monotonic time of the next call."""
@@ -133,6 +139,8 @@ class BaseSubtask:
             self.ledger.journal.sync()
             sync_due = self.ledger.journal.sync_due()
         due = min(due, self._next_interval, math.inf if beat_at is None else beat_at)
+        if self.archive is not None:
+            due = min(due, self.archive.step(now))
         return due if sync_due is None else min(due, sync_due)
 
     def beat(self, *, goodbye: bool = False) -> None:
@@ -256,6 +264,40 @@ class BaseSubtask:
             delivered_bytes=done.size if done is not None and shown else 0,
             pending_bytes=entry.pending_bytes,
             last_error=error,
+        )
+
+    def _make_archive(self) -> Archive | None:
+        settings = self._settings
+        if settings.archive_to_folder is None:
+            return None
+        return Archive(
+            self.context.disk,
+            self.context.clock,
+            self.ledger,
+            self.context.handover.watches,
+            self.context.handover.state_dir,
+            archive_to=settings.archive_to_folder,
+            days=settings.archive_after_days_old,
+            recheck_secs=settings.timer_interval_secs,
+            is_delivered=self.is_delivered,
+            is_settled=self.intake.is_settled,
+            is_own=self._is_own_log,
+            moved=self.intake.retire,
+            log=self.log,
+        )
+
+    def is_delivered(self, entry: Entry | None, st: FileStat) -> bool:
+        """Whether a file may go to the archive; here, if its notifies were processed."""
+        return True
+
+    def _is_own_log(self, path: str) -> bool:
+        """Whether it has the name of one of our logs, wherever it lies."""
+        name = os.path.basename(path)
+        masters = os.path.basename(self._settings.master_log_file_name or "")
+        return (
+            "_taskmaster.log" in name
+            or (masters != "" and name.startswith(masters))
+            or name.startswith(self.context.handover.log_name or "_subtask.log")
         )
 
     def _is_own_file(self, path: str) -> bool:

@@ -10,8 +10,11 @@ from collections.abc import Callable
 
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.core.flow import Window
+from pysubtask.core.model import Entry
 from pysubtask.core.plan import Policy
+from pysubtask.seams.disk import FileStat
 from pysubtask.status import FileStatus, Status
+from pysubtask.subtask.archive import is_shown
 from pysubtask.subtask.context import Context
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
@@ -327,6 +330,9 @@ class TransferSubtask(BaseSubtask):
             pending_bytes=plain.pending_bytes,
             last_error=error,
         )
+
+    def is_delivered(self, entry: Entry | None, st: FileStat) -> bool:
+        return is_shown(entry, st)
 
     def _secure(self, path: str, number: int) -> None:
         entry = self.ledger.get(path)

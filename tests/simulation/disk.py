@@ -97,7 +97,7 @@ class SimDisk:
             handle._open = False
         self.handles.clear()
 
-    def stat(self, path: str) -> FileStat:
+    def stat(self, path: str, *, follow: bool = True) -> FileStat:
         self.before_call("stat", path)
         return self.file_system.stat_of(self.file_system.node(path))
 
@@ -159,7 +159,7 @@ class SimDisk:
         self.before_call("remove", path)
         self.file_system.remove(path)
 
-    def make_dirs(self, path: str) -> None:
+    def make_dirs(self, path: str, *, private: bool = True) -> None:
         self.before_call("mkdir", path)
         self.file_system.make_dirs(path)
 
