@@ -32,6 +32,7 @@ __all__ = ["Archive", "is_shown"]
 
 _SLICE_NAMES = 64
 _SWEEP_SECS = 86_400.0
+_SWEEP_CHECKS = 10
 _PAUSE_SECS = 600.0
 _MAX_NUMBER = 1000
 _MAX_TOLD = 1000
@@ -90,6 +91,7 @@ class Archive:
         self._ledger = ledger
         self._days = days
         self._recheck_secs = recheck_secs
+        self._sweep_secs = min(_SWEEP_SECS, max(days * _SWEEP_SECS, _SWEEP_CHECKS * recheck_secs))
         self._is_delivered = is_delivered
         self._is_settled = is_settled
         self._is_own = is_own
@@ -127,7 +129,7 @@ class Archive:
     def step(self, now: float) -> float:
         """Do a slice of what is due. Gives the monotonic time at which to be called again."""
         if self._sweep is None and now >= self._next_sweep:
-            self._next_sweep = now + _SWEEP_SECS
+            self._next_sweep = now + self._sweep_secs
             self._sweep = self._everything()
         elif self._sweep is None and self._waiting and now >= self._next_check:
             self._sweep = self._what_waits()

@@ -65,6 +65,7 @@ def _run(args: argparse.Namespace) -> int:
         f"\n{done} histories in {secs:.0f} s ({secs / max(done, 1) * 1e3:.1f} ms each): "
         f"kills {totals['kills']}, power losses {totals['power']}, cuts {totals['cuts']}, "
         f"restarts {totals['restarts']}, crashes by disk faults {totals['crashes']}, "
+        f"files archived {totals['archived']}, "
         f"seam calls {totals['calls']}, bytes sent {totals['sent']} "
         f"(payload sent again {totals['again']}), "
         f"lost {kinds['lost']}, torn {kinds['torn']}, failed {len(failures)}"
@@ -95,7 +96,8 @@ def _try_plants(seeds: range, jobs: int) -> int:
     for name in PLANTS:
         tried = 0
         caught: Outcome | None = None
-        for outcome in run_many(seeds, jobs, name):
+        first = seeds.start + PLANTS[name].first_seed
+        for outcome in run_many(range(first, first + len(seeds)), jobs, name):
             tried += 1
             if outcome.kind and not run_seed(outcome.seed).kind:  # without it, all is well
                 caught = outcome

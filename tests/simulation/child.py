@@ -51,6 +51,8 @@ class Boot:
     """Where the child's log goes, if anybody reads it."""
     resends: Resends
     """Where the bytes that it sends are counted."""
+    precleanup: bool = False
+    """Old files are archived."""
 
 
 class Child(Protocol):
@@ -149,7 +151,7 @@ class RealChild:
             log_dir=None,
             log_name="",
             work_dir=boot.folder,
-            precleanup_old_files=False,
+            precleanup_old_files=boot.precleanup,
             parent_pid=1,
             token="",
             sys_path=[],

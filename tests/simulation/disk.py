@@ -84,6 +84,7 @@ class SimDisk:
         self.file_system = file_system
         self.before_call = before_call
         self.handles: set[_Handle] = set()
+        self.on_rename: Callable[[str, str], None] = lambda path, target: None
         self._pid = pid
 
     def abandon(self) -> None:
@@ -154,6 +155,7 @@ class SimDisk:
     def rename(self, path: str, target: str) -> None:
         self.before_call("rename", path)
         self.file_system.rename(path, target)
+        self.on_rename(path, target)
 
     def remove(self, path: str) -> None:
         self.before_call("remove", path)

@@ -7,17 +7,19 @@ that rare combinations of the others get room.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.simulation.filesystem import FileSystemKind
 from tests.simulation.program import ACTIONS
 from tests.simulation.server import ALL_EXTENSIONS, GO_EXTENSIONS, ServerKind
 
-__all__ = ["Config", "Event", "FileSpec", "History", "make_history"]
+__all__ = ["ARCHIVING_FROM", "Config", "Event", "FileSpec", "History", "make_history"]
 
 MS = 1_000_000
 SEC = 1_000_000_000
+ARCHIVING_FROM = 2_000_000_000
+"""Histories of this seed and up archive old files: those that were not changed for seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,8 @@ class Config:
     settings: dict[str, Any]
     remote_dir: str
     remote_dir_exists: bool
+    archives: bool = False
+    """Old files of the folders move aside."""
 
     def describe(self) -> str:
         """In a few lines, for people."""
@@ -152,6 +156,11 @@ def make_history(seed: int) -> History:
     if rng.random() < 0.1:
         troubles = set()
     config = _make_config(rng, troubles)
+    if seed >= ARCHIVING_FROM:
+        days = rng.choice([0.3, 2.0, 10.0]) / 86_400
+        config = replace(
+            config, archives=True, settings={**config.settings, "archive_after_days_old": days}
+        )
     return History(seed, config, _make_events(rng, config, troubles), frozenset(troubles))
 
 

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
+from tests.simulation.history import ARCHIVING_FROM
+
 __all__ = ["PLANTS", "Plant", "StalePlant"]
 
 
@@ -38,6 +40,8 @@ class Plant:
 
     about: str
     edits: tuple[Edit, ...]
+    first_seed: int = 0
+    """Histories before this one have nothing that it could break."""
 
     @contextmanager
     def patch(self) -> Iterator[None]:
@@ -356,6 +360,31 @@ PLANTS: dict[str, Plant] = {
         "_append",
         "return Append(start, version.size, base, longer)",
         "return Append(base, version.size, base, longer)",
+    ),
+    "archived-undelivered": Plant(
+        "an old file in a watched folder moves to the archive whether it is delivered or not",
+        (
+            Edit(
+                "subtask.archive",
+                "Archive._is_owed",
+                "is_data = entry is not None or place.is_watched",
+                "return False",
+            ),
+            Edit("subtask.archive", "Archive._is_owed", "if path in self._ledger.owed:", "if 0:"),
+        ),
+        ARCHIVING_FROM,
+    ),
+    "archived-rotated": Plant(
+        "a rotated file moves to the archive before it is delivered to its end",
+        (
+            Edit(
+                "subtask.archive",
+                "Archive._is_owed",
+                "return self._is_rotated(path, st)",
+                "return False",
+            ),
+        ),
+        ARCHIVING_FROM,
     ),
     "flush-at-once": _one(
         "flush() is done when everything is noted, not when it is delivered",

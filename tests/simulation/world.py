@@ -103,6 +103,7 @@ class World(Machine):
         child = self._child
         assert child is not None
         self.checker.client_id = child.client_id()
+        self._check_archived()
         self.checker.check_claims(child.claims())
         again, excused = self.resends.again_bytes, self.resends.excused_bytes
         if again > excused:
