@@ -12,6 +12,7 @@ from pysubtask.core.capabilities import Capabilities
 from pysubtask.core.flow import Window
 from pysubtask.core.model import Entry
 from pysubtask.core.plan import Policy
+from pysubtask.core.space import Held, held
 from pysubtask.seams.disk import FileStat
 from pysubtask.status import FileStatus, Status
 from pysubtask.subtask.archive import is_shown
@@ -19,16 +20,17 @@ from pysubtask.subtask.context import Context
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
 from pysubtask.subtask.delivery.session import Hooks, Session
+from pysubtask.subtask.intake.keeper import Keeper
 from pysubtask.subtask.intake.snapshot import Outcome, Snapshots, Touch
 from pysubtask.subtask.intake.target import Target
 from pysubtask.subtask.store.sources import Sources
+from pysubtask.subtask.store.space import Space
 from pysubtask.subtask.subtask import BaseSubtask
 from pysubtask.subtask.waker import Waker
 from pysubtask.transports import Transport, transport_factory
 
 __all__ = ["TransferSubtask"]
 
-_COPY_AFTER_SECS = 60.0
 _MAX_OTHER_FILES = 1000
 _JOIN_SECS = 1.0
 _OLD_PIECE_SECS = 86_400.0
@@ -66,7 +68,6 @@ class TransferSubtask(BaseSubtask):
             raise ValueError("a transfer needs a destination")
         self._waker = Waker()
         self._leaving = False
-        self._live_since: dict[tuple[str, int], float] = {}
         self._retry_asked = False
         self._threaded = threaded
         self._thread: threading.Thread | None = None
@@ -79,6 +80,16 @@ class TransferSubtask(BaseSubtask):
             + _STUCK_SECS
         )
         self._root = destination.path
+        self.space = Space(
+            context.disk,
+            context.layout.state_dir,
+            self.ledger.outbox,
+            outbox_max_bytes=settings.outbox_max_bytes,
+            keep_free_bytes=settings.keep_free_bytes,
+            log=context.log,
+            changed=context.status_changed,
+        )
+        self.ledger.outbox.has_room = self.space.has_room
         self.sources = Sources(context.disk)
         self.snapshots = Snapshots(
             context.disk,
@@ -87,6 +98,15 @@ class TransferSubtask(BaseSubtask):
             self.sources,
             verify_up_to_bytes=settings.verify_up_to_bytes,
             log=context.log,
+        )
+        self.keeper = Keeper(
+            context.clock,
+            self.ledger,
+            self.sources,
+            self.snapshots.rescue,
+            self.space,
+            log=context.log,
+            changed=context.status_changed,
         )
         self.delivery = Delivery(
             context.clock,
@@ -108,6 +128,7 @@ class TransferSubtask(BaseSubtask):
 
     def start(self) -> None:
         super().start()
+        self.space.open()
         journal = self.ledger.journal
         if journal.unclean_boot:
             self.snapshots.suspects = {e.path for e in journal.entries()}
@@ -171,18 +192,7 @@ class TransferSubtask(BaseSubtask):
 
     def process_interval(self) -> None:
         """Copy what the link has owed for a minute, so that rotation can't lose it."""
-        now = self.context.clock.monotonic()
-        since, self._live_since = self._live_since, {}
-        for path in list(self.ledger.owed):
-            entry = self.ledger.get(path)
-            for version in entry.versions if entry is not None else ():
-                if all(p.name is not None for p in version.pieces):
-                    continue
-                began = since.get((path, version.number), now)
-                if now - began >= _COPY_AFTER_SECS:
-                    self._secure(path, version.number)
-                else:
-                    self._live_since[path, version.number] = began
+        self.keeper.interval()
 
     def process_heartbeat(self, path: str) -> None:
         """Deliver it, before anything else that waits."""
@@ -197,6 +207,7 @@ class TransferSubtask(BaseSubtask):
             if version is not None and (oldest is None or version.taken_at < oldest):
                 oldest = version.taken_at
         error = self.delivery.link.last_error or next(iter(self.delivery.errors.values()), None)
+        self.heartbeat.note = self.space.full
         return sum(list(self.ledger.owed.values())), oldest, error or super().backlog()[2]
 
     def request_flush(self) -> Callable[[], bool]:
@@ -230,11 +241,7 @@ class TransferSubtask(BaseSubtask):
         """Whether the snapshot for that touch is taken, and safe from a truncation that follows."""
         if not super().is_served(path, mtime_ns):
             return False
-        entry = self.ledger.get(path)
-        for version in entry.versions if entry is not None else ():
-            if any(p.name is None for p in version.pieces):
-                self._secure(path, version.number)
-        return True
+        return self.keeper.secure_all(path)
 
     def status(self) -> Status:
         """How things are, all declared files and up to 1,000 others that are pending or failed."""
@@ -247,6 +254,7 @@ class TransferSubtask(BaseSubtask):
         for path in others[:_MAX_OTHER_FILES]:
             files[self.declared_name(path)] = self._file_status(path)
         first = next(iter(refused.values()), None)
+        lie = self._where_it_lies()
         return Status(
             pid=plain.pid,
             link=link.link,
@@ -258,7 +266,22 @@ class TransferSubtask(BaseSubtask):
             files_left_out=max(0, len(others) - _MAX_OTHER_FILES),
             destination=str(self.context.handover.destination),
             updated_at=plain.updated_at,
+            copied_bytes=lie.copied_bytes,
+            only_in_files_bytes=lie.only_in_files_bytes,
+            deleted_bytes=min(self.space.pinned_bytes, lie.only_in_files_bytes),
+            outbox_bytes=self.ledger.outbox.held_bytes,
+            outbox_limit_bytes=self.space.limit_bytes,
+            outbox_full=self.space.full,
+            given_up_bytes=self.ledger.given_up_bytes,
         )
+
+    def _where_it_lies(self) -> Held:
+        total = Held()
+        for path in list(self.ledger.owed):
+            entry = self.ledger.get(path)
+            if entry is not None:
+                total += held(entry)
+        return total
 
     def stop(self, deadline: float) -> bool:
         """Snapshot what was notified, deliver until the deadline, close everything."""
@@ -323,7 +346,9 @@ class TransferSubtask(BaseSubtask):
     def _file_status(self, path: str) -> FileStatus:
         plain = super()._file_status(path)
         error = plain.last_error or self.delivery.errors.get(path)
+        entry = self.ledger.get(path)
         return FileStatus(
+            copied_bytes=held(entry).copied_bytes if entry is not None else 0,
             size_bytes=plain.size_bytes,
             notified_at=plain.notified_at,
             delivered_bytes=plain.delivered_bytes,
@@ -333,17 +358,6 @@ class TransferSubtask(BaseSubtask):
 
     def is_delivered(self, entry: Entry | None, st: FileStat) -> bool:
         return is_shown(entry, st)
-
-    def _secure(self, path: str, number: int) -> None:
-        entry = self.ledger.get(path)
-        version = entry.version(number) if entry is not None else None
-        if version is None:
-            return
-        try:
-            with self.sources.borrow(path, version) as handle:
-                self.snapshots.rescue.copy_live_pieces(path, number, handle)
-        except OSError as error:
-            self.log.warning("copy %s to the outbox: %s", path, error)
 
     def _make_courier(self, can: Capabilities, window: Window) -> Courier:
         settings = self._settings

@@ -14,12 +14,23 @@ from tests.simulation.filesystem import FileSystemKind
 from tests.simulation.program import ACTIONS
 from tests.simulation.server import ALL_EXTENSIONS, GO_EXTENSIONS, ServerKind
 
-__all__ = ["ARCHIVING_FROM", "Config", "Event", "FileSpec", "History", "make_history"]
+__all__ = [
+    "ARCHIVING_FROM",
+    "LIMITED_FROM",
+    "Config",
+    "Event",
+    "FileSpec",
+    "History",
+    "make_history",
+]
 
 MS = 1_000_000
 SEC = 1_000_000_000
 ARCHIVING_FROM = 2_000_000_000
 """Histories of this seed and up archive old files: those that were not changed for seconds."""
+LIMITED_FROM = 3_000_000_000
+"""Histories of this seed and up have an outbox that is soon full, and programs that only append:
+nothing of theirs may be lost for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +167,14 @@ def make_history(seed: int) -> History:
     if rng.random() < 0.1:
         troubles = set()
     config = _make_config(rng, troubles)
-    if seed >= ARCHIVING_FROM:
+    if seed >= LIMITED_FROM:
+        settings = {**config.settings, "outbox_max_bytes": rng.choice([0, 100, 3_000, 20_000])}
+        files = tuple(
+            FileSpec(f.name, "append", f.burstmode, remote_start=f.remote_start)
+            for f in config.files
+        )
+        config = replace(config, settings=settings, files=files)
+    elif seed >= ARCHIVING_FROM:
         days = rng.choice([0.3, 2.0, 10.0]) / 86_400
         config = replace(
             config, archives=True, settings={**config.settings, "archive_after_days_old": days}
@@ -180,6 +198,7 @@ def _make_config(rng: random.Random, troubles: set[str]) -> Config:
         settle_secs=rng.choice([0.5, 1.0]),
         reply_timeout_secs=rng.choice([5.0, 30.0]),
         keep_free_bytes=0,
+        outbox_max_bytes=1 << 40,
         on_remote_gone="continue" if "consumer" in troubles and rng.random() < 0.6 else "resend",
         on_first_contact=rng.choice(["keep", "keep", "keep", "replace"]),
         burst_expire_milli=rng.choice([300, 5000]),

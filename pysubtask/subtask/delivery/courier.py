@@ -315,6 +315,9 @@ class Courier:
         self._session.log.error("deliver %s: %s; the file is read again", path, error)
 
         shorter = self._what_is_left(entry, version)
+        if version.growing:
+            kept = shorter.size if shorter is not None else 0
+            self._session.ledger.given_up_bytes += version.size - kept
 
         def drop(e: Entry) -> Entry:
             litter = e.litter if upload is None else (*e.litter, upload.temp)
