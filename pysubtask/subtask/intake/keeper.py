@@ -55,11 +55,13 @@ class Keeper:
         now = self._clock.monotonic()
         since, self._since = self._since, {}
         left: list[_Key] = []
+        is_source = False
         for path in list(self._ledger.owed):
             entry = self._ledger.get(path)
             for version in entry.versions if entry is not None else ():
                 if all(p.name is not None for p in version.pieces):
                     continue
+                is_source = True
                 key = (path, version.number)
                 began = since.get(key, now)
                 if now - began < _COPY_AFTER_SECS:
@@ -68,7 +70,7 @@ class Keeper:
                     self._since[key] = began
                     left.append(key)
         self._let_go_of_deleted(left)
-        self._space.review(is_needed=bool(left))
+        self._space.review(is_needed=is_source)
 
     def secure_all(self, path: str) -> bool:
         """As :meth:`secure` for all versions of a file."""
