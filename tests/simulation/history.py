@@ -29,8 +29,8 @@ SEC = 1_000_000_000
 ARCHIVING_FROM = 2_000_000_000
 """Histories of this seed and up archive old files: those that were not changed for seconds."""
 LIMITED_FROM = 3_000_000_000
-"""Histories of this seed and up have an outbox that is soon full, and programs that only append:
-nothing of theirs may be lost for that."""
+"""Histories of this seed and up have an outbox that is soon full: what a program only appends must
+not be lost for that, and nothing be torn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,8 @@ class Config:
     remote_dir_exists: bool
     archives: bool = False
     """Old files of the folders move aside."""
+    small_outbox: bool = False
+    """Snapshots are delivered from the files themselves, which may change meanwhile."""
 
     def describe(self) -> str:
         """In a few lines, for people."""
@@ -169,11 +171,12 @@ def make_history(seed: int) -> History:
     config = _make_config(rng, troubles)
     if seed >= LIMITED_FROM:
         settings = {**config.settings, "outbox_max_bytes": rng.choice([0, 100, 3_000, 20_000])}
-        files = tuple(
-            FileSpec(f.name, "append", f.burstmode, remote_start=f.remote_start)
-            for f in config.files
-        )
-        config = replace(config, settings=settings, files=files)
+        files = config.files
+        if rng.random() < 0.5:
+            files = tuple(
+                FileSpec(f.name, "append", f.burstmode, remote_start=f.remote_start) for f in files
+            )
+        config = replace(config, settings=settings, files=files, small_outbox=True)
     elif seed >= ARCHIVING_FROM:
         days = rng.choice([0.3, 2.0, 10.0]) / 86_400
         config = replace(

@@ -13,7 +13,7 @@ import pytest
 
 from tests.simulation.__main__ import main
 from tests.simulation.child import IdleChild
-from tests.simulation.history import make_history
+from tests.simulation.history import ARCHIVING_FROM, LIMITED_FROM, make_history
 from tests.simulation.plants import PLANTS
 from tests.simulation.runner import planted, run_many, run_seed
 
@@ -37,6 +37,17 @@ def test_known_seeds() -> None:
         [
             f"seed {outcome.seed}: {outcome.kind}: {outcome.message}"
             for outcome in run_many(KNOWN, 2)
+            if outcome.kind
+        ]
+    )
+
+
+@pytest.mark.parametrize("first", [ARCHIVING_FROM, LIMITED_FROM])
+def test_histories_with_an_archive_and_with_a_small_outbox(first: int) -> None:
+    _complain(
+        [
+            f"seed {outcome.seed}: {outcome.kind}: {outcome.message}"
+            for outcome in run_many(range(first, first + 100), 1)
             if outcome.kind
         ]
     )
