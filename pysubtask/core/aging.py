@@ -84,14 +84,10 @@ def numbered(name: str, number: int) -> str:
     if number == 0:
         return name
     stem, extension = os.path.splitext(name)
-    if len(_to_bytes(extension)) > _MAX_EXTENSION_BYTES:
+    if len(os.fsencode(extension)) > _MAX_EXTENSION_BYTES:
         stem, extension = name, ""
     suffix = f"_{number}"
-    spare = _NAME_MAX_BYTES - len(_to_bytes(suffix + extension))
-    while len(_to_bytes(stem)) > spare and stem:
+    spare = _NAME_MAX_BYTES - len(os.fsencode(suffix + extension))
+    while len(os.fsencode(stem)) > spare and stem:
         stem = stem[:-1]
     return f"{stem}{suffix}{extension}"
-
-
-def _to_bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")

@@ -316,7 +316,9 @@ class Courier:
 
         shorter = self._what_is_left(entry, version)
         if version.growing:
-            kept = shorter.size if shorter is not None else 0
+            done = entry.delivered
+            shown = done.size if done is not None and done.version == version.number else 0
+            kept = shorter.size if shorter is not None else shown
             self._session.ledger.given_up_bytes += version.size - kept
 
         def drop(e: Entry) -> Entry:

@@ -248,11 +248,15 @@ class Intake:
 
     def is_settled(self, path: str) -> bool:
         """Whether all that is known of ``path`` has been looked at, and no look is planned."""
+        is_new = path not in self._targets
         target = self._targets.get(path) or self._folder_target(path)
         if target is None:
             return True
         self._check_touch(target, self._clock.monotonic())
-        return target.look_at is None and target.is_calm and target.burst.release_at is None
+        settled = target.look_at is None and target.is_calm and target.burst.release_at is None
+        if settled and is_new:
+            self._targets.pop(path)  # there may be very many
+        return settled
 
     def retire(self, path: str) -> bool:
         """``path`` was moved away: its served ``.notify`` goes. True if there is none any more."""
