@@ -63,7 +63,7 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Which limit keeps new data from being copied, in words; None if none does."""
     given_up_bytes: int = 0
     """What could not be kept, since the subtask started: its files were deleted or changed, and
-    there was no room for copies."""
+    there was no copy."""
     files: dict[str, FileStatus] = {}
     """By the path as declared (folder + ``/`` + name for files in folders)."""
     files_left_out: int = 0
@@ -115,9 +115,7 @@ def _lines(status: Status, now: float) -> list[str]:
     if status.outbox_full:
         lines.append(status.outbox_full)
     if status.given_up_bytes:
-        lines.append(
-            f"given up for lack of room: {size_words(status.given_up_bytes)} (see the log)"
-        )
+        lines.append(f"given up: {size_words(status.given_up_bytes)} (see the log)")
     if status.restarts:
         lines.append(f"restarted {status.restarts} times")
     if status.notify_failures:

@@ -271,7 +271,7 @@ def test_what_the_program_deletes_is_kept_as_far_as_there_is_room() -> None:
     assert status.given_up_bytes > 0
     assert status.pending_bytes + status.given_up_bytes == machine.written_bytes
     assert _lies(status) == status.pending_bytes
-    assert f"given up for lack of room: {status.given_up_bytes / MIB:.1f} MiB" in str(status)
+    assert f"given up: {status.given_up_bytes / MIB:.1f} MiB" in str(status)
     assert status.outbox_bytes + status.deleted_bytes <= 64 * MIB
     six_files = 6 * DAILY_BYTES
     assert machine.fs.used_bytes <= 64 * MIB + six_files + MIB

@@ -265,7 +265,7 @@ def test_status_says_what_is_held_where() -> None:
         "1.0 MiB in deleted files that are held open" in text
     )
     assert "the outbox is full" in text
-    assert "given up for lack of room: 2.0 MiB (see the log)" in text
+    assert "given up: 2.0 MiB (see the log)" in text
     assert Status.from_plain(status.to_plain()) == status
     assert "outbox" not in str(Status(link="resting"))
 
