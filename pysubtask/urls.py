@@ -125,7 +125,8 @@ def parse_url(url: str | os.PathLike[str]) -> Destination:
     path = slash + path
     if scheme == "file":
         return _file_destination(authority, path)
-    if ":" in authority and "@" not in authority and "@" in path:
+    login, at, _ = authority.rpartition("@")
+    if "@" in path and ":" in (login if at else authority):
         # most likely a password with a / in it, of which half would end up in the path
         raise _mistake(
             "can be read in two ways",

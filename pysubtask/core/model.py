@@ -71,6 +71,17 @@ class Piece:
     end: int
     name: str | None
     digest: str
+    synced_bytes: int = 0
+    """So much of its beginning was on the disk before the rest was added, which a loss of power
+    may have torn."""
+    synced_digest: str = ""
+
+    @property
+    def synced_part(self) -> Piece | None:
+        """That beginning as a piece of its own."""
+        if not self.synced_bytes:
+            return None
+        return Piece(self.start, self.start + self.synced_bytes, self.name, self.synced_digest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,9 +301,14 @@ def _version_to_json(v: Version) -> list[Any]:
         [v.identity.dev, v.identity.ino],
         [v.stamp.mtime_ns, v.stamp.ctime_ns],
         [v.print.kind, v.print.size, v.print.digest],
-        [[p.start, p.end, p.name, p.digest] for p in v.pieces],
+        [_piece_to_json(p) for p in v.pieces],
         v.taken_at,
     ]
+
+
+def _piece_to_json(p: Piece) -> list[Any]:
+    record = [p.start, p.end, p.name, p.digest]
+    return [*record, p.synced_bytes, p.synced_digest] if p.synced_bytes else record
 
 
 def _version_from_json(record: list[Any]) -> Version:

@@ -32,6 +32,11 @@ class Held:
     only_in_files_bytes: int = 0
     """In the file itself, wherever it has been renamed to."""
 
+    @property
+    def total_bytes(self) -> int:
+        """All of it."""
+        return self.copied_bytes + self.only_in_files_bytes
+
     def __add__(self, other: Held) -> Held:
         return Held(
             self.copied_bytes + other.copied_bytes,

@@ -134,14 +134,19 @@ class BaseSubtask:
         if beat_at is not None and now >= beat_at:
             self.beat()
             beat_at = self.heartbeat.due_at
-        sync_due = self.ledger.journal.sync_due()
-        if sync_due is not None and self.context.clock.monotonic() >= sync_due:
-            self.ledger.journal.sync()
-            sync_due = self.ledger.journal.sync_due()
+        sync_due = self.sync_if_due()
         due = min(due, self._next_interval, math.inf if beat_at is None else beat_at)
         if self.archive is not None:
             due = min(due, self.archive.step(now))
         return due if sync_due is None else min(due, sync_due)
+
+    def sync_if_due(self) -> float | None:
+        """Bring the journal to the disk if it is time to; gives when it is, by monotonic time."""
+        due = self.ledger.journal.sync_due()
+        if due is not None and self.context.clock.monotonic() >= due:
+            self.ledger.journal.sync()
+            due = self.ledger.journal.sync_due()
+        return due
 
     def beat(self, *, goodbye: bool = False) -> None:
         """Write the heartbeat file and have it delivered."""
@@ -197,6 +202,7 @@ class BaseSubtask:
         done = self.request_flush()
         while not done() and clock.monotonic() < deadline:
             self.intake.step(clock.monotonic())
+            self.sync_if_due()
             clock.sleep(0.01)
         finished = done()
         if self.heartbeat.due_at is not None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 
 from pysubtask.core.capabilities import Capabilities
+from pysubtask.core.delta import DeltaRule
 from pysubtask.core.flow import Window
 from pysubtask.core.model import Entry
 from pysubtask.core.plan import Policy
@@ -20,9 +21,11 @@ from pysubtask.subtask.context import Context
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
 from pysubtask.subtask.delivery.session import Hooks, Session
+from pysubtask.subtask.intake.checkup import Checkup
 from pysubtask.subtask.intake.keeper import Keeper
 from pysubtask.subtask.intake.snapshot import Outcome, Snapshots, Touch
 from pysubtask.subtask.intake.target import Target
+from pysubtask.subtask.store.signatures import Signatures
 from pysubtask.subtask.store.sources import Sources
 from pysubtask.subtask.store.space import Space
 from pysubtask.subtask.subtask import BaseSubtask
@@ -45,6 +48,7 @@ class TransferSubtask(BaseSubtask):
         make_transport: instead of the one that the destination's scheme names.
         boot: instead of the machine's own boot id.
         rng: for temporary names and jitter; the system's by default.
+        delta: other limits for what changed inside a file (tests).
         threaded: False where somebody else calls ``delivery.step()`` (the simulator).
     """
 
@@ -57,6 +61,7 @@ class TransferSubtask(BaseSubtask):
         make_transport: Callable[[], Transport] | None = None,
         boot: str | None = None,
         rng: random.Random | None = None,
+        delta: DeltaRule | None = None,
         threaded: bool = True,
     ) -> None:
         self._boot = boot
@@ -90,7 +95,8 @@ class TransferSubtask(BaseSubtask):
             changed=context.status_changed,
         )
         self.ledger.outbox.has_room = self.space.has_room
-        self.sources = Sources(context.disk)
+        self.sources = Sources(context.disk, is_watched=self.intake.is_watched)
+        self.signatures = Signatures(context.disk, context.layout.signatures, delta or DeltaRule())
         self.snapshots = Snapshots(
             context.disk,
             context.clock,
@@ -107,6 +113,14 @@ class TransferSubtask(BaseSubtask):
             self.space,
             log=context.log,
             changed=context.status_changed,
+        )
+        self.checkup = Checkup(
+            context.disk,
+            context.clock,
+            self.ledger,
+            read_signature=self.signatures.peek,
+            changed=self._edited,
+            log=context.log,
         )
         self.delivery = Delivery(
             context.clock,
@@ -130,6 +144,8 @@ class TransferSubtask(BaseSubtask):
         super().start()
         self.space.open()
         journal = self.ledger.journal
+        believed = not (journal.unclean_boot or journal.fresh)
+        self.signatures.open(journal.entries() if believed else [])
         if journal.unclean_boot:
             self.snapshots.suspects = {e.path for e in journal.entries()}
             self._mend_outbox()
@@ -172,10 +188,7 @@ class TransferSubtask(BaseSubtask):
                 lost = [
                     piece
                     for piece in version.pieces
-                    if piece.name is not None
-                    and not self.ledger.outbox.is_whole(
-                        piece.name, piece.end - piece.start, piece.digest
-                    )
+                    if piece.name is not None and not self.ledger.outbox.is_whole(piece)
                 ]
                 if lost:
                     self.snapshots.rescue.read_again(path, version, lost)
@@ -188,7 +201,8 @@ class TransferSubtask(BaseSubtask):
                 self._crash = RuntimeError(f"delivery has not moved for {stuck:.0f} s")
         if self._crash is not None:
             raise self._crash  # the process ends, and the master starts another
-        return super().step()
+        due = super().step()
+        return min(due, self.checkup.step(self.context.clock.monotonic()))
 
     def process_interval(self) -> None:
         """Copy what the link has owed for a minute, so that rotation can't lose it."""
@@ -289,6 +303,7 @@ class TransferSubtask(BaseSubtask):
         done = self.request_flush()
         while not done() and clock.monotonic() < deadline and self._crash is None:
             self.intake.step(clock.monotonic())
+            self.sync_if_due()
             if not self._threaded:
                 self.delivery.step()
             clock.sleep(0.01)
@@ -301,6 +316,7 @@ class TransferSubtask(BaseSubtask):
             self._thread.join(_JOIN_SECS)
         if self._thread is None or not self._thread.is_alive():
             self.delivery.close()
+        self.checkup.close()
         self.sources.close()
         self.ledger.journal.close()
         return finished
@@ -336,6 +352,8 @@ class TransferSubtask(BaseSubtask):
         outcome = self.snapshots.take(target.path, remote, target.watch.growth, touch, final=final)
         if outcome.result == "taken":
             self.context.status_changed()
+        if outcome.result in ("taken", "unchanged"):
+            self.checkup.note(target.path)
         return outcome
 
     def ready(self, path: str) -> None:
@@ -383,12 +401,18 @@ class TransferSubtask(BaseSubtask):
                 self._root,
                 settings.verify_up_to_bytes,
                 window,
+                self.signatures,
             )
         )
 
     def _delivered(self, path: str, size: int, how: str) -> None:
         self.log.debug("%s %d bytes of %s", how, size, path)
         self.context.status_changed()
+
+    def _edited(self, path: str) -> None:
+        self.snapshots.edited.add(path)
+        self.intake.hint_look(path)
+        self.context.wake()
 
     def _look_again(self, path: str) -> None:
         self.intake.hint_look(path)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from pysubtask.core.capabilities import Capabilities
+from pysubtask.core.delta import DeltaRule
 from pysubtask.core.flow import Window
 from pysubtask.core.plan import Policy
 from pysubtask.core.retry import RetryRule
@@ -16,6 +17,7 @@ from pysubtask.errors import LinkLost
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
 from pysubtask.subtask.delivery.session import Hooks, Session
+from pysubtask.subtask.store.signatures import Signatures
 from pysubtask.testing import MemoryServer, MemoryTransport
 from pysubtask.transports.contract import Transport
 from tests.unit.core_fakes import LOG, BeforeCall, nothing
@@ -130,6 +132,7 @@ class Remote:
     held: set[str] = field(default_factory=set)
     looked_again: list[str] = field(default_factory=list)
     delivery: Delivery = field(init=False)
+    delta: DeltaRule = field(default_factory=DeltaRule)
     connections: int = 0
     _random: random.Random = field(default_factory=lambda: random.Random(1))
 
@@ -138,6 +141,9 @@ class Remote:
 
     def open(self) -> None:
         """As a new process does."""
+        folder = str(self.local.folder / "state" / "signatures")
+        self.signatures = Signatures(self.local.disk, folder, self.delta)
+        self.signatures.open(self.local.ledger.journal.entries())
         self.delivery = Delivery(
             self.local.clock,
             self.local.ledger,
@@ -176,6 +182,7 @@ class Remote:
                 self.root,
                 local.verify_up_to_bytes,
                 window,
+                self.signatures,
             )
         )
 

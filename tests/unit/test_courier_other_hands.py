@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from tests.unit.core_local import Local
 from tests.unit.core_remote import (
     BIG,
     KINDS,
+    PARALLEL,
+    Remote,
+    WatchedServer,
     make_remote,
     numbered,
 )
@@ -67,6 +71,41 @@ def test_first_contact_replaces_where_that_is_wanted(local: Local) -> None:
     remote.settle()
     assert remote.server.names() == ["a.csv"]
     assert remote.server.read_file("a.csv") == b"ours"
+
+
+def test_a_file_that_changes_while_it_is_compared_is_no_conflict(local: Local) -> None:
+    remote = Remote(local, WatchedServer(replace(PARALLEL, max_read_bytes=1024)))
+    local.write(numbered(BIG))
+    local.take()
+    remote.settle()
+    remote.delivery.close()
+    local.write(b"more", "ab")
+    local.take()
+
+    def change(operation: str, path: str) -> None:
+        if operation == "read":
+            local.write(numbered(BIG, 1))
+
+    remote.server.fault_before = change
+    remote.settle()
+    assert local.entry.conflict_at is None
+    assert remote.server.read_file("a.csv") == numbered(BIG) + b"more"
+
+
+def test_what_is_left_of_ours_tells_another_hand(local: Local) -> None:
+    """The file's beginning is gone here, and there a byte stands behind it that is not ours."""
+    remote = make_remote(local)
+    local.write(b"0123456789")
+    local.take()
+    remote.settle()
+    remote.delivery.close()
+    local.write(b"abcdef", "ab")
+    local.take()
+    local.write(b"new")
+    remote.server.put_file("a.csv", b"not ours!!X")
+    remote.step()
+    assert remote.server.read_file("a.csv~10-16") == b"abcdef"
+    assert local.entry.conflict_at is not None
 
 
 @KINDS

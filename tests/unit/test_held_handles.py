@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pysubtask.core.model import Piece
 from pysubtask.seams.disk import RealDisk
 from pysubtask.subtask.store.outbox import Outbox
 from tests.unit.core_fakes import HookedDisk, ManualClock
@@ -39,7 +40,7 @@ def test_long_copies_give_signs_of_life(tmp_path: Path) -> None:
     name, size, digest = outbox.store([b"a" * 1000] * 5)
     assert len(signs) >= 5
     signs.clear()
-    assert outbox.is_whole(name, size, digest)
+    assert outbox.is_whole(Piece(0, size, name, digest))
     assert signs
     signs.clear()
     outbox.sync()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -251,6 +252,21 @@ def test_a_file_that_changed_while_nothing_ran_is_looked_at_without_a_touch(benc
     bench.open()
     bench.step()
     assert bench.taken() == b"one+two"
+
+
+def test_a_second_look_that_died_with_its_process_is_repeated(bench: Bench) -> None:
+    """A touch served less than a tick ago: another may have come that left the same stamp."""
+    bench.disk.stamp_ns = int(bench.clock.time() // 2 * 2) * SECOND
+    bench.write("a.csv", b"one")
+    bench.touch("a.csv")
+    bench.step()
+    os.unlink(bench.path("a.csv"))
+    bench.open()
+    bench.step()
+    bench.write("a.csv", b"two")
+    bench.touch("a.csv")
+    bench.run(3)
+    assert bench.taken() == b"two"
 
 
 def test_a_file_that_did_not_change_is_not_read_again(bench: Bench) -> None:

@@ -279,6 +279,31 @@ def test_what_waits_for_the_disk_goes_on_waiting_while_it_fails(bench: Bench, re
     assert journal.sync_due() is None
 
 
+def test_one_record_that_can_not_be_written_does_not_keep_the_others_from_the_disk(
+    bench: Bench,
+) -> None:
+    journal = bench.open()
+    bench.disk.before = fail_with(disk_full, "append")
+    _put(journal, "/a", 2, must=False)
+    bench.disk.before = nothing
+    _put(journal, "/b", 3)
+    synced: list[str] = []
+
+    def still_full(operation: str, path: str) -> None:
+        if operation == "append":
+            raise disk_full()
+        if operation == "sync":
+            synced.append(path)
+
+    bench.disk.before = still_full
+    journal.sync()
+    assert synced, "what could be written is on the disk"
+    assert journal.sync_due() is not None, "and the rest is tried again"
+    bench.disk.before = nothing
+    journal.sync()
+    assert _sizes(bench.open()) == {"/a": 2, "/b": 3}
+
+
 def test_the_pieces_reach_the_disk_before_the_records_that_speak_of_them(bench: Bench) -> None:
     order: list[str] = []
     bench.disk.before = lambda operation, path: order.append(operation)

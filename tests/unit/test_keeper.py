@@ -89,7 +89,7 @@ def test_a_growing_file_has_one_copy_that_grows(kept: Kept) -> None:
     assert kept.local.content() == b"".join(b"%d,%d;" % (n, n) for n in range(20))
     (piece,) = kept.local.current.pieces
     assert piece.name is not None
-    assert kept.local.ledger.outbox.is_whole(piece.name, piece.end, piece.digest)
+    assert kept.local.ledger.outbox.is_whole(piece)
     kept.local.open()  # another process reads what this one wrote
     assert kept.local.content() == b"".join(b"%d,%d;" % (n, n) for n in range(20))
 

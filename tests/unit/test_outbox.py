@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pysubtask.core.model import Piece
 from pysubtask.core.prints import digest_of
 from pysubtask.subtask.store import outbox as outbox_module
 from pysubtask.subtask.store.outbox import Outbox
@@ -59,7 +60,7 @@ def test_a_piece_is_what_was_stored(bench: Bench) -> None:
 def test_nothing_at_all_is_a_piece_too(bench: Bench) -> None:
     name, size, digest = bench.box.store([])
     assert (size, digest) == (0, digest_of(b""))
-    assert bench.box.is_whole(name, 0, digest)
+    assert bench.box.is_whole(Piece(0, 0, name, digest))
 
 
 def test_only_the_owner_reads_the_copies(bench: Bench) -> None:
@@ -89,7 +90,7 @@ def test_a_name_is_never_given_twice(bench: Bench) -> None:
     bench.open(first, lost)
     third, _, _ = bench.box.store([b"3"])
     assert third not in (first, lost)
-    assert not bench.box.is_whole(lost, 1, digest_of(b"2"))
+    assert not bench.box.is_whole(Piece(0, 1, lost, digest_of(b"2")))
 
 
 def test_litter_that_can_not_be_removed_keeps_nobody_from_starting(bench: Bench) -> None:
@@ -128,6 +129,26 @@ def test_what_may_be_added_to(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> 
     assert not bench.box.may_extend(name, 4), "an earlier process's: its hash is not at hand"
 
 
+def test_what_was_synced_before_a_piece_was_added_to_outlives_a_torn_addition(bench: Bench) -> None:
+    name, size, _ = bench.box.store([b"first"])
+    bench.box.sync()
+    size, digest = bench.box.extend(name, [b"+second"])
+    piece = Piece(100, 100 + size, name, digest, *bench.box.synced(name))
+    bench.open(name)
+    assert bench.box.whole_part(piece) == piece
+    (bench.folder / name).write_bytes(b"first+se\0\0\0\0")  # the power went
+    assert bench.box.whole_part(piece) == Piece(100, 105, name, digest_of(b"first"))
+    (bench.folder / name).write_bytes(b"firs")
+    assert bench.box.whole_part(piece) is None
+
+
+def test_what_was_never_synced_has_no_part_that_can_be_believed(bench: Bench) -> None:
+    name, _, _ = bench.box.store([b"first"])
+    size, digest = bench.box.extend(name, [b"+second"])
+    assert bench.box.synced(name) == (0, "")
+    assert Piece(0, size, name, digest, *bench.box.synced(name)).synced_part is None
+
+
 # -- a disk that refuses -----------------------------------------------------------------------
 
 
@@ -164,7 +185,7 @@ def test_what_a_piece_had_is_good_if_adding_fails(bench: Bench) -> None:
         bench.box.extend(name, [b"456789"])
     bench.disk.before = nothing
     assert bench.content(name).startswith(b"0123")
-    assert bench.box.is_whole(name, size, digest)
+    assert bench.box.is_whole(Piece(0, size, name, digest))
     assert not bench.box.may_extend(name, size), "there may be half a part at its end"
 
 
@@ -188,7 +209,7 @@ def test_whether_a_piece_is_whole(bench: Bench, found: bytes | None, whole: bool
         os.unlink(bench.folder / name)
     else:
         (bench.folder / name).write_bytes(found)
-    assert bench.box.is_whole(name, size, digest) == whole
+    assert bench.box.is_whole(Piece(0, size, name, digest)) == whole
     assert not bench.disk.open_handles
 
 

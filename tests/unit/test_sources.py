@@ -69,6 +69,34 @@ def test_renamed(bench: Bench) -> None:
     assert not bench.disk.open_handles
 
 
+def test_renamed_and_the_new_one_begins_alike(bench: Bench) -> None:
+    """With the same header, say, when no more than the header had been seen."""
+    version = bench.version()
+    os.rename(bench.path, bench.path + ".1")
+    with open(bench.path + ".1", "ab") as file:
+        file.write(b"+old")
+    Path(bench.path).write_bytes(b"content+new")
+    assert bench.read(version) == b"content+old"
+
+
+def test_a_file_that_is_watched_itself_is_no_renamed_one(bench: Bench) -> None:
+    """Its inode may have been used again for it, and a header be all that had been seen."""
+    version = bench.version()
+    other = bench.path + ".1"
+    os.rename(bench.path, other)
+    bench.sources = Sources(bench.disk, is_watched=lambda path: path == other)
+    with pytest.raises(FileNotFoundError):
+        bench.read(version)
+
+
+def test_nothing_at_all_is_found_nowhere_else(bench: Bench) -> None:
+    Path(bench.path).write_bytes(b"")
+    version = bench.version()
+    os.rename(bench.path, bench.path + ".1")
+    with pytest.raises(FileNotFoundError):
+        bench.read(version)
+
+
 def test_replaced_by_a_copy_that_begins_alike(bench: Bench) -> None:
     version = bench.version()
     Path(bench.path + ".new").write_bytes(b"content+more")

@@ -85,6 +85,7 @@ def test_as_text_it_shows_everything_but_the_password() -> None:
         ("sftp://h:²/x", "port"),
         ("sftp://[::1/x", "[ ]"),
         ("sftp://h/~bob/x", "another user"),
+        ("sftp://edge:@a/secret@h/x", "two ways"),
         ("sftp://h/x?y", "%3F"),
         ("sftp://h/x#y", "%23"),
         ("sftp://h/x%0Ay", "control"),

@@ -35,25 +35,31 @@ class Comparison:
 
         A long range is compared at the places of a ``samples`` print.
         """
-        with_source = self._with_source(path, version, todo.base + todo.start)
-        reader = self._session.reader(path, with_source)
+        start = todo.base + todo.start
+        if start < version.available_from:
+            head = Piece(0, version.available_from, None, "")
+            with_source = replace(version, pieces=(head, *version.pieces))
+            try:
+                return (yield from self._compare(path, with_source, name, todo))
+            except BytesLost:  # only what the pieces hold can be compared
+                start = version.available_from
+        todo = replace(todo, start=start - todo.base)
+        if todo.start >= todo.end:
+            return None
         try:
-            reader.read(todo.base + todo.start, 1)
-        except BytesLost:  # only what the pieces hold can be compared
-            reader.close()
-            start = version.available_from - todo.base
-            if start >= todo.end:
-                return None
-            todo = replace(todo, start=max(todo.start, start))
-            reader = self._session.reader(path, version)
+            return (yield from self._compare(path, version, name, todo))
+        except BytesLost:
+            return None
+
+    def _compare(
+        self, path: str, version: Version, name: str, todo: Compare
+    ) -> Generator[Step, Any, bool | None]:
+        reader = self._session.reader(path, version)
         try:
             places = self._places(todo)
             while places:
                 batch, places = places[:_COMPARE_FLIGHT], places[_COMPARE_FLIGHT:]
-                try:
-                    local = [reader.read(todo.base + at, length) for at, length in batch]
-                except BytesLost:
-                    return None
+                local = [reader.read(todo.base + at, length) for at, length in batch]
                 replies = yield from flight(*(Read(name, at, length) for at, length in batch))
                 for reply in replies:
                     if isinstance(reply, RemoteUnsupported | RemoteDenied):
@@ -61,6 +67,7 @@ class Comparison:
                     if isinstance(reply, RemoteError):
                         raise reply
                 if local != replies:
+                    reader.check_source()  # or it is ours that changed while it was read
                     return False
             return True
         finally:
@@ -77,13 +84,6 @@ class Comparison:
                 at += take
                 size -= take
         return places
-
-    def _with_source(self, path: str, version: Version, start: int) -> Version:
-        """The version with the file itself as the source of what its pieces do not speak of."""
-        if start >= version.available_from:
-            return version
-        head = Piece(0, version.available_from, None, "")
-        return replace(version, pieces=(head, *version.pieces))
 
     def cover(self, path: str, version: Version, base: int) -> Generator[Step, Any, int]:
         """Have pieces for all bytes from ``base``; gives the lowest offset that can be had."""

@@ -25,9 +25,11 @@ from pysubtask.core.plan import (
     Unknown,
     plan,
 )
+from pysubtask.core.space import held
 from pysubtask.errors import RemoteError, RemoteNotFound
 from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
+from pysubtask.subtask.delivery.reuse import Reuse
 from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
 from pysubtask.subtask.delivery.upload import Uploads
 from pysubtask.subtask.store.reader import BytesLost
@@ -58,6 +60,7 @@ class Courier:
         self._session = session
         self._comparison = Comparison(session)
         self._uploads = Uploads(session, self._comparison)
+        self._reuse = Reuse(session)
 
     def deliver(self, path: str) -> Steps:
         """The job of one file: until nothing of it is owed any more."""
@@ -222,6 +225,7 @@ class Courier:
         One WRITE at a time: were the first of two refused (a full disk) and the second not, a
         reader would see a hole.
         """
+        yield from self._reuse.sign(path, version, version.size, todo.base, todo.start)
         reader = self._session.reader(path, version)
         remote: Remote = Unknown()
         try:
@@ -239,6 +243,7 @@ class Courier:
                     return Absent()
                 if isinstance(written, RemoteError):
                     raise written
+                self._session.signatures.add(path, version.number, offset, data)
                 offset += size
                 expected = max(offset - todo.base, todo.longer)
                 if isinstance(st, RemoteNotFound):
@@ -316,10 +321,9 @@ class Courier:
 
         shorter = self._what_is_left(entry, version)
         if version.growing:
-            done = entry.delivered
-            shown = done.size if done is not None and done.version == version.number else 0
-            kept = shorter.size if shorter is not None else shown
-            self._session.ledger.given_up_bytes += version.size - kept
+            left = replace(entry, versions=() if shorter is None else (shorter,))
+            owed = held(replace(entry, versions=(version,))).total_bytes
+            self._session.ledger.given_up_bytes += max(0, owed - held(left).total_bytes)
 
         def drop(e: Entry) -> Entry:
             litter = e.litter if upload is None else (*e.litter, upload.temp)
@@ -334,23 +338,43 @@ class Courier:
         self._session.hooks.look_again(path)
 
     def _what_is_left(self, entry: Entry, version: Version) -> Version | None:
-        """The beginning of a growing version, as far as the outbox still has it."""
+        """Of a growing version what the outbox still has: its beginning, or else its end."""
+        if not version.growing:
+            return None
         done = entry.delivered
         same = done is not None and done.version == version.number
-        start = end = done.size if done is not None and same else 0
-        pieces = []
-        for piece in version.pieces:
-            if not version.growing or piece.name is None or piece.start > end:
-                break
-            size = piece.end - piece.start
-            if not self._session.ledger.outbox.is_whole(piece.name, size, piece.digest):
-                break
-            pieces.append(piece)
-            end = max(end, piece.end)
-        if end <= start:
+        start = done.size if done is not None and same else 0
+        kept = self._first_pieces(version, start)
+        size = max((p.end for p in kept), default=0)
+        if size <= start:
+            kept, size = self._last_pieces(version), version.size
+        if not kept or kept == version.pieces:
             return None
-        nothing = Print("whole", end, "")
-        return replace(version, size=end, pieces=tuple(pieces), print=nothing)
+        return replace(version, size=size, pieces=kept, print=Print("whole", size, ""))
+
+    def _first_pieces(self, version: Version, end: int) -> tuple[Piece, ...]:
+        pieces: list[Piece] = []
+        for piece in version.pieces:
+            if piece.name is None or piece.start > end:
+                break
+            whole = self._session.ledger.outbox.whole_part(piece)
+            if whole is not None:
+                pieces.append(whole)
+                end = max(end, whole.end)
+            if whole is not piece:
+                break
+        return tuple(pieces)
+
+    def _last_pieces(self, version: Version) -> tuple[Piece, ...]:
+        pieces: list[Piece] = []
+        low = version.size
+        for piece in reversed(version.pieces):
+            outbox = self._session.ledger.outbox
+            if piece.name is None or piece.end < low or not outbox.is_whole(piece):
+                break
+            pieces.insert(0, piece)
+            low = min(low, piece.start)
+        return tuple(pieces)
 
     def _sweep(self, path: str, entry: Entry) -> Steps:
         """Remove temporary files of ours that nobody needs."""

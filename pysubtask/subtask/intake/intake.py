@@ -105,6 +105,7 @@ class Intake:
             if not watch.is_dir:
                 self._target(watch.path, watch)
         self._declared = list(self._targets.values())
+        self._declared_paths = frozenset(self._targets)
 
     # -- from other threads ------------------------------------------------------------------
 
@@ -137,6 +138,7 @@ class Intake:
             target = self._targets.get(entry.path) or self._folder_target(entry.path)
             if target is None:
                 continue
+            self._repeat_second_look(target, entry, now)
             st = self._stat(entry.path)
             if target.watch.is_dir and st is not None:
                 continue  # the scan compares it, and waits if somebody is still writing it
@@ -147,6 +149,18 @@ class Intake:
             if entry.next_owed is not None or entry.upload is not None:
                 self._ready(entry.path)
         self._hint_all = True
+
+    def _repeat_second_look(self, target: Target, entry: Entry, now: float) -> None:
+        """A touch served less than a tick ago may hide another: the look that would have told
+        died with the process before."""
+        if entry.served is None or entry.served == BLANK:
+            return
+        tick = tick_secs(entry.served)
+        age = self._clock.time() - max(entry.served.mtime_ns, entry.served.ctime_ns) / 1e9
+        if abs(age) <= tick:
+            target.touch_seen_at = now
+            target.rechecks_touch = True
+            self._schedule(target, now + tick + _AFTER_TICK_SECS)
 
     def sweep(self, now: float, up_to_days_old: float) -> list[str]:
         """Have every declared file looked at now, and the residual files, which it gives.
@@ -313,6 +327,12 @@ class Intake:
         same = target.touch_seen in (entry.served, None, BLANK)
         exact = entry.served is not None and entry.served.mtime_ns == mtime_ns
         return same and (not pending or (exact and target.is_calm))
+
+    def is_watched(self, path: str) -> bool:
+        """Whether ``path`` is declared, or a data file in a watched folder (any thread)."""
+        if path in self._declared_paths:
+            return True
+        return os.path.dirname(path) in self._folders and self._is_data(path)
 
     def remote_path(self, path: str) -> str | None:
         """Where ``path`` goes, relative to the destination; None if it is not watched."""

@@ -106,7 +106,8 @@ class Rescue:
             and outbox.may_extend(before.name, before.end - before.start)
         ):
             size, digest = outbox.extend(before.name, data)
-            piece = Piece(before.start, before.start + size, before.name, digest)
+            synced = outbox.synced(before.name)
+            piece = Piece(before.start, before.start + size, before.name, digest, *synced)
             old: tuple[Piece, ...] = (before, *run)
         else:
             name, size, digest = outbox.store(data)

@@ -282,9 +282,7 @@ class Journal:
             with self.lock:
                 if self._dirty_since is None:
                     return
-                for path in list(self._unsaved):
-                    self._write_entry(self._entries[path])
-                    self._unsaved.discard(path)
+                refused = self._write_unsaved()
                 # What comes from here on is for the next sync.
                 self._dirty_since = None
                 actions, self._after_sync = self._after_sync, []
@@ -292,6 +290,8 @@ class Journal:
             self._before_sync()
             if handle is not None:
                 handle.sync()  # without the lock: a slow card must not hold up the deliveries
+            if refused is not None:
+                raise refused  # all others are on the disk
         except OSError as error:
             self._log.warning("sync journal %s: %s; will be repeated", self._path, error)
             with self.lock:
@@ -302,6 +302,17 @@ class Journal:
         for action in actions:
             action()
         self._compact()
+
+    def _write_unsaved(self) -> OSError | None:
+        """Write the entries that could not be written before; gives why one still can't be."""
+        refused: OSError | None = None
+        for path in list(self._unsaved):
+            try:
+                self._write_entry(self._entries[path])
+                self._unsaved.discard(path)
+            except OSError as error:
+                refused = error
+        return refused
 
     def _compact(self) -> None:
         """Rewrite the log if most of it is history. A full disk leaves it as it is."""

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterable
 from hashlib import blake2b
 
+from pysubtask.core.model import Piece
 from pysubtask.core.prints import new_hash
 from pysubtask.seams.disk import Disk, ReadHandle
 
@@ -43,6 +44,7 @@ class Outbox:
         self._sizes: dict[str, int] = {}
         self._hashes: dict[str, blake2b] = {}
         self._dirty: dict[str, None] = {}
+        self._synced: dict[str, tuple[int, str]] = {}
 
     def open(self, wanted: Iterable[str]) -> None:
         """Make the folder, count what is there, remove pieces that nobody refers to."""
@@ -108,6 +110,10 @@ class Outbox:
             raise
         return self._sizes[name], digest
 
+    def synced(self, name: str) -> tuple[int, str]:
+        """How many bytes of a piece of this run are on the disk, and their digest."""
+        return self._synced.get(name, (0, ""))
+
     def _append(self, name: str, chunks: Iterable[bytes], *, create_new: bool) -> str:
         state = self._hashes[name]
         handle = self._disk.open_append(self._path(name), create_new=create_new)
@@ -143,6 +149,8 @@ class Outbox:
                 self._disk.stat(self._path(name))
             except FileNotFoundError:
                 continue  # dropped since; opening it would make it anew
+            state = self._hashes.get(name)
+            reached = None if state is None else (self._sizes[name], state.hexdigest())
             handle = self._disk.open_append(self._path(name))
             try:
                 handle.sync()
@@ -151,11 +159,24 @@ class Outbox:
                 if name not in self._sizes:  # dropped between the look and the opening
                     self._remove(self._path(name))
             self._dirty.pop(name, None)
+            if reached is not None:
+                self._synced[name] = reached
         if names:
             self._disk.sync_dir(self._folder)
 
-    def is_whole(self, name: str, size: int, digest: str) -> bool:
-        """Whether the first ``size`` bytes of a piece are the ones that the digest is of."""
+    def whole_part(self, piece: Piece) -> Piece | None:
+        """What can be believed of a piece: all of it, what was synced before it was extended, or
+        nothing."""
+        for part in (piece, piece.synced_part):
+            if part is not None and self.is_whole(part):
+                return part
+        return None
+
+    def is_whole(self, piece: Piece) -> bool:
+        """Whether a piece holds the bytes that its digest is of."""
+        if piece.name is None:
+            return False
+        name, size, digest = piece.name, piece.end - piece.start, piece.digest
         state = new_hash()
         try:
             handle = self.open_piece(name)
@@ -184,6 +205,7 @@ class Outbox:
         for name in names:
             self.held_bytes -= self._sizes.pop(name, 0)
             self._hashes.pop(name, None)
+            self._synced.pop(name, None)
             self._dirty.pop(name, None)
             self._remove(self._path(name))
 

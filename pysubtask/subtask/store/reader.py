@@ -122,16 +122,27 @@ class VersionReader:
             except FileNotFoundError as error:
                 raise BytesLost(f"{error.filename}: {error.strerror}") from error
             if piece.name is None:
-                if not is_same_content(handle, self._version):
-                    raise BytesLost(f"{self._path} is not what its snapshot noted any more")
-            elif not self._outbox.is_own(piece.name) and not self._outbox.is_whole(
-                piece.name, piece.end - piece.start, piece.digest
-            ):
+                self._check(handle)
+            elif not self._outbox.is_own(piece.name) and not self._outbox.is_whole(piece):
                 raise BytesLost(
                     f"outbox piece {piece.name} is not what the snapshot of {self._path} noted"
                 )
             self._open[piece.name] = handle
         return handle
+
+    def check_source(self) -> None:
+        """Check once more that the watched file, if it was read, is what its snapshot noted.
+
+        Raises:
+            BytesLost: it has been changed.
+        """
+        handle = self._open.get(None)
+        if handle is not None:
+            self._check(handle)
+
+    def _check(self, handle: ReadHandle) -> None:
+        if not is_same_content(handle, self._version):
+            raise BytesLost(f"{self._path} is not what its snapshot noted any more")
 
     def close(self) -> None:
         """Let go of the handles."""

@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pysubtask.core.model import Version
@@ -44,10 +44,22 @@ class _Held:
 
 
 class Sources:
-    """Open handles by path and version number. Thread-safe."""
+    """Open handles by path and version number. Thread-safe.
 
-    def __init__(self, disk: Disk, *, hold: bool = sys.platform != "win32") -> None:
+    Args:
+        is_watched: whether a file is watched itself, and so never what another was renamed to.
+        hold: keep handles open between looks.
+    """
+
+    def __init__(
+        self,
+        disk: Disk,
+        *,
+        is_watched: Callable[[str], bool] = lambda path: False,
+        hold: bool = sys.platform != "win32",
+    ) -> None:
         self._disk = disk
+        self._is_watched = is_watched
         self._hold = hold
         self._held: OrderedDict[tuple[str, int], _Held] = OrderedDict()
         self._lock = threading.Lock()
@@ -132,6 +144,15 @@ class Sources:
                     held.handle.close()
 
     def _find(self, path: str, version: Version) -> ReadHandle:
+        """The inode goes before the content, for the file that took its place may begin with all
+        that had been seen of it; and neither counts alone, for inodes are used again."""
+        try:
+            is_there = self._disk.stat(path).ino == version.identity.ino
+        except FileNotFoundError:
+            is_there = False
+        renamed = None if is_there else self._find_renamed(path, version)
+        if renamed is not None:
+            return renamed
         try:
             handle = self._disk.open_read(path)
         except FileNotFoundError:
@@ -139,16 +160,22 @@ class Sources:
         else:
             if self._matches(handle, version):
                 return handle
+        raise FileNotFoundError(2, "what was there at the last look is gone", path)
+
+    def _find_renamed(self, path: str, version: Version) -> ReadHandle | None:
+        if not version.size:
+            return None  # every file begins with nothing
         folder = os.path.dirname(path)
         for name, st in self._disk.scan(folder):
             if st is None or not st.is_file or st.ino != version.identity.ino:
                 continue
-            if st.size < version.size:
+            other = os.path.join(folder, name)
+            if st.size < version.size or other == path or self._is_watched(other):
                 continue
-            handle = self._disk.open_read(os.path.join(folder, name))
+            handle = self._disk.open_read(other)
             if self._matches(handle, version):
                 return handle
-        raise FileNotFoundError(2, "what was there at the last look is gone", path)
+        return None
 
     @staticmethod
     def _matches(handle: ReadHandle, version: Version) -> bool:
