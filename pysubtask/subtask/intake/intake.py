@@ -512,6 +512,8 @@ class Intake:
         except BaseException:
             self._schedule(target, now + self._retry_rule.short_wait_secs)
             raise
+        if outcome.result == "unstable":
+            target.is_complete = was_told or rechecks  # still: whoever said so is waited for
         self._digest(target, outcome, now)
 
     def _digest(self, target: Target, outcome: Outcome, now: float) -> None:
