@@ -20,6 +20,7 @@ from pysubtask.subtask.archive import is_shown
 from pysubtask.subtask.context import Context
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
+from pysubtask.subtask.delivery.lines import LineHold
 from pysubtask.subtask.delivery.session import Hooks, Session
 from pysubtask.subtask.intake.checkup import Checkup
 from pysubtask.subtask.intake.keeper import Keeper
@@ -114,6 +115,7 @@ class TransferSubtask(BaseSubtask):
             log=context.log,
             changed=context.status_changed,
         )
+        self.lines = LineHold(context.clock, settings.line_wait_secs, self._has_lines)
         self.checkup = Checkup(
             context.disk,
             context.clock,
@@ -202,7 +204,10 @@ class TransferSubtask(BaseSubtask):
         if self._crash is not None:
             raise self._crash  # the process ends, and the master starts another
         due = super().step()
-        return min(due, self.checkup.step(self.context.clock.monotonic()))
+        waited, next_line = self.lines.due()
+        for path in waited:
+            self.ready(path)
+        return min(due, next_line, self.checkup.step(self.context.clock.monotonic()))
 
     def process_interval(self) -> None:
         """Copy what the link has owed for a minute, so that rotation can't lose it."""
@@ -239,6 +244,8 @@ class TransferSubtask(BaseSubtask):
                     entry = self.ledger.get(path)
                     if entry is not None and entry.current is not None:
                         goals[path] = (entry.current.number, entry.current.size)
+                        self.lines.release(path, *goals[path])
+                        self.ready(path)
             for path in list(goals):
                 entry = self.ledger.get(path)
                 shown = entry.delivered if entry is not None else None
@@ -402,12 +409,17 @@ class TransferSubtask(BaseSubtask):
                 settings.verify_up_to_bytes,
                 window,
                 self.signatures,
+                self.lines,
             )
         )
 
     def _delivered(self, path: str, size: int, how: str) -> None:
         self.log.debug("%s %d bytes of %s", how, size, path)
         self.context.status_changed()
+
+    def _has_lines(self, path: str) -> bool:
+        watch = self.intake.watch_of(path)
+        return watch is not None and watch.records == "lines"
 
     def _edited(self, path: str) -> None:
         self.snapshots.edited.add(path)

@@ -100,6 +100,25 @@ def test_a_change_inside_costs_little_more_than_its_bytes(
         assert [path.name for path in made.remote.iterdir()] == ["big.dat"]
 
 
+@pytest.mark.parametrize("via", ["paramiko", "ssh"])
+def test_compression_makes_rows_of_text_smaller(
+    tmp_path: pathlib.Path, openssh: OpenSshServer, link: Callable[..., TcpProxy], via: str
+) -> None:
+    through = link(openssh)
+    rows = b"".join(b"2026-11-26T12:00:%02d,%d.%03d,ok\n" % (n % 60, n, n) for n in range(50_000))
+    more = {}
+    if via == "ssh":
+        options = f"-i {openssh.key_file} -o UserKnownHostsFile={openssh.known_hosts}"
+        more["ssh_command"] = (
+            f"ssh -F none -o IdentitiesOnly=yes -o NoHostAuthenticationForLocalhost=yes {options}"
+        )
+    with delivering(tmp_path, openssh, ["rows.csv"], link=through, compress=True, **more) as made:
+        made.append("rows.csv", rows)
+        made.flush()
+        assert made.remote_bytes("rows.csv") == rows
+        assert through.bytes_up < 0.4 * len(rows)
+
+
 @pytest.mark.parametrize("kind", ["openssh", "rclone"])
 def test_a_link_that_dies_again_and_again(
     tmp_path: pathlib.Path,

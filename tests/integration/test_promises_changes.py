@@ -400,3 +400,16 @@ def test_an_edit_that_no_sample_shows_is_repaired(
         made.master.notify(0)
         wait_until(lambda: made.remote_bytes("big.dat") == content, 30)
         assert "edited near byte 8704" in made.log()
+
+
+def test_whole_lines(tmp_path: pathlib.Path, openssh: OpenSshServer) -> None:
+    watch = [{"file": "rows.csv", "records": "lines"}]
+    with delivering(tmp_path, openssh, watch, line_wait_secs=2.0) as made:
+        made.append("rows.csv", b"one\ntw")
+        made.wait_for("rows.csv", b"one\n", 10)
+        made.append("rows.csv", b"o\nthr")
+        made.wait_for("rows.csv", b"one\ntwo\n", 10)
+        made.wait_for("rows.csv", b"one\ntwo\nthr", 10)  # it has waited enough
+        made.append("rows.csv", b"ee\nfour")
+        made.flush()
+        assert made.remote_bytes("rows.csv") == b"one\ntwo\nthree\nfour"

@@ -16,6 +16,7 @@ from pysubtask.core.retry import RetryRule
 from pysubtask.errors import LinkLost
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
+from pysubtask.subtask.delivery.lines import LineHold
 from pysubtask.subtask.delivery.session import Hooks, Session
 from pysubtask.subtask.store.signatures import Signatures
 from pysubtask.testing import MemoryServer, MemoryTransport
@@ -132,6 +133,7 @@ class Remote:
     held: set[str] = field(default_factory=set)
     looked_again: list[str] = field(default_factory=list)
     delivery: Delivery = field(init=False)
+    has_lines: bool = False
     delta: DeltaRule = field(default_factory=DeltaRule)
     connections: int = 0
     _random: random.Random = field(default_factory=lambda: random.Random(1))
@@ -143,6 +145,7 @@ class Remote:
         """As a new process does."""
         folder = str(self.local.folder / "state" / "signatures")
         self.signatures = Signatures(self.local.disk, folder, self.delta)
+        self.lines = LineHold(self.local.clock, 5.0, lambda path: self.has_lines)
         self.signatures.open(self.local.ledger.journal.entries())
         self.delivery = Delivery(
             self.local.clock,
@@ -183,6 +186,7 @@ class Remote:
                 local.verify_up_to_bytes,
                 window,
                 self.signatures,
+                self.lines,
             )
         )
 

@@ -89,6 +89,11 @@ class Courier:
                 if version.number != number and isinstance(remote, Present):
                     remote = replace(remote, ours=None)  # that was said of another version
                 number = version.number
+                if self._session.lines.concerns(path, entry, version):
+                    owed, published = version, self._published(entry, version)
+                    version = self._whole_lines(path, version, published)
+                    if version is not owed and version.size <= published:
+                        break
                 remote = yield from self._step(path, entry, version, remote)
             except BytesLost as error:
                 if not self._read_source_again(path):
@@ -99,6 +104,19 @@ class Courier:
             if len(self._session.known) >= _MAX_KNOWN:
                 self._session.known.clear()
             self._session.known[path] = remote
+
+    @staticmethod
+    def _published(entry: Entry, version: Version) -> int:
+        done = entry.delivered
+        return done.size if done is not None and done.version == version.number else 0
+
+    def _whole_lines(self, path: str, version: Version, published: int) -> Version:
+        reader = self._session.reader(path, version)
+        try:
+            end = self._session.lines.limit(path, version, published, reader.read)
+        finally:
+            reader.close()
+        return version if end == version.size else replace(version, size=end)
 
     def beat(self, name: str, text: bytes) -> Steps:
         """Publish a heartbeat. It has one temporary name for good, and always the same size."""

@@ -15,6 +15,7 @@ from pysubtask.core.plan import Policy, Remote
 from pysubtask.errors import RemoteError
 from pysubtask.seams.clock import Clock
 from pysubtask.subtask.delivery.engine import Step, flight
+from pysubtask.subtask.delivery.lines import LineHold
 from pysubtask.subtask.store.ledger import Ledger, drop_superseded, record_delivery
 from pysubtask.subtask.store.reader import VersionReader
 from pysubtask.subtask.store.signatures import Signatures
@@ -63,6 +64,7 @@ class Session:
     verify_up_to_bytes: int
     window: Window
     signatures: Signatures
+    lines: LineHold
     known: dict[str, Remote] = field(default_factory=dict)
     """What the destination showed of each local path when this connection looked last."""
     folders: set[str] = field(default_factory=set)
