@@ -150,9 +150,12 @@ class Archive:
         self._waiting.clear()
         self._told.clear()
         for place in self._places:
+            names = []
             try:
                 # All names first: files that move away must not disturb the listing.
-                names = [name for name, _ in self._disk.scan(place.folder)]
+                for name, _ in self._disk.scan(place.folder):
+                    names.append(name)
+                    yield None
             except OSError as error:
                 self._log.warning("archive: list %s: %s", place.folder, local_words(error))
                 continue

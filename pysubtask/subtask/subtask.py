@@ -302,8 +302,9 @@ class BaseSubtask:
         masters = os.path.basename(self._settings.master_log_file_name or "")
         return (
             "_taskmaster.log" in name
+            or "_subtask.log" in name
             or (masters != "" and name.startswith(masters))
-            or name.startswith(self.context.handover.log_name or "_subtask.log")
+            or (self.context.handover.log_name or "_subtask.log") in name
         )
 
     def _is_own_file(self, path: str) -> bool:

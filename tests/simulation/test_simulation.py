@@ -47,7 +47,7 @@ def test_histories_with_an_archive_and_with_a_small_outbox(first: int) -> None:
     _complain(
         [
             f"seed {outcome.seed}: {outcome.kind}: {outcome.message}"
-            for outcome in run_many(range(first, first + 100), 1)
+            for outcome in run_many(range(first, first + 60), 1)
             if outcome.kind
         ]
     )
