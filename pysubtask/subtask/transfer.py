@@ -8,6 +8,7 @@ import random
 import threading
 from collections.abc import Callable
 
+from pysubtask.core.budget import Limits
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.core.delta import DeltaRule
 from pysubtask.core.flow import Window
@@ -18,6 +19,7 @@ from pysubtask.seams.disk import FileStat
 from pysubtask.status import FileStatus, Status
 from pysubtask.subtask.archive import is_shown
 from pysubtask.subtask.context import Context
+from pysubtask.subtask.delivery.allowance import Allowance
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
 from pysubtask.subtask.delivery.lines import LineHold
@@ -124,6 +126,14 @@ class TransferSubtask(BaseSubtask):
             changed=self._edited,
             log=context.log,
         )
+        limits = Limits(
+            settings.max_bytes_per_day,
+            settings.max_transactions_per_day,
+            settings.max_rate_bytes_per_sec,
+        )
+        self.allowance = Allowance(
+            context.disk, context.clock, limits, context.layout.budget, context.log
+        )
         self.delivery = Delivery(
             context.clock,
             self.ledger,
@@ -138,6 +148,7 @@ class TransferSubtask(BaseSubtask):
             log=context.log,
             destination=str(destination),
             status_changed=context.status_changed,
+            allowance=self.allowance,
         )
 
     # -- what the main loop calls ------------------------------------------------------------
@@ -146,6 +157,7 @@ class TransferSubtask(BaseSubtask):
         super().start()
         self.space.open()
         journal = self.ledger.journal
+        self.allowance.open()
         believed = not (journal.unclean_boot or journal.fresh)
         self.signatures.open(journal.entries() if believed else [])
         if journal.unclean_boot:
@@ -410,6 +422,7 @@ class TransferSubtask(BaseSubtask):
                 window,
                 self.signatures,
                 self.lines,
+                self.allowance,
             )
         )
 

@@ -186,6 +186,19 @@ def test_another_hand_while_it_is_being_copied(local: Local) -> None:
     assert set(remote.server.seen) <= {None, OLD, NEW, bytes(len(OLD))}
 
 
+def test_a_consumer_takes_it_while_it_is_being_copied(local: Local) -> None:
+    remote = make(local)
+    put(local, remote, OLD)
+
+    def take(operation: str, path: str) -> None:
+        if operation == "finish" and remote.server.read_file("a.csv") == OLD:
+            remote.server.move_away("a.csv")
+
+    remote.server.fault_before = take
+    assert put(local, remote, NEW) <= CHANGED + BLOCKS
+    assert set(remote.server.seen) == {None, OLD, NEW}
+
+
 @pytest.mark.parametrize("error", [RemoteUnsupported("no"), RemoteDenied("no")])
 def test_a_copy_that_is_refused(
     local: Local, error: Exception, caplog: pytest.LogCaptureFixture

@@ -217,9 +217,11 @@ class Courier:
             mtime = remote.mtime if isinstance(remote, Present) else None
             self._session.record(path, version.number, decision.size, decision.base, mtime)
             return Present(decision.size - decision.base, mtime, sure=True)
+        self._session.allowance.admit()
         if isinstance(decision, Append):
             start = decision.start
             if start >= version.available_from:
+                self._session.allowance.began()
                 return (yield from self._append(path, version, name, decision))
             if (yield from self._comparison.cover(path, version, start)) == start:
                 return remote  # the pieces begin earlier now: decide again
@@ -230,6 +232,7 @@ class Courier:
         assert isinstance(decision, Send)
         if decision.conflict:
             self._check_conflicts(path, entry)
+        self._session.allowance.began()
         yield from self._uploads.begin(path, entry, version, decision)
         return self._session.known.pop(path, Unknown())
 
@@ -249,6 +252,7 @@ class Courier:
         try:
             offset = todo.start
             while offset < todo.end:
+                self._session.allowance.go_on()
                 size = min(self._session.chunk_bytes(), todo.end - offset)
                 data = reader.read(offset, size)
                 write = Write(name, offset - todo.base, data)
