@@ -180,7 +180,7 @@ def make_history(seed: int) -> History:
     config = _make_config(rng, troubles)
     if name:
         config = _bent(rng, config, focus)
-    config = _with_own_limits(seed, rng, config)
+    config = _with_own_limits(seed, rng, config, is_bent=bool(name))
     events = _make_events(rng, config, troubles, focus)
     return History(seed, config, events, frozenset(troubles), name)
 
@@ -199,12 +199,12 @@ def _bent(rng: random.Random, config: Config, focus: Focus) -> Config:
     return replace(config, **changes)
 
 
-def _with_own_limits(seed: int, rng: random.Random, config: Config) -> Config:
+def _with_own_limits(seed: int, rng: random.Random, config: Config, *, is_bent: bool) -> Config:
     """What the seeds from :data:`ARCHIVING_FROM` and :data:`LIMITED_FROM` on have beside."""
     if seed >= LIMITED_FROM:
         settings = {**config.settings, "outbox_max_bytes": rng.choice([0, 100, 3_000, 20_000])}
         files = config.files
-        if rng.random() < 0.5:
+        if not is_bent and rng.random() < 0.5:  # else it may do more than append
             files = tuple(
                 FileSpec(f.name, "append", f.burstmode, remote_start=f.remote_start) for f in files
             )
