@@ -149,6 +149,13 @@ FOCUSES: dict[str, Focus] = {
         growths=("folder",),
         config=dict(events=(1.0, 0.5)),
     ),
+    "edits": Focus(
+        "files are edited inside, on a server that can copy",
+        growths=("auto", "rewrite"),
+        servers=("openssh",),
+        config=dict(block_bytes=(2_000, 20_000), block_share=(0.4,)),
+        actions={"edit": 14},
+    ),
     "stops": Focus(
         "clean stops while touches arrive",
         always=("restart",),

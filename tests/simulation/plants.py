@@ -188,7 +188,7 @@ PLANTS: dict[str, Plant] = {
         "the journal lets go of the upload before the new file has its name",
         "subtask.delivery.upload",
         "Uploads._swap",
-        "self._session.ledger.update(path, lambda e: _with_upload(e, swapping), must=False)",
+        "self._session.ledger.update(path, lambda e: with_upload(e, swapping), must=False)",
         "self._session.ledger.update(path, lambda e: replace(e, upload=None), must=False)",
     ),
     "temp-name-reused": _one(
@@ -294,8 +294,8 @@ PLANTS: dict[str, Plant] = {
         "what one connection knew of the remote files is believed over the next",
         "subtask.transfer",
         "TransferSubtask._make_courier",
-        "window,",
-        "window, known=self.__dict__.setdefault('_known', {}),",
+        "self.allowance,",
+        "self.allowance, known=self.__dict__.setdefault('_known', {}),",
     ),
     "old-handle-held": _one(
         "the handle that is held stays the one of the first look, whatever file came in its place",
@@ -357,8 +357,33 @@ PLANTS: dict[str, Plant] = {
         "an upload that was broken off begins again from nothing",
         "subtask.delivery.upload",
         "Uploads.resume",
-        "start = yield from self._resume_point(path, version, upload, st.size)",
+        "start = yield from self._resume_point(path, entry, version, upload, st.size)",
         "start = None",
+    ),
+    "move-forgotten": _one(
+        "what moved inside a file is copied on the server from where it stands now",
+        "core.delta",
+        "_Search.run",
+        "yield Kept(run_at, at, run_at - shift)",
+        "yield Kept(run_at, at, run_at)",
+    ),
+    "signature-unchecked": Plant(
+        "what was sent before a file last changed is believed to be there, without reading it back",
+        (
+            Edit(
+                "subtask.store.signatures",
+                "Signatures.begin",
+                "self._disk.write_whole(self._file(path, number), line)",
+                "self._disk.write_whole(self._file(path, number), line + (self._read_file(path, "
+                "number - 1).partition(b'\\n')[2] if number > 1 else b''))",
+            ),
+            Edit(
+                "subtask.delivery.reuse",
+                "Reuse._look",
+                "if isinstance(found, RemoteError) or not signature.matches(number, found):",
+                "if False:",
+            ),
+        ),
     ),
     "append-from-zero": _one(
         "an append writes the whole file again",
@@ -393,6 +418,8 @@ WORLDS = {
     "comparison-ignored": "hands",
     "size-unchecked": "hands",
     "upload-restarted": "bulk",
+    "signature-unchecked": "edits",
+    "move-forgotten": "edits",
 }
 """The focus (:mod:`tests.simulation.focus`) whose histories are tried for a bug that ordinary ones
 seldom show; the others are looked for in any."""

@@ -147,6 +147,18 @@ class Program:
         self._begin(source, content, len(content), "replace")
         self.fs.rename(temporary, source.path)
 
+    def edit(self, source: Source) -> None:
+        """Insert, take out, change something inside, as an editor does: a new file in its place."""
+        content = bytearray(source.current.content) if source.present else bytearray()
+        for _ in range(self.rng.randrange(1, 4)):
+            at = self.rng.randrange(len(content) + 1)
+            gone = self.rng.choice([0, 0, 1, 20, 300])
+            content[at : at + gone] = self.rng.randbytes(self.rng.choice([0, 1, 20, 300]))
+        temporary = self._temporary(source)
+        self.fs.append(temporary, bytes(content))
+        self._begin(source, bytes(content), len(content), "edit")
+        self.fs.rename(temporary, source.path)
+
     def _temporary(self, source: Source) -> str:
         """The name for a new file before it takes its place; free."""
         folder, _, name = source.path.rpartition("/")
