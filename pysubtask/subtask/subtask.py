@@ -137,7 +137,7 @@ class BaseSubtask:
         sync_due = self.sync_if_due()
         due = min(due, self._next_interval, math.inf if beat_at is None else beat_at)
         if self.archive is not None:
-            due = min(due, self.archive.step(now))
+            due = min(due, self._tidy(self.archive, now))
         return due if sync_due is None else min(due, sync_due)
 
     def sync_if_due(self) -> float | None:
@@ -272,6 +272,15 @@ class BaseSubtask:
             last_error=error,
         )
 
+    def _tidy(self, archive: Archive, now: float) -> float:
+        """Nothing that goes wrong with old files may keep new ones waiting."""
+        try:
+            return archive.step(now)
+        except Exception:
+            self.log.exception("the archive failed; old files stay until the next start")
+            self.archive = None
+            return math.inf
+
     def _make_archive(self) -> Archive | None:
         settings = self._settings
         if settings.archive_to_folder is None:
@@ -286,11 +295,15 @@ class BaseSubtask:
             days=settings.archive_after_days_old,
             recheck_secs=settings.timer_interval_secs,
             is_delivered=self.is_delivered,
-            is_settled=self.intake.is_settled,
+            is_settled=self.is_settled,
             is_own=self._is_own_log,
             moved=self.intake.retire,
             log=self.log,
         )
+
+    def is_settled(self, path: str) -> bool:
+        """Whether nothing is planned for a file; here, no notify of it waits."""
+        return self.intake.is_settled(path, untold=True)
 
     def is_delivered(self, entry: Entry | None, st: FileStat) -> bool:
         """Whether a file may go to the archive; here, if its notifies were processed."""

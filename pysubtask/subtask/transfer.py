@@ -393,6 +393,9 @@ class TransferSubtask(BaseSubtask):
             last_error=error,
         )
 
+    def is_settled(self, path: str) -> bool:
+        return self.intake.is_settled(path)
+
     def is_delivered(self, entry: Entry | None, st: FileStat) -> bool:
         return is_shown(entry, st)
 

@@ -303,8 +303,6 @@ class Machine(Stage):
         """The child renamed a local file: to the archive, or back."""
         source = self.ledger.by_path.get(path)
         if source is not None and "/archive/" in target:
-            if not source.in_folder:
-                raise Violation("archived", f"{path!r} was declared and moved to {target!r}")
             source.present = False
             source.rewritten = True
             self.program.forget(source)
@@ -319,6 +317,8 @@ class Machine(Stage):
         """What was moved away has been delivered."""
         archived, self._archived = self._archived, []
         for source, target in archived:
+            if not source.in_folder:
+                raise Violation("archived", f"{source.path!r} was declared and is {target!r} now")
             content = self.fs.read(target)
             if source.interfered or source.untold:
                 continue

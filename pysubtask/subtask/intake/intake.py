@@ -260,15 +260,19 @@ class Intake:
             if target.is_calm and target.touch_seen == entry.served:
                 remove_served(self._disk, target, entry.served, self._log)
 
-    def is_settled(self, path: str) -> bool:
-        """Whether all that is known of ``path`` has been looked at, and no look is planned."""
+    def is_settled(self, path: str, *, untold: bool = False) -> bool:
+        """Whether all that is known of ``path`` has been looked at, and no look is planned.
+
+        ``untold``: a look that nobody asked for (a file in a watched folder) does not count.
+        """
         is_new = path not in self._targets
         target = self._targets.get(path) or self._folder_target(path)
         if target is None:
             return True
         self._check_touch(target, self._clock.monotonic())
-        settled = target.look_at is None and target.is_calm and target.burst.release_at is None
-        if settled and is_new:
+        planned = target.look_at is not None and not (untold and target.is_settling)
+        settled = not planned and target.is_calm and target.burst.release_at is None
+        if settled and is_new and target.look_at is None:
             self._targets.pop(path)  # there may be very many
         return settled
 
