@@ -10,7 +10,7 @@ import pytest
 from pysubtask.subtask.intake.keeper import Keeper
 from pysubtask.subtask.store.reader import BytesLost, VersionReader
 from pysubtask.subtask.store.space import Space
-from tests.unit.core_fakes import LOG, HookedDisk, ManualClock
+from tests.unit.core_fakes import LOG, HookedDisk, ManualClock, disk_full, fail_with, nothing
 from tests.unit.core_local import Local
 from tests.unit.core_remote import make_remote, numbered
 
@@ -269,3 +269,21 @@ def test_a_deleted_one_that_fits_is_copied_and_let_go(tmp_path: Path) -> None:
     assert not kept.local.sources.is_held(kept.local.path, 1)
     assert kept.local.content(1) == numbered(4000)
     assert kept.local.ledger.given_up_bytes == 0
+
+
+def test_a_disk_that_refuses_is_asked_again_in_a_minute(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = Kept(tmp_path)
+    kept.append(b"one,")
+    kept.local.disk.before = fail_with(disk_full, "append", suffix=".piece")
+    kept.minute()
+    assert not kept.keeper.secure(kept.local.path, 1), "a program that waits is not told that it is"
+    caplog.clear()
+    for _ in range(10):
+        kept.local.clock.advance(2)
+        kept.keeper.interval()
+    assert not caplog.records
+    kept.local.disk.before = nothing
+    kept.minute()
+    assert None not in kept.names()

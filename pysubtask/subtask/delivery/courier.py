@@ -83,7 +83,7 @@ class Courier:
                     if version is None:
                         yield from self._verify(path, entry)
                         continue
-                    self._session.ledger.verified(entry)
+                    self._session.ledger.verified(path)
                 if version is None or self._session.hooks.is_held(path):
                     break
                 if version.number != number and isinstance(remote, Present):
@@ -144,7 +144,7 @@ class Courier:
         it is met as for the first time, provided that what it should show is still at hand."""
         ledger, done = self._session.ledger, entry.delivered
         if done is None:
-            ledger.verified(entry)
+            ledger.verified(path)
             return
         try:
             st = yield from call(Stat(self._session.remote_name(entry)))
@@ -163,7 +163,7 @@ class Courier:
                 return replace(e.with_version(whole), delivered=None)
 
             entry = ledger.update(path, owe, must=False)
-        ledger.verified(entry)
+        ledger.verified(path)
 
     def _is_at_hand(self, path: str, version: Version) -> bool:
         try:

@@ -67,7 +67,9 @@ class Keeper:
                 if now - began < _COPY_AFTER_SECS:
                     self._since[key] = began
                 elif not self.secure(*key):
-                    self._since[key] = began
+                    # no room: asked again at once, for that costs nothing; a disk that refused,
+                    # in a minute
+                    self._since[key] = now if self._space.full is None else began
                     left.append(key)
         self._let_go_of_deleted(left)
         self._space.review(is_needed=is_source)
@@ -82,7 +84,8 @@ class Keeper:
         return safe
 
     def secure(self, path: str, number: int) -> bool:
-        """Copy what only the file has of a version. False if there is no room."""
+        """Copy what only the file has of a version. False if there is no room, or the disk
+        refused, so that it may help to ask again."""
         entry = self._ledger.get(path)
         version = entry.version(number) if entry is not None else None
         runs = live_runs(version.pieces) if version is not None else []
@@ -95,7 +98,7 @@ class Keeper:
                 self._rescue.copy_live_pieces(path, number, handle)
         except OSError as error:
             self._log.warning("copy %s to the outbox: %s", path, error)
-            return True
+            return isinstance(error, FileNotFoundError)  # gone: there is nothing left to keep
         entry = self._ledger.get(path)
         version = entry.version(number) if entry is not None else None
         if entry is None or version is None or live_runs(version.pieces):
