@@ -129,7 +129,9 @@ class TaskMaster:
         Args:
             precleanup_old_files: also send the declared files at once, and residual files: those
                 beside the first watch that share an extension with a declared file and are not
-                older than ``archive_after_days_old``.
+                older than ``archive_after_days_old``. Then archive: older files beside the first
+                watch, and in watched folders, move to ``archive_to_folder`` once nothing of them
+                is owed; declared files never.
 
         Raises:
             StartError, StateError, SettingsError: there is no way to start it.

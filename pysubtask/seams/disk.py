@@ -13,7 +13,7 @@ import shutil
 import stat as stat_module
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -41,6 +41,9 @@ class FileStat:
     dev: int
     is_file: bool = True
     is_dir: bool = False
+    links: int = field(default=1, compare=False)
+    """How many names the file has; 0 for one that is deleted and still held open. Where the system
+    can't tell, 1."""
 
 
 _FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
@@ -91,8 +94,8 @@ class WriteHandle(Protocol):
 class Disk(Protocol):
     """The local file system."""
 
-    def stat(self, path: str) -> FileStat:
-        """Follows symbolic links."""
+    def stat(self, path: str, *, follow: bool = True) -> FileStat:
+        """Follows symbolic links, unless ``follow=False``: a link is no file then."""
 
     def scan(self, folder: str) -> Iterator[tuple[str, FileStat | None]]:
         """Names in ``folder``, each with its stat (links followed; None if it vanished)."""
@@ -119,8 +122,8 @@ class Disk(Protocol):
     def remove(self, path: str) -> None:
         """Delete a file."""
 
-    def make_dirs(self, path: str) -> None:
-        """Make a folder and its parents, mode 0700; none of it an error if there."""
+    def make_dirs(self, path: str, *, private: bool = True) -> None:
+        """Make a folder and its parents; none of it an error if there. ``private``: mode 0700."""
 
     def sync_dir(self, path: str) -> None:
         """Make renames in a folder survive a loss of power, where the system can."""
@@ -138,6 +141,7 @@ def _convert(st: os.stat_result) -> FileStat:
         dev=st.st_dev,
         is_file=stat_module.S_ISREG(st.st_mode),
         is_dir=stat_module.S_ISDIR(st.st_mode),
+        links=st.st_nlink if sys.platform != "win32" else 1,
     )
 
 
@@ -203,8 +207,8 @@ def _kind(mode: int) -> str:
 class RealDisk:
     """The operating system's file system."""
 
-    def stat(self, path: str) -> FileStat:
-        return _convert(os.stat(path))
+    def stat(self, path: str, *, follow: bool = True) -> FileStat:
+        return _convert(os.stat(path, follow_symlinks=follow))
 
     def scan(self, folder: str) -> Iterator[tuple[str, FileStat | None]]:
         with os.scandir(folder) as entries:
@@ -266,13 +270,13 @@ class RealDisk:
     def remove(self, path: str) -> None:
         os.unlink(path)
 
-    def make_dirs(self, path: str) -> None:
+    def make_dirs(self, path: str, *, private: bool = True) -> None:
         # os.makedirs gives the mode to the last folder only (Python documentation, since 3.7)
         parent = os.path.dirname(path)
         if parent and not os.path.exists(parent):
-            self.make_dirs(parent)
+            self.make_dirs(parent, private=private)
         try:
-            os.mkdir(path, 0o700)
+            os.mkdir(path, 0o700 if private else 0o777)
         except FileExistsError:
             if not os.path.isdir(path):
                 raise

@@ -90,7 +90,7 @@ class Session:
 
     def reader(self, path: str, version: Version) -> VersionReader:
         """Reads the bytes of a version; to be closed."""
-        return VersionReader(path, version, self.ledger.outbox, self.sources)
+        return VersionReader(path, version, self.ledger.outbox, self.sources, now=self.clock.time)
 
     def remote_name(self, entry: Entry) -> str:
         """The full remote path of an entry."""
