@@ -89,7 +89,13 @@ class TransferSubtask(BaseSubtask):
             context.clock,
             self.ledger,
             make_transport=make_transport
-            or transport_factory(destination, settings, context.clock, self._waker.wake),
+            or transport_factory(
+                destination,
+                settings,
+                context.clock,
+                self._waker.wake,
+                lambda: self.ledger.journal.client_id,
+            ),
             make_courier=self._make_courier,
             retry_rule=self.retry_rule,
             dead_time_secs=settings.dead_time_milli / 1000,
@@ -254,6 +260,7 @@ class TransferSubtask(BaseSubtask):
             files=files,
             files_left_out=max(0, len(others) - _MAX_OTHER_FILES),
             destination=str(self.context.handover.destination),
+            notes=self.delivery.limits,
             updated_at=plain.updated_at,
         )
 

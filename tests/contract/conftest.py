@@ -12,13 +12,17 @@ import pytest
 from pysubtask.errors import RemoteNotFound
 from pysubtask.seams.clock import RealClock
 from pysubtask.transports.contract import Finish, Read, Transport, Wake, Write
+from pysubtask.settings import Secret
 from pysubtask.transports.folder import FolderTransport
+from pysubtask.transports.ftp.client import FtpTransport
+from pysubtask.transports.ftp.login import Connector
 from pysubtask.transports.memory import MemoryServer, MemoryTransport
 from pysubtask.transports.sftp.channel import Connector
 from pysubtask.transports.sftp.client import SftpTransport
 from pysubtask.transports.sftp.process import ProcessConnector
 from pysubtask.transports.sftp.ssh import SshConnector
 from tests.contract.cases import Driver, Harness
+from tests.servers.ftp import FtpServer
 from tests.servers.openssh import OpenSshServer
 from tests.servers.rclone import RcloneServer
 
@@ -74,6 +78,48 @@ class SftpThroughCache(SftpOnDisk):
             driver.ask(Finish(self.path(name)))
         finally:
             driver.close()
+
+
+class FtpOnDisk:
+    """FTP to a server whose folder lies on this machine."""
+
+    keeps_line_breaks = False
+
+    def __init__(self, server: FtpServer) -> None:
+        self._connector = Connector(
+            server.host,
+            server.port,
+            RealClock(),
+            user=server.user,
+            password=Secret(server.password),
+            tls=server.tls,
+            ca_file=server.ca_file or None,
+        )
+        self._remote, self._folder = server.new_folder()
+        self._memory = server.memory
+
+    def make(self, wake: Wake) -> Transport:
+        return FtpTransport(
+            self._connector,
+            RealClock(),
+            folder=self._remote,
+            client_id="0a1b2c3d",
+            memory=self._memory,
+            wake=wake,
+        )
+
+    def path(self, name: str) -> str:
+        return f"{self._remote}/{name}"
+
+    def peek(self, name: str) -> bytes | None:
+        try:
+            return (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def put(self, name: str, data: bytes) -> None:
+        (self._folder / name).write_bytes(data)
+        (self._folder / name).chmod(0o666)  # for the server's user
 
 
 class InMemory:
@@ -164,12 +210,36 @@ def folder(request: pytest.FixtureRequest) -> Iterator[Harness]:
     yield InFolder(request.getfixturevalue("tmp_path"))
 
 
+def ftp_on(fixture: str) -> Callable[[pytest.FixtureRequest], object]:
+    """FTP to the server of that fixture."""
+
+    @contextmanager
+    def make(request: pytest.FixtureRequest) -> Iterator[Harness]:
+        yield FtpOnDisk(request.getfixturevalue(fixture))
+
+    make.__name__ = f"ftp_{fixture}"
+    return make
+
+
+FTP_SERVERS = (
+    "vsftpd",
+    "vsftpd_tls",
+    "vsftpd_implicit",
+    "proftpd",
+    "proftpd_whole",
+    "proftpd_tls",
+    "pyftpd",
+    "pyftpd_bare",
+    "pyftpd_implicit",
+)
+
 MAKERS: list[Callable[[pytest.FixtureRequest], object]] = [
     memory,
     folder,
     openssh_by_paramiko,
     openssh_by_ssh,
     rclone_by_paramiko,
+    *(ftp_on(name) for name in FTP_SERVERS),
 ]
 
 

@@ -111,6 +111,7 @@ class Delivery:
         self._beating = False
         self._opened_for_beat = False
         self._link = LinkState("resting", clock.time())
+        self._limits: tuple[str, ...] = ()
 
     # -- from any thread ---------------------------------------------------------------------
 
@@ -143,6 +144,11 @@ class Delivery:
                 if held.conflict:
                     return replace(state, link="conflict", last_error=held.error)
         return state
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What the destination lacks, as it was found at the last connection."""
+        return self._limits
 
     @property
     def is_idle(self) -> bool:
@@ -256,6 +262,9 @@ class Delivery:
         self._last_busy = self._connected_at = self._clock.monotonic()
         took = self._connected_at - began
         self._log.info("connected to %s in %.2f s", self._destination, took)
+        self._limits = can.limits
+        for limit in can.limits:
+            self._log.warning("%s: %s", self._destination, limit)
         self._set_link("connected")
         if self._must_purge:
             self._engine.spawn(self._courier.purge(), priority=BULK, done=self._note_purged)

@@ -9,7 +9,7 @@ import time
 
 from pysubtask.errors import LinkError
 
-__all__ = ["PatientSocket", "dial"]
+__all__ = ["PatientSocket", "dial", "tune"]
 
 _TICK_SECS = 1.0
 """How often a blocked send or receive looks up: paramiko checks its keepalive then."""
@@ -40,7 +40,7 @@ def dial(host: str, port: int, timeout_secs: float, dead_after_secs: float) -> s
         try:
             sock.settimeout(max(left / (len(addresses) - index), min(left, 1.0)))
             sock.connect(address)
-            _tune(sock, dead_after_secs)
+            tune(sock, dead_after_secs)
         except OSError as error:
             sock.close()
             words = "no answer" if isinstance(error, TimeoutError) else error.strerror
@@ -81,7 +81,8 @@ def _look_up(host: str, port: int, timeout_secs: float) -> list[tuple]:  # type:
     return found
 
 
-def _tune(sock: socket.socket, dead_after_secs: float) -> None:
+def tune(sock: socket.socket, dead_after_secs: float) -> None:
+    """No delay for small packets, and an end to a connection whose peer is gone."""
     # Without TCP_NODELAY an unpipelined loop of 32 KiB writes runs at 1.1 instead of 83 MB/s.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
