@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pysubtask.transports.ftp.client import FtpTransport, Memory
-from pysubtask.transports.ftp.login import Connector
+from pysubtask.transports.ftp.login import FtpConnector
 
 if TYPE_CHECKING:
     from pysubtask.seams.clock import Clock
@@ -33,7 +33,7 @@ def ftp_factory(
         client_id: 8 hex digits that no other client has.
     """
     tls = settings.ftp_tls if settings.ftp_tls != "off" else "explicit"
-    connector = Connector(
+    connector = FtpConnector(
         destination.host,
         destination.port,
         clock,

@@ -24,10 +24,10 @@ from pysubtask.transports.contract import (
 )
 from pysubtask.transports.ftp.appending import Appending, Quiet
 from pysubtask.transports.ftp.files import Files
-from pysubtask.transports.ftp.login import Connector, Session
+from pysubtask.transports.ftp.login import FtpConnector, Session
 from pysubtask.transports.ftp.streaming import Stream
 from pysubtask.transports.ftp.transfers import Transfers
-from pysubtask.transports.ftp.trial import Learned, limits_of, try_out
+from pysubtask.transports.ftp.trial import Learned, limits_of, product_of, try_out
 from pysubtask.transports.simple import SimpleTransport
 
 __all__ = ["FtpTransport", "Memory"]
@@ -38,6 +38,8 @@ _SLICE_SECS = 5.0
 """After so long a transfer ends in order, and what is left goes into the next one: so a break
 costs no more, and others get their turn."""
 _IDLE_SECS = 1.0
+_MAX_FILES = 16
+"""More would not be faster: their requests are carried out one after the other."""
 
 
 @dataclass(slots=True)
@@ -46,6 +48,8 @@ class Memory:
 
     greeting: str | None = None
     learned: Learned = field(default_factory=Learned)
+    may_ask: bool = True
+    """STAT was never the last thing that a connection saw."""
     quiet: Quiet = field(default_factory=Quiet)
 
 
@@ -61,7 +65,7 @@ class FtpTransport(SimpleTransport):
 
     def __init__(
         self,
-        connector: Connector,
+        connector: FtpConnector,
         clock: Clock,
         *,
         folder: str,
@@ -111,7 +115,7 @@ class FtpTransport(SimpleTransport):
             max_write_bytes=4 * 1024 * 1024,
             max_read_bytes=1024 * 1024,
             # a transfer that can't be continued occupies the session until its end
-            max_files=64 if continues else 1,
+            max_files=_MAX_FILES if continues else 1,
             limits=limits_of(learned, session, encrypted=self._connector.tls != "off"),
         )
 
@@ -151,7 +155,10 @@ class FtpTransport(SimpleTransport):
         memory = self._memory
         try:
             if not memory.learned.tried or memory.greeting != session.greeting:
-                memory.learned = try_out(session, self._folder, self._scratch)
+                may_ask, memory.may_ask = memory.may_ask, False
+                product = product_of(session, may_ask=may_ask)
+                memory.may_ask = may_ask  # a server that hung up on it is not asked again
+                memory.learned = try_out(session, self._folder, self._scratch, product)
                 memory.greeting = session.greeting
         except BaseException:
             session.close()
@@ -207,7 +214,14 @@ class FtpTransport(SimpleTransport):
                 del self._waiting[index]
                 self._end(ticket, lambda request=request: self._into_stream(stream, request))  # type: ignore[misc]
                 return True
-        return False
+        if self._clock.monotonic() - self._used_at < _SLICE_SECS:
+            return False
+        self._stream = None  # its job is gone; the next one sees what has become of the file
+        try:
+            stream.finish()
+        except RemoteError:
+            pass
+        return True
 
     def _into_stream(self, stream: Stream, request: Request) -> Result:
         if isinstance(request, Write) and request.offset == stream.position:

@@ -14,7 +14,7 @@ from pysubtask.transports.ftp.data import Passive
 from pysubtask.transports.ftp.replies import Reply
 from pysubtask.transports.sftp.sockets import dial
 
-__all__ = ["Connector", "Session", "Tls"]
+__all__ = ["FtpConnector", "Session", "Tls"]
 
 Tls = Literal["off", "explicit", "implicit"]
 
@@ -46,7 +46,7 @@ class Session:
         self.control.close()
 
 
-class Connector:
+class FtpConnector:
     """Makes sessions.
 
     Args:
@@ -82,7 +82,7 @@ class Connector:
         self._context: ssl.SSLContext | None = None
 
     def __repr__(self) -> str:
-        return f"<Connector {self.host}:{self._port} TLS {self.tls}>"
+        return f"<FtpConnector {self.host}:{self._port} TLS {self.tls}>"
 
     def __call__(self) -> Session:
         """Connect and log in.

@@ -22,7 +22,7 @@ from pysubtask.transports.ftp.files import Files
 from pysubtask.transports.ftp.login import Session
 from pysubtask.transports.ftp.transfers import Transfers
 
-__all__ = ["Learned", "limits_of", "try_out"]
+__all__ = ["Learned", "limits_of", "product_of", "try_out"]
 
 _KNOWN = ("vsftpd", "proftpd", "pure-ftpd", "pyftpdlib")
 _FIRST = b"0123456789abcdef"
@@ -38,7 +38,7 @@ class Learned:
         product: the program, if it is one whose ways are known.
         positioned: REST + STOR writes at an offset and leaves the rest alone.
         appends: APPE works.
-        readable: what was stored can be read.
+        readable: what was stored can be read, from any offset.
         replaces: RNTO takes the place of an existing file.
     """
 
@@ -55,11 +55,22 @@ class Learned:
         return self.replaces and self.product is not None
 
 
-def try_out(session: Session, folder: str, scratch: str) -> Learned:
+def product_of(session: Session, *, may_ask: bool) -> str | None:
+    """The server's program, if its ways are known: by its greeting, or by STAT."""
+    words = session.greeting.lower()
+    found = next((name for name in _KNOWN if name in words), None)
+    if found is None and may_ask:
+        words = session.control.ask(b"STAT").text.lower()
+        found = next((name for name in _KNOWN if name in words), None)
+    return found
+
+
+def try_out(session: Session, folder: str, scratch: str, product: str | None) -> Learned:
     """Find out, in ``folder``, which is made if it is not there.
 
     Args:
         scratch: beginning of a name that nobody else uses.
+        product: see :func:`product_of`.
 
     Raises:
         LinkError: the connection broke.
@@ -67,7 +78,7 @@ def try_out(session: Session, folder: str, scratch: str) -> Learned:
     first, second = (posixpath.join(folder, f"{scratch}{end}") for end in "ef")
     transfers = Transfers(session)
     files = Files(session, transfers)
-    learned = Learned(product=_product(session))
+    learned = Learned(product=product)
     try:
         _begin(transfers, files, first, folder)
     except RemoteError:
@@ -116,7 +127,8 @@ def limits_of(learned: Learned, session: Session, *, encrypted: bool) -> tuple[s
         )
     if not learned.readable:
         limits.append(
-            "what it holds can't be read: after a break bytes may be sent again that were there"
+            "what it holds can't be read back at an offset: after a break bytes may be sent again "
+            "that were there"
         )
     if not session.has("MLST") and not session.has("MDTM"):
         limits.append(
@@ -124,15 +136,6 @@ def limits_of(learned: Learned, session: Session, *, encrypted: bool) -> tuple[s
             "it is continued"
         )
     return tuple(limits)
-
-
-def _product(session: Session) -> str | None:
-    words = session.greeting.lower()
-    found = next((name for name in _KNOWN if name in words), None)
-    if found is None:
-        words = session.control.ask(b"STAT").text.lower()
-        found = next((name for name in _KNOWN if name in words), None)
-    return found
 
 
 def _begin(transfers: Transfers, files: Files, path: str, folder: str) -> None:
@@ -152,8 +155,10 @@ def _begin(transfers: Transfers, files: Files, path: str, folder: str) -> None:
 
 
 def _reads(transfers: Transfers, path: str, expected: bytes) -> bool:
+    """Whether all of it can be read, and its end alone."""
     try:
-        return transfers.fetch(path, 0, len(expected) + 1) == expected
+        whole = transfers.fetch(path, 0, len(expected) + 1)
+        return whole == expected and transfers.fetch(path, 4, len(expected)) == expected[4:]
     except RemoteError:
         return False
 
