@@ -24,6 +24,9 @@ class Harness(Protocol):
     keeps_line_breaks: bool
     """Names may hold control characters (rclone replaces them by look-alikes)."""
 
+    writes_only_at_end: bool
+    """What is there can't be written over (FTP servers without REST)."""
+
     def make(self, wake: Wake) -> Transport:
         """A new transport to the destination, not connected yet."""
 

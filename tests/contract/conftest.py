@@ -31,6 +31,7 @@ class SftpOnDisk:
     """SFTP to a server whose folder lies on this machine."""
 
     keeps_line_breaks = True
+    writes_only_at_end = False
 
     def __init__(self, connector: Connector, remote: str, folder: Path) -> None:
         self._connector = connector
@@ -99,6 +100,10 @@ class FtpOnDisk:
         self._memory = server.memory
         self._memory.quiet.secs = 0.0  # nobody else writes
 
+    @property
+    def writes_only_at_end(self) -> bool:
+        return self._memory.learned.appends
+
     def make(self, wake: Wake) -> Transport:
         return FtpTransport(
             self._connector,
@@ -127,6 +132,7 @@ class InMemory:
     """The transport for tests of programs."""
 
     keeps_line_breaks = True
+    writes_only_at_end = False
 
     def __init__(self) -> None:
         self._server = MemoryServer()
@@ -148,6 +154,7 @@ class InFolder:
     """``file://``"""
 
     keeps_line_breaks = True
+    writes_only_at_end = False
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
