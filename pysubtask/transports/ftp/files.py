@@ -96,6 +96,8 @@ class Files:
             error = remote_error(reply, "rename", path)
             if type(error) is RemoteError and not self._folder_is_there(target):
                 error = RemoteNotFound("the folder is not there", operation="rename", path=target)
+            elif type(error) is RemoteError and not self.exists(target):
+                error = RemoteDenied(error.message, operation="rename", path=path)
             raise error
         raise self.explained(remote_error(reply, "rename", path), path)
 
