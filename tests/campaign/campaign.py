@@ -167,6 +167,9 @@ class _Campaign:
         self._runs = 0
         name, self._remote = server.new_folder()
         self._remote_name = name
+        if self._by_ftp:  # its user is another one than ours
+            (self._remote / "out").mkdir()
+            (self._remote / "out").chmod(0o777)
         place = f"{server.user}@{link.host}:{link.port}"
         self._to = f"ftp://{place}/{name}" if self._by_ftp else f"sftp://{place}{name}"
 

@@ -97,7 +97,7 @@ class Files:
             if type(error) is RemoteError and not self._folder_is_there(target):
                 error = RemoteNotFound("the folder is not there", operation="rename", path=target)
             elif type(error) is RemoteError and not self.exists(target):
-                error = RemoteDenied(error.message, operation="rename", path=path)
+                error = _denied(error, "rename", path)
             raise error
         raise self.explained(remote_error(reply, "rename", path), path)
 
@@ -153,7 +153,7 @@ class Files:
         if not self._folder_is_there(path):
             return RemoteNotFound("its folder is not there", operation="write", path=path)
         if type(error) is RemoteError and "553" in error.message:
-            return RemoteDenied(error.message, operation="write", path=path)
+            return _denied(error, "write", path)
         return error
 
     def explained(self, error: RemoteError, path: str) -> RemoteError:
@@ -163,7 +163,7 @@ class Files:
                 return RemoteNotFound(
                     "there is no such file or folder", operation=error.operation, path=path
                 )
-            return RemoteDenied(error.message, operation=error.operation, path=path)
+            return _denied(error, error.operation, path)
         return error
 
     def _listed(self, path: str) -> RemoteStat | None:
@@ -206,3 +206,9 @@ def _missing(error: RemoteError) -> RemoteError:
     if type(error) is RemoteError:
         return RemoteNotFound(error.message, operation="stat", path=error.path)
     return error
+
+
+def _denied(error: RemoteError, operation: str | None, path: str) -> RemoteDenied:
+    """A refusal without a reason, of something that is there in a folder that is there."""
+    words = error.message.replace("the server refuses", "most likely no permission")
+    return RemoteDenied(words, operation=operation, path=path)
