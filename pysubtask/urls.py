@@ -130,8 +130,8 @@ def parse_url(url: str | os.PathLike[str]) -> Destination:
     path = slash + path
     if scheme == "file":
         return _file_destination(authority, path)
-    if ":" in authority and "@" not in authority and "@" in path:
-        # most likely a password with a / in it, of which half would end up in the path
+    if ":" in authority and "@" in path:
+        # perhaps a password with a / in it, of which half would end up in the path
         raise _mistake(
             "can be read in two ways",
             "in a user name or password write / as %2F; in a path write @ as %40",

@@ -67,6 +67,8 @@ def test_the_extension_follows_from_the_url() -> None:
     sftp = TaskMaster(["a"], to=URL)
     assert type(sftp) is FTPTaskMaster
     assert isinstance(sftp, TaskMaster)
+    assert type(TaskMaster(["a"], to="ftps://h/x")) is FTPTaskMaster
+    assert type(TaskMaster(["a"], host="h", use_sftp=False)) is FTPTaskMaster
     assert type(TaskMaster(["a"], to="file:///mnt/share")) is FolderTaskMaster
     assert type(TaskMaster(["a"], subtask="json:JSONEncoder")) is BaseTaskMaster
     assert type(TaskMaster(["a"], host="collector", username="edge")) is FTPTaskMaster
@@ -79,12 +81,11 @@ def test_the_extension_follows_from_the_url() -> None:
     ("given", "words"),
     [
         ({}, "says no destination"),
-        ({"to": "ftp://h/x"}, "this version can't deliver to ftp://"),
-        ({"to": "ftps://h/x"}, "it can do sftp://, file://"),
-        ({"to": "dropbox:///x"}, "it can do sftp://, file://"),
+        ({"to": "ftps://h/x", "ftp_tls": "off"}, "does not go with ftps://"),
+        ({"to": "ftps://h/x", "ftp_tls": "maybe"}, "must be one of"),
+        ({"to": "dropbox:///x"}, "it can do sftp://, ftp://, ftps://, file://"),
         ({"to": "gopher://h"}, "no scheme"),
         ({"config": {"dropbox": {"UseDropbox": True}}}, "dropbox://"),
-        ({"host": "h", "use_sftp": False}, "ftp://"),
         ({"to": URL, "subtask": 5}, "must be text"),
         ({"to": URL, "timer": 5}, "no such setting"),
     ],
