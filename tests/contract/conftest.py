@@ -251,8 +251,10 @@ MAKERS: list[Callable[[pytest.FixtureRequest], object]] = [
 ]
 
 
-SAME_BUT_TLS = ("vsftpd_implicit", "proftpd_tls", "pyftpd_implicit")
+ALIKE = ("vsftpd_implicit", "proftpd_whole", "proftpd_tls", "pyftpd]", "pyftpd_implicit")
 FEW = (
+    "test_what_is_written_is_there",
+    "test_writing_never_truncates",
     "test_an_append_is_seen_by_path_and_by_handle",
     "test_rename_replaces_where_it_is_atomic",
     "test_list_names_files_and_folders",
@@ -260,13 +262,13 @@ FEW = (
     "test_a_large_file_in_many_pieces",
     "test_more_files_than_promised_take_turns",
 )
-"""What is asked of servers that differ from another one in nothing but their TLS."""
+"""What is asked of servers that differ little from another one that is asked everything."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in list(items):
         case = item.name.partition("[")[0]
-        again = any(f"[ftp_{name}" in item.name for name in SAME_BUT_TLS)
+        again = any(f"[ftp_{name}" in item.name for name in ALIKE)
         if (again and case not in FEW) or (
             "[ftp_vsftpd_tls" in item.name and case == "test_odd_names"
         ):

@@ -1,5 +1,8 @@
 """Files on their way over FTP, broken at every command: nothing torn, nothing lost.
 
+At every one on vsftpd; on servers with other ways at each so-many-th, since each break costs a
+login or two.
+
 The real delivery, with a clock that the test moves, to real servers; a reader looks at the server's
 folder before and after every command.
 """
@@ -94,7 +97,7 @@ class Watch:
 
 @pytest.mark.parametrize(
     ("fixture", "step"),
-    [("vsftpd", 1), ("proftpd_tls", 9), ("proftpd_whole", 5), ("pyftpd_bare", 5)],
+    [("vsftpd", 1), ("proftpd_tls", 17), ("proftpd_whole", 9), ("pyftpd_bare", 9)],
 )
 @pytest.mark.parametrize("story", list(STORIES))
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
@@ -136,7 +139,7 @@ def test_cut_at_every_command(
         if memory.learned.atomic_replace:
             assert watch.missing == 0, n
         if watch.left > 0:
-            assert n > 3 * step
+            assert n > max(20, step)
             return
     pytest.fail("it never ends")
 

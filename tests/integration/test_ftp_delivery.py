@@ -16,7 +16,7 @@ from tests.integration.promises import Delivery, delivering, wait_until
 from tests.servers.ftp import FtpServer
 from tests.servers.ftplink import FtpLink
 
-BY_TLS = ["vsftpd_tls", "vsftpd_implicit", "proftpd_tls", "vsftpd", "proftpd_whole", "pyftpd"]
+SERVERS = ["vsftpd_tls", "vsftpd_implicit", "proftpd_tls", "vsftpd", "proftpd_whole"]
 WATCH = [
     {"file": "log.csv", "growth": "append"},
     {"file": "rotated.log"},
@@ -44,7 +44,7 @@ def _check_all(made: Delivery) -> None:
     assert made.leftovers() == []
 
 
-@pytest.mark.parametrize("fixture", BY_TLS)
+@pytest.mark.parametrize("fixture", SERVERS)
 def test_appended_rotated_and_rewritten_files_arrive(
     request: pytest.FixtureRequest, tmp_path: Path, fixture: str
 ) -> None:
@@ -60,7 +60,7 @@ def test_appended_rotated_and_rewritten_files_arrive(
         assert server.password not in made.log() + str(made.master.status())
 
 
-@pytest.mark.parametrize("fixture", ["vsftpd_tls", "proftpd", "pyftpd_bare"])
+@pytest.mark.parametrize("fixture", ["vsftpd_tls", "pyftpd_bare"])
 def test_kills_in_the_middle_lose_nothing(
     request: pytest.FixtureRequest, tmp_path: Path, fixture: str
 ) -> None:

@@ -446,6 +446,29 @@ def test_a_slow_write_is_acknowledged_bit_by_bit(
         assert way.connections > 3
 
 
+@pytest.mark.parametrize("fixture", ["vsftpd", "pyftpd_bare"])
+def test_no_hole_when_somebody_tidies_our_temporary_file_away(
+    request: pytest.FixtureRequest, fixture: str
+) -> None:
+    server: FtpServer = request.getfixturevalue(fixture)
+    with client_of(server) as (client, remote, folder):
+        name = ".pysubtask-0a1b2c3d00000004"
+        path = f"{remote}/{name}"
+        client.ask(Write(path, 0, b"abcdef", create=True))
+        (folder / name).unlink()
+        with pytest.raises(RemoteNotFound):
+            client.ask(Write(path, 6, b"ghi", create=True))
+        assert not (folder / name).exists()
+        client.ask(Write(path, 0, b"abcdef", create=True))
+        os.truncate(folder / name, 3)  # the server lost what it had acknowledged
+        with pytest.raises(RemoteError, match="hole"):
+            client.ask(Write(path, 6, b"ghi", create=True))
+        client.ask(Write(path, 0, b"abcdef", create=True))
+        os.truncate(folder / name, 3)
+        with pytest.raises(RemoteError, match="took 6 bytes and has 3"):
+            client.ask(Finish(path))
+
+
 def test_no_hole_when_a_consumer_takes_the_file_before_it_is_opened(
     vsftpd: FtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

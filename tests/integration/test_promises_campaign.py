@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import shutil
 from collections.abc import Callable
@@ -23,6 +24,17 @@ def test_thirty_kills(tmp_path: pathlib.Path) -> None:
     report = run(CI_KILLS, "openssh", keep=tmp_path)
     assert report.clean, (report.lost, report.torn, report.orphans, str(report))
     assert report.kills.total() >= CI_KILLS - 3
+    assert report.files > 8
+    assert report.looks > 100
+
+
+@pytest.mark.timeout(200)
+def test_twenty_kills_over_ftp(tmp_path: pathlib.Path) -> None:
+    if os.geteuid() != 0 or shutil.which("vsftpd", path="/usr/sbin:/usr/local/sbin") is None:
+        pytest.skip("server not installed: vsftpd (needs root)")
+    report = run(20, "vsftpd", keep=tmp_path)
+    assert report.clean, (report.lost, report.torn, report.orphans, str(report))
+    assert report.kills.total() >= 17
     assert report.files > 8
     assert report.looks > 100
 

@@ -52,18 +52,12 @@ class Appending:
         return sent
 
     def write(self, path: str, offset: int, data: memoryview, size: int, *, temp: bool) -> int:
-        """Have ``data`` at ``offset`` of a file that has ``size`` bytes.
+        """Have ``data`` at ``offset`` of a file that has ``size`` bytes, no fewer than ``offset``.
 
         Raises:
             RemoteError: it can't be, or not yet; RemoteNotFound: the temporary file was no good
                 and is gone.
         """
-        if offset > size:
-            raise RemoteError(
-                f"it has {size} bytes: writing at {offset} would leave a hole",
-                operation="write",
-                path=path,
-            )
         there = min(size - offset, len(data))
         if there and self._readable:
             found = self._transfers.fetch(path, offset, there)

@@ -303,13 +303,19 @@ class FtpTransport(SimpleTransport):
 
     def _store(self, path: str, offset: int, data: memoryview, *, create: bool) -> int:
         """Have the data there; how many bytes of it the server has acknowledged."""
-        temp = posixpath.basename(path).startswith(_TEMP_PREFIX)
+        temp = _is_temp(path)
         learned = self._memory.learned
         size: int | None = None
-        if not create or not temp or (offset and not learned.positioned):
+        if offset or not (create and temp):
             size = self._files.size(path)
-            if size is None and not create:
+            if size is None and (offset or not create):
                 raise RemoteNotFound("there is no such file", operation="write", path=path)
+            if size is not None and offset > size:
+                raise RemoteError(
+                    f"it has {size} bytes: writing at {offset} would leave a hole",
+                    operation="write",
+                    path=path,
+                )
         try:
             if not learned.positioned:
                 return self._store_at_end(path, offset, data, size, temp=temp)
@@ -390,8 +396,17 @@ class FtpTransport(SimpleTransport):
         return RemoteStat(self._written[path])
 
     def finish(self, path: str, *, sync: bool) -> None:
-        """Nothing is open, and there is no sync."""
-        self._written.pop(path, None)
+        """Nothing is open, and there is no sync; but a temporary file is about to be renamed, and
+        a data connection that ends on the way looks to the server like one that ends in order."""
+        written = self._written.pop(path, None)
+        if written is not None and _is_temp(path):
+            size = self._files.size(path)
+            if size != written:
+                raise RemoteError(
+                    f"the server took {written} bytes and has {size}",
+                    operation="finish",
+                    path=path,
+                )
 
     def rename(self, path: str, target: str, *, replace: bool) -> None:
         if replace and not self._memory.learned.atomic_replace:
@@ -414,3 +429,7 @@ class FtpTransport(SimpleTransport):
 
     def list(self, path: str) -> dict[str, RemoteStat]:
         return self._files.list(path)
+
+
+def _is_temp(path: str) -> bool:
+    return posixpath.basename(path).startswith(_TEMP_PREFIX)
