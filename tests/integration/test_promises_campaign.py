@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pathlib
 import shutil
 from collections.abc import Callable
@@ -29,9 +28,8 @@ def test_thirty_kills(tmp_path: pathlib.Path) -> None:
 
 
 @pytest.mark.timeout(200)
+@pytest.mark.usefixtures("vsftpd")  # or else it is skipped
 def test_twenty_kills_over_ftp(tmp_path: pathlib.Path) -> None:
-    if os.geteuid() != 0 or shutil.which("vsftpd", path="/usr/sbin:/usr/local/sbin") is None:
-        pytest.skip("server not installed: vsftpd (needs root)")
     report = run(20, "vsftpd", keep=tmp_path)
     assert report.clean, (report.lost, report.torn, report.orphans, str(report))
     assert report.kills.total() >= 17
