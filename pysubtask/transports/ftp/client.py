@@ -7,12 +7,13 @@ waiting when their turn comes go into one STOR, and are acknowledged together by
 from __future__ import annotations
 
 import posixpath
+import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pysubtask.core.capabilities import Capabilities
-from pysubtask.errors import RemoteError, RemoteNotFound, RemoteUnsupported
+from pysubtask.errors import LinkLost, RemoteError, RemoteNotFound, RemoteUnsupported
 from pysubtask.seams.clock import Clock
 from pysubtask.transports.contract import (
     Read,
@@ -153,13 +154,14 @@ class FtpTransport(SimpleTransport):
     def _open_session(self) -> None:
         session = self._connector()
         memory = self._memory
+        greeting = re.sub(r"\d+", "", session.greeting)  # some tell the time, or count visitors
         try:
-            if not memory.learned.tried or memory.greeting != session.greeting:
+            if not memory.learned.tried or memory.greeting != greeting:
                 may_ask, memory.may_ask = memory.may_ask, False
                 product = product_of(session, may_ask=may_ask)
                 memory.may_ask = may_ask  # a server that hung up on it is not asked again
                 memory.learned = try_out(session, self._folder, self._scratch, product)
-                memory.greeting = session.greeting
+                memory.greeting = greeting
         except BaseException:
             session.close()
             raise
@@ -186,7 +188,10 @@ class FtpTransport(SimpleTransport):
         session = self._connected()
         if not session.control.is_alive():
             session.close()
+            before = self._memory.learned
             self._open_session()
+            if self._memory.learned != before:  # plans were made by what the former one could do
+                raise LinkLost("another server program answers now")
 
     # --- order ----------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import ssl
 import struct
 from collections.abc import Callable, Iterator
 
-from pysubtask.errors import LinkLost
+from pysubtask.errors import HostKeyRefused, LinkError, LinkLost
 from pysubtask.transports.ftp.control import Control, shake_tls_hands
 from pysubtask.transports.ftp.replies import parse_epsv, parse_pasv
 from pysubtask.transports.sftp.sockets import tune
@@ -18,6 +18,8 @@ __all__ = ["DataConnection", "Passive"]
 
 _PIECE_BYTES = 262_144
 _LEAST_BUFFER_BYTES = 32_768
+_REASON_SECS = 2.0
+"""How long to wait for the reason why TLS failed."""
 
 
 class Passive:
@@ -108,10 +110,21 @@ class DataConnection:
         The control connection's TLS session is gone on with, which servers ask for so that nobody
         else can take the data connection (vsftpd's ``require_ssl_reuse``, and ProFTPD).
         """
-        if self._context is not None:
+        if self._context is None:
+            return
+        try:
             self._sock = shake_tls_hands(
                 self._sock, self._context, self._host, self._control.session
             )
+        except HostKeyRefused:
+            raise
+        except LinkError as error:
+            self.close()
+            try:
+                reply = self._control.reply(_REASON_SECS)
+            except LinkLost:
+                raise error from None
+            raise LinkLost(f"{error.message}; the server says {str(reply)!r}") from error
 
     def send(self, data: memoryview, go_on: Callable[[], bool]) -> int:
         """Send until the end, or until ``go_on`` says no; how many bytes left.

@@ -175,9 +175,13 @@ class FtpConnector:
                 )
 
     def _refused(self, reply: Reply, user: str) -> LinkError:
+        if 400 <= reply.code < 500 and reply.code != 430:  # it is not about who we are
+            return LinkError(
+                f"no login at the moment: {str(reply)!r}", operation="log in to", path=self.host
+            )
         words, hint = f"login refused for {user}: {str(reply)!r}", None
         lowered = reply.text.lower()
-        if any(word in lowered for word in ("tls", "ssl", "encrypt", "secure", "auth")):
+        if any(word in lowered for word in ("tls", "ssl", "encrypt", "secure")):
             hint = "the server wants TLS: use ftps://" if self.tls == "off" else None
         elif self._password is None and self._user is not None:
             hint = "no password was given"

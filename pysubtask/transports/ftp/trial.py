@@ -17,7 +17,7 @@ import contextlib
 import posixpath
 from dataclasses import dataclass, replace
 
-from pysubtask.errors import RemoteError, RemoteNotFound
+from pysubtask.errors import LinkError, RemoteError, RemoteFull, RemoteNotFound
 from pysubtask.transports.ftp.files import Files
 from pysubtask.transports.ftp.login import Session
 from pysubtask.transports.ftp.transfers import Transfers
@@ -73,14 +73,24 @@ def try_out(session: Session, folder: str, scratch: str, product: str | None) ->
         product: see :func:`product_of`.
 
     Raises:
-        LinkError: the connection broke.
+        LinkError: the connection broke, or the server's disk is full, so that what it can do
+            remains unknown.
     """
+    try:
+        return _try_out(session, folder, scratch, product)
+    except RemoteFull as error:
+        raise LinkError(error.message, operation=error.operation, path=error.path) from error
+
+
+def _try_out(session: Session, folder: str, scratch: str, product: str | None) -> Learned:
     first, second = (posixpath.join(folder, f"{scratch}{end}") for end in "ef")
     transfers = Transfers(session)
     files = Files(session, transfers)
     learned = Learned(product=product)
     try:
         _begin(transfers, files, first, folder)
+    except RemoteFull:
+        raise
     except RemoteError:
         return learned
     learned = replace(learned, tried=True)
@@ -159,6 +169,8 @@ def _reads(transfers: Transfers, path: str, expected: bytes) -> bool:
     try:
         whole = transfers.fetch(path, 0, len(expected) + 1)
         return whole == expected and transfers.fetch(path, 4, len(expected)) == expected[4:]
+    except RemoteFull:
+        raise
     except RemoteError:
         return False
 
@@ -171,6 +183,8 @@ def _is_positioned(transfers: Transfers, files: Files, path: str, *, readable: b
         transfers.store(path, memoryview(_WHOLE)[14:], offset=14)
         if files.size(path) != len(_WHOLE):
             return False
+    except RemoteFull:
+        raise
     except RemoteError:
         return False
     return not readable or _reads(transfers, path, _WHOLE)
@@ -181,6 +195,8 @@ def _appends(transfers: Transfers, files: Files, path: str) -> bool:
         before = files.size(path)
         transfers.store(path, memoryview(b"+"), append=True)
         return before is not None and files.size(path) == before + 1
+    except RemoteFull:
+        raise
     except RemoteError:
         return False
 
@@ -190,5 +206,7 @@ def _replaces(transfers: Transfers, files: Files, old: str, new: str) -> bool:
         transfers.store(new, memoryview(b"new"))
         files.rename(new, old, replace=True)
         return files.size(old) == 3 and files.size(new) is None
+    except RemoteFull:
+        raise
     except RemoteError:
         return False
