@@ -145,7 +145,7 @@ def test_a_full_disk_is_no_sign_of_what_the_server_can_do() -> None:
     replies = {**LOGIN, "STAT": "502 no", "STOR": "452 No space left on device"}
     with server(replies) as (port, seen):
         replies["EPSV"] = f"229 ok (|||{port}|)"
-        with pytest.raises(LinkError, match="no space left"):
+        with pytest.raises(LinkError, match="no space is left"):
             transport(port, memory).connect()
         assert "STOR in/.pysubtask-0a1b2c3dfffffffe" in seen
     assert not memory.learned.tried

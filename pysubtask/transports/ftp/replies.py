@@ -145,7 +145,7 @@ _DENIED_WORDS = (
     "not enough privileges",
 )
 _BY_WORDS: tuple[tuple[tuple[str, ...], type[RemoteError], str], ...] = (
-    (_FULL_WORDS, RemoteFull, "the server has no space left"),
+    (_FULL_WORDS, RemoteFull, "no space is left on the server"),
     (_MISSING_WORDS, RemoteNotFound, "there is no such file or folder"),
     (_EXISTS_WORDS, RemoteExists, "something is there already"),
     (_DENIED_WORDS, RemoteDenied, "the server denies permission"),
