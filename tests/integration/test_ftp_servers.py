@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ from pysubtask.transports.contract import (
     Write,
 )
 from pysubtask.transports.ftp.client import FtpTransport, Memory
+from pysubtask.transports.ftp.control import Control
 from pysubtask.transports.ftp.login import FtpConnector
 from tests.servers.ftp import FtpServer, Pyftpd
 from tests.servers.ftplink import FtpLink
@@ -135,6 +137,35 @@ def test_a_certificate_that_does_not_check_is_refused(
 def test_what_is_no_ftp_server_is_told(openssh: Any) -> None:
     with pytest.raises(LinkError, match="does not speak FTP"):
         FtpConnector(openssh.host, openssh.port, RealClock(), tls="off")()
+
+
+@pytest.mark.parametrize("fixture", ["vsftpd_tls", "vsftpd_implicit", "proftpd_tls"])
+def test_a_data_connection_without_the_session_is_refused(
+    request: pytest.FixtureRequest, fixture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That these servers ask for it: or else the other tests would show nothing."""
+    server: FtpServer = request.getfixturevalue(fixture)
+    monkeypatch.setattr(Control, "session", None)
+    with pytest.raises(LinkError) as caught, client_of(server, memory=Memory()):
+        pass
+    assert type(caught.value) is LinkLost
+    if server.name == "vsftpd":
+        assert "session reuse required" in str(caught.value)
+
+
+def test_ipv6(open_ftpd: Callable[..., FtpServer]) -> None:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            pass
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    server = open_ftpd(Pyftpd, host="::1")
+    with client_of(server) as (client, remote, folder):
+        assert client.do(Write(f"{remote}/a", 0, b"abc", create=True)) == [None]
+        assert (folder / "a").read_bytes() == b"abc"
+    without_epsv = open_ftpd(Pyftpd, host="::1", without=["EPSV"])
+    with pytest.raises(LinkLost, match="no passive mode for IPv6"):
+        client_of(without_epsv).__enter__()
 
 
 # --- what it costs

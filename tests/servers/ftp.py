@@ -96,7 +96,7 @@ class FtpServer:
         """Start it; again on the same port after :meth:`stop`."""
         self.port = self.port or free_port()
         self._child = Child(self._command(), self.base / "server.out")
-        self._child.wait_for_port(self.port)
+        self._child.wait_for_port(self.port, host=self.host)
 
     def stop(self) -> None:
         """End it and its sessions."""
@@ -315,15 +315,22 @@ class Pyftpd(FtpServer):
 
     Args:
         without: commands that it does not know.
+        host: ``::1`` for IPv6.
     """
 
     name = "pyftpd"
     handles_raw_names = False  # it takes file names for text
 
     def __init__(
-        self, *, tls: Tls = "off", config: Sequence[str] = (), without: Sequence[str] = ()
+        self,
+        *,
+        tls: Tls = "off",
+        config: Sequence[str] = (),
+        without: Sequence[str] = (),
+        host: str = "127.0.0.1",
     ) -> None:
         super().__init__(tls=tls, config=config)
+        self.host = host
         self._without = list(without)
 
     def _find(self) -> None:

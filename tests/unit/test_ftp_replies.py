@@ -113,7 +113,7 @@ def test_refusals_are_told_apart(code: int, text: str, kind: type[RemoteError]) 
     assert str(error).startswith("write in/a.csv: ")
 
 
-@pytest.mark.parametrize("code", [425, 426, 226, 150])
+@pytest.mark.parametrize("code", [425, 426, 522, 226, 150])
 def test_a_broken_transfer_is_a_broken_link(code: int) -> None:
     with pytest.raises(LinkLost):
         remote_error(Reply(code, (b"whatever",)), "write", "a")

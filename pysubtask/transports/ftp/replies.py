@@ -167,7 +167,7 @@ def remote_error(reply: Reply, operation: str, path: str) -> RemoteError:
     """The error for a refusal (4xx or 5xx).
 
     Raises:
-        LinkLost: the reply is no refusal, or one that says that a connection broke (425, 426).
+        LinkLost: the reply is no refusal, or one that says that a connection broke (425, 426, 522).
     """
     if reply.code < 400:
         raise LinkLost(f"the server answered {operation!r} with {reply}", operation=operation)
@@ -176,7 +176,7 @@ def remote_error(reply: Reply, operation: str, path: str) -> RemoteError:
         for words, kind, meaning in _BY_WORDS:
             if any(word in lowered for word in words):
                 return kind(f"{meaning}: {str(reply)!r}", operation=operation, path=path)
-    if reply.code in (425, 426):
+    if reply.code in (425, 426, 522):  # 522: its TLS (RFC 4217, 10.2)
         raise LinkLost(
             f"the data connection failed: {str(reply)!r}",
             operation=operation,
