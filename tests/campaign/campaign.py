@@ -108,7 +108,7 @@ class Report:
 
 def run(
     kills: int,
-    server_name: Literal["openssh", "rclone", "vsftpd"] = "openssh",
+    server_name: Literal["openssh", "rclone", "vsftpd", "vsftpd-tls"] = "openssh",
     seed: int | None = None,
     *,
     keep: pathlib.Path | None = None,
@@ -139,12 +139,14 @@ _SERVERS: dict[str, Callable[[], _Server]] = {
     "openssh": OpenSshServer,
     "rclone": RcloneServer,
     "vsftpd": Vsftpd,
+    "vsftpd-tls": lambda: Vsftpd(tls="explicit"),
 }
 
 
 def _link_to(server: _Server) -> TcpProxy:
-    kind = FtpLink if isinstance(server, FtpServer) else TcpProxy
-    return kind(server.host, server.port)
+    # under TLS nobody can read where data connections go: they take no part in the link then
+    clear = isinstance(server, FtpServer) and server.tls == "off"
+    return (FtpLink if clear else TcpProxy)(server.host, server.port)
 
 
 class _Campaign:
@@ -171,7 +173,9 @@ class _Campaign:
             (self._remote / "out").mkdir()
             (self._remote / "out").chmod(0o777)
         place = f"{server.user}@{link.host}:{link.port}"
-        self._to = f"ftp://{place}/{name}" if self._by_ftp else f"sftp://{place}{name}"
+        self._to = f"sftp://{place}{name}"
+        if isinstance(server, FtpServer):
+            self._to = f"{'ftp' if server.tls == 'off' else 'ftps'}://{place}/{name}"
 
     @property
     def _by_ftp(self) -> bool:
@@ -179,7 +183,7 @@ class _Campaign:
 
     def _login(self) -> dict[str, Any]:
         if isinstance(self._server, FtpServer):
-            return {"password": self._server.password}
+            return {"password": self._server.password, "ca_file": self._server.ca_file or None}
         return {"key_file": self._server.key_file, "host_key": self._server.fingerprint}
 
     def run(self, kills: int) -> None:
