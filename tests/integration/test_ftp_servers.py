@@ -243,6 +243,22 @@ def test_what_a_server_can_do_is_tried_and_said(
         assert list(folder.iterdir()) == []
 
 
+def test_a_server_without_size_is_looked_at_by_list(open_ftpd: Callable[..., FtpServer]) -> None:
+    server = open_ftpd(Pyftpd, without=["SIZE", "MLST", "MLSD"])
+    with client_of(server) as (client, remote, folder):
+        assert client.transport.capabilities.positioned_write
+        name = f"{remote}/log"
+        with pytest.raises(RemoteNotFound):
+            client.ask(Stat(name))
+        client.do(Write(name, 0, b"abc", create=True))
+        written, st = client.do(Write(name, 3, b"def"), Stat(name))
+        assert written is None
+        assert isinstance(st, RemoteStat)
+        assert st.size == 6
+        (folder / "sub").mkdir()
+        assert client.ask(Stat(f"{remote}/sub")) == RemoteStat(0, None, True)
+
+
 def test_a_folder_that_is_not_there_is_made_for_the_trial(vsftpd: FtpServer) -> None:
     remote, folder = vsftpd.new_folder()
     with closing(Client(vsftpd, f"{remote}/a/b", memory=Memory())) as client:

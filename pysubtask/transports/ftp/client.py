@@ -327,8 +327,9 @@ class FtpTransport(SimpleTransport):
             if offset == 0 and size and not temp:
                 # STOR without REST would empty it for a moment. That its first byte is ours is
                 # known, or not to be known: see Append.longer in core/plan.py.
-                return 1 + self._put(path, 1, data[1:], size) if len(data) > 1 else 1
-            return self._put(path, offset, data, size if offset and not temp else None)
+                return 1 + self._put(path, 1, data[1:], None) if len(data) > 1 else 1
+            check = offset and not temp and self._files.has_size
+            return self._put(path, offset, data, size if check else None)
         except RemoteError as error:
             raise self._files.why_not_written(error, path) from error
 

@@ -34,7 +34,8 @@ class Files:
         self._control = session.control
         self._transfers = transfers
         self._home: bytes | None = None
-        self._has_size = True
+        self.has_size = True
+        """The server knows SIZE, as far as is known."""
 
     def stat(self, path: str) -> RemoteStat:
         """Size and time; a folder is told as such.
@@ -55,7 +56,7 @@ class Files:
             return RemoteStat(size, self._time(raw))
         if self._is_folder(raw):
             return RemoteStat(0, None, True)
-        if not self._has_size:
+        if not self.has_size:
             found_in_list = self._listed(path)
             if found_in_list is not None:
                 return found_in_list
@@ -66,11 +67,11 @@ class Files:
 
         Where the server has no SIZE, LIST tells.
         """
-        if self._has_size:
+        if self.has_size:
             reply = self._control.ask(b"SIZE " + encode_path(path))
             if reply.code not in (500, 502):
                 return size_of(reply)
-            self._has_size = False
+            self.has_size = False
         listed = self._listed(path)
         return None if listed is None or listed.is_dir else listed.size
 
@@ -135,7 +136,10 @@ class Files:
             if raw and not self._enter(raw):
                 raise RemoteNotFound("there is no such folder", operation="list", path=path)
             try:
-                lines = self._transfers.listing(b"LIST -a", path)
+                try:
+                    lines = self._transfers.listing(b"LIST -a", path)  # hidden ones, too
+                except RemoteError:
+                    lines = self._transfers.listing(b"LIST", path)
             finally:
                 if raw:
                     self._leave()
