@@ -66,7 +66,7 @@ def test_kills_in_the_middle_lose_nothing(
 ) -> None:
     server: FtpServer = request.getfixturevalue(fixture)
     with delivering(tmp_path, server, WATCH, restart=False) as made:
-        for number in range(6):
+        for number in range(5):
             _change_all(made, number)
             pid = wait_until(lambda: made.master.status().pid)
             time.sleep(0.02 * number)  # in the trial, in the upload, in the swap

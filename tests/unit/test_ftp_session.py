@@ -111,6 +111,12 @@ def test_who_is_not_let_in(
         assert "pw" not in str(caught.value)
 
 
+def test_a_missing_password_is_told() -> None:
+    refused = pytest.raises(LoginRefused, match="no password was given")
+    with server({**LOGIN, "PASS": "530 no"}) as (port, _), refused:
+        connector(port, password=None)()
+
+
 def test_a_mute_server_is_given_up() -> None:
     replies = {name: reply for name, reply in LOGIN.items() if name != "FEAT"}
     with server(replies) as (port, _), pytest.raises(LinkLost, match="no answer"):

@@ -51,6 +51,7 @@ def ftp_factory(
         clock,
         folder=destination.path,
         client_id=client_id(),
+        consumed=settings.on_remote_gone == "continue",
         memory=memory,
         wake=wake,
     )

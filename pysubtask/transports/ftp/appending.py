@@ -46,9 +46,9 @@ class Appending:
 
     def begin(self, path: str, data: memoryview) -> int:
         """A new temporary file; what was there goes."""
-        self._quiet.settled.discard(path)
+        self.unsettle(path)
         sent = self._transfers.store(path, data)
-        self._settle(path)
+        self.settle(path)
         return sent
 
     def write(self, path: str, offset: int, data: memoryview, size: int, *, temp: bool) -> int:
@@ -73,20 +73,25 @@ class Appending:
         if there == len(data):
             return there
         self._check_quiet(path, size)
-        self._quiet.settled.discard(path)
+        self.unsettle(path)
         sent = self._transfers.store(path, data[there:], append=True)
-        self._settle(path)
+        self.settle(path)
         return there + sent
 
     def renamed(self, path: str, target: str) -> None:
         """What is known of a file holds under its new name."""
         if path in self._quiet.settled:
             self._quiet.settled.discard(path)
-            self._settle(target)
+            self.settle(target)
         else:
             self._quiet.settled.discard(target)
 
-    def _settle(self, path: str) -> None:
+    def unsettle(self, path: str) -> None:
+        """A write to it begins."""
+        self._quiet.settled.discard(path)
+
+    def settle(self, path: str) -> None:
+        """A write to it was acknowledged: nothing of it can still arrive."""
         if len(self._quiet.settled) >= _MAX_NAMES:
             self._quiet.settled.clear()  # they wait once more
         self._quiet.settled.add(path)

@@ -61,6 +61,7 @@ class FtpTransport(SimpleTransport):
         folder: the destination's, for the trial (:mod:`~pysubtask.transports.ftp.trial`).
         client_id: 8 hex digits, for the temporary names of the trial. No upload has them: theirs
             end in random digits, these in ``fffffff`` and one more.
+        consumed: a consumer takes files away (``on_remote_gone="continue"``).
         wake: called when :meth:`collect` has more to do.
     """
 
@@ -71,6 +72,7 @@ class FtpTransport(SimpleTransport):
         *,
         folder: str,
         client_id: str,
+        consumed: bool = False,
         memory: Memory | None = None,
         wake: Wake = lambda: None,
     ) -> None:
@@ -78,6 +80,7 @@ class FtpTransport(SimpleTransport):
         self._connector = connector
         self._clock = clock
         self._folder = folder
+        self._consumed = consumed
         self._scratch = f"{_TEMP_PREFIX}{client_id}fffffff"
         self._memory = memory or Memory()
         self._wake = wake
@@ -117,7 +120,12 @@ class FtpTransport(SimpleTransport):
             max_read_bytes=1024 * 1024,
             # a transfer that can't be continued occupies the session until its end
             max_files=_MAX_FILES if continues else 1,
-            limits=limits_of(learned, session, encrypted=self._connector.tls != "off"),
+            limits=limits_of(
+                learned,
+                session,
+                encrypted=self._connector.tls != "off",
+                consumed=self._consumed,
+            ),
         )
 
     def connect(self) -> None:
@@ -328,6 +336,8 @@ class FtpTransport(SimpleTransport):
                 # STOR without REST would empty it for a moment. That its first byte is ours is
                 # known, or not to be known: see Append.longer in core/plan.py.
                 return 1 + self._put(path, 1, data[1:], None) if len(data) > 1 else 1
+            if self._consumed and learned.leaves_holes and size is not None and not temp:
+                return self._append_visible(path, offset, data, size)
             check = offset and not temp and self._files.has_size
             return self._put(path, offset, data, size if check else None)
         except RemoteError as error:
@@ -335,13 +345,16 @@ class FtpTransport(SimpleTransport):
 
     def _put(self, path: str, offset: int, data: memoryview, expected_size: int | None) -> int:
         until = self._clock.monotonic() + _SLICE_SECS
-        return self._transfers.store(
+        self._appending.unsettle(path)
+        sent = self._transfers.store(
             path,
             data,
             offset=offset,
             expected_size=expected_size,
             go_on=lambda: self._clock.monotonic() < until,
         )
+        self._appending.settle(path)
+        return sent
 
     def _store_at_end(
         self, path: str, offset: int, data: memoryview, size: int | None, *, temp: bool
@@ -358,12 +371,30 @@ class FtpTransport(SimpleTransport):
                 raise
             self._stream = stream
             return len(data)
+        if self._memory.learned.appends and not temp:
+            return self._append_visible(path, offset, data, size or 0)
         if self._memory.learned.appends:
-            return self._appending.write(path, offset, data, size or 0, temp=temp)
+            return self._appending.write(path, offset, data, size or 0, temp=True)
         if temp:  # an upload that broke: it begins again, under another name
             self._files.remove(path)
             raise RemoteNotFound("it can't be continued; removed", operation="write", path=path)
         raise RemoteUnsupported("the server can't continue a file", operation="write", path=path)
+
+    def _append_visible(self, path: str, offset: int, data: memoryview, size: int) -> int:
+        """APPE to a file that a consumer may take at any moment. Had he taken it just before, the
+        file is a new one that begins with these bytes: no hole, but not what was agreed either.
+        Then it is taken back by a rename, which shows who has it."""
+        written = self._appending.write(path, offset, data, size, temp=False)
+        found = self._files.size(path)
+        if found is None or found >= offset + written:
+            return written  # None: the consumer has it, with these bytes
+        aside = posixpath.join(posixpath.dirname(path), f"{self._scratch}d")
+        try:
+            self._files.rename(path, aside, replace=True)
+        except RemoteNotFound:
+            return written  # the consumer has taken the new one, too
+        self._files.remove(aside)
+        raise RemoteNotFound("it was taken a moment ago", operation="write", path=path)
 
     # --- the other requests ---------------------------------------------------------------------
 

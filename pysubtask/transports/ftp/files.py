@@ -97,6 +97,8 @@ class Files:
             error = remote_error(reply, "rename", path)
             if type(error) is RemoteError and not self._folder_is_there(target):
                 error = RemoteNotFound("the folder is not there", operation="rename", path=target)
+            elif type(error) is RemoteError and not self.exists(path):
+                error = RemoteNotFound("it was taken meanwhile", operation="rename", path=path)
             elif type(error) is RemoteError and not self.exists(target):
                 error = _denied(error, "rename", path)
             raise error

@@ -68,11 +68,16 @@ class Transfers:
         try:
             replies = self._ask_all(commands)
             last = replies[-1]
+            taken = checked and size_of(replies[0]) != expected_size
             if not last.begins:
-                raise remote_error(last, "write", path)
-            if checked and size_of(replies[0]) != expected_size:
-                raise self._taken_meanwhile(connection, path, raw)
+                error = remote_error(last, "write", path)
+                # ProFTPD makes the file before it finds that it is too short for the offset
+                raise self._taken_meanwhile(path, raw) if taken else error
             connection.begin()
+            if taken:
+                connection.end()  # vsftpd answers in the clear after a TLS handshake that failed
+                self._control.reply()
+                raise self._taken_meanwhile(path, raw)
             return self._send(connection, path, data, go_on)
         finally:
             connection.close()
@@ -89,10 +94,8 @@ class Transfers:
                 break
         return replies
 
-    def _taken_meanwhile(self, connection: DataConnection, path: str, raw: bytes) -> RemoteNotFound:
-        """Nothing was sent. If STOR made a new, empty file, it goes."""
-        connection.close()
-        self._control.reply()
+    def _taken_meanwhile(self, path: str, raw: bytes) -> RemoteNotFound:
+        """No data was sent. If STOR made a new, empty file, it goes."""
         if size_of(self._control.ask(b"SIZE " + raw)) == 0:
             self._control.ask(b"DELE " + raw)
         return RemoteNotFound("it is not what it was a moment ago", operation="write", path=path)

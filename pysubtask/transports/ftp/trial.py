@@ -40,6 +40,8 @@ class Learned:
         appends: APPE works.
         readable: what was stored can be read, from any offset.
         replaces: RNTO takes the place of an existing file.
+        leaves_holes: REST + STOR of a file that is not there makes one that begins with a hole
+            (vsftpd; ProFTPD and pyftpdlib refuse).
     """
 
     tried: bool = False
@@ -48,6 +50,7 @@ class Learned:
     appends: bool = False
     readable: bool = False
     replaces: bool = False
+    leaves_holes: bool = False
 
     @property
     def atomic_replace(self) -> bool:
@@ -97,7 +100,9 @@ def _try_out(session: Session, folder: str, scratch: str, product: str | None) -
     readable = _reads(transfers, first, _FIRST)
     positioned = _is_positioned(transfers, files, first, readable=readable)
     learned = replace(learned, readable=readable, positioned=positioned)
-    if not positioned:
+    if positioned:
+        learned = replace(learned, leaves_holes=_leaves_holes(transfers, files, second))
+    else:
         learned = replace(learned, appends=_appends(transfers, files, first))
     learned = replace(learned, replaces=_replaces(transfers, files, first, second))
     for path in (first, second):
@@ -106,8 +111,14 @@ def _try_out(session: Session, folder: str, scratch: str, product: str | None) -
     return learned
 
 
-def limits_of(learned: Learned, session: Session, *, encrypted: bool) -> tuple[str, ...]:
-    """What the server lacks and what that costs, in words."""
+def limits_of(
+    learned: Learned, session: Session, *, encrypted: bool, consumed: bool = False
+) -> tuple[str, ...]:
+    """What the server lacks and what that costs, in words.
+
+    Args:
+        consumed: a consumer takes files away.
+    """
     limits = []
     if not encrypted:
         limits.append(
@@ -124,6 +135,12 @@ def limits_of(learned: Learned, session: Session, *, encrypted: bool) -> tuple[s
         limits.append(
             "it can't write at an offset: growing files are continued by APPE, after a break only "
             "when their size has held still for 10 s"
+        )
+    if learned.leaves_holes and consumed:
+        limits.append(
+            "where a consumer has just taken a file, a write at an offset would make one with a "
+            "hole: growing files are continued by APPE, after a break or a restart only when their "
+            "size has held still for 10 s"
         )
     if not learned.positioned and not learned.appends:
         limits.append(
@@ -188,6 +205,16 @@ def _is_positioned(transfers: Transfers, files: Files, path: str, *, readable: b
     except RemoteError:
         return False
     return not readable or _reads(transfers, path, _WHOLE)
+
+
+def _leaves_holes(transfers: Transfers, files: Files, path: str) -> bool:
+    try:
+        transfers.store(path, memoryview(b"end"), offset=5)
+    except RemoteFull:
+        raise
+    except RemoteError:
+        return False
+    return (files.size(path) or 0) > 5
 
 
 def _appends(transfers: Transfers, files: Files, path: str) -> bool:
