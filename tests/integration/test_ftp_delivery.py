@@ -60,7 +60,7 @@ def test_appended_rotated_and_rewritten_files_arrive(
         assert server.password not in made.log() + str(made.master.status())
 
 
-@pytest.mark.parametrize("fixture", ["vsftpd_tls", "pyftpd_bare"])
+@pytest.mark.parametrize("fixture", ["vsftpd_tls", "proftpd_whole"])
 def test_kills_in_the_middle_lose_nothing(
     request: pytest.FixtureRequest, tmp_path: Path, fixture: str
 ) -> None:

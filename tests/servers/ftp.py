@@ -241,7 +241,7 @@ class Proftpd(FtpServer):
 
     def _find(self) -> None:
         self._program = find_program("proftpd", "/usr/sbin", "/usr/local/sbin")
-        self._ftpasswd = find_program("openssl")
+        find_program("openssl")
         if os.geteuid() != 0:
             raise ServerMissing("proftpd (needs root)")
         if self.tls != "off" and not Path("/usr/lib/proftpd/mod_tls.so").exists():
