@@ -139,7 +139,13 @@ class TransferSubtask(BaseSubtask):
             context.clock,
             self.ledger,
             make_transport=make_transport
-            or transport_factory(destination, settings, context.clock, self._waker.wake),
+            or transport_factory(
+                destination,
+                settings,
+                context.clock,
+                self._waker.wake,
+                lambda: self.ledger.journal.client_id,
+            ),
             make_courier=self._make_courier,
             retry_rule=self.retry_rule,
             dead_time_secs=settings.dead_time_milli / 1000,
@@ -309,7 +315,7 @@ class TransferSubtask(BaseSubtask):
             files=files,
             files_left_out=max(0, len(others) - _MAX_OTHER_FILES),
             destination=str(self.context.handover.destination),
-            notes=plain.notes,
+            notes=(*plain.notes, *self.delivery.limits),
             updated_at=plain.updated_at,
             copied_bytes=lie.copied_bytes,
             only_in_files_bytes=lie.only_in_files_bytes,
