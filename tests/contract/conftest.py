@@ -90,6 +90,8 @@ class FtpOnDisk:
     """FTP to a server whose folder lies on this machine."""
 
     keeps_line_breaks = False
+    makes_folders = False
+    impossible_names: tuple[str, ...] = ()
 
     def __init__(self, server: FtpServer) -> None:
         self._connector = FtpConnector(
@@ -189,6 +191,7 @@ class InDropbox:
 
     keeps_line_breaks = True
     makes_folders = True
+    writes_only_at_end = False
     impossible_names = ("back\\slash",)
 
     def __init__(self, server: DropboxServer) -> None:
