@@ -88,6 +88,7 @@ class TransferSubtask(BaseSubtask):
         self._busy_limit_secs = 2 * settings.reply_timeout_secs + patience
         self._connect_limit_secs = settings.connect_timeout_secs + 4 * settings.login_timeout_secs
         self._root = destination.path
+        self._started_at = math.inf
         self.space = Space(
             context.disk,
             context.layout.state_dir,
@@ -165,6 +166,7 @@ class TransferSubtask(BaseSubtask):
         super().start()
         self.space.open()
         journal = self.ledger.journal
+        self._started_at = self.context.clock.time()
         self.allowance.open()
         believed = not (journal.unclean_boot or journal.fresh)
         self.signatures.open(journal.entries() if believed else [])
@@ -437,6 +439,7 @@ class TransferSubtask(BaseSubtask):
                     settings.on_remote_gone,
                     settings.on_first_contact,
                     self.ledger.journal.unclean_boot,
+                    self._started_at,
                 ),
                 hooks,
                 self.log,

@@ -196,6 +196,8 @@ class Checker:
             if view.exempt:
                 return
             raise Violation(*self._diagnose(source, view, content))
+        if source.untold:
+            source.owed.clear()  # ours were written behind another hand's
         view.exempt = source.untold = False
         view.floor = -1
         view.past.append((self._now_ns(), view.index, view.size))
