@@ -26,6 +26,7 @@ _SHOWN_IN = {
     "link": ("ftp", "dropbox", "folder"),
     "ftp": ("ftp",),
     "dropbox": ("dropbox",),
+    "folder": ("folder",),
 }
 
 

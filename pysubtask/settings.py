@@ -26,7 +26,7 @@ def _about(section: str, description: str, **limits: Any) -> Any:
     """The description and the limits (``ge``, ``le``, ``gt``) of one setting.
 
     ``section`` says where :mod:`~pysubtask.defaults_config` shows it: ``base`` (any extension),
-    ``burst_mode``, ``link`` (any extension with a server), ``ftp`` or ``dropbox``.
+    ``burst_mode``, ``link`` (any extension with a server), ``ftp``, ``dropbox`` or ``folder``.
     """
     return msgspec.Meta(description=description, extra={"section": section}, **limits)
 
@@ -399,6 +399,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "so that nothing is sent twice.",
         ),
     ] = False
+
+    # --- a folder
+    folder_mount: Annotated[
+        Literal["auto", "required", "ignored"],
+        _about(
+            "folder",
+            "file:// on a mount (a share, a stick): auto marks it at the first contact by a file "
+            ".pysubtask-destination, and never writes into the bare mount point when it is gone; "
+            '"required" refuses a folder on the root file system from the first contact on; '
+            '"ignored" takes what is there.',
+        ),
+    ] = "auto"
 
 
 def describe() -> list[tuple[str, str, Any, str]]:

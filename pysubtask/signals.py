@@ -115,6 +115,8 @@ class StateLayout:
         self.outbox = join(state_dir, "outbox")
         self.signatures = join(state_dir, "signatures")
         self.budget = join(state_dir, "budget.json")
+        self.destination = join(state_dir, "destination.json")
+        """What is remembered of the destination (which file system a folder is on)."""
         """Folder of copies of undelivered data."""
         self.lock = join(state_dir, "lock")
         """Held by the one subtask that may use the folder."""

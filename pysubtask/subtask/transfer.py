@@ -35,6 +35,7 @@ from pysubtask.subtask.store.space import Space
 from pysubtask.subtask.subtask import BaseSubtask
 from pysubtask.subtask.waker import Waker
 from pysubtask.transports import Transport, transport_factory
+from pysubtask.transports.notes import Notes
 
 __all__ = ["TransferSubtask"]
 
@@ -146,6 +147,7 @@ class TransferSubtask(BaseSubtask):
                 context.clock,
                 self._waker.wake,
                 lambda: self.ledger.journal.client_id,
+                Notes(context.disk, context.layout.destination),
             ),
             make_courier=self._make_courier,
             retry_rule=self.retry_rule,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pysubtask.errors import SettingsError
 from pysubtask.transports.contract import Transport, Wake
+from pysubtask.transports.notes import Notes
 
 if TYPE_CHECKING:
     from pysubtask.seams.clock import Clock
@@ -22,11 +23,13 @@ def transport_factory(
     clock: Clock,
     wake: Wake,
     client_id: Callable[[], str] = lambda: "00000000",
+    notes: Notes | None = None,
 ) -> Callable[[], Transport]:
     """A function that makes a new, unconnected transport for the destination.
 
     Args:
         client_id: 8 hex digits that tell our temporary names at the destination from others'.
+        notes: what is remembered of the destination over restarts.
 
     Raises:
         SettingsError: this version has no transport for the scheme.
@@ -42,7 +45,8 @@ def transport_factory(
     if destination.scheme == "file":
         from pysubtask.transports.folder import FolderTransport
 
-        return lambda: FolderTransport(destination.path)
+        held = notes or Notes()
+        return lambda: FolderTransport(destination.path, notes=held, mount=settings.folder_mount)
     if destination.scheme == "dropbox":
         from pysubtask.transports.dropbox import dropbox_factory
 

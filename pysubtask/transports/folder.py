@@ -3,6 +3,10 @@
 Clients of network file systems write their pages back in any order, so that a reader on another
 machine could see a hole in a visible file: each append is one write of at most 64 KiB, and on its
 way to the server (fsync) before the next. A temporary file is synced before it is renamed.
+
+A mount may vanish while we deliver: :mod:`pysubtask.transports.mount` tells. Files are kept open
+only while something is being delivered (:meth:`FolderTransport.relax`), so that a stick can be
+unmounted at any quiet moment.
 """
 
 from __future__ import annotations
@@ -11,25 +15,29 @@ import errno
 import os
 import stat as stat_module
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NoReturn
 
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.errors import (
-    LinkError,
     RemoteDenied,
     RemoteError,
     RemoteExists,
     RemoteFull,
     RemoteNotFound,
 )
-from pysubtask.transports.contract import RemoteStat
+from pysubtask.transports.contract import RemoteStat, Request, Result
+from pysubtask.transports.mount import MountRule, Root
+from pysubtask.transports.notes import Notes
 from pysubtask.transports.simple import SimpleTransport
 
 __all__ = ["FolderTransport"]
 
 _TEMP_PREFIX = ".pysubtask-"
 _MAX_OPEN = 128
-_FLAGS = os.O_RDWR | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_FLAGS = os.O_RDWR | _BINARY
 
 
 class FolderTransport(SimpleTransport):
@@ -38,12 +46,23 @@ class FolderTransport(SimpleTransport):
     Args:
         root: an absolute path. It must exist: a share that is not mounted must not be mistaken for
             an empty folder.
+        notes: what was seen of it before.
+        mount: the setting ``folder_mount``.
+        new_id: names the folder, if it is a mount that nobody has named yet.
     """
 
-    def __init__(self, root: str) -> None:
+    def __init__(
+        self,
+        root: str,
+        *,
+        notes: Notes | None = None,
+        mount: MountRule = "auto",
+        new_id: str = "",
+    ) -> None:
         super().__init__()
-        self._root = root
+        self._root = Root(root, notes or Notes(), mount, new_id or os.urandom(8).hex())
         self._open: OrderedDict[str, int] = OrderedDict()
+        self._checked = False
 
     @property
     def capabilities(self) -> Capabilities:
@@ -55,46 +74,53 @@ class FolderTransport(SimpleTransport):
             max_write_bytes=65_536,
             max_read_bytes=1 << 20,
             max_files=64,
+            limits=self._root.limits,
         )
 
     def connect(self) -> None:
-        try:
-            if not os.path.isdir(self._root):
-                raise LinkError(
-                    "the folder is not there",
-                    operation="connect",
-                    path=self._root,
-                    hint="make it, or mount the share that holds it",
-                )
-            os.listdir(self._root)
-        except OSError as error:
-            raise LinkError(
-                error.strerror or str(error), operation="connect", path=self._root
-            ) from error
+        self._root.check()
+        self._checked = True
 
-    def close(self) -> None:
-        super().close()
+    def relax(self) -> None:
+        """Nothing is being delivered: let go of all files, so that the mount can be unmounted."""
+        self._checked = False  # whatever may be mounted there when the next one comes
         while self._open:
             _, fd = self._open.popitem()
             _close(fd)
 
+    def _carry_out(self, request: Request) -> Result:
+        if not self._checked:
+            self._root.check()
+            self._checked = True
+        return super()._carry_out(request)
+
+    def close(self) -> None:
+        super().close()
+        self.relax()
+
     def stat(self, path: str) -> RemoteStat:
-        return _remote_stat("stat", path, lambda: os.stat(self._local(path)))
+        try:
+            with self._root.at() as at:
+                return _from_os(os.stat(self._local(path, at), dir_fd=at))
+        except OSError as error:
+            self._refuse("stat", path, error)
 
     def stat_open(self, path: str) -> RemoteStat:
         fd = self._open.get(path)
         if fd is None:
             return super().stat_open(path)
-        return _remote_stat("stat the open file", path, lambda: os.fstat(fd))
+        try:
+            return _from_os(os.fstat(fd))
+        except OSError as error:
+            self._refuse("stat the open file", path, error)
 
     def write(self, path: str, offset: int, data: bytes, *, create: bool) -> None:
         try:
             fd = self._handle(path, create=create)
-            self._write_at(fd, offset, data)
-            if data and not os.path.basename(path).startswith(_TEMP_PREFIX):
-                os.fsync(fd)
+            is_temp = os.path.basename(path).startswith(_TEMP_PREFIX)
+            _write_at(fd, offset, data, sync=bool(data) and not is_temp)
         except OSError as error:
-            raise _convert("write", path, error) from error
+            self._refuse("write", path, error)
 
     def finish(self, path: str, *, sync: bool) -> None:
         fd = self._open.pop(path, None)
@@ -104,62 +130,73 @@ class FolderTransport(SimpleTransport):
             if sync or os.path.basename(path).startswith(_TEMP_PREFIX):
                 os.fsync(fd)
         except OSError as error:
-            raise _convert("sync", path, error) from error
+            self._refuse("sync", path, error)
         finally:
             _close(fd)
 
     def read(self, path: str, offset: int, length: int) -> bytes:
         try:
-            with open(self._local(path), "rb") as file:
+            with self._root.at() as at:
+                fd = os.open(self._local(path, at), os.O_RDONLY | _BINARY, dir_fd=at)
+            with open(fd, "rb") as file:
                 file.seek(offset)
                 return file.read(length)
         except OSError as error:
-            raise _convert("read", path, error) from error
+            self._refuse("read", path, error)
 
     def rename(self, path: str, target: str, *, replace: bool) -> None:
-        source, goal = self._local(path), self._local(target)
         self._forget(path)
         self._forget(target)
         try:
-            if replace:
-                os.replace(source, goal)
-                return
-            if os.path.lexists(goal):
-                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), goal)
-            os.rename(source, goal)
+            with self._root.at() as at:
+                source, goal = self._local(path, at), self._local(target, at)
+                if replace:
+                    os.replace(source, goal, src_dir_fd=at, dst_dir_fd=at)
+                    return
+                if _exists(goal, at):
+                    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), goal)
+                os.rename(source, goal, src_dir_fd=at, dst_dir_fd=at)
         except OSError as error:
-            raise _convert("rename", path, error) from error
+            self._refuse("rename", path, error)
 
     def remove(self, path: str) -> None:
         self._forget(path)
         try:
-            os.unlink(self._local(path))
+            with self._root.at() as at:
+                os.unlink(self._local(path, at), dir_fd=at)
         except OSError as error:
-            raise _convert("remove", path, error) from error
+            self._refuse("remove", path, error)
 
     def make_dir(self, path: str) -> None:
         try:
-            os.mkdir(self._local(path))
-        except FileExistsError:
-            if not os.path.isdir(self._local(path)):
-                raise RemoteExists(
-                    "a file is in the way", operation="make folder", path=path
-                ) from None
+            with self._root.at() as at:
+                local = self._local(path, at)
+                try:
+                    os.mkdir(local, dir_fd=at)
+                except FileExistsError:
+                    if not stat_module.S_ISDIR(os.stat(local, dir_fd=at).st_mode):
+                        raise RemoteExists(
+                            "a file is in the way", operation="make folder", path=path
+                        ) from None
         except OSError as error:
-            raise _convert("make folder", path, error) from error
+            self._refuse("make folder", path, error)
 
     def list(self, path: str) -> dict[str, RemoteStat]:
         found = {}
         try:
-            with os.scandir(self._local(path)) as entries:
+            with self._root.at() as at, _scandir(self._local(path, at), at) as entries:
                 for entry in entries:
                     try:
                         found[entry.name] = _from_os(entry.stat())
                     except FileNotFoundError:
                         continue  # removed since
         except OSError as error:
-            raise _convert("list", path, error) from error
+            self._refuse("list", path, error)
         return found
+
+    def _refuse(self, operation: str, path: str, error: OSError) -> NoReturn:
+        """Raise what the error means: for the whole folder, or for this file."""
+        raise (self._root.lost(error) or _convert(operation, path, error)) from error
 
     def _forget(self, path: str) -> None:
         """The name is about to stand for another file, or for none."""
@@ -167,17 +204,19 @@ class FolderTransport(SimpleTransport):
         if fd is not None:
             _close(fd)
 
-    def _local(self, path: str) -> str:
+    def _local(self, path: str, at: int | None) -> str:
         if "\0" in path:
             raise RemoteError(
                 "no file can have this name", operation="find", path=path, retryable=False
             )
-        return os.path.join(self._root, path) if path else self._root
+        return self._root.name(path, at)
 
     def _handle(self, path: str, *, create: bool) -> int:
         fd = self._open.get(path)
         if fd is None:
-            fd = os.open(self._local(path), _FLAGS | (os.O_CREAT if create else 0), 0o666)
+            flags = _FLAGS | (os.O_CREAT if create else 0)
+            with self._root.at() as at:
+                fd = os.open(self._local(path, at), flags, 0o666, dir_fd=at)
             self._open[path] = fd
             while len(self._open) > _MAX_OPEN:
                 _, oldest = self._open.popitem(last=False)
@@ -185,11 +224,37 @@ class FolderTransport(SimpleTransport):
         self._open.move_to_end(path)
         return fd
 
-    def _write_at(self, fd: int, offset: int, data: bytes) -> None:
-        os.lseek(fd, offset, os.SEEK_SET)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(fd, view) :]
+
+def _write_at(fd: int, offset: int, data: bytes, *, sync: bool) -> None:
+    """``sync``: what is written goes to the server before anything behind it."""
+    os.lseek(fd, offset, os.SEEK_SET)
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+        if sync:
+            os.fsync(fd)
+
+
+def _exists(name: str, at: int | None) -> bool:
+    try:
+        os.stat(name, dir_fd=at, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+@contextmanager
+def _scandir(name: str, at: int | None) -> Iterator[Iterator[os.DirEntry[str]]]:
+    if at is None:
+        with os.scandir(name) as entries:
+            yield entries
+        return
+    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=at)
+    try:
+        with os.scandir(fd) as entries:
+            yield entries
+    finally:
+        os.close(fd)
 
 
 def _close(fd: int) -> None:
@@ -201,13 +266,6 @@ def _close(fd: int) -> None:
 
 def _from_os(st: os.stat_result) -> RemoteStat:
     return RemoteStat(st.st_size, st.st_mtime, stat_module.S_ISDIR(st.st_mode))
-
-
-def _remote_stat(operation: str, path: str, ask: Callable[[], os.stat_result]) -> RemoteStat:
-    try:
-        return _from_os(ask())
-    except OSError as error:
-        raise _convert(operation, path, error) from error
 
 
 def _convert(operation: str, path: str, error: OSError) -> RemoteError:

@@ -32,6 +32,7 @@ SECTIONS = {
     "link": "The link and the destination (section `ftp`, `dropbox` or `folder`)",
     "ftp": "S/FTP (section `ftp`)",
     "dropbox": "Dropbox (section `dropbox`)",
+    "folder": "A folder (section `folder`)",
 }
 MIB = 1 << 20
 

@@ -218,6 +218,9 @@ class Delivery:
         if self._engine.jobs:
             self._last_busy = now
             return min(overdue if overdue is not None else math.inf, self._next_held())
+        relax = getattr(self._transport, "relax", None)
+        if relax is not None:
+            relax()  # nothing is on its way
         if self._opened_for_beat and self._beat is None:
             self.close()  # it was no reason to stay connected
             return self._next_held()
