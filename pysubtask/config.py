@@ -108,7 +108,7 @@ def url_values(destination: Destination) -> dict[str, Any]:
         values["ftp_tls"] = "off"
     if destination.host:
         values["host"] = destination.host
-        values["host_port"] = destination.port
+        values["host_port"] = destination.port or None
     if destination.user is not None:
         values["username"] = destination.user
     if destination.password is not None:

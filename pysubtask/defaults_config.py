@@ -18,12 +18,12 @@ from typing import Any
 from pysubtask.config import camel_case
 from pysubtask.settings import describe
 
-__all__ = ["base", "burst_mode", "dropbox", "folder", "ftp"]
+__all__ = ["base", "burst_mode", "dropbox", "folder", "ftp", "own"]
 
 _SHOWN_IN = {
     "base": ("base",),
     "burst_mode": ("burst_mode",),
-    "link": ("ftp", "dropbox", "folder"),
+    "link": ("ftp", "dropbox", "folder", "own"),
     "ftp": ("ftp",),
     "dropbox": ("dropbox",),
     "folder": ("folder",),
@@ -38,13 +38,13 @@ def _spelling(name: str, section: str) -> str:
 def _sections() -> dict[str, dict[str, tuple[Any, str]]]:
     """Section → spelled name → (default, description)."""
     sections: dict[str, dict[str, tuple[Any, str]]] = {
-        name: {} for name in ("base", "burst_mode", "ftp", "dropbox", "folder")
+        name: {} for name in ("base", "burst_mode", "ftp", "dropbox", "folder", "own")
     }
     for name, kind, default, description in describe():
         for section in _SHOWN_IN[kind]:
             sections[section][_spelling(name, section)] = (default, description)
         if name == "bak_to_folder":
-            for section in ("ftp", "dropbox", "folder"):
+            for section in ("ftp", "dropbox", "folder", "own"):
                 sections[section][_spelling(name, section)] = (f"upload/{section}", description)
     return sections
 
@@ -58,6 +58,7 @@ burst_mode = _namespace("burst_mode")
 ftp = _namespace("ftp")
 dropbox = _namespace("dropbox")
 folder = _namespace("folder")
+own = _namespace("own")
 
 
 def main() -> int:

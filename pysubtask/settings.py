@@ -16,7 +16,7 @@ from pysubtask.secret import Secret
 
 __all__ = ["SECTIONS", "Secret", "Settings", "describe", "from_wire", "to_wire"]
 
-SECTIONS = ("base", "burst_mode", "ftp", "dropbox", "folder")
+SECTIONS = ("base", "burst_mode", "ftp", "dropbox", "folder", "own")
 """Names of the sections of a configuration; each extension reads its own, then ``base``."""
 
 _MIB = 1 << 20

@@ -9,6 +9,8 @@
 ``ftp://host/%2Fdata``            the absolute path ``/data`` (the same section)
 ``dropbox:///data``               the folder ``/data`` of the Dropbox, or of the app's folder
 ``file:///mnt/share/data``        a local folder, or a network share that is mounted
+``shelf://host:7007/data``        what an installed package offers (``docs/transports.md``); host,
+                                  port and path may be missing
 ==============================  ==========================================================
 
 Reserved characters in user, password and path are written as ``%XX``. No error message ever shows
@@ -22,6 +24,7 @@ import re
 
 import msgspec
 
+from pysubtask.entry_points import is_offered
 from pysubtask.errors import SettingsError
 from pysubtask.secret import Secret
 
@@ -29,6 +32,7 @@ __all__ = [
     "DEFAULT_PORTS",
     "EXTENSIONS",
     "FTPS_PORT",
+    "OWN",
     "READY_SCHEMES",
     "Destination",
     "extension_of",
@@ -44,6 +48,9 @@ EXTENSIONS = {
     "file": "folder",
 }
 """URL scheme to the extension (module of this package, section of a configuration) for it."""
+
+OWN = "own"
+"""The extension for schemes that other packages bring."""
 
 READY_SCHEMES = ("sftp", "ftp", "ftps", "dropbox", "file")
 """What this version can deliver to."""
@@ -62,14 +69,15 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
     """A parsed destination."""
 
     scheme: str
-    """``sftp``, ``ftp``, ``ftps``, ``dropbox`` or ``file``."""
+    """``sftp``, ``ftp``, ``ftps``, ``dropbox``, ``file``, or another package's."""
     user: str | None = None
     """Who logs in; None if nothing says so."""
     password: Secret | None = None
     host: str = ""
     """Name or address; an IPv6 address without its brackets."""
     port: int = 0
-    """Always filled in, with the scheme's usual one if need be; 0 for ``file``."""
+    """Filled in, with the scheme's usual one if need be; 0 for ``file``, and for another package's
+    scheme if the URL says none."""
     path: str = ""
     """Folder, without a slash at its end: ``/data``, ``data``, or ``""`` for the login folder."""
     absolute: bool = False
@@ -88,8 +96,10 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
         if self.scheme == "dropbox":
             return f"dropbox://{_quote(self.path)}"
         host = f"[{self.host}]" if ":" in self.host else self.host
-        port = f":{self.port}" if self.port != DEFAULT_PORTS.get(self.scheme) else ""
-        if self.scheme == "sftp":
+        port = f":{self.port}" if self.port != DEFAULT_PORTS.get(self.scheme, 0) else ""
+        if self.scheme not in EXTENSIONS:
+            path = _quote(self.path)
+        elif self.scheme == "sftp":
             below = f"/~/{_quote(self.path)}" if self.path else ""
             path = _quote(self.path) if self.absolute else below
         else:
@@ -98,14 +108,19 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def extension_of(scheme: str) -> str:
-    """The extension for a scheme.
+    """The extension for a scheme; ``own`` for what another package offers.
 
     Raises:
-        SettingsError: no version knows the scheme, or this one can't do it yet.
+        SettingsError: no version and no package knows the scheme, or this one can't do it yet.
     """
     ready = ", ".join(f"{name}://" for name in READY_SCHEMES)
     if scheme not in EXTENSIONS:
-        raise _mistake(f"{scheme[:20]!r} is no scheme that pysubtask knows", f"it can do {ready}")
+        if is_offered(scheme):
+            return OWN
+        raise _mistake(
+            f"{scheme[:20]!r} is no scheme that pysubtask knows",
+            f"it can do {ready} and what installed packages offer",
+        )
     if scheme not in READY_SCHEMES:
         raise _mistake(f"this version can't deliver to {scheme}:// yet", f"it can do {ready}")
     return EXTENSIONS[scheme]
@@ -141,7 +156,7 @@ def parse_url(url: str | os.PathLike[str]) -> Destination:
             "in a user name or password write / as %2F; in a path write @ as %40",
         )
     user, password, host, port = _split_authority(authority)
-    if not host and scheme != "dropbox":
+    if not host and scheme in EXTENSIONS and scheme != "dropbox":
         raise _mistake("names no host", f"such as {scheme}://user@host/folder")
     if "?" in path or "#" in path:
         raise _mistake("has a ? or # in its path", "write them as %3F and %23")
@@ -231,6 +246,8 @@ def _split_path(scheme: str, path: str) -> tuple[str, bool]:
         return _unquote(path), bool(path)
     if scheme == "dropbox":
         return _unquote(path), True
+    if scheme not in EXTENSIONS:
+        return _unquote(path), bool(path)
     below = _unquote(path[1:])
     return below, below.startswith("/")
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from pysubtask.config import section_values
 from pysubtask.errors import SettingsError
-from pysubtask.urls import READY_SCHEMES, extension_of, parse_url
+from pysubtask.urls import OWN, READY_SCHEMES, extension_of, parse_url
 
 if TYPE_CHECKING:
     from pysubtask.master._master import TaskMaster
@@ -40,6 +40,10 @@ def choose(config: Any, given: Mapping[str, Any]) -> type[TaskMaster]:
         from pysubtask.dropbox import DropboxTaskMaster
 
         return DropboxTaskMaster
+    if extension == OWN:
+        from pysubtask.own import OwnTaskMaster
+
+        return OwnTaskMaster
     from pysubtask.base import BaseTaskMaster
 
     return BaseTaskMaster

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from pysubtask.errors import SettingsError
 from pysubtask.transports.contract import Transport, Wake
 from pysubtask.transports.notes import Notes
 
@@ -32,7 +31,7 @@ def transport_factory(
         notes: what is remembered of the destination over restarts.
 
     Raises:
-        SettingsError: this version has no transport for the scheme.
+        SettingsError: there is no transport for the scheme, or it can't be loaded.
     """
     if destination.scheme == "sftp":
         from pysubtask.transports.sftp import sftp_factory
@@ -51,6 +50,15 @@ def transport_factory(
         from pysubtask.transports.dropbox import dropbox_factory
 
         return dropbox_factory(destination, settings)
-    raise SettingsError(
-        f"no transport for {destination.scheme}://", operation="connect", path=str(destination)
+    from pysubtask.transports.own import Setup, own_factory
+
+    return own_factory(
+        Setup(
+            destination=destination,
+            settings=settings,
+            clock=clock,
+            wake=wake,
+            client_id=client_id,
+            notes=notes or Notes(),
+        )
     )

@@ -1,0 +1,81 @@
+"""The example's toy server, and the example itself as if it were installed."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+import tempfile
+import threading
+import tomllib
+from types import TracebackType
+from typing import Any, Self
+
+__all__ = ["EXAMPLE", "ShelfServer", "install"]
+
+EXAMPLE = pathlib.Path(__file__).parent.parent.parent / "examples" / "pysubtask_shelf"
+
+
+def install(folder: pathlib.Path) -> None:
+    """Put into ``folder``, and at the front of ``sys.path``, what an installation of the example
+    leaves there: its metadata with the entry points of its ``pyproject.toml``, and the package."""
+    project = tomllib.loads((EXAMPLE / "pyproject.toml").read_text("utf-8"))["project"]
+    name, version = project["name"], project["version"]
+    info = folder / f"{name.replace('-', '_')}-{version}.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    lines = []
+    for group, points in project["entry-points"].items():
+        lines += [f"[{group}]", *(f"{key} = {value}" for key, value in points.items())]
+    (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
+    for entry in (str(EXAMPLE), str(folder)):
+        if entry not in sys.path:
+            sys.path.insert(0, entry)
+
+
+class ShelfServer:
+    """``with ShelfServer() as server:``, on a thread, a port that the kernel picks.
+
+    Attributes:
+        host, port: where it listens.
+        root: the folder that it serves.
+    """
+
+    host = "127.0.0.1"
+
+    def __enter__(self) -> Self:
+        self._installed = tempfile.TemporaryDirectory(prefix="pysubtask-shelf-")
+        base = pathlib.Path(self._installed.name)
+        install(base / "site")
+        from pysubtask_shelf.server import ShelfServer as Server
+
+        self.root = base / "root"
+        self.root.mkdir()
+        self._server: Any = Server(str(self.root))
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join(5)
+        self._server.server_close()
+        for entry in (str(EXAMPLE), str(pathlib.Path(self._installed.name) / "site")):
+            if entry in sys.path:
+                sys.path.remove(entry)
+        self._installed.cleanup()
+
+    @property
+    def url(self) -> str:
+        """Of the folder that it serves, ending in a slash."""
+        return f"shelf://{self.host}:{self.port}/"
+
+    def new_folder(self) -> tuple[str, pathlib.Path]:
+        """A fresh folder: as the server and as this machine name it."""
+        path = pathlib.Path(tempfile.mkdtemp(dir=self.root))
+        return f"/{path.name}", path
