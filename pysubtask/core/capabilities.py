@@ -39,4 +39,5 @@ class Capabilities:
     max_read_bytes: int = 32_768
     max_files: int = 64
     limits: tuple[str, ...] = ()
-    """What the destination lacks and what that costs, in words; logged once per connection."""
+    """What the destination lacks and what that costs, in words; logged when they are found, and
+    in ``status().notes``."""

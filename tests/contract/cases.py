@@ -33,6 +33,9 @@ class Harness(Protocol):
     writes_only_at_end: bool
     """What is there can't be written over (FTP servers without REST)."""
 
+    shares: bool
+    """A connection reaches the folders of all tests: it serves one after the other."""
+
     def make(self, wake: Wake) -> Transport:
         """A new transport to the destination, not connected yet."""
 
@@ -55,6 +58,8 @@ class Driver:
     def __init__(self, harness: Harness) -> None:
         self._news = threading.Event()
         self._ticket = 0
+        self.is_usable = True
+        """Nothing has gone wrong with it yet."""
         self.transport = harness.make(self._news.set)
         self.transport.connect()
 
@@ -66,6 +71,7 @@ class Driver:
             TimeoutError: a result is missing.
         """
         tickets = []
+        self.is_usable, before = False, self.is_usable
         for request in requests:
             self._ticket += 1
             tickets.append(self._ticket)
@@ -82,6 +88,7 @@ class Driver:
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{len(results)} of {len(requests)} results")
                 self._news.wait(0.1)
+        self.is_usable = before
         return [results[ticket] for ticket in tickets]
 
     def ask(self, request: Request) -> Result:
@@ -96,4 +103,5 @@ class Driver:
         return result
 
     def close(self) -> None:
+        self.is_usable = False
         self.transport.close()

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from pysubtask.core.capabilities import Capabilities
 from pysubtask.errors import RemoteNotFound
 from pysubtask.seams.clock import RealClock
 from pysubtask.secret import Secret
+from pysubtask.settings import Settings
+from pysubtask.transports import transport_factory
 from pysubtask.transports.contract import Finish, Read, Transport, Wake, Write
 from pysubtask.transports.dropbox.account import Account
 from pysubtask.transports.dropbox.client import DropboxTransport
@@ -23,11 +26,14 @@ from pysubtask.transports.sftp.channel import Connector
 from pysubtask.transports.sftp.client import SftpTransport
 from pysubtask.transports.sftp.process import ProcessConnector
 from pysubtask.transports.sftp.ssh import SshConnector
+from pysubtask.urls import parse_url
 from tests.contract.cases import Driver, Harness
 from tests.servers.dropbox import DropboxServer
 from tests.servers.ftp import FtpServer
+from tests.servers.modsftp import ModSftp
 from tests.servers.openssh import OpenSshServer
 from tests.servers.rclone import RcloneServer
+from tests.servers.shelf import ShelfServer
 
 
 class SftpOnDisk:
@@ -37,6 +43,7 @@ class SftpOnDisk:
     makes_folders = False
     impossible_names: tuple[str, ...] = ()
     writes_only_at_end = False
+    shares = True
 
     def __init__(self, connector: Connector, remote: str, folder: Path) -> None:
         self._connector = connector
@@ -92,6 +99,7 @@ class FtpOnDisk:
     keeps_line_breaks = False
     makes_folders = False
     impossible_names: tuple[str, ...] = ()
+    shares = True
 
     def __init__(self, server: FtpServer) -> None:
         self._connector = FtpConnector(
@@ -142,6 +150,7 @@ class InMemory:
     makes_folders = False
     impossible_names: tuple[str, ...] = ()
     writes_only_at_end = False
+    shares = False
 
     def __init__(self) -> None:
         self._server = MemoryServer()
@@ -166,6 +175,7 @@ class InFolder:
     makes_folders = False
     impossible_names: tuple[str, ...] = ()
     writes_only_at_end = False
+    shares = False
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -193,6 +203,7 @@ class InDropbox:
     makes_folders = True
     writes_only_at_end = False
     impossible_names = ("back\\slash",)
+    shares = True
 
     def __init__(self, server: DropboxServer) -> None:
         self._server = server
@@ -217,6 +228,31 @@ class InDropbox:
 
     def put(self, name: str, data: bytes) -> None:
         self._server.account.put(self.path(name), data)
+
+
+class OnShelf(InFolder):
+    """The example of a transport of one's own, by its entry point."""
+
+    shares = True
+
+    def __init__(self, server: ShelfServer) -> None:
+        self._remote, folder = server.new_folder()
+        super().__init__(folder)
+        self._url = server.url
+
+    def make(self, wake: Wake) -> Transport:
+        return transport_factory(parse_url(self._url), Settings(), RealClock(), wake)()
+
+    def path(self, name: str) -> str:
+        return f"{self._remote}/{name}"
+
+
+class SftpByOthers(SftpOnDisk):
+    """The server's user is another one than ours."""
+
+    def put(self, name: str, data: bytes) -> None:
+        super().put(name, data)
+        (self._folder / name).chmod(0o666)
 
 
 def _connector(server: OpenSshServer | RcloneServer) -> SshConnector:
@@ -250,6 +286,30 @@ def openssh_by_ssh(request: pytest.FixtureRequest) -> Iterator[Harness]:
 def rclone_by_paramiko(request: pytest.FixtureRequest) -> Iterator[Harness]:
     server: RcloneServer = request.getfixturevalue("rclone")
     yield SftpThroughCache(_connector(server), *server.new_folder())
+
+
+@contextmanager
+def openssh_denied(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    server: OpenSshServer = request.getfixturevalue("openssh_denied")
+    yield SftpOnDisk(_connector(server), *server.new_folder())
+
+
+@contextmanager
+def modsftp(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    server: ModSftp = request.getfixturevalue("modsftp")
+    connector = SshConnector(
+        server.host,
+        port=server.port,
+        user=server.user,
+        password=Secret(server.password),
+        host_key=server.fingerprint,
+    )
+    yield SftpByOthers(connector, *server.new_folder())
+
+
+@contextmanager
+def shelf(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    yield OnShelf(request.getfixturevalue("shelf"))
 
 
 @contextmanager
@@ -295,34 +355,26 @@ MAKERS: list[Callable[[pytest.FixtureRequest], object]] = [
     folder,
     openssh_by_paramiko,
     openssh_by_ssh,
+    openssh_denied,
     rclone_by_paramiko,
+    modsftp,
     dropbox_by_sdk,
+    shelf,
     *(ftp_on(name) for name in FTP_SERVERS),
 ]
 
 
-ALIKE = ("vsftpd_implicit", "proftpd_whole", "proftpd_tls", "pyftpd]", "pyftpd_implicit")
-FEW = (
-    "test_what_is_written_is_there",
-    "test_writing_never_truncates",
-    "test_an_append_is_seen_by_path_and_by_handle",
-    "test_rename_replaces_where_it_is_atomic",
-    "test_list_names_files_and_folders",
-    "test_read_is_short_only_at_the_end",
-    "test_a_large_file_in_many_pieces",
-    "test_more_files_than_promised_take_turns",
-)
-"""What is asked of servers that differ little from another one that is asked everything."""
+SEEN = pytest.StashKey[dict[str, Capabilities]]()
+"""What each transport said of itself: for the page that ``python -m tests.contract`` writes."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in list(items):
-        case = item.name.partition("[")[0]
-        again = any(f"[ftp_{name}" in item.name for name in ALIKE)
-        if (again and case not in FEW) or (
-            "[ftp_vsftpd_tls" in item.name and case == "test_odd_names"
-        ):
-            items.remove(item)
+@pytest.fixture(scope="session")
+def _connections() -> Iterator[dict[str, Driver]]:
+    """One connection for each kind of transport that can serve several tests."""
+    kept: dict[str, Driver] = {}
+    yield kept
+    for made in kept.values():
+        made.close()
 
 
 @pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__)
@@ -332,9 +384,21 @@ def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
 
 
 @pytest.fixture
-def driver(harness: Harness) -> Iterator[Driver]:
-    made = Driver(harness)
+def driver(
+    request: pytest.FixtureRequest, harness: Harness, _connections: dict[str, Driver]
+) -> Iterator[Driver]:
+    kind = request.node.callspec.params["harness"].__name__
+    made = _connections.pop(kind, None)
+    if made is None or not made.is_usable:
+        made = Driver(harness)
+        request.config.stash.setdefault(SEEN, {})[kind] = made.transport.capabilities
     try:
         yield made
     finally:
-        made.close()
+        if harness.shares and made.is_usable:
+            _connections[kind] = made
+        else:
+            made.close()
+        if request.node is request.session.items[-1]:  # while the servers are still there
+            for driver in _connections.values():
+                driver.close()

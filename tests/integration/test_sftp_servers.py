@@ -533,6 +533,9 @@ def test_denied_requests(open_sshd: Callable[..., OpenSshServer]) -> None:
         found = client.transport.capabilities
         assert found.sequential
         assert (found.atomic_replace, found.fsync, found.server_copy) == (False, False, False)
+        assert [limit.split("(")[1].split(")")[0] for limit in found.limits] == [
+            "posix-rename", "copy-data", "fsync",
+        ]  # fmt: skip
         client.do(Write(f"{remote}/a", 0, b"1", create=True))
         assert client.do(Finish(f"{remote}/a", sync=True)) == [None]
         assert client.do(Rename(f"{remote}/a", f"{remote}/b")) == [None]

@@ -17,10 +17,12 @@ import pytest
 
 from tests.servers.dropbox import DropboxServer
 from tests.servers.ftp import FtpServer, Proftpd, Pyftpd, Vsftpd
+from tests.servers.modsftp import ModSftp
 from tests.servers.openssh import OpenSshServer
 from tests.servers.processes import ServerMissing
 from tests.servers.proxy import TcpProxy
 from tests.servers.rclone import RcloneServer
+from tests.servers.shelf import ShelfServer
 
 __all__ = ["enter_or_skip"]
 
@@ -64,6 +66,29 @@ def openssh_with_password() -> Iterator[OpenSshServer]:
     """The system's sshd with a user who has a password (root only)."""
     with ExitStack() as stack:
         yield enter_or_skip(stack, OpenSshServer(password=True))
+
+
+@pytest.fixture(scope="session")
+def openssh_denied() -> Iterator[OpenSshServer]:
+    """The system's sshd as an old or cautious server is: it can neither replace a file in one
+    step, nor copy, nor sync."""
+    with ExitStack() as stack:
+        server = OpenSshServer(denied=("posix-rename", "copy-data", "fsync"))
+        yield enter_or_skip(stack, server)
+
+
+@pytest.fixture(scope="session")
+def modsftp() -> Iterator[ModSftp]:
+    """ProFTPD's mod_sftp."""
+    with ExitStack() as stack:
+        yield enter_or_skip(stack, ModSftp())
+
+
+@pytest.fixture(scope="session")
+def shelf() -> Iterator[ShelfServer]:
+    """The example of a transport of one's own, as if it were installed, and its toy server."""
+    with ExitStack() as stack:
+        yield enter_or_skip(stack, ShelfServer())
 
 
 @pytest.fixture(scope="session")

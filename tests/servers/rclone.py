@@ -51,6 +51,7 @@ class RcloneServer:
         self._cache_mode = cache_mode
         self._options = list(options)
         self._child: Child | None = None
+        self._folders: list[Path] = []
         self.host = "127.0.0.1"
         self.port = 0
         self.user = "edge"
@@ -119,8 +120,10 @@ class RcloneServer:
 
     def new_folder(self) -> tuple[str, Path]:
         """A fresh folder: as the server and as this machine name it."""
-        path = Path(tempfile.mkdtemp(dir=self.root))
-        time.sleep(0.3)  # until rclone looks at the folder again
+        if not self._folders:
+            self._folders = [Path(tempfile.mkdtemp(dir=self.root)) for _ in range(20)]
+            time.sleep(0.3)  # until rclone looks at the folder again
+        path = self._folders.pop()
         return f"/{path.name}", path
 
     def log(self) -> str:

@@ -62,6 +62,16 @@ def test_another_cause_is_told_at_once(
     ]  # fmt: skip
 
 
+def test_what_the_server_lacks_is_told_once(
+    says: LinkLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    for limits in (("no copies",), ("no copies",), (), ("no copies", "no fsync")):
+        says.lacks(limits)
+    assert [m.removeprefix("sftp://edge@host/in: ") for m in caplog.messages] == [
+        "no copies", "no copies", "no fsync",
+    ]  # fmt: skip
+
+
 def test_idle_ends_are_no_warnings(says: LinkLog, caplog: pytest.LogCaptureFixture) -> None:
     says.resting(180)
     says.lost_idle("closed by the server")

@@ -7,6 +7,7 @@ method for each request of ``pysubtask/transports/contract.py`` that the server 
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 from typing import Any, NoReturn
@@ -59,6 +60,7 @@ class ShelfTransport(SimpleTransport):
         self._connect_timeout_secs = connect_timeout_secs
         self._reply_timeout_secs = reply_timeout_secs
         self._socket: socket.socket | None = None
+        self._stream: io.BufferedReader | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -84,8 +86,9 @@ class ShelfTransport(SimpleTransport):
 
     def close(self) -> None:
         super().close()
-        if self._socket is not None:
-            self._socket.close()
+        for thing in (self._stream, self._socket):
+            if thing is not None:
+                thing.close()
 
     def stat(self, path: str) -> RemoteStat:
         answer, _ = self._ask("stat", path)
@@ -118,6 +121,7 @@ class ShelfTransport(SimpleTransport):
         self, what: str, path: str = "", data: bytes = b"", **more: Any
     ) -> tuple[dict[str, Any], bytes]:
         assert self._socket is not None
+        assert self._stream is not None
         head = {"do": what, "path": path, "bytes": len(data), **more}
         self._socket.sendall(json.dumps(head).encode("ascii") + b"\n" + data)
         line = self._stream.readline(1 << 24)

@@ -26,6 +26,7 @@ class LinkLog:
         self._since: float | None = None
         self._told = ""
         self._told_at = 0.0
+        self._lacks: tuple[str, ...] = ()
 
     def connected(self, took_secs: float, described: str) -> None:
         """``described``: as whom and by which algorithms; "" where the transport does not tell."""
@@ -38,7 +39,11 @@ class LinkLog:
         self._log.info("connected to %s%s in %.0f ms", self._destination, words, took_secs * 1000)
 
     def lacks(self, limits: tuple[str, ...]) -> None:
-        """What the destination can't do, and what that costs; told once for each connection."""
+        """What the destination can't do, and what that costs; told once, and again if it is
+        something else."""
+        if limits == self._lacks:
+            return
+        self._lacks = limits
         for limit in limits:
             self._log.warning("%s: %s", self._destination, limit)
 

@@ -107,12 +107,16 @@ def _describe(greeting: VersionReply, limits: codec.Limits | None, max_write_byt
         write = min(limits.write or packet, packet)
         read = min(limits.read or packet, packet)
         handles = min(limits.open_handles or 4 * MOST_FILES, 1 << 20)
+    replaces = offered(b"posix-rename@openssh.com", b"1")
+    copies = offered(b"copy-data", b"1")
+    syncs = offered(b"fsync@openssh.com", b"1")
     capabilities = Capabilities(
         positioned_write=True,
         sequential=openssh,
-        atomic_replace=offered(b"posix-rename@openssh.com", b"1"),
-        server_copy=offered(b"copy-data", b"1"),
-        fsync=offered(b"fsync@openssh.com", b"1"),
+        atomic_replace=replaces,
+        server_copy=copies,
+        fsync=syncs,
+        limits=_lacks(replaces=replaces, copies=copies, syncs=syncs),
         max_write_bytes=max(1, min(write, max_write_bytes)),
         max_read_bytes=max(1, min(read, MOST_READ_BYTES)),
         # A copy needs two handles, a listing one more.
@@ -125,3 +129,23 @@ def _describe(greeting: VersionReply, limits: codec.Limits | None, max_write_byt
         statvfs=offered(b"statvfs@openssh.com", b"2"),
         careful_rename=openssh,
     )
+
+
+def _lacks(*, replaces: bool, copies: bool, syncs: bool) -> tuple[str, ...]:
+    """What the server does not offer, and what that costs."""
+    limits = []
+    if not replaces:
+        limits.append(
+            "the server can't replace a file in one step (posix-rename): a new version is complete "
+            "before the old one is removed, but for a moment there is no file"
+        )
+    if not copies:
+        limits.append(
+            "the server can't copy (copy-data): a file that changed inside is sent as a whole"
+        )
+    if not syncs:
+        limits.append(
+            "the server does not say when data are on its disk (fsync): if its power fails, it may "
+            "lose what it acknowledged last"
+        )
+    return tuple(limits)
