@@ -114,6 +114,8 @@ class StateLayout:
         """The journal: delivered state and outbox."""
         self.outbox = join(state_dir, "outbox")
         self.signatures = join(state_dir, "signatures")
+        self.blanks = join(state_dir, "blanks.json")
+        """When the ``.notify`` files were made that nobody has touched yet."""
         self.budget = join(state_dir, "budget.json")
         self.destination = join(state_dir, "destination.json")
         """What is remembered of the destination (which file system a folder is on)."""

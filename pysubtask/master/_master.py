@@ -14,6 +14,7 @@ import msgspec
 from pysubtask.errors import PysubtaskError, SettingsError
 from pysubtask.master._ask import BurstRelease, Question
 from pysubtask.master._notify import Notifier, Touch, Which
+from pysubtask.master._others import note_start, others_running, refuse_shared
 from pysubtask.master._status import status_of_subtask, with_state_folder, with_supervisor
 from pysubtask.secret import Secret
 from pysubtask.signals import StateLayout
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pysubtask.urls import Destination
 
 __all__ = ["TaskMaster"]
+
 
 STATUS_QUESTION_SECS = 2.0
 
@@ -96,6 +98,7 @@ class TaskMaster:
         self._bursts = BurstRelease()
         self._life_lock = threading.RLock()
         self._owner = os.getpid()
+        self._log_tag = ""
 
     # --- what an extension defines
 
@@ -149,10 +152,14 @@ class TaskMaster:
             command = child_command(self.module, self._settings.python)
             place = place_state(self._wanted_state)
             self._place = place
+            others = others_running(self)
+            refuse_shared(self, place.folder, others)
             self._layout = StateLayout(place.folder)
+            self._name_logs(others)
             self._open_log()
             self._notifier.make_blanks()
             self._supervisor = self._new_supervisor(command, precleanup_old_files)
+            note_start(self)
             try:
                 self._supervisor.start()
             except PysubtaskError:
@@ -421,9 +428,21 @@ class TaskMaster:
         """Folder (None: no file) and name of the log of one side."""
         from pysubtask.master._state import log_file
 
-        return log_file(
+        folder, name = log_file(
             self._settings, side, self.extension, self._home, self._work_dir, self._place
         )
+        if self._log_tag:
+            stem, dot, rest = name.partition(".")
+            name = f"{stem}.{self._log_tag}{dot}{rest}"
+        return folder, name
+
+    def _name_logs(self, others: list[TaskMaster]) -> None:
+        """Two processes can't rotate one file: if another master of this program writes a log of
+        the same name, ours bear the name of our state folder, too."""
+        self._log_tag = ""
+        ours = self._log_file("subtask")
+        if any(ours[0] is not None and other._log_file("subtask") == ours for other in others):
+            self._log_tag = os.path.basename(self._layout.state_dir)
 
     def _open_log(self) -> None:
         from pysubtask.master._log import open_log

@@ -69,8 +69,9 @@ class Heartbeat:
         return Beat(self._sequence, now, backlog_bytes, oldest_at, error, __version__, self.note)
 
     def remove(self) -> None:
-        """Take the local file away (a clean stop)."""
+        """Take the local file away (a clean stop), unless somebody else has written it since."""
         try:
-            self._disk.remove(self.path)
+            if self._disk.read_whole(self.path, len(self.text) + 1) == self.text:
+                self._disk.remove(self.path)
         except OSError as error:
             self._log.debug("remove %s: %s", self.path, error)

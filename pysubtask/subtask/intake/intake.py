@@ -26,10 +26,17 @@ from pysubtask.signals import (
     StateLayout,
     notify_path,
 )
+from pysubtask.subtask.intake.blanks import Blanks
 from pysubtask.subtask.intake.looks import AFTER_TICK_SECS, Looks
 from pysubtask.subtask.intake.residuals import find_residuals
 from pysubtask.subtask.intake.snapshot import Outcome, Touch
-from pysubtask.subtask.intake.target import BLANK, Target, read_stamp, remove_served
+from pysubtask.subtask.intake.target import (
+    BLANK,
+    Target,
+    read_stamp,
+    read_touch,
+    remove_served,
+)
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.watch import Watch
 
@@ -97,6 +104,7 @@ class Intake:
             retry_rule=retry_rule,
             log=log,
         )
+        self._blanks = Blanks(disk, layout.blanks, log)
         self._hints: dict[str, bool] = {}
         self._hint_all = False
         self._forced: dict[str, None] = {}
@@ -136,6 +144,11 @@ class Intake:
 
     def start(self, now: float) -> None:
         """Compare every path of the journal with its file, and every touch with the one served."""
+        noted = self._blanks.load()
+        for declared in self._declared:
+            declared.blank_mark = noted.get(declared.path)
+            if declared.blank_mark is not None and read_stamp(self._disk, declared) is None:
+                self._looks.schedule(declared, now)  # one that vanishes counts as a touch
         for entry in self._ledger.journal.entries():
             target = self._targets.get(entry.path) or self._folder_target(entry.path)
             if target is None:
@@ -204,6 +217,7 @@ class Intake:
             for folder in self._folders:
                 if everything or now >= self._next_scan.get(folder, 0.0):
                     self._scan(folder, now)
+            self._blanks.save()
         due = self._looks.step(now, self._still_alive)
         return self._next_timer if due is None else min(self._next_timer, due)
 
@@ -448,11 +462,20 @@ class Intake:
         self._next_scan[folder] = now + max(self._timer_secs, took * _SCAN_SHARE)
 
     def _check_touch(self, target: Target, now: float) -> None:
-        stamp = read_stamp(self._disk, target)
-        if stamp == target.touch_seen:
+        stamp, mark = read_touch(self._disk, target)
+        if stamp == BLANK:
+            made_anew = target.blank_mark is not None and mark not in (None, target.blank_mark)
+            missed = made_anew or (target.saw_touch and target.touch_seen not in (None, BLANK))
+        else:
+            missed = False
+        if stamp == target.touch_seen and not missed:
+            if mark != target.blank_mark and (mark is not None or stamp is None):
+                self._note_blank(target, mark)
             return
         target.touch_seen = stamp
-        if stamp == BLANK:
+        target.saw_touch = stamp not in (None, BLANK)
+        self._note_blank(target, mark)
+        if stamp == BLANK and not missed:
             return
         target.touch_seen_at = now
         target.is_complete = True
@@ -465,6 +488,11 @@ class Intake:
             if not go and target.burst.release_at is not None:
                 self._looks.wake(target, target.burst.release_at)
         self._looks.schedule(target, look_at)
+
+    def _note_blank(self, target: Target, mark: int | None) -> None:
+        target.blank_mark = mark
+        if target.path in self._declared_files:
+            self._blanks.note(target.path, mark)
 
     def _check_fallback_touches(self, now: float) -> None:
         try:

@@ -12,7 +12,7 @@ from pysubtask.seams.disk import Disk, FileStat
 from pysubtask.signals import is_blank_touch
 from pysubtask.watch import Watch
 
-__all__ = ["BLANK", "Target", "read_stamp", "remove_served"]
+__all__ = ["BLANK", "Target", "read_stamp", "read_touch", "remove_served"]
 
 BLANK = Stamp(0, 0)
 """A ``.notify`` that was made and not touched yet."""
@@ -29,6 +29,11 @@ class Target:
     notify_files: tuple[str, str]
     touch_seen: Stamp | None = None
     touch_seen_at: float = 0.0
+    saw_touch: bool = False
+    """``touch_seen`` was seen on disk by this process, and was one that somebody gave."""
+    blank_mark: int | None = None
+    """When the ``.notify`` that nobody has touched yet was made, as it was seen last; None if it
+    was not seen."""
     look_at: float | None = None
     is_complete: bool = False
     """Its look waits for nothing: it was touched, closed by its writer, or renamed in."""
@@ -63,11 +68,22 @@ class Target:
 
 def read_stamp(disk: Disk, target: Target) -> Stamp | None:
     """The touch as it is now. Where the place in the state folder is in use, too, both count."""
+    return read_touch(disk, target)[0]
+
+
+def read_touch(disk: Disk, target: Target) -> tuple[Stamp | None, int | None]:
+    """The touch as it is now, and, of one that nobody has touched yet, when it was made: another
+    one in its place says that there was a touch between, which somebody else has served."""
     found = [st for path in target.notify_files if (st := _stat(disk, path)) is not None]
     touched = [st for st in found if not is_blank_touch(st.mtime_ns)]
-    if not touched:
-        return BLANK if found else None
-    return Stamp(sum(st.mtime_ns for st in touched), sum(st.ctime_ns for st in touched))
+    if touched:
+        stamp = Stamp(sum(st.mtime_ns for st in touched), sum(st.ctime_ns for st in touched))
+        return stamp, None
+    if not found:
+        return None, None
+    # with two names it is being made, and its ctime moves once more (make_blank_notify)
+    being_made = any(st.links > 1 for st in found)
+    return BLANK, None if being_made else sum(st.ctime_ns for st in found)
 
 
 def remove_served(disk: Disk, target: Target, served: Stamp, log: logging.Logger) -> None:

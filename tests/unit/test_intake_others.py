@@ -1,0 +1,85 @@
+"""Two subtasks on one file: a ``.notify`` that another one served and removed hides no touch."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from pysubtask.signals import make_blank_notify, notify_path
+from tests.unit.intake_fakes import Bench
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    bench = Bench(tmp_path)
+    make_blank_notify(notify_path(bench.path("a.csv")))
+    bench.step()
+    assert not bench.looks
+    return bench
+
+
+def served_by_another(bench: Bench, *, made_anew: bool) -> None:
+    """The file changes, is touched, and another subtask serves that and stops; its master may
+    have started again since."""
+    bench.write("a.csv", b"x")
+    bench.touch("a.csv", hint=False)
+    os.unlink(notify_path(bench.path("a.csv")))
+    if made_anew:
+        time.sleep(0.02)  # longer than the tick of the clock that stamps files
+        make_blank_notify(notify_path(bench.path("a.csv")))
+
+
+@pytest.mark.parametrize("made_anew", [False, True])
+def test_while_we_were_busy(bench: Bench, made_anew: bool) -> None:
+    served_by_another(bench, made_anew=made_anew)
+    bench.run(20)
+    assert bench.taken() == b"x"
+    bench.forget()
+    bench.run(20)
+    assert not bench.looks
+
+
+@pytest.mark.parametrize("made_anew", [False, True])
+def test_while_we_were_away(bench: Bench, made_anew: bool) -> None:
+    served_by_another(bench, made_anew=made_anew)
+    bench.open()
+    bench.run(20)
+    assert bench.taken() == b"x"
+    bench.forget()
+    bench.open()
+    bench.run(20)
+    assert not bench.looks
+
+
+@pytest.mark.parametrize("made_anew", [False, True])
+def test_after_a_touch_that_we_had_seen(bench: Bench, made_anew: bool) -> None:
+    bench.write("a.csv", b"y")
+    bench.touch("a.csv")
+    bench.run(20)
+    bench.forget()
+    served_by_another(bench, made_anew=made_anew)
+    bench.run(20)
+    assert bench.taken() == b"yx"
+
+
+def test_a_blank_one_that_nobody_touched_asks_for_nothing(bench: Bench) -> None:
+    bench.write("a.csv", b"x")
+    for _ in range(3):
+        bench.open()
+        bench.run(10)
+    assert not bench.looks
+    os.unlink(bench.layout.blanks)
+    bench.open()
+    bench.run(10)
+    assert not bench.looks
+
+
+def test_notes_that_are_damaged_are_no_harm(bench: Bench) -> None:
+    for text in ("", "[1]", '{"a": "b"}', "{"):
+        Path(bench.layout.blanks).write_text(text)
+        bench.open()
+        bench.run(20)
+    assert not bench.looks
