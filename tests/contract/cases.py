@@ -36,6 +36,9 @@ class Harness(Protocol):
     shares: bool
     """A connection reaches the folders of all tests: it serves one after the other."""
 
+    peeks_cheaply: bool
+    """:meth:`peek` shows at once what a reader at the destination sees."""
+
     def make(self, wake: Wake) -> Transport:
         """A new transport to the destination, not connected yet."""
 
@@ -56,11 +59,11 @@ class Driver:
     """A connected transport, used one step after the other."""
 
     def __init__(self, harness: Harness) -> None:
-        self._news = threading.Event()
+        self.news = threading.Event()
         self._ticket = 0
         self.is_usable = True
         """Nothing has gone wrong with it yet."""
-        self.transport = harness.make(self._news.set)
+        self.transport = harness.make(self.news.set)
         self.transport.connect()
 
     def do(self, *requests: Request) -> list[Result]:
@@ -79,7 +82,7 @@ class Driver:
         results: dict[int, Result] = {}
         deadline = time.monotonic() + LIMIT_SECS
         while len(results) < len(requests):
-            self._news.clear()
+            self.news.clear()
             for ticket, result in self.transport.collect():
                 assert ticket in tickets
                 assert ticket not in results
@@ -87,7 +90,7 @@ class Driver:
             if len(results) < len(requests):
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"{len(results)} of {len(requests)} results")
-                self._news.wait(0.1)
+                self.news.wait(0.1)
         self.is_usable = before
         return [results[ticket] for ticket in tickets]
 

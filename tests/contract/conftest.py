@@ -44,6 +44,7 @@ class SftpOnDisk:
     impossible_names: tuple[str, ...] = ()
     writes_only_at_end = False
     shares = True
+    peeks_cheaply = True
 
     def __init__(self, connector: Connector, remote: str, folder: Path) -> None:
         self._connector = connector
@@ -70,6 +71,7 @@ class SftpThroughCache(SftpOnDisk):
     """A server with a cache (rclone): only another connection sees what it holds."""
 
     keeps_line_breaks = False
+    peeks_cheaply = False
 
     def peek(self, name: str) -> bytes | None:
         driver = Driver(self)
@@ -100,6 +102,7 @@ class FtpOnDisk:
     makes_folders = False
     impossible_names: tuple[str, ...] = ()
     shares = True
+    peeks_cheaply = True
 
     def __init__(self, server: FtpServer) -> None:
         self._connector = FtpConnector(
@@ -151,6 +154,7 @@ class InMemory:
     impossible_names: tuple[str, ...] = ()
     writes_only_at_end = False
     shares = False
+    peeks_cheaply = True
 
     def __init__(self) -> None:
         self._server = MemoryServer()
@@ -176,6 +180,7 @@ class InFolder:
     impossible_names: tuple[str, ...] = ()
     writes_only_at_end = False
     shares = False
+    peeks_cheaply = True
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -204,6 +209,7 @@ class InDropbox:
     writes_only_at_end = False
     impossible_names = ("back\\slash",)
     shares = True
+    peeks_cheaply = True
 
     def __init__(self, server: DropboxServer) -> None:
         self._server = server
