@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,8 +14,6 @@ from pysubtask.core.capabilities import Capabilities
 from pysubtask.errors import RemoteNotFound
 from pysubtask.seams.clock import RealClock
 from pysubtask.secret import Secret
-from pysubtask.settings import Settings
-from pysubtask.transports import transport_factory
 from pysubtask.transports.contract import Finish, Read, Transport, Wake, Write
 from pysubtask.transports.dropbox.account import Account
 from pysubtask.transports.dropbox.client import DropboxTransport
@@ -26,7 +25,6 @@ from pysubtask.transports.sftp.channel import Connector
 from pysubtask.transports.sftp.client import SftpTransport
 from pysubtask.transports.sftp.process import ProcessConnector
 from pysubtask.transports.sftp.ssh import SshConnector
-from pysubtask.urls import parse_url
 from tests.contract.cases import Driver, Harness
 from tests.servers.dropbox import DropboxServer
 from tests.servers.ftp import FtpServer
@@ -236,23 +234,6 @@ class InDropbox:
         self._server.account.put(self.path(name), data)
 
 
-class OnShelf(InFolder):
-    """The example of a transport of one's own, by its entry point."""
-
-    shares = True
-
-    def __init__(self, server: ShelfServer) -> None:
-        self._remote, folder = server.new_folder()
-        super().__init__(folder)
-        self._url = server.url
-
-    def make(self, wake: Wake) -> Transport:
-        return transport_factory(parse_url(self._url), Settings(), RealClock(), wake)()
-
-    def path(self, name: str) -> str:
-        return f"{self._remote}/{name}"
-
-
 class SftpByOthers(SftpOnDisk):
     """The server's user is another one than ours."""
 
@@ -315,7 +296,12 @@ def modsftp(request: pytest.FixtureRequest) -> Iterator[Harness]:
 
 @contextmanager
 def shelf(request: pytest.FixtureRequest) -> Iterator[Harness]:
-    yield OnShelf(request.getfixturevalue("shelf"))
+    server: ShelfServer = request.getfixturevalue("shelf")
+    from pysubtask_shelf.harness import ShelfHarness  # the fixture has "installed" it
+
+    made = ShelfHarness(server.url, *server.new_folder())
+    made.shares = True  # one server for all tests
+    yield made
 
 
 @contextmanager
@@ -356,7 +342,7 @@ FTP_SERVERS = (
     "pyftpd_implicit",
 )
 
-MAKERS: list[Callable[[pytest.FixtureRequest], object]] = [
+OURS: list[Callable[[pytest.FixtureRequest], object]] = [
     memory,
     folder,
     openssh_by_paramiko,
@@ -368,6 +354,17 @@ MAKERS: list[Callable[[pytest.FixtureRequest], object]] = [
     shelf,
     *(ftp_on(name) for name in FTP_SERVERS),
 ]
+
+
+def _others(named: str) -> list[Callable[[pytest.FixtureRequest], object]]:
+    """A transport of somebody else's that is to be tried instead of ours: ``module:function``, as
+    ``docs/transports.md`` says."""
+    module, _, function = named.partition(":")
+    return [getattr(importlib.import_module(module), function)]
+
+
+_NAMED = os.environ.get("PYSUBTASK_CONTRACT")
+MAKERS = _others(_NAMED) if _NAMED else OURS
 
 
 SEEN = pytest.StashKey[dict[str, Capabilities]]()

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from pysubtask.core.capabilities import Capabilities
-from tests.contract.conftest import MAKERS, SEEN
+from tests.contract.conftest import OURS, SEEN
 
 __all__ = ["PAGE", "TITLES", "case_names", "main", "words_of"]
 
@@ -46,6 +46,9 @@ TITLES = {
     "ftp_pyftpd_implicit": "FTPS: pyftpdlib, implicit",
 }
 """What each transport under test is, in the order of the columns."""
+
+MORE = {"dropbox_by_sdk": "files are replaced as a whole; `segments` for those that grow"}
+"""What the documentation says of a transport, beyond what it says itself."""
 
 MARKS = {"passed": "✓", "skipped": "–", "failed": "✗"}
 
@@ -88,7 +91,7 @@ def words_of(case: str) -> str:
 
 
 def _tables(outcomes: Outcomes) -> str:
-    kinds = [maker.__name__ for maker in MAKERS]
+    kinds = [maker.__name__ for maker in OURS]
     heads = ["no.", "transport", "in place", "replaces", "copies", "syncs", "in order"]
     heads.append("what it lacks, and what that costs")
     lines = [f"| {' | '.join(heads)} |", f"| ---: | --- |{' --- |' * 6}"]
@@ -102,8 +105,10 @@ def _tables(outcomes: Outcomes) -> str:
     for number, kind in enumerate(kinds, 1):
         can = outcomes.seen.get(kind)
         shown = ["?"] * len(flags) if can is None else ["✓" if f(can) else "–" for f in flags]
-        costs = "; ".join(can.limits) if can is not None else ""
-        cells = [str(number), TITLES[kind], *shown, costs or "nothing"]
+        costs = list(can.limits) if can is not None else []
+        if kind in MORE:
+            costs.append(MORE[kind])
+        cells = [str(number), TITLES[kind], *shown, "; ".join(costs) or "–"]
         lines.append(f"| {' | '.join(cells)} |")
     reasons = sorted({*outcomes.reasons.values()})
     letters = {reason: chr(ord("a") + index) for index, reason in enumerate(reasons)}

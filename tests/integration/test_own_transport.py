@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import re
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -17,6 +20,8 @@ from pysubtask.transports.contract import Stat
 from pysubtask.urls import parse_url
 from tests.integration.promises import QUICK, wait_until
 from tests.servers.shelf import ShelfServer
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
 @pytest.fixture
@@ -102,6 +107,27 @@ def test_what_can_not_be_loaded_is_told_in_words(
     monkeypatch.setattr(sys, "path", [p for p in sys.path if not p.endswith("site")])
     with pytest.raises(SettingsError, match="no installed package offers it"):
         transport_factory(lost, Settings(), RealClock(), lambda: None)
+
+
+def test_the_contract_suite_tries_whatever_is_named(shelf: ShelfServer) -> None:
+    """As ``docs/transports.md`` says; ``shelf`` has the example installed."""
+    paths = [path for path in sys.path if "shelf" in path]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "tests/contract"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(paths),
+            "PYSUBTASK_CONTRACT": "pysubtask_shelf.harness:harness",
+        },
+    )
+    assert done.returncode == 0, done.stdout
+    passed = re.search(r"^(\d+) passed", done.stdout, re.MULTILINE)
+    assert passed is not None
+    assert int(passed[1]) > 30
 
 
 def test_an_oserror_of_a_transport_is_a_broken_connection(shelf: ShelfServer) -> None:
