@@ -9,9 +9,11 @@ from contextlib import ExitStack
 
 import pytest
 
+from pysubtask import TaskMaster
 from tests.integration.faults import Fault, fault, row, rows
-from tests.integration.promises import Delivery, delivering, wait_until
+from tests.integration.promises import QUICK, Delivery, delivering, wait_until
 from tests.servers.fixtures import enter_or_skip
+from tests.servers.mounts import Stick
 from tests.servers.openssh import OpenSshServer
 from tests.servers.smalldisk import fill, small_disk
 
@@ -35,6 +37,36 @@ def to(server: OpenSshServer, folder: pathlib.Path) -> str:
 def error_of(made: Delivery, name: str) -> str:
     """What status() says of one file."""
     return str(made.master.status().files[str(made.data / name)].last_error)
+
+
+@fault(
+    "the share or stick that a destination folder is on is unmounted",
+    "the folder is on another file system than before: nothing is mounted at …; nothing is written "
+    "there (mount it; if this is the new place, make an empty file .pysubtask-destination there)",
+    "Nothing is written into the bare mount point; tries as for any link",
+    "mount it again",
+)
+def test_a_share_is_unmounted(tmp_path: pathlib.Path, row: Fault) -> None:
+    place, data = tmp_path / "mnt", tmp_path / "data"
+    place.mkdir()
+    data.mkdir()
+    with ExitStack() as stack:
+        stick = enter_or_skip(stack, Stick(tmp_path / "behind"))
+        stick.mount(place)
+        master = TaskMaster([str(data / "a")], to=f"file://{place}", **QUICK)
+        stack.callback(master.stop, forcekill=True)
+        master.start()
+        (data / "a").write_bytes(b"1")
+        master.notify(data / "a")
+        assert master.flush(20)
+        wait_until(lambda: not stick.unmount(place), 10)
+        (data / "a").write_bytes(b"12")
+        master.notify(data / "a")
+        row.shown(master)
+        assert not list(place.iterdir())
+        stick.mount(place)
+        assert master.flush(20)
+        assert (place / "a").read_bytes() == b"12"
 
 
 @fault(

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import pysubtask
+from pysubtask.core.capabilities import Capabilities
 from pysubtask.settings import describe
 
 ROOT = pathlib.Path(pysubtask.__file__).parent.parent
@@ -176,7 +177,7 @@ def test_settings_named_in_the_docs_exist() -> None:
     for page in PAGES:
         for name in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", page.read_text("utf-8")):
             if name.endswith(units) and name not in known:
-                fields = {*pysubtask.Status.__struct_fields__}
+                fields = {*pysubtask.Status.__struct_fields__, *Capabilities.__slots__}
                 fields |= {*pysubtask.FileStatus.__struct_fields__, "wait_secs"}
                 assert name in fields | {"start_trigger_milli", "expire_milli"}, (page.name, name)
 
