@@ -15,9 +15,11 @@ from pysubtask.settings import from_wire
 from pysubtask.signals import StateLayout
 from pysubtask.subtask.context import Context
 from pysubtask.subtask.transfer import TransferSubtask
+from pysubtask.transports.contract import Transport
 from pysubtask.transports.sftp.client import SftpTransport
 from pysubtask.urls import Destination
 from pysubtask.watch import Watch
+from tests.simulation.calls import CallsTransport
 from tests.simulation.checker import Claim
 from tests.simulation.clock import ChildClock, Killed
 from tests.simulation.disk import SimDisk
@@ -143,6 +145,14 @@ def _watches(boot: Boot) -> list[Watch]:
     return watches
 
 
+def _transport(boot: Boot, ack_timeout_secs: float) -> Transport:
+    if boot.connector.network.server.kind.calls:
+        return CallsTransport(boot.connector, boot.wake)
+    return SftpTransport(
+        boot.connector, boot.clock, wake=boot.wake, ack_timeout_secs=ack_timeout_secs
+    )
+
+
 class RealChild:
     """The child's own classes; the thread that delivers is replaced by a turn of each step."""
 
@@ -180,12 +190,7 @@ class RealChild:
         self._subtask = TransferSubtask(
             context,
             make_transport=lambda: CountingTransport(
-                SftpTransport(
-                    boot.connector,
-                    boot.clock,
-                    wake=boot.wake,
-                    ack_timeout_secs=settings.reply_timeout_secs,
-                ),
+                _transport(boot, settings.reply_timeout_secs),
                 boot.resends,
                 self._find_upload,
                 self._window_bytes,
