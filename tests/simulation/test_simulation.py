@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from collections.abc import Sequence
 
 import pytest
 
@@ -15,7 +16,7 @@ from pysubtask.subtask.archive import Archive
 from tests.simulation.__main__ import main
 from tests.simulation.child import IdleChild
 from tests.simulation.focus import FOCUSES, focus_of, seeds_with
-from tests.simulation.history import ARCHIVING_FROM, LIMITED_FROM, make_history
+from tests.simulation.history import ARCHIVING_FROM, CALLED_FROM, LIMITED_FROM, make_history
 from tests.simulation.plants import KNOWN, PLANTS, WORLDS
 from tests.simulation.runner import catch_all, planted, run_many, run_seed
 
@@ -38,12 +39,21 @@ def test_known_seeds() -> None:
     )
 
 
-@pytest.mark.parametrize("first", [ARCHIVING_FROM, LIMITED_FROM])
-def test_histories_with_an_archive_and_with_a_small_outbox(first: int) -> None:
+@pytest.mark.parametrize(
+    "seeds",
+    [
+        range(ARCHIVING_FROM, ARCHIVING_FROM + 60),
+        range(LIMITED_FROM, LIMITED_FROM + 60),
+        range(CALLED_FROM, CALLED_FROM + 60),
+        [CALLED_FROM + 2_529, CALLED_FROM + 3_255, CALLED_FROM + 4_943],  # read what was covered
+    ],
+    ids="archive outbox calls found".split(),
+)
+def test_histories_of_other_worlds(seeds: Sequence[int]) -> None:
     _complain(
         [
             f"seed {outcome.seed}: {outcome.kind}: {outcome.message}"
-            for outcome in run_many(range(first, first + 60), 1)
+            for outcome in run_many(seeds, 1)
             if outcome.kind
         ]
     )

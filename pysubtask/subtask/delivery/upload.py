@@ -74,8 +74,10 @@ class Uploads:
             return replace(e, upload=upload)
 
         entry = self._session.ledger.update(path, begin)
-        if entry.upload is not upload:
+        covered = entry.version(version.number)  # its pieces reach back to the base now
+        if entry.upload is not upload or covered is None:
             return
+        version = covered
         if not upload.temp:
             yield from self._put(path, entry, version, upload)
             return
