@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -161,11 +162,11 @@ class Client:
     def _read(self, sighting: Sighting, beat: bool) -> None:
         reading = read_beat(sighting.content)
         problem = reading.problem
-        if problem is None and not reading.ended and reading.interval_secs != self.interval_secs:
+        growing = not reading.ended and reading.interval_secs != self.interval_secs
+        if problem is None and growing and (beat or self.unsure != sighting.content):
             # More digits may be on their way: believed once it has stood still for a scan.
-            if beat or self.unsure != sighting.content:
-                self.unsure = sighting.content
-                return
+            self.unsure = sighting.content
+            return
         self.unsure = None
         if problem is not None:
             # A file that is written in place is empty for a moment: a fault only if it stays.
@@ -196,7 +197,7 @@ class Client:
         self.no_data = None
         if self.interval_secs is None:
             return
-        rising = all(a < b for a, b in zip(grown, grown[1:], strict=False))
+        rising = all(a < b for a, b in itertools.pairwise(grown))
         if len(grown) == GROWING_BEATS and rising:
             self.no_data = (
                 f"Its backlog grew over the last {GROWING_BEATS} beats, "

@@ -91,6 +91,15 @@ class Fleet:
             for twin in twins:
                 twin.look_alike = next(one.name for one in twins if one is not twin)
 
+    def remove(self, client: Client) -> None:
+        """Forget a client."""
+        self.clients.pop(client.id, None)
+        self.by_name.pop(client.name, None)
+        twins = self._alike[skeleton(client.name)]
+        twins.remove(client)
+        if len(twins) == 1:
+            twins[0].look_alike = None
+
     def remember_sight(self, last_look: float | None) -> None:
         """A former run's last look: what came due after it could be seen by nobody."""
         self.blind_since = last_look

@@ -6,6 +6,7 @@ client paused, stopped or gone, counts for nothing.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +47,7 @@ def days(flips: Sequence[Past], blind: Sequence[Span], now: float, count: int = 
         blind: when the monitor could not see or did not run.
     """
     edges = _midnights(now, count)
-    found = [Day(begin, end) for begin, end in zip(edges, edges[1:], strict=False)]
+    found = [Day(begin, end) for begin, end in itertools.pairwise(edges)]
     for index, flip in enumerate(flips):
         until = flips[index + 1].at if index + 1 < len(flips) else now
         for since, end, state in _cut(flip.at, min(until, now), flip.new, blind, now):
