@@ -86,6 +86,8 @@ class Alerts:
     def observe(self, changes: Changes, fleet: Fleet) -> list[Notice]:
         """Take in what a scan changed; gives what is to be told now."""
         now = changes.now
+        if changes.step_secs:
+            self._shift(changes.step_secs)
         notices = self._blindness(changes)
         self.observe_flips(changes)
         if changes.blind is not None:
@@ -95,6 +97,15 @@ class Alerts:
         notices += self._recoveries(fleet, now)
         notices += self._reminders(fleet, now)
         return notices
+
+    def _shift(self, by: float) -> None:
+        """The clock was set: what happened before keeps its age."""
+        for one in self.troubles.values():
+            one.since += by
+            one.noticed_at += by
+            one.told_at = None if one.told_at is None else one.told_at + by
+        self.recovered = {key: (a + by, b + by) for key, (a, b) in self.recovered.items()}
+        self.blind_since = None if self.blind_since is None else self.blind_since + by
 
     def observe_flips(self, changes: Changes) -> None:
         """Take in flips alone, such as those of a pause; the next scan tells of them."""
@@ -106,6 +117,8 @@ class Alerts:
         one = self.troubles.get(client.id)
         if new is State.DOWN:
             since = client.deadline or now
+            if since <= client.first_seen:
+                return  # it was overdue before anybody looked: known from the first page on
             back = self.recovered.pop(client.id, None)
             if back is not None:  # its recovery was not told yet: it has been down all the time
                 self.troubles[client.id] = Trouble(back[0], now, told_at=now)
