@@ -159,7 +159,7 @@ def ask(
     """One request to an ASGI application, without a network (ASGI 3, HTTP 2.1)."""
     given = {"host": "127.0.0.1:8642", **(headers or {})}
     if form is not None:
-        body = urllib.parse.urlencode(form).encode()
+        body = urllib.parse.urlencode(form, errors="surrogateescape").encode()
         given["content-type"] = "application/x-www-form-urlencoded"
     if body:
         given["content-length"] = str(len(body))
@@ -180,8 +180,13 @@ def ask(
         "state": {},
     }
     sent: list[dict[str, Any]] = []
+    asked = 0
 
     async def receive() -> dict[str, Any]:
+        nonlocal asked
+        asked += 1
+        if asked > 1:
+            await asyncio.Event().wait()  # the asker stays
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: dict[str, Any]) -> None:

@@ -242,11 +242,20 @@ def test_pruning_keeps_what_a_client_is(bench: Bench) -> None:
 DAY = 86_400.0
 
 
-def test_uptime_is_up_by_known_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    noon = 1_800_014_400.0  # 2027-01-15 12:00 UTC
-    monkeypatch.setenv("TZ", "UTC")
-    if sys.platform != "win32":
+@pytest.fixture
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if sys.platform == "win32":
+        pytest.skip("no tzset")
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC")
         time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_utc")
+def test_uptime_is_up_by_known_time() -> None:
+    noon = 1_800_014_400.0  # 2027-01-15 12:00 UTC
     past = [
         Past(noon - 2 * DAY, None, "up"),
         Past(noon - DAY, "up", "down"),

@@ -6,6 +6,7 @@ import pathlib
 import time
 import urllib.parse
 from collections.abc import AsyncIterator
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import jinja2
@@ -48,35 +49,42 @@ _PAUSES = {"1h": 3600.0, "8h": 8 * 3600.0, "1d": 86_400.0, "1w": 7 * 86_400.0}
 _MAX_TAGS, _TAG_CHARS = 20, 40
 
 
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    """The templates; compiled once, and never told what a name holds without escaping it."""
+    templates = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters |= {
+        "duration": duration,
+        "size": bytes_in_words,
+        "iso": lambda at: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)),
+        "share": lambda part: "–" if part is None else f"{100 * part:.2f} %",
+        "shown": shown,
+    }
+    templates.globals |= {
+        "State": State,
+        "SIGNS": SIGNS,
+        "FLAG_NAMES": FLAG_NAMES,
+        "FLAGS": tuple(Flag),
+        "ORDERS": ORDERS,
+        "MEANINGS": {row.state: row.meaning for row in TABLE},
+        "version": __version__,
+        "clock": clock,
+    }
+    return templates
+
+
 class Pages:
     """The routes for people."""
 
     def __init__(self, monitor: Monitor, access: Access, hub: Hub, *, secure: bool) -> None:
         self._monitor, self._access, self._hub, self._secure = monitor, access, hub, secure
-        self._templates = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(_TEMPLATES),
-            autoescape=True,
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters |= {
-            "duration": duration,
-            "size": bytes_in_words,
-            "iso": lambda at: time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at)),
-            "share": lambda part: "–" if part is None else f"{100 * part:.2f} %",
-            "shown": shown,
-        }
-        self._templates.globals |= {
-            "State": State,
-            "SIGNS": SIGNS,
-            "FLAG_NAMES": FLAG_NAMES,
-            "FLAGS": tuple(Flag),
-            "ORDERS": ORDERS,
-            "MEANINGS": {row.state: row.meaning for row in TABLE},
-            "version": __version__,
-            "clock": clock,
-        }
+        self._templates = _environment()
 
     def routes(self) -> list[BaseRoute]:
         """Which address is answered by what."""
