@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import http.client
 import json
 import smtplib
 import ssl
@@ -68,7 +69,7 @@ def _request(url: str, data: bytes | None, headers: dict[str, str], operation: s
                 retryable=again,
                 hint=None if again else "check the URL",
             ) from None
-    except (OSError, ValueError) as error:  # http.client's errors are OSErrors or ValueErrors here
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise LinkLost(str(reason), operation=operation, path=shown) from None
 

@@ -124,7 +124,15 @@ def test_filters_live_in_the_url(site: MakeSite) -> None:
     assert shown_by("?tag=roof") == {"north0"}
     assert shown_by("?q=roof") == {"north0"}
     assert shown_by("?state=up,down&q=1") == {"north1", "south1"}
-    for odd in ("?page=0", "?page=-1", "?page=99999", "?page=٣", "?state=x", "?order='--", "?q=%00"):
+    for odd in (
+        "?page=0",
+        "?page=-1",
+        "?page=99999",
+        "?page=٣",
+        "?state=x",
+        "?order='--",
+        "?q=%00",
+    ):
         assert one.ask(f"/{odd}").status == 200
     assert "No client is like that" in one.ask("/?q=zzz").text
 
@@ -153,7 +161,11 @@ def hostile_pages(make: MakeSite, name: str, said: str) -> tuple[Site, list[Read
     one.look(20)
     one.look(1)
     identity = client_id(name)
-    one.ask(f"/clients/{identity}/tags", method="POST", form={"tags": "".join(name.replace(",", "").split())})
+    one.ask(
+        f"/clients/{identity}/tags",
+        method="POST",
+        form={"tags": "".join(name.replace(",", "").split())},
+    )
     search = urllib.parse.quote(name, errors="surrogateescape")
     readers = []
     for path in ("/", f"/clients/{identity}", "/alerts", f"/?q={search}"):
@@ -298,7 +310,12 @@ def test_every_answer_carries_the_policy(site: MakeSite) -> None:
 
 def test_no_file_is_served_but_our_own(site: MakeSite) -> None:
     one = site()
-    for path in ("/static/../web/app.py", "/static/%2e%2e/app.py", "/static//etc/passwd", "/static/"):
+    for path in (
+        "/static/../web/app.py",
+        "/static/%2e%2e/app.py",
+        "/static//etc/passwd",
+        "/static/",
+    ):
         assert one.ask(path).status == 404
     assert one.ask("/", method="POST", body=b"x" * 70_000).status == 413
 
@@ -330,7 +347,9 @@ def test_a_password(site: MakeSite) -> None:
     assert one.ask("/logout", method="POST", headers=mine).status == 303
     assert one.ask("/", headers=mine).status == 303
     for odd in ("pysubtask_monitor=", "pysubtask_monitor=\udcff", "=;=", "x" * 5000):
-        assert one.ask("/", headers={"cookie": odd.encode("utf-8", "replace").decode()}).status == 303
+        assert (
+            one.ask("/", headers={"cookie": odd.encode("utf-8", "replace").decode()}).status == 303
+        )
 
 
 def test_guessing_is_slowed_down(site: MakeSite) -> None:
@@ -352,7 +371,9 @@ def test_keys(site: MakeSite) -> None:
     keys = {scope: one.access.make_key(scope.name, scope) for scope in list(Scope)[1:]}
 
     def status(scope: Scope, path: str, method: str = "GET") -> int:
-        return one.ask(path, method=method, headers={"authorization": f"Bearer {keys[scope]}"}).status
+        return one.ask(
+            path, method=method, headers={"authorization": f"Bearer {keys[scope]}"}
+        ).status
 
     pause = "/api/v1/clients/edge/pause"
     assert [status(scope, "/metrics") for scope in keys] == [200, 200, 200]
