@@ -56,9 +56,8 @@ class Reader(html.parser.HTMLParser):
 
     def handle_endtag(self, tag: str) -> None:
         if tag not in self.VOID:
-            if tag != "p" or "p" in self.open:
-                while self.open.pop() != tag:
-                    pass
+            while self.open.pop() != tag:
+                pass
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.handle_starttag(tag, attrs)
