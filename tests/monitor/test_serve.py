@@ -1,4 +1,4 @@
-"""The real program: a real client's heartbeats, streams, stops, kills; over SFTP; beside Prometheus."""
+"""The real program: real clients, streams, stops, kills; over SFTP; beside Prometheus."""
 
 from __future__ import annotations
 

@@ -127,6 +127,7 @@ class FleetMap {
     this.place = new Map(this.ids.map((id, index) => [id, index]));
     this.draw();
     this.canvas.dataset.drawn = String(this.ids.length);
+    this.canvas.dataset.at = String(Math.round(performance.now()));
   }
 
   change(rows) {
