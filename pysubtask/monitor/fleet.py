@@ -89,6 +89,7 @@ class Fleet:
         twins.append(client)
         if len(twins) > 1:
             for twin in twins:
+                twin.settled_until = 0.0
                 twin.look_alike = next(one.name for one in twins if one is not twin)
 
     def remove(self, client: Client) -> None:
@@ -98,7 +99,7 @@ class Fleet:
         twins = self._alike[skeleton(client.name)]
         twins.remove(client)
         if len(twins) == 1:
-            twins[0].look_alike = None
+            twins[0].look_alike, twins[0].settled_until = None, 0.0
 
     def remember_sight(self, last_look: float | None) -> None:
         """A former run's last look: what came due after it could be seen by nobody."""
@@ -230,13 +231,13 @@ class Fleet:
             if held and not fresh:
                 client.settled_until = 0.0
                 continue
+            looked_at = client.settled_until == 0.0  # something of its file or of people's wishes
             before = client.online, client.flags
             former = client.take(client.evidence(now, blind, settings), now)
             if former is not None or fresh:
                 changes.flips.append(Flip(client, now, None if fresh else former, client.state))
-            if (former is not None or before != (client.online, client.flags)) and (
-                client.id not in touched
-            ):
+            differs = former is not None or before != (client.online, client.flags)
+            if (looked_at or differs) and client.id not in touched:
                 changes.changed.append(client)
 
     def rejudge(self, clients: Iterable[Client], now: float) -> list[Flip]:

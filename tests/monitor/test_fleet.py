@@ -131,7 +131,8 @@ def test_an_empty_or_invalid_file_keeps_the_last_promise_and_is_flagged_if_it_st
     world.beat(secs=b"")
     world.look(5)
     assert (world.state(), world.client().flags) == ("up", ())  # being written, maybe
-    world.look(5)
+    assert world.look(5).changed == [world.client()]
+    assert world.look(5).changed == []
     assert (world.state(), world.client().flags) == ("up", (Flag.BAD_FILE,))
     assert flag_words(world.client())["bad_file"].endswith("the file is empty.")
     world.look(200)
@@ -326,7 +327,7 @@ def test_look_alikes_are_flagged() -> None:
     world.look()
     assert world.client("admin").flags == ()
     world.beat("\u0430dmin")
-    world.look(1)
+    assert set(world.look(1).changed) == {world.client("admin"), world.client("\u0430dmin")}
     assert world.client("admin").flags == (Flag.LOOK_ALIKE,)
     assert "\u0430dmin" in flag_words(world.client("admin"))["look_alike"]
     world.fleet.remove(world.client("\u0430dmin"))
