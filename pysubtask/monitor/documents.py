@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Iterable
 from typing import Any
 
+from pysubtask.monitor.names import shown
 from pysubtask.monitor.rule import Flag, State
 from pysubtask.monitor.snapshot import Row, Snapshot
 from pysubtask.version import __version__
 
-__all__ = ["client_document", "fleet_document", "in_shard", "metrics"]
+__all__ = ["client_document", "fleet_csv", "fleet_document", "in_shard", "metrics"]
 
 _WAITED_FOR = {State.UP, State.LATE, State.DOWN, State.UNKNOWN}
 
@@ -53,6 +56,35 @@ def fleet_document(snapshot: Snapshot, rows: Iterable[Row]) -> dict[str, Any]:
         "at": snapshot.at,
         "sequence": snapshot.number,
     }
+
+
+_COLUMNS = (
+    "name id state online since interval_secs last_seen deadline flags backlog_bytes "
+    "oldest_age_secs last_error version tags"
+).split()
+_FORMULA = ("=", "+", "-", "@")
+
+
+def fleet_csv(rows: Iterable[Row]) -> str:
+    """The same as CSV (RFC 4180), for spreadsheets; times in Unix seconds.
+
+    A text that a spreadsheet would take for a formula begins with an apostrophe (OWASP, "CSV
+    injection").
+    """
+    out = io.StringIO()
+    table = csv.writer(out)
+    table.writerow(_COLUMNS)
+    for row in rows:
+        document = client_document(row)
+        document["flags"], document["tags"] = " ".join(row.flags), " ".join(row.tags)
+        for name in ("version", "last_error"):
+            document[name] = shown(document[name]) if document[name] else None
+        table.writerow([_cell(document[name]) for name in _COLUMNS])
+    return out.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
 
 
 def in_shard(client_id: str, shard: tuple[int, int] | None) -> bool:

@@ -1,4 +1,4 @@
-"""Heartbeat files on a server, read through pysubtask's own transports (SFTP).
+"""Heartbeat files on a server, read through pysubtask's own transports (SFTP among them).
 
 A server tells a file's size and modified time, no inode and no change time; so a beat's time is
 when its change was seen, at most one scan late, and a modified time that is far from it is flagged.
@@ -14,8 +14,10 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from pysubtask.config import build, destination_from
-from pysubtask.errors import LinkLost, PysubtaskError, RemoteError, SettingsError
+import msgspec
+
+from pysubtask.config import build
+from pysubtask.errors import LinkLost, PysubtaskError, RemoteError
 from pysubtask.monitor.beatfile import MAX_BYTES
 from pysubtask.monitor.clients import Sighting
 from pysubtask.monitor.fleet import Scan
@@ -23,7 +25,7 @@ from pysubtask.monitor.names import SUFFIX, client_name, shown
 from pysubtask.seams.clock import RealClock
 from pysubtask.transports import transport_factory
 from pysubtask.transports.contract import List, Read, RemoteStat, Request, Result, Transport
-from pysubtask.urls import parse_url
+from pysubtask.urls import extension_of, parse_url
 
 __all__ = ["RemoteFolder"]
 
@@ -59,12 +61,6 @@ class RemoteFolder:
         make_transport: Callable[[Callable[[], None]], Transport] | None = None,
     ) -> None:
         destination = parse_url(url)
-        if destination.scheme != "sftp" and make_transport is None:
-            raise SettingsError(
-                f"heartbeat files can't be read over {destination.scheme}:// in this version",
-                operation="look for heartbeat files",
-                hint="a folder, or sftp://user@host/folder",
-            )
         given: dict[str, Any] = {
             "password": password,
             "key_file": key_file,
@@ -81,8 +77,9 @@ class RemoteFolder:
             made = make_transport
             self._make = lambda: made(self._wake.set)
         else:
-            settings = build("ftp", destination=destination, keywords=given)
-            destination = destination_from("sftp", settings)  # with the password, if there is one
+            extension = extension_of(destination.scheme)
+            settings = build(extension, destination=destination, keywords=given)
+            destination = msgspec.structs.replace(destination, password=settings.password)
             self._make = transport_factory(destination, settings, RealClock(), self._wake.set)
         self._transport: Transport | None = None
         self._tickets = itertools.count(1)

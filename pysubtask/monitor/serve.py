@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pathlib
+import signal
 import socket
 import sys
 from collections.abc import Mapping
@@ -26,6 +27,22 @@ from pysubtask.monitor.web.stream import Hub
 __all__ = ["serve", "split_address"]
 
 _BACKLOG = 128
+
+
+class _Told:
+    """Notes SIGINT and SIGTERM.
+
+    uvicorn takes them while it runs, and sends them again when it has ended, to the handlers that
+    were there before. The default ones would end this process before the history is written.
+    """
+
+    def __init__(self) -> None:
+        self.stop = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._note)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.stop = True
 
 
 class _Server(uvicorn.Server):
@@ -130,9 +147,11 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
         if host not in LOOPBACK and not (tls or config.behind_tls):
             print("Passwords cross the network in the clear: see --tls-cert.", file=sys.stderr)
         print(f"Watching {source}, at http{'s' if tls else ''}://{shown}:{port}/", flush=True)
+        told = _Told()
         monitor.start()
         try:
-            server.run(sockets=[listener])
+            if not told.stop:
+                server.run(sockets=[listener])
         finally:
             monitor.stop()
     return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import csv
 import hashlib
 import html.parser
 import json
@@ -189,6 +190,10 @@ def test_hostile_names_everywhere(site: MakeSite, name: str) -> None:
     for key in (identity, urllib.parse.quote(shown(name), safe="")):
         answer = one.ask(f"/api/v1/clients/{key}")
         assert (answer.status, answer.json()["id"]) == (200, identity)
+    (header, line) = csv.reader(one.ask("/api/v1/clients.csv").text.splitlines())
+    assert header[:3] == ["name", "id", "state"]
+    assert line[0].removeprefix("'") == shown(name)
+    assert not line[0].startswith(("=", "+", "-", "@"))
     badge = one.ask(f"/badges/{identity}.svg")
     ET.fromstring(badge.text)
     assert one.ask(f"/badges/{identity}.json").json()["message"].startswith("down")

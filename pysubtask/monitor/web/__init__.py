@@ -1,5 +1,1 @@
-"""Pages, API and streams of the monitor."""
-
-from pysubtask.monitor.web.app import make_app
-
-__all__ = ["make_app"]
+"""Pages, API and streams of the monitor: :func:`pysubtask.monitor.web.app.make_app`."""

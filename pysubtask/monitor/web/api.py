@@ -12,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from pysubtask.monitor.documents import client_document, fleet_document, metrics
+from pysubtask.monitor.documents import client_document, fleet_csv, fleet_document, metrics
 from pysubtask.monitor.listing import Query
 from pysubtask.monitor.names import client_id
 from pysubtask.monitor.snapshot import Row
@@ -48,6 +48,7 @@ class Api:
         """Which address is answered by what."""
         return [
             Route("/api/v1/clients", self.clients),
+            Route("/api/v1/clients.csv", self.csv),
             Route("/api/v1/clients/{name:path}/pause", self.pause, methods=["POST"]),
             Route("/api/v1/clients/{name:path}/resume", self.resume, methods=["POST"]),
             Route("/api/v1/clients/{name:path}", self.client),
@@ -75,6 +76,13 @@ class Api:
             lambda: json.dumps(fleet_document(snapshot, rows)).encode("ascii")
         )
         return packed(request, body, "application/json")
+
+    async def csv(self, request: Request) -> Response:
+        """The same as CSV."""
+        snapshot, query = self._monitor.snapshot, Query.of(request.query_params)
+        rows = [row for row in snapshot.rows.values() if query.wants(row)]
+        body = await run_in_threadpool(lambda: fleet_csv(rows).encode())
+        return packed(request, body, "text/csv; charset=utf-8")
 
     async def client(self, request: Request) -> Response:
         """One client."""

@@ -7,6 +7,7 @@ everything again, so nothing has to be queued for it.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -59,8 +60,9 @@ class Hub:
     def publish(self, snapshot: Snapshot) -> None:
         """There is a new snapshot."""
         self._latest = snapshot
-        if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._wake)
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody listens
+                self._loop.call_soon_threadsafe(self._wake)
 
     def close(self) -> None:
         """End all streams."""
