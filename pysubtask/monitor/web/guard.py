@@ -81,7 +81,8 @@ class Guard:
         changing = method not in ("GET", "HEAD", "OPTIONS")
         if changing and not _same_site(headers, host):
             return PlainTextResponse("This request came from another site's page.\n", 403)
-        if int(headers.get("content-length", "0") or "0") > _MAX_BODY_BYTES:
+        length = headers.get("content-length", "0")
+        if not (length.isascii() and length.isdigit()) or int(length) > _MAX_BODY_BYTES:
             return PlainTextResponse("Too large.\n", 413)
         scope.setdefault("state", {})["may"] = may = self._may(headers)
         if path in _OPEN_PATHS or path.startswith("/static/"):
