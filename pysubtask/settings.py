@@ -286,6 +286,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         _about("link", "Seconds without any answer after which a link is dead.", gt=0, le=3600),
     ] = 30.0
+    compress: Annotated[
+        bool | Literal["auto"],
+        _about(
+            "link",
+            "Compress what goes over SSH. auto: on links that are slow or far away, unless the "
+            "data do not shrink.",
+        ),
+    ] = "auto"
     keepalive_secs: Annotated[
         float, _about("link", "Seconds between signs of life while idle. 0: none.", ge=0, le=3600)
     ] = 30.0

@@ -113,6 +113,7 @@ class StateLayout:
         self.journal = join(state_dir, "journal")
         """The journal: delivered state and outbox."""
         self.outbox = join(state_dir, "outbox")
+        self.signatures = join(state_dir, "signatures")
         """Folder of copies of undelivered data."""
         self.lock = join(state_dir, "lock")
         """Held by the one subtask that may use the folder."""

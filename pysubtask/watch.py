@@ -210,11 +210,11 @@ def _choice(declared: str, name: str, entry: Mapping[str, Any], allowed: tuple[s
 
 def _records(declared: str, entry: Mapping[str, Any]) -> Literal["bytes", "lines"]:
     chosen: Literal["bytes", "lines"] = _choice(declared, "records", entry, ("bytes", "lines"))
-    if chosen == "lines":
+    if chosen == "lines" and entry.get("growth") == "rewrite":
         raise _mistake(
             declared,
-            'this version can\'t hold back an unfinished line yet ("records": "lines")',
-            "leave it out: every byte is delivered as it comes",
+            '"records": "lines" is for files that grow, not for "growth": "rewrite"',
+            "leave it out: a rewritten file is published whole or not at all",
         )
     return chosen
 

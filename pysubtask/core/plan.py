@@ -11,6 +11,7 @@ grew, prefix unchanged                positioned writes     :class:`Append`
 grew, prefix unchanged                no positioned writes  :class:`Send` the whole file
 new, changed or replaced              atomic replace        :class:`Send`, placed by ``replace``
 new, changed or replaced              rename only           :class:`Send`, placed by ``swap``
+changed inside                        server-side copy      :class:`Send`, see :func:`may_reuse`
 remote gone                           "resend"              :class:`Send` from byte 0
 remote gone                           "continue"            :class:`Send` from the first byte owed
 first contact, ours is a prefix       positioned writes     :class:`Append` from the remote's end
@@ -27,7 +28,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from pysubtask.core.capabilities import Capabilities
-from pysubtask.core.model import Delivered, Version
+from pysubtask.core.model import Delivered, Upload, Version
 
 __all__ = [
     "Absent",
@@ -42,6 +43,7 @@ __all__ = [
     "Remote",
     "Send",
     "Unknown",
+    "may_reuse",
     "plan",
 ]
 
@@ -243,3 +245,20 @@ def _send(
 ) -> Send:
     place: Place = "replace" if can.atomic_replace else "swap"
     return Send(base, version.size, place, set_aside, conflict)
+
+
+def may_reuse(
+    version: Version, delivered: Delivered, upload: Upload, can: Capabilities, policy: Policy
+) -> bool:
+    """Whether what stands at the destination may give some of what is uploaded to take its place.
+
+    Not what somebody else may have changed, nor, after an unclean boot, what nobody knows.
+    """
+    return (
+        can.server_copy
+        and can.readable
+        and delivered.version != version.number
+        and not delivered.base
+        and not upload.base
+        and not (upload.set_aside or upload.conflict or policy.unclean_boot)
+    )

@@ -9,15 +9,19 @@ import threading
 from collections.abc import Callable
 
 from pysubtask.core.capabilities import Capabilities
+from pysubtask.core.delta import DeltaRule
 from pysubtask.core.flow import Window
 from pysubtask.core.plan import Policy
 from pysubtask.status import FileStatus, Status
 from pysubtask.subtask.context import Context
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
+from pysubtask.subtask.delivery.lines import LineHold
 from pysubtask.subtask.delivery.session import Hooks, Session
+from pysubtask.subtask.intake.checkup import Checkup
 from pysubtask.subtask.intake.snapshot import Outcome, Snapshots, Touch
 from pysubtask.subtask.intake.target import Target
+from pysubtask.subtask.store.signatures import Signatures
 from pysubtask.subtask.store.sources import Sources
 from pysubtask.subtask.subtask import BaseSubtask
 from pysubtask.subtask.waker import Waker
@@ -40,6 +44,7 @@ class TransferSubtask(BaseSubtask):
         make_transport: instead of the one that the destination's scheme names.
         boot: instead of the machine's own boot id.
         rng: for temporary names and jitter; the system's by default.
+        delta: other limits for what changed inside a file (tests).
         threaded: False where somebody else calls ``delivery.step()`` (the simulator).
     """
 
@@ -52,6 +57,7 @@ class TransferSubtask(BaseSubtask):
         make_transport: Callable[[], Transport] | None = None,
         boot: str | None = None,
         rng: random.Random | None = None,
+        delta: DeltaRule | None = None,
         threaded: bool = True,
     ) -> None:
         self._boot = boot
@@ -77,12 +83,22 @@ class TransferSubtask(BaseSubtask):
         )
         self._root = destination.path
         self.sources = Sources(context.disk, is_watched=self.intake.is_watched)
+        self.signatures = Signatures(context.disk, context.layout.signatures, delta or DeltaRule())
         self.snapshots = Snapshots(
             context.disk,
             context.clock,
             self.ledger,
             self.sources,
             verify_up_to_bytes=settings.verify_up_to_bytes,
+            log=context.log,
+        )
+        self.lines = LineHold(context.clock, settings.line_wait_secs, self._has_lines)
+        self.checkup = Checkup(
+            context.disk,
+            context.clock,
+            self.ledger,
+            read_signature=self.signatures.peek,
+            changed=self._edited,
             log=context.log,
         )
         self.delivery = Delivery(
@@ -106,6 +122,8 @@ class TransferSubtask(BaseSubtask):
     def start(self) -> None:
         super().start()
         journal = self.ledger.journal
+        believed = not (journal.unclean_boot or journal.fresh)
+        self.signatures.open(journal.entries() if believed else [])
         if journal.unclean_boot:
             self.snapshots.suspects = {e.path for e in journal.entries()}
             self._mend_outbox()
@@ -161,7 +179,11 @@ class TransferSubtask(BaseSubtask):
                 self._crash = RuntimeError(f"delivery has not moved for {stuck:.0f} s")
         if self._crash is not None:
             raise self._crash  # the process ends, and the master starts another
-        return super().step()
+        due = super().step()
+        waited, next_line = self.lines.due()
+        for path in waited:
+            self.ready(path)
+        return min(due, next_line, self.checkup.step(self.context.clock.monotonic()))
 
     def process_interval(self) -> None:
         """Copy what the link has owed for a minute, so that rotation can't lose it."""
@@ -208,6 +230,8 @@ class TransferSubtask(BaseSubtask):
                     entry = self.ledger.get(path)
                     if entry is not None and entry.current is not None:
                         goals[path] = (entry.current.number, entry.current.size)
+                        self.lines.release(path, *goals[path])
+                        self.ready(path)
             for path in list(goals):
                 entry = self.ledger.get(path)
                 shown = entry.delivered if entry is not None else None
@@ -273,6 +297,7 @@ class TransferSubtask(BaseSubtask):
             self._thread.join(_JOIN_SECS)
         if self._thread is None or not self._thread.is_alive():
             self.delivery.close()
+        self.checkup.close()
         self.sources.close()
         self.ledger.journal.close()
         return finished
@@ -308,6 +333,8 @@ class TransferSubtask(BaseSubtask):
         outcome = self.snapshots.take(target.path, remote, target.watch.growth, touch, final=final)
         if outcome.result == "taken":
             self.context.status_changed()
+        if outcome.result in ("taken", "unchanged"):
+            self.checkup.note(target.path)
         return outcome
 
     def ready(self, path: str) -> None:
@@ -361,12 +388,23 @@ class TransferSubtask(BaseSubtask):
                 self._root,
                 settings.verify_up_to_bytes,
                 window,
+                self.signatures,
+                self.lines,
             )
         )
 
     def _delivered(self, path: str, size: int, how: str) -> None:
         self.log.debug("%s %d bytes of %s", how, size, path)
         self.context.status_changed()
+
+    def _has_lines(self, path: str) -> bool:
+        watch = self.intake.watch_of(path)
+        return watch is not None and watch.records == "lines"
+
+    def _edited(self, path: str) -> None:
+        self.snapshots.edited.add(path)
+        self.intake.hint_look(path)
+        self.context.wake()
 
     def _look_again(self, path: str) -> None:
         self.intake.hint_look(path)

@@ -131,13 +131,18 @@ class List:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """Copy ``length`` bytes on the server from ``path`` to ``target`` (open for writing)."""
+    """Copy ``length`` bytes on the server from ``path`` to ``target``. Result: ``None``.
+
+    Without ``create`` a missing target is ``RemoteNotFound``. A source that ends before is a
+    ``RemoteError``, and what was copied until then stays.
+    """
 
     path: str
     offset: int
     length: int
     target: str
     target_offset: int
+    create: bool = False
 
 
 Request: TypeAlias = Stat | Write | Finish | Read | Rename | Remove | MakeDir | List | Copy

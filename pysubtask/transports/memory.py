@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable
 
 from pysubtask.core.capabilities import Capabilities
-from pysubtask.errors import LinkError, LinkLost, RemoteExists, RemoteNotFound
-from pysubtask.transports.contract import RemoteStat
+from pysubtask.errors import LinkError, LinkLost, RemoteError, RemoteExists, RemoteNotFound
+from pysubtask.transports.contract import Copy, RemoteStat
 from pysubtask.transports.simple import SimpleTransport
 
 __all__ = ["MemoryServer", "MemoryTransport"]
@@ -126,17 +126,20 @@ class MemoryTransport(SimpleTransport):
 
     def write(self, path: str, offset: int, data: bytes, *, create: bool) -> None:
         self._arrive("write", path)
+        self._put("write", path, offset, data, create=create)
+        self._server.after("write", path)
+
+    def _put(self, name: str, path: str, offset: int, data: bytes, *, create: bool) -> None:
         found = self._handles.get(path)
         if found is None:
             if create and path not in self._server._files:
-                self._need_folder("write", path)
+                self._need_folder(name, path)
                 self._server._files[path] = _File(self._server._now())
-            found = self._handles[path] = self._file("write", path)
+            found = self._handles[path] = self._file(name, path)
         if offset > len(found.data):
             found.data.extend(bytes(offset - len(found.data)))
         found.data[offset : offset + len(data)] = data
         found.mtime = self._server._now()
-        self._server.after("write", path)
 
     def finish(self, path: str, *, sync: bool) -> None:
         self._arrive("finish", path)
@@ -189,9 +192,14 @@ class MemoryTransport(SimpleTransport):
                 found[last] = RemoteStat(0, None, is_dir=True)
         return found
 
-    def copy(self, path: str, offset: int, length: int, target: str, target_offset: int) -> None:
-        data = self.read(path, offset, length)
-        self.write(target, target_offset, data, create=True)
+    def copy(self, request: Copy) -> None:
+        self._arrive("copy", request.path)
+        start, end = request.offset, request.offset + request.length
+        data = bytes(self._file("copy", request.path).data[start:end])
+        self._put("copy", request.target, request.target_offset, data, create=request.create)
+        self._server.after("copy", request.path)
+        if len(data) < request.length:
+            raise RemoteError("the file ends before", operation="copy", path=request.path)
 
     def _arrive(self, name: str, path: str) -> None:
         if not self._server.up:

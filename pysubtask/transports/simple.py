@@ -88,8 +88,8 @@ class SimpleTransport(ABC):
                 self.make_dir(path)
             case List(path):
                 return self.list(path)
-            case Copy(path, offset, length, target, target_offset):
-                self.copy(path, offset, length, target, target_offset)
+            case Copy():
+                self.copy(request)
         return None
 
     def stat(self, path: str) -> RemoteStat:
@@ -120,8 +120,8 @@ class SimpleTransport(ABC):
     def list(self, path: str) -> dict[str, RemoteStat]:
         raise _unsupported("list", path)
 
-    def copy(self, path: str, offset: int, length: int, target: str, target_offset: int) -> None:
-        raise _unsupported("copy", path)
+    def copy(self, request: Copy) -> None:
+        raise _unsupported("copy", request.path)
 
 
 def _unsupported(operation: str, path: str) -> RemoteUnsupported:

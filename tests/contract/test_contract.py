@@ -260,11 +260,13 @@ def test_copy_on_the_server(driver: Driver, harness: Harness) -> None:
     old, new = harness.path("old"), harness.path("new")
     if not driver.transport.capabilities.server_copy:
         with pytest.raises(RemoteUnsupported):
-            driver.ask(Copy(old, 0, 10, new, 0))
+            driver.ask(Copy(old, 0, 10, new, 0, create=True))
         return
     driver.ask(Write(new, 0, b"", create=True))
     results = driver.do(
-        Copy(old, 100, 200_000, new, 50), Copy(old, 0, 50, new, 0), Copy(old, 0, 0, new, 9)
+        Copy(old, 100, 200_000, new, 50),
+        Copy(old, 0, 50, new, 0),
+        Copy(old, 0, 0, new, 9),
     )
     assert results == [None, None, None]
     driver.ask(Write(new, 10, b"patch"))
@@ -275,9 +277,22 @@ def test_copy_on_the_server(driver: Driver, harness: Harness) -> None:
     assert harness.peek("old") == data
 
 
+def test_copy_to_a_target_that_is_not_there(driver: Driver, harness: Harness) -> None:
+    """Unless it may be made: what is copied to the middle of a new file would follow a hole."""
+    if not driver.transport.capabilities.server_copy:
+        pytest.skip("the destination can't copy")
+    harness.put("old", b"0123456789")
+    old, new = harness.path("old"), harness.path("new")
+    with pytest.raises(RemoteNotFound):
+        driver.ask(Copy(old, 5, 5, new, 5))
+    driver.ask(Copy(old, 5, 5, new, 0, create=True))
+    driver.ask(Finish(new))
+    assert harness.peek("new") == b"56789"
+
+
 def test_copy_of_nothing(driver: Driver, harness: Harness) -> None:
     with pytest.raises(RemoteError):
-        driver.ask(Copy(harness.path("nothing"), 0, 10, harness.path("new"), 0))
+        driver.ask(Copy(harness.path("nothing"), 0, 10, harness.path("new"), 0, create=True))
 
 
 @pytest.mark.parametrize("name", NAMES)

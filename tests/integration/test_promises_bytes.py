@@ -69,6 +69,56 @@ def test_an_append_costs_little_more_than_its_bytes(
             assert ours.read() == it.read()
 
 
+def test_a_change_inside_costs_little_more_than_its_bytes(
+    tmp_path: pathlib.Path, openssh: OpenSshServer, link: Callable[..., TcpProxy]
+) -> None:
+    """Three blocks of 4 KiB overwritten, and then 1 KiB inserted at the front.
+
+    The whole 100 MB, beside the peers: ``python -m benchmarks bytes``.
+    """
+    through = link(openssh)
+    content = bytearray(os.urandom(20 * MIB))
+    watch = [{"file": "big.dat", "growth": "rewrite"}]
+    with delivering(tmp_path, openssh, watch, link=through) as made:
+
+        def send() -> int:
+            new = made.data / "big.new"
+            new.write_bytes(content)
+            new.replace(made.data / "big.dat")
+            through.reset_counters()
+            made.master.notify(0)
+            made.flush()
+            assert (made.remote / "big.dat").read_bytes() == content
+            return through.bytes_up
+
+        assert send() >= len(content)
+        for at in (1_000_001, 9_999_999, 20_000_000):
+            content[at : at + 4096] = os.urandom(4096)
+        assert send() <= 1.25 * 3 * 4096 + 2048
+        content[:0] = os.urandom(1024)
+        assert send() <= 5 * 1024
+        assert [path.name for path in made.remote.iterdir()] == ["big.dat"]
+
+
+@pytest.mark.parametrize("via", ["paramiko", "ssh"])
+def test_compression_makes_rows_of_text_smaller(
+    tmp_path: pathlib.Path, openssh: OpenSshServer, link: Callable[..., TcpProxy], via: str
+) -> None:
+    through = link(openssh)
+    rows = b"".join(b"2026-11-26T12:00:%02d,%d.%03d,ok\n" % (n % 60, n, n) for n in range(50_000))
+    more = {}
+    if via == "ssh":
+        options = f"-i {openssh.key_file} -o UserKnownHostsFile={openssh.known_hosts}"
+        more["ssh_command"] = (
+            f"ssh -F none -o IdentitiesOnly=yes -o NoHostAuthenticationForLocalhost=yes {options}"
+        )
+    with delivering(tmp_path, openssh, ["rows.csv"], link=through, compress=True, **more) as made:
+        made.append("rows.csv", rows)
+        made.flush()
+        assert made.remote_bytes("rows.csv") == rows
+        assert through.bytes_up < 0.4 * len(rows)
+
+
 @pytest.mark.parametrize("kind", ["openssh", "rclone"])
 def test_a_link_that_dies_again_and_again(
     tmp_path: pathlib.Path,

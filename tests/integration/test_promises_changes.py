@@ -384,3 +384,32 @@ def test_a_deleted_file_comes_back_to_a_watched_folder(
             (made.data / "x.bin").unlink()
         made.flush()
         assert made.remote_bytes("x.bin") == b"3rd\n"
+
+
+def test_an_edit_that_no_sample_shows_is_repaired(
+    tmp_path: pathlib.Path, openssh: OpenSshServer
+) -> None:
+    """``growth="auto"`` above ``verify_up_to_bytes``: whole checks in the background."""
+    content = bytearray(os.urandom(3 << 20))
+    with delivering(tmp_path, openssh, ["big.dat"], verify_up_to_bytes=65_536) as made:
+        begin(made, "big.dat", bytes(content))
+        content[9000:9006] = b"edited"
+        with (made.data / "big.dat").open("r+b") as file:
+            file.seek(9000)
+            file.write(b"edited")
+        made.master.notify(0)
+        wait_until(lambda: made.remote_bytes("big.dat") == content, 30)
+        assert "edited near byte 8704" in made.log()
+
+
+def test_whole_lines(tmp_path: pathlib.Path, openssh: OpenSshServer) -> None:
+    watch = [{"file": "rows.csv", "records": "lines"}]
+    with delivering(tmp_path, openssh, watch, line_wait_secs=2.0) as made:
+        made.append("rows.csv", b"one\ntw")
+        made.wait_for("rows.csv", b"one\n", 10)
+        made.append("rows.csv", b"o\nthr")
+        made.wait_for("rows.csv", b"one\ntwo\n", 10)
+        made.wait_for("rows.csv", b"one\ntwo\nthr", 10)  # it has waited enough
+        made.append("rows.csv", b"ee\nfour")
+        made.flush()
+        assert made.remote_bytes("rows.csv") == b"one\ntwo\nthree\nfour"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from pysubtask.core.delta import DeltaRule
 from pysubtask.handover import Handover
 from pysubtask.settings import from_wire
 from pysubtask.signals import StateLayout
@@ -25,6 +26,12 @@ from tests.simulation.network import SimConnector
 from tests.simulation.resends import CountingTransport, Resends
 
 __all__ = ["Boot", "Child", "IdleChild", "RealChild", "make_child"]
+
+
+_DELTA = DeltaRule(
+    block_bytes=16, from_bytes=64, changed_from_bytes=32, range_costs_bytes=16, least_saved_bytes=16
+)
+"""The files here are small."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +187,7 @@ class RealChild:
             ),
             boot=boot.boot_id,
             rng=random.Random(boot.pid),
+            delta=_DELTA,
             threaded=False,
         )
 

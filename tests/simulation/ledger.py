@@ -17,7 +17,7 @@ __all__ = ["Ledger", "Lineage", "Source", "Touch", "common"]
 class Lineage:
     """One content of a file, at its longest."""
 
-    __slots__ = ("base", "content", "first_served", "index", "known_ns", "shown")
+    __slots__ = ("base", "content", "first_served", "index", "known_ns", "returned", "shown")
 
     def __init__(self, index: int, content: bytes, base: int) -> None:
         self.index = index
@@ -29,6 +29,10 @@ class Lineage:
         """The first touch that was served: what comes later shows the child that it grows."""
         self.known_ns = 0
         """Since when the child is known to know it: served, or shown; 0: it need not."""
+        self.returned = 0
+        """So many bytes of it are a content of before, which a loss of power brought back together
+        with the journal of that time: what a consumer took of it, and what of the content between,
+        nobody can tell."""
 
     def holds(self, content: bytes | bytearray, *, in_place: bool = False) -> bool:
         """Whether ``content`` is a state of this lineage that somebody may see.
@@ -207,7 +211,10 @@ class Ledger:
             if content is None:
                 source.present = False
             elif not source.present or content != source.current.content:
+                older = source.lineages
+                came_back = any(lineage.content.startswith(content) for lineage in older)
                 source.begin(content, len(content))
+                source.current.returned = len(content) if came_back else 0
             else:  # whoever was still writing it is gone: it is as complete as it will be
                 source.current.base = min(source.current.base, len(content))
 

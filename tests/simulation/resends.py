@@ -5,9 +5,10 @@ under a temporary name or in the visible file; and all that had arrived of a tem
 its version is begun anew under another name.
 
 Excused, each time: what was in flight when a connection ended, a process died or the server refused
-a WRITE: the window as it stood, at least 256 KiB. A server that can't be read gives no way to find
-out what arrived, so that after a death everything since the last note in the journal (1 MiB) comes
-again. A loss of power excuses all that was unfinished: the journal may not even know of it.
+a WRITE: the window as it stood, at least 256 KiB, or what had been sent behind a refused one. A
+server that can't be read gives no way to find out what arrived, so that after a death everything
+since the last note in the journal (1 MiB) comes again. A loss of power excuses all that was
+unfinished: the journal may not even know of it.
 
 Whole files that are due again by the plan's table (the remote file gone, changed by another hand, a
 new version) are not counted: they are other files at the destination.
@@ -19,7 +20,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pysubtask.errors import RemoteError
-from pysubtask.transports.contract import Capabilities, Request, Result, Transport, Write
+from pysubtask.transports.contract import Capabilities, Copy, Request, Result, Transport, Write
 from tests.simulation.remote import RemoteDisk, RemoteFile
 
 __all__ = ["CountingTransport", "Resends"]
@@ -90,9 +91,9 @@ class Resends:
     def unnamed(self, path: str, file: RemoteFile) -> None:
         pass
 
-    def broke(self, *, died: bool = False) -> None:
-        """A connection ended, a process died, a WRITE was refused."""
-        self.excused_bytes += self.window_bytes
+    def broke(self, *, died: bool = False, behind_bytes: int = 0) -> None:
+        """A connection ended, a process died, a WRITE was refused, with so much sent behind it."""
+        self.excused_bytes += max(self.window_bytes, behind_bytes)
         if died and not self.readable:
             self.excused_bytes += _NOTE_EVERY_BYTES
 
@@ -118,7 +119,8 @@ class CountingTransport:
         self._account = account
         self._find_upload = find_upload
         self._window = window
-        self._writes: set[int] = set()
+        self._asked: dict[int, int] = {}
+        self._sent_bytes = 0
         self._unanswered = 0
         self._closed = False
 
@@ -133,17 +135,20 @@ class CountingTransport:
         if isinstance(request, Write):
             self._account.window_bytes = max(_LEAST_BYTES, self._window())
             self._account.sent(request, self._find_upload(request.path))
-            self._writes.add(ticket)
+            self._asked[ticket] = self._sent_bytes
+            self._sent_bytes += len(request.data)
+        elif isinstance(request, Copy):
+            self._asked[ticket] = self._sent_bytes
         self._unanswered += 1
         self._inner.submit(ticket, request)
 
     def collect(self) -> Iterator[tuple[int, Result]]:
         for ticket, result in self._inner.collect():
             self._unanswered -= 1
-            if ticket in self._writes:
-                self._writes.discard(ticket)
-                if isinstance(result, RemoteError):
-                    self._account.broke()
+            before_bytes = self._asked.pop(ticket, None)
+            if before_bytes is not None and isinstance(result, RemoteError):
+                # Asking why (is the disk full?) takes a round trip, in which more is sent.
+                self._account.broke(behind_bytes=self._sent_bytes - before_bytes)
             yield ticket, result
 
     def close(self) -> None:

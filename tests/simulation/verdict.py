@@ -68,7 +68,7 @@ def _unmet_pieces(
     last = checker.disk.files.get(source.remote)
     if last is not None and all(last is not piece for _, piece in pieces):
         pieces.append((source.current.index, last))
-    end = resent = 0
+    end, resent = source.current.returned, 0
     for index, piece in pieces:
         start = wanted.rfind(piece.content, 0, end + len(piece.content))
         if start >= 0:

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 import pytest
 
 from pysubtask.core.capabilities import Capabilities
+from pysubtask.core.delta import DeltaRule
 from pysubtask.core.flow import Window
 from pysubtask.core.plan import Policy
 from pysubtask.core.retry import RetryRule
 from pysubtask.errors import LinkLost
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
+from pysubtask.subtask.delivery.lines import LineHold
 from pysubtask.subtask.delivery.session import Hooks, Session
+from pysubtask.subtask.store.signatures import Signatures
 from pysubtask.testing import MemoryServer, MemoryTransport
 from pysubtask.transports.contract import Transport
 from tests.unit.core_fakes import LOG, BeforeCall, nothing
@@ -130,6 +133,8 @@ class Remote:
     held: set[str] = field(default_factory=set)
     looked_again: list[str] = field(default_factory=list)
     delivery: Delivery = field(init=False)
+    has_lines: bool = False
+    delta: DeltaRule = field(default_factory=DeltaRule)
     connections: int = 0
     _random: random.Random = field(default_factory=lambda: random.Random(1))
 
@@ -138,6 +143,10 @@ class Remote:
 
     def open(self) -> None:
         """As a new process does."""
+        folder = str(self.local.folder / "state" / "signatures")
+        self.signatures = Signatures(self.local.disk, folder, self.delta)
+        self.lines = LineHold(self.local.clock, 5.0, lambda path: self.has_lines)
+        self.signatures.open(self.local.ledger.journal.entries())
         self.delivery = Delivery(
             self.local.clock,
             self.local.ledger,
@@ -176,6 +185,8 @@ class Remote:
                 self.root,
                 local.verify_up_to_bytes,
                 window,
+                self.signatures,
+                self.lines,
             )
         )
 

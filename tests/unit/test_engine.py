@@ -180,6 +180,22 @@ def test_writes_are_pipelined_as_far_as_the_window_reaches() -> None:
     assert bench.engine.acked_bytes == 16_000
 
 
+def test_nothing_is_sent_behind_what_was_refused() -> None:
+    """All of it would have to be sent again: the file has a hole where that write belongs."""
+    bench = Bench(fixed_window(3 * 2128))
+
+    def job() -> Job:
+        for n in range(8):
+            yield Send(Write("a", n * 2000, bytes(2000)), unless_refused=True)
+
+    bench.spawn(job(), BULK)
+    bench.engine.run()
+    bench.line.answer("a", RemoteDenied("no"))
+    bench.engine.run()
+    assert len(bench.line.sent) == 3
+    assert [type(end) for end in bench.ends] == [RemoteDenied]
+
+
 def test_a_request_larger_than_the_window_leaves_alone() -> None:
     bench = Bench(fixed_window(1000))
     bench.spawn(bench.writing("a", [5000, 5000]))

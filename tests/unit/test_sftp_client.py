@@ -406,7 +406,7 @@ def test_a_read_of_the_wrong_length_breaks_the_protocol(content: bytes) -> None:
 
 def test_copy_goes_before_later_writes_to_the_target() -> None:
     bench = Bench()
-    bench.submit(Copy("/old", 1, 2, "/new", 3), Write("/new", 0, b"x"))
+    bench.submit(Copy("/old", 1, 2, "/new", 3, create=True), Write("/new", 0, b"x"))
     requests = {request.first: request for request in bench.sent()}
     bench.server.answer(s.handle(requests[b"/new"].id, b"N"))
     assert bench.sent() == []
@@ -538,6 +538,17 @@ def test_data_earns_time_and_other_answers_do_not_help_for_ever() -> None:
     with pytest.raises(LinkLost, match="not answered"):
         bench.collect()
     assert write.name == "WRITE"
+
+
+def test_data_that_leaves_with_it_earns_a_small_request_time_too() -> None:
+    """They share SSH packets: on a slow link none of them arrives before the last byte does."""
+    bench = Bench()
+    bench.submit(Write("/a", 0, b"", create=True))
+    bench.opened()
+    bench.collect()
+    bench.submit(Stat("/b"), Write("/a", 0, bytes(SLOW_BYTES_PER_SEC * 10)))
+    bench.collect()
+    assert bench.client.overdue_at == pytest.approx(1070.0)
 
 
 def test_a_nap_of_this_process_is_not_blamed_on_the_server() -> None:

@@ -73,7 +73,7 @@ def test_home_is_the_folder_of_the_first(folder: pathlib.Path) -> None:
         ([{"file": "a", "burstmode": 1}], "True or False"),
         ([{"file": "a", "growth": "grow"}], "auto, append, rewrite"),
         ([{"file": "a", "records": []}], "bytes, lines"),
-        ([{"file": "a", "records": "lines"}], "can't hold back an unfinished line yet"),
+        ([{"file": "a", "records": "lines", "growth": "rewrite"}], "is for files that grow"),
         ([{"file": "logs"}], "is a folder"),
         ([{"dir": "logs/there.csv"}], "is a file"),
         ([{"dir": "logs", "as": "x"}], "remote_dir"),

@@ -28,6 +28,7 @@ from pysubtask.core.plan import (
 from pysubtask.errors import RemoteError, RemoteNotFound
 from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
+from pysubtask.subtask.delivery.reuse import Reuse
 from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
 from pysubtask.subtask.delivery.upload import Uploads
 from pysubtask.subtask.store.reader import BytesLost
@@ -58,6 +59,7 @@ class Courier:
         self._session = session
         self._comparison = Comparison(session)
         self._uploads = Uploads(session, self._comparison)
+        self._reuse = Reuse(session)
 
     def deliver(self, path: str) -> Steps:
         """The job of one file: until nothing of it is owed any more."""
@@ -86,6 +88,11 @@ class Courier:
                 if version.number != number and isinstance(remote, Present):
                     remote = replace(remote, ours=None)  # that was said of another version
                 number = version.number
+                if self._session.lines.concerns(path, entry, version):
+                    owed, published = version, self._published(entry, version)
+                    version = self._whole_lines(path, version, published)
+                    if version is not owed and version.size <= published:
+                        break
                 remote = yield from self._step(path, entry, version, remote)
             except BytesLost as error:
                 if not self._read_source_again(path):
@@ -96,6 +103,19 @@ class Courier:
             if len(self._session.known) >= _MAX_KNOWN:
                 self._session.known.clear()
             self._session.known[path] = remote
+
+    @staticmethod
+    def _published(entry: Entry, version: Version) -> int:
+        done = entry.delivered
+        return done.size if done is not None and done.version == version.number else 0
+
+    def _whole_lines(self, path: str, version: Version, published: int) -> Version:
+        reader = self._session.reader(path, version)
+        try:
+            end = self._session.lines.limit(path, version, published, reader.read)
+        finally:
+            reader.close()
+        return version if end == version.size else replace(version, size=end)
 
     def beat(self, name: str, text: bytes) -> Steps:
         """Publish a heartbeat. It has one temporary name for good, and always the same size."""
@@ -222,6 +242,7 @@ class Courier:
         One WRITE at a time: were the first of two refused (a full disk) and the second not, a
         reader would see a hole.
         """
+        yield from self._reuse.sign(path, version, version.size, todo.base, todo.start)
         reader = self._session.reader(path, version)
         remote: Remote = Unknown()
         try:
@@ -239,6 +260,7 @@ class Courier:
                     return Absent()
                 if isinstance(written, RemoteError):
                     raise written
+                self._session.signatures.add(path, version.number, offset, data)
                 offset += size
                 expected = max(offset - todo.base, todo.longer)
                 if isinstance(st, RemoteNotFound):
@@ -329,13 +351,24 @@ class Courier:
         self._session.hooks.look_again(path)
 
     def _what_is_left(self, entry: Entry, version: Version) -> Version | None:
-        """The beginning of a growing version, as far as the outbox still has it."""
+        """Of a growing version what the outbox still has: its beginning, or else its end."""
+        if not version.growing:
+            return None
         done = entry.delivered
         same = done is not None and done.version == version.number
-        start = end = done.size if done is not None and same else 0
-        pieces = []
+        start = done.size if done is not None and same else 0
+        kept = self._first_pieces(version, start)
+        size = max((p.end for p in kept), default=0)
+        if size <= start:
+            kept, size = self._last_pieces(version), version.size
+        if not kept or kept == version.pieces:
+            return None
+        return replace(version, size=size, pieces=kept, print=Print("whole", size, ""))
+
+    def _first_pieces(self, version: Version, end: int) -> tuple[Piece, ...]:
+        pieces: list[Piece] = []
         for piece in version.pieces:
-            if not version.growing or piece.name is None or piece.start > end:
+            if piece.name is None or piece.start > end:
                 break
             whole = self._session.ledger.outbox.whole_part(piece)
             if whole is not None:
@@ -343,10 +376,18 @@ class Courier:
                 end = max(end, whole.end)
             if whole is not piece:
                 break
-        if end <= start:
-            return None
-        nothing = Print("whole", end, "")
-        return replace(version, size=end, pieces=tuple(pieces), print=nothing)
+        return tuple(pieces)
+
+    def _last_pieces(self, version: Version) -> tuple[Piece, ...]:
+        pieces: list[Piece] = []
+        low = version.size
+        for piece in reversed(version.pieces):
+            outbox = self._session.ledger.outbox
+            if piece.name is None or piece.end < low or not outbox.is_whole(piece):
+                break
+            pieces.insert(0, piece)
+            low = min(low, piece.start)
+        return tuple(pieces)
 
     def _sweep(self, path: str, entry: Entry) -> Steps:
         """Remove temporary files of ours that nobody needs."""

@@ -33,9 +33,14 @@ _REQUEST_BYTES = 128
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Let the request leave; the job gets its ticket."""
+    """Let the request leave; the job gets its ticket.
+
+    ``unless_refused``: if an earlier request of the job was refused, and it has not waited for that
+    yet, the request does not leave, and the refusal is raised into the job.
+    """
 
     request: Request
+    unless_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +213,8 @@ class Engine:
                 and self._window.has_room(_weight(blocked[0][1].request))
             ):
                 task, send = blocked.popleft()
-                self._resume(task, self._send(task, send.request))
+                refusal = _refusal(task, send)
+                self._resume(task, refusal or self._send(task, send.request))
                 moved = True
             if blocked:
                 break  # room that comes free is for these first
@@ -234,6 +240,10 @@ class Engine:
                 self._ready[task.priority].append((task, None))
                 return
             if isinstance(step, Send):
+                refusal = _refusal(task, step)
+                if refusal is not None:
+                    value = refusal
+                    continue
                 queue = self._blocked[task.priority]
                 if (
                     self._lost is not None
@@ -287,6 +297,14 @@ class Engine:
                 hint="the connection is closed and made anew",
             )
         return deadline
+
+
+def _refusal(task: _Task, step: Send) -> RemoteError | None:
+    if step.unless_refused:
+        for result in task.results.values():
+            if isinstance(result, RemoteError):
+                return result
+    return None
 
 
 def _weight(request: Request) -> int:

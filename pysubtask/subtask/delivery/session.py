@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import posixpath
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from pysubtask.core.capabilities import Capabilities
@@ -15,8 +15,10 @@ from pysubtask.core.plan import Policy, Remote
 from pysubtask.errors import RemoteError
 from pysubtask.seams.clock import Clock
 from pysubtask.subtask.delivery.engine import Step, flight
+from pysubtask.subtask.delivery.lines import LineHold
 from pysubtask.subtask.store.ledger import Ledger, drop_superseded, record_delivery
 from pysubtask.subtask.store.reader import VersionReader
+from pysubtask.subtask.store.signatures import Signatures
 from pysubtask.subtask.store.sources import Sources
 from pysubtask.transports.contract import MakeDir
 
@@ -61,6 +63,8 @@ class Session:
     root: str
     verify_up_to_bytes: int
     window: Window
+    signatures: Signatures
+    lines: LineHold
     known: dict[str, Remote] = field(default_factory=dict)
     """What the destination showed of each local path when this connection looked last."""
     folders: set[str] = field(default_factory=set)
@@ -69,6 +73,11 @@ class Session:
     def chunk_bytes(self) -> int:
         """How many bytes one write should carry now."""
         return self.window.chunk_bytes(self.can.max_write_bytes)
+
+    def copying_failed(self, path: str, error: RemoteError) -> None:
+        """The server can't do what it said: over this connection nothing is copied there again."""
+        self.log.warning("deliver %s: %s; changed files are sent whole", path, error)
+        self.can = replace(self.can, server_copy=False)
 
     def reader(self, path: str, version: Version) -> VersionReader:
         """Reads the bytes of a version; to be closed."""

@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import posixpath
 import time
-from collections import deque
 from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
+from pysubtask.core.delta import Kept
 from pysubtask.core.model import Delivered, Entry, Upload, Version
 from pysubtask.core.plan import READ_BACK_BYTES, Compare, Present, Send
-from pysubtask.errors import RemoteDenied, RemoteError, RemoteNotFound, RemoteUnsupported
-from pysubtask.subtask.delivery import engine
+from pysubtask.errors import (
+    RemoteDenied,
+    RemoteError,
+    RemoteFull,
+    RemoteNotFound,
+    RemoteUnsupported,
+)
 from pysubtask.subtask.delivery.comparison import Comparison
-from pysubtask.subtask.delivery.engine import Step, Wait, call, flight
+from pysubtask.subtask.delivery.engine import Step, call, flight
+from pysubtask.subtask.delivery.pump import Pump, with_upload
+from pysubtask.subtask.delivery.reuse import Reuse
 from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
 from pysubtask.subtask.store.ledger import drop_superseded, record_delivery
 from pysubtask.subtask.store.reader import VersionReader
-from pysubtask.transports.contract import Finish, Remove, Rename, Stat, Write
+from pysubtask.transports.contract import Finish, RemoteStat, Remove, Rename, Stat, Write
 
 __all__ = ["Uploads"]
 
-_NOTE_EVERY_BYTES = 1 << 20
-_PARALLEL_CHUNK_BYTES = 32_768
-_MAX_UNANSWERED = 64
 _READ_BACK_CHUNK_BYTES = 131_072
 
 
@@ -34,6 +38,7 @@ class Uploads:
     def __init__(self, session: Session, comparison: Comparison) -> None:
         self._session = session
         self._comparison = comparison
+        self._reuse = Reuse(session)
 
     def begin(self, path: str, entry: Entry, version: Version, todo: Send) -> Steps:
         base = yield from self._comparison.cover(path, version, todo.base)
@@ -81,26 +86,29 @@ class Uploads:
             else:
                 self._drop(path, upload)
             return
-        start = yield from self._resume_point(path, version, upload, st.size)
+        start = yield from self._resume_point(path, entry, version, upload, st.size)
         if start is None:
             self._drop(path, upload)
         else:
             yield from self._send(path, entry, upload, start, fresh=False)
 
     def _resume_point(
-        self, path: str, version: Version, upload: Upload, remote_size: int
+        self, path: str, entry: Entry, version: Version, upload: Upload, remote_size: int
     ) -> Generator[Step, Any, int | None]:
         """Where to go on: at the first byte that is not there as it should be.
 
         Nothing beyond the acknowledged bytes is believed for its size: of two writes on their way
         the first may have been refused (a full disk) and the second not. They are read back; where
-        that can't be, the acknowledged bytes count. None: what is there is not ours.
+        that can't be, or copying them once more costs less, the acknowledged bytes count. None:
+        what is there is not ours.
         """
         end = upload.base + remote_size
         if end < upload.acked or end > upload.size:
             return None
         if not self._session.can.readable:
             return upload.acked
+        if self._reuse.is_likely(path, entry, version, upload):
+            end = upload.acked
         start = max(upload.base, upload.acked - READ_BACK_BYTES)
         while start < end:
             stop = min(start + _READ_BACK_CHUNK_BYTES, end)
@@ -122,30 +130,65 @@ class Uploads:
         version = entry.version(upload.version)
         if version is None:
             return
+        yield from self._reuse.sign(path, version, upload.size, upload.base, start)
         reader = self._session.reader(path, version)
         try:
-            if fresh and upload.size - upload.base <= self._session.chunk_bytes():
-                yield from self._send_small(upload, reader)
+            kept, old = yield from self._reuse.find(path, entry, version, upload, reader)
+            small = upload.size - upload.base <= self._session.chunk_bytes()
+            if fresh and small and not kept:
+                yield from self._send_small(path, upload, reader)
             else:
-                try:
-                    yield from self._pump(path, reader, upload, start, create=fresh)
-                except RemoteNotFound:
-                    if not fresh:  # it vanished: bytes at its end would follow a hole
-                        self._drop(path, upload)
-                        return
-                    yield from self._session.make_folders(posixpath.dirname(upload.temp))
-                    yield from self._pump(path, reader, upload, upload.base, create=True)
-                yield from call(Finish(upload.temp, sync=self._session.can.fsync))
+                filled = yield from self._fill(path, entry, upload, reader, kept, start, fresh)
+                if not filled or not (yield from self._close(entry, upload, old)):
+                    self._drop(path, upload)
+                    return
         finally:
             reader.close()
+            self._session.signatures.finish(path)
         sent = replace(upload, acked=upload.size, stage="sent")
-        self._session.ledger.update(path, lambda e: _with_upload(e, sent), must=False)
+        self._session.ledger.update(path, lambda e: with_upload(e, sent), must=False)
         yield from self._put_in_place(path, entry, sent)
 
-    def _send_small(self, upload: Upload, reader: VersionReader) -> Steps:
+    def _fill(
+        self,
+        path: str,
+        entry: Entry,
+        upload: Upload,
+        reader: VersionReader,
+        kept: list[Kept],
+        start: int,
+        fresh: bool,
+    ) -> Generator[Step, Any, bool]:
+        """Have all of it in the temporary file; False if that has vanished."""
+        pump = Pump(self._session, path, entry, upload, reader)
+        folders_made = False
+        while True:
+            try:
+                yield from pump.run(kept, start, create=fresh)
+                return True
+            except RemoteFull:
+                raise
+            except RemoteError as error:
+                if kept:  # it goes on without
+                    if not isinstance(error, RemoteNotFound):
+                        self._session.copying_failed(path, error)
+                    kept, start = [], pump.acked
+                    fresh = fresh and start == upload.base
+                elif not isinstance(error, RemoteNotFound):
+                    raise
+                elif not fresh:
+                    return False  # bytes at its end would follow a hole
+                elif folders_made:
+                    raise
+                else:
+                    folders_made = True
+                    yield from self._session.make_folders(posixpath.dirname(upload.temp))
+
+    def _send_small(self, path: str, upload: Upload, reader: VersionReader) -> Steps:
         """All of it in one write, which shares its flight with the close. Not synced on the
         server: for thousands of small files its disk, not the link, would set the pace."""
         data = reader.read(upload.base, upload.size - upload.base)
+        self._session.signatures.add(path, upload.version, upload.base, data)
         whole = Write(upload.temp, 0, data, create=True)
         finish = Finish(upload.temp)
         results = yield from flight(whole, finish)
@@ -156,38 +199,20 @@ class Uploads:
             if isinstance(result, RemoteError):
                 raise result
 
-    def _pump(
-        self, path: str, reader: VersionReader, upload: Upload, start: int, *, create: bool
-    ) -> Steps:
-        """Keep the window full; note how far the acknowledgements reach without a gap."""
-        unanswered: deque[tuple[int, int]] = deque()
-        offset = acked = noted = start
-        try:
-            while offset < upload.size or unanswered:
-                if offset < upload.size and len(unanswered) < _MAX_UNANSWERED:
-                    size = self._session.chunk_bytes()
-                    if not self._session.can.sequential:
-                        size = min(size, _PARALLEL_CHUNK_BYTES)
-                    data = reader.read(offset, min(size, upload.size - offset))
-                    where = offset - upload.base
-                    ticket = yield engine.Send(Write(upload.temp, where, data, create=create))
-                    offset += len(data)
-                    unanswered.append((ticket, offset))
-                    continue
-                ticket, end = unanswered.popleft()
-                yield Wait(ticket)
-                acked = end
-                if acked - noted >= _NOTE_EVERY_BYTES:
-                    noted = acked
-                    self._note_acked(path, upload, acked)
-        except (GeneratorExit, RemoteError):
-            if acked > noted:
-                self._note_acked(path, upload, acked)
-            raise
-
-    def _note_acked(self, path: str, upload: Upload, acked: int) -> None:
-        noted = replace(upload, acked=acked)
-        self._session.ledger.update(path, lambda e: _with_upload(e, noted), must=False)
+    def _close(
+        self, entry: Entry, upload: Upload, old: RemoteStat | None
+    ) -> Generator[Step, Any, bool]:
+        """Close the temporary file; False if what parts of it were copied from has changed since
+        it was looked at. One that a consumer took meanwhile has not: the handle still led to it.
+        """
+        finish = Finish(upload.temp, sync=self._session.can.fsync)
+        if old is None:
+            yield from call(finish)
+            return True
+        finished, now = yield from flight(finish, Stat(self._session.remote_name(entry)))
+        if isinstance(finished, RemoteError):
+            raise finished
+        return isinstance(now, RemoteNotFound) or bool(now == old)
 
     def _put_in_place(self, path: str, entry: Entry, upload: Upload) -> Steps:
         name = self._final_name(entry, upload)
@@ -217,7 +242,7 @@ class Uploads:
             yield from call(Stat(upload.temp))
             yield from call(Stat(name))  # nothing there: the refusal had another reason
         swapping = replace(upload, stage="swapping")
-        self._session.ledger.update(path, lambda e: _with_upload(e, swapping), must=False)
+        self._session.ledger.update(path, lambda e: with_upload(e, swapping), must=False)
         try:
             yield from call(Remove(name))
         except RemoteNotFound:
@@ -260,12 +285,18 @@ class Uploads:
             upload.version, upload.size, upload.base, mtime, self._session.clock.time()
         )
 
+        older: list[int] = []
+
         def arrive(e: Entry) -> Entry:
+            if e.delivered is not None and e.delivered.version != upload.version:
+                older.append(e.delivered.version)
             if upload.conflict:
                 e = replace(e, conflict_at=done.at)
             return drop_superseded(replace(record_delivery(e, done), upload=None))
 
         self._session.ledger.update(path, arrive, must=False)
+        for number in older:
+            self._session.signatures.drop(path, number)
         if upload.tail:
             self._session.known.pop(path, None)
         else:
@@ -288,9 +319,3 @@ class Uploads:
         except RemoteNotFound:
             return
         self._session.log.warning("%s was there already and is not ours; kept as %s", name, aside)
-
-
-def _with_upload(entry: Entry, upload: Upload) -> Entry:
-    if entry.upload is None or entry.upload.temp != upload.temp:
-        return entry
-    return replace(entry, upload=upload)

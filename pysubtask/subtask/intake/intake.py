@@ -105,7 +105,7 @@ class Intake:
             if not watch.is_dir:
                 self._target(watch.path, watch)
         self._declared = list(self._targets.values())
-        self._declared_paths = frozenset(self._targets)
+        self._declared_files = {t.path: t.watch for t in self._declared}
 
     # -- from other threads ------------------------------------------------------------------
 
@@ -304,11 +304,17 @@ class Intake:
         exact = entry.served is not None and entry.served.mtime_ns == mtime_ns
         return same and (not pending or (exact and target.is_calm))
 
+    def watch_of(self, path: str) -> Watch | None:
+        """The watch that ``path`` belongs to: it is declared, or a data file in a watched folder
+        (any thread)."""
+        watch = self._declared_files.get(path)
+        if watch is None and self._is_data(path):
+            watch = self._folders.get(os.path.dirname(path))
+        return watch
+
     def is_watched(self, path: str) -> bool:
-        """Whether ``path`` is declared, or a data file in a watched folder (any thread)."""
-        if path in self._declared_paths:
-            return True
-        return os.path.dirname(path) in self._folders and self._is_data(path)
+        """Whether ``path`` belongs to a watch (any thread)."""
+        return self.watch_of(path) is not None
 
     def remote_path(self, path: str) -> str | None:
         """Where ``path`` goes, relative to the destination; None if it is not watched."""

@@ -88,6 +88,9 @@ class Snapshots:
         self._verify_up_to_bytes = verify_up_to_bytes
         self._log = log
         self.rescue = Rescue(ledger, sources, log)
+        self.edited: set[str] = set()
+        """Paths whose content is known to have changed though no look can tell: the next look
+        begins a new version."""
         self.suspects: set[str] = set()
         """Paths not looked at since an unclean boot: a file that is shorter now lost its end."""
 
@@ -130,10 +133,11 @@ class Snapshots:
         keep = False
         try:
             before = handle.stat()
-            if touch is None and previous is not None and _is_untouched(previous, before):
+            edited = path in self.edited
+            if not edited and touch is None and previous and _is_untouched(previous, before):
                 return Outcome("unchanged")
             outcome: Outcome | None = None
-            goes_on = previous is not None and _may_continue(previous, before, growth)
+            goes_on = not edited and previous and _may_continue(previous, before, growth)
             if goes_on and previous is not None and before.ino != previous.identity.ino:
                 # The same beginning in another file: a longer copy moved into place, unless
                 # the file of before lives on under another name.
@@ -158,6 +162,8 @@ class Snapshots:
                     )
                     self._sources.release_others(path, wanted)
             self.suspects.discard(path)
+            if outcome.result == "taken":
+                self.edited.discard(path)
             return outcome
         except OSError as error:
             return Outcome("failed", error)

@@ -41,6 +41,7 @@ def _connector(destination: Destination, settings: Settings) -> Connector:
             user=destination.user,
             port=destination.port if destination.port != 22 else None,
             send_timeout_secs=settings.reply_timeout_secs,
+            compress=settings.compress is True,
         )
     from pysubtask.transports.sftp.ssh import SshConnector
 
@@ -57,4 +58,5 @@ def _connector(destination: Destination, settings: Settings) -> Connector:
         login_timeout_secs=settings.login_timeout_secs,
         send_timeout_secs=settings.reply_timeout_secs,
         keepalive_secs=settings.keepalive_secs,
+        compress=settings.compress,
     )

@@ -36,7 +36,7 @@ class Copying:
         self._request = request
         self._end = end
         self._source = handles.obtain(request.path, writing=False)
-        self._target = handles.obtain(request.target, writing=True, creates=True)
+        self._target = handles.obtain(request.target, writing=True, creates=request.create)
         self._source_open = False
         self._failure: RemoteError | None = None
 
@@ -44,7 +44,8 @@ class Copying:
         """Queue up."""
         self._handles.queue(self._source, Task(self._source_opened, self._source_failed))
         self._handles.queue(
-            self._target, Task(self._run, self._target_failed, creates=True, ready=self._ready)
+            self._target,
+            Task(self._run, self._target_failed, creates=self._request.create, ready=self._ready),
         )
 
     def _ready(self) -> bool:

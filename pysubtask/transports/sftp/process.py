@@ -66,6 +66,7 @@ class ProcessConnector:
         user: str | None = None,
         port: int | None = None,
         send_timeout_secs: float = 60.0,
+        compress: bool = False,
     ) -> None:
         try:
             words = shlex.split(ssh_command, posix=os.name != "nt")
@@ -79,6 +80,8 @@ class ProcessConnector:
         self._host = host
         self._user = user
         self._command = [self._program, *words[1:]]
+        if compress:
+            self._command += ["-C"]
         if port is not None:
             self._command += ["-p", str(port)]
         self._command += ["-s", "--", host if user is None else f"{user}@{host}", "sftp"]

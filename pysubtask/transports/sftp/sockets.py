@@ -17,8 +17,12 @@ _TICK_SECS = 1.0
 _BUFFER_BYTES = 256 * 1024
 
 
-def dial(host: str, port: int, timeout_secs: float, dead_after_secs: float) -> socket.socket:
+def dial(
+    host: str, port: int, timeout_secs: float, dead_after_secs: float
+) -> tuple[socket.socket, float]:
     """Connect to ``host``, trying its addresses in the resolver's order.
+
+    Gives the socket, and how long the handshake took: about one round trip, in seconds.
 
     Args:
         timeout_secs: for the look-up and all addresses together; each address gets an equal share
@@ -39,7 +43,9 @@ def dial(host: str, port: int, timeout_secs: float, dead_after_secs: float) -> s
         sock = socket.socket(family, kind, protocol)
         try:
             sock.settimeout(max(left / (len(addresses) - index), min(left, 1.0)))
+            began = time.monotonic()
             sock.connect(address)
+            took = time.monotonic() - began
             _tune(sock, dead_after_secs)
         except OSError as error:
             sock.close()
@@ -47,7 +53,7 @@ def dial(host: str, port: int, timeout_secs: float, dead_after_secs: float) -> s
             where = "" if address[0] == host else f"{address[0]} "
             failures.append(f"{where}port {port}: {words or error}")
         else:
-            return sock
+            return sock, took
     raise LinkError(
         "; ".join(dict.fromkeys(failures)) or f"no answer within {timeout_secs:.0f} s",
         operation="connect to",

@@ -14,10 +14,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from pysubtask.core.compression import Compress, CompressionChoice
 from pysubtask.errors import HostKeyRefused, LinkError, LinkLost
 from pysubtask.transports.contract import Wake
 from pysubtask.transports.sftp.channel import Channel
@@ -71,6 +73,7 @@ class SshConnector:
         send_timeout_secs: how long a send may make no progress.
         keepalive_secs: an SSH message after so much silence, so that NAT tables remember the
             connection; 0: none.
+        compress: whether to compress what is sent; ``"auto"``: where it seems to pay.
 
     Raises:
         SettingsError: a fingerprint that is none.
@@ -91,6 +94,7 @@ class SshConnector:
         login_timeout_secs: float = 30.0,
         send_timeout_secs: float = 60.0,
         keepalive_secs: float = 30.0,
+        compress: Compress = False,
     ) -> None:
         self._host = host
         self._port = port
@@ -100,6 +104,7 @@ class SshConnector:
         self._login_timeout_secs = login_timeout_secs
         self._send_timeout_secs = send_timeout_secs
         self._keepalive_secs = keepalive_secs
+        self._compression = CompressionChoice(compress)
 
     def __repr__(self) -> str:
         return f"<SshConnector {self._credentials.user}@{self._host}:{self._port}>"
@@ -125,12 +130,15 @@ class SshConnector:
     def _connect(self, wake: Wake, algorithms: list[str]) -> Channel:
         import paramiko
 
-        raw = dial(self._host, self._port, self._connect_timeout_secs, self._send_timeout_secs)
+        raw, round_trip_secs = dial(
+            self._host, self._port, self._connect_timeout_secs, self._send_timeout_secs
+        )
         sock = PatientSocket(raw, self._send_timeout_secs)
         with _Guard(sock, self._login_timeout_secs) as guard, self._words(guard, sock):
             transport = paramiko.Transport(sock)
             try:
                 self._prepare(transport, algorithms)
+                transport.use_compression(self._compression.decide(round_trip_secs))
                 transport.start_client()
                 key = transport.get_remote_server_key()
                 self._policy.check(self._host, self._port, key.get_name(), key.asbytes())
@@ -145,7 +153,9 @@ class SshConnector:
                 raise
         if self._keepalive_secs > 0:
             transport.set_keepalive(max(1, round(self._keepalive_secs)))
-        return _SshChannel(transport, channel, sock, wake, self._send_timeout_secs)
+        return _SshChannel(
+            transport, channel, sock, wake, self._send_timeout_secs, self._compression
+        )
 
     def _prepare(self, transport: paramiko.Transport, algorithms: list[str]) -> None:
         log = logging.getLogger(LOG_NAME)
@@ -264,7 +274,9 @@ class _SshChannel:
         sock: PatientSocket,
         wake: Wake,
         send_timeout_secs: float,
+        compression: CompressionChoice,
     ) -> None:
+        self._compression = compression
         self._transport = transport
         self._channel = channel
         self._sock = sock
@@ -281,6 +293,7 @@ class _SshChannel:
 
         channel = self._channel
         rest = memoryview(data)
+        began = time.monotonic()
         try:
             while rest:
                 sent = channel.send(bytes(rest[: self._piece_bytes]))
@@ -293,6 +306,7 @@ class _SshChannel:
             words = self._sock.error or str(error) or "the connection broke"
         else:
             if not rest:
+                self._compression.sent(data, began, time.monotonic())
                 return
             words = self._reason()
         self.close()

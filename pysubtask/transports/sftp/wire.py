@@ -64,6 +64,7 @@ class Wire:
         self._next_id = 0
         self._queue: list[bytes] = []
         self._queued_bytes = 0
+        self._queued_calls: list[_Call] = []
         self._unanswered_bytes = 0
         self._last_reply_at = self._last_look_at = clock.monotonic()
         self._suspect_since: float | None = None
@@ -89,13 +90,15 @@ class Wire:
         now = self._clock.monotonic()
         patience = self._ack_timeout_secs + extra_secs
         self._unanswered_bytes += size
-        self._pending[request_id] = _Call(
+        call = _Call(
             done,
             size,
             now,
             patience + size / SLOW_BYTES_PER_SEC,
             now + patience + self._unanswered_bytes / SLOW_BYTES_PER_SEC,
         )
+        self._pending[request_id] = call
+        self._queued_calls.append(call)
         return request_id
 
     def put(self, *parts: bytes) -> None:
@@ -120,6 +123,14 @@ class Wire:
             data = self._queue[0] if len(self._queue) == 1 else b"".join(self._queue)
             self._queue.clear()
             self._queued_bytes = 0
+            # They share SSH packets, of which nothing is seen before the last byte has come: a
+            # small request in front waits for the data behind it.
+            together_bytes = sum(call.size for call in self._queued_calls)
+            for call in self._queued_calls:
+                others_secs = (together_bytes - call.size) / SLOW_BYTES_PER_SEC
+                call.patience_secs += others_secs
+                call.due += others_secs
+            self._queued_calls.clear()
             self._channel.send(data)
 
     def receive(self) -> bool:

@@ -1,0 +1,155 @@
+"""Filling a temporary file: new bytes are written, ranges that the server has are copied there."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from typing import Any
+
+from pysubtask.core.delta import Kept
+from pysubtask.core.model import Entry, Upload
+from pysubtask.errors import RemoteError
+from pysubtask.subtask.delivery.engine import Send, Step, Wait
+from pysubtask.subtask.delivery.session import Session, Steps
+from pysubtask.subtask.store.reader import VersionReader
+from pysubtask.transports.contract import Copy, Request, Write
+
+__all__ = ["Pump", "parts", "with_upload"]
+
+_NOTE_EVERY_BYTES = 1 << 20
+_PARALLEL_CHUNK_BYTES = 32_768
+_MAX_UNANSWERED = 64
+_COPY_BYTES = 32 << 20
+_MAX_COPIED_UNANSWERED_BYTES = 64 << 20
+"""A server that copies at 1 MiB a second still answers within the time limit."""
+_READ_BYTES = 1 << 20
+
+
+class Pump:
+    """Sends one upload, many requests at a time, in the order of the new content."""
+
+    def __init__(
+        self,
+        session: Session,
+        path: str,
+        entry: Entry,
+        upload: Upload,
+        reader: VersionReader,
+    ) -> None:
+        self._session = session
+        self._path = path
+        self._name = session.remote_name(entry)
+        self._upload = upload
+        self._reader = reader
+        self.acked = 0
+        """Up to here everything was acknowledged."""
+
+    def run(self, kept: list[Kept], start: int, *, create: bool) -> Steps:
+        """Keep the window full; note how far the acknowledgements reach without a gap.
+
+        Args:
+            kept: ranges that stand at the destination under the final name.
+        """
+        unanswered: deque[tuple[int, int, int]] = deque()
+        copied_bytes = 0
+        self.acked = noted = start
+        todo = self._requests(kept, start, create)
+        request: Request | None = None
+        try:
+            while True:
+                if request is None:
+                    made = yield from self._next(todo)
+                    if made is None and not unanswered:
+                        return
+                    if made is not None:
+                        request, end = made
+                copies = request.length if isinstance(request, Copy) else 0
+                room = len(unanswered) < _MAX_UNANSWERED and (
+                    not copies or copied_bytes + copies <= _MAX_COPIED_UNANSWERED_BYTES
+                )
+                if request is not None and room:
+                    ticket = yield Send(request, unless_refused=True)
+                    copied_bytes += copies
+                    unanswered.append((ticket, end, copies))
+                    request = None
+                    continue
+                ticket, reached, copies = unanswered.popleft()
+                yield Wait(ticket)
+                copied_bytes -= copies
+                self.acked = reached
+                if reached - noted >= _NOTE_EVERY_BYTES:
+                    noted = reached
+                    self._note_acked()
+        except (GeneratorExit, RemoteError):
+            if self.acked > noted:
+                self._note_acked()
+            raise
+
+    def _next(
+        self, todo: Iterator[tuple[Request, int] | None]
+    ) -> Generator[Step, Any, tuple[Request, int] | None]:
+        """The next request and the offset that it reaches; None if there is none."""
+        for made in todo:
+            if made is not None:
+                return made
+            yield None
+        return None
+
+    def _requests(
+        self, kept: list[Kept], start: int, create: bool
+    ) -> Iterator[tuple[Request, int] | None]:
+        """Requests and the offsets that they reach; None to let others run for a moment."""
+        upload, can = self._upload, self._session.can
+        for at, end, source in parts(kept, start, upload.size):
+            while at < end:
+                if source is not None:
+                    stop = min(at + _COPY_BYTES, end)
+                    yield from self._sign(at, stop)
+                    where = at - upload.base
+                    copy = Copy(self._name, source, stop - at, upload.temp, where, create)
+                    source += stop - at
+                    yield copy, stop
+                    at = stop
+                    continue
+                size = self._session.chunk_bytes()
+                if not can.sequential:
+                    size = min(size, _PARALLEL_CHUNK_BYTES)
+                data = self._reader.read(at, min(size, end - at))
+                self._session.signatures.add(self._path, upload.version, at, data)
+                where = at - upload.base
+                at += len(data)
+                yield Write(upload.temp, where, data, create=create), at
+
+    def _sign(self, at: int, end: int) -> Iterator[None]:
+        signatures, number = self._session.signatures, self._upload.version
+        while at < end and signatures.position(self._path, number) is not None:
+            data = self._reader.read(at, min(_READ_BYTES, end - at))
+            signatures.add(self._path, number, at, data)
+            at += len(data)
+            yield None
+
+    def _note_acked(self) -> None:
+        noted = replace(self._upload, acked=self.acked)
+        self._session.ledger.update(self._path, lambda e: with_upload(e, noted), must=False)
+
+
+def parts(kept: list[Kept], start: int, end: int) -> Iterator[tuple[int, int, int | None]]:
+    """``[start, end)`` in order: from, to, and where that stands in the old content, if it does."""
+    for k in kept:
+        if k.end <= start:
+            continue
+        if k.start > start:
+            yield start, k.start, None
+            start = k.start
+        yield start, k.end, k.source + start - k.start
+        start = k.end
+    if start < end:
+        yield start, end, None
+
+
+def with_upload(entry: Entry, upload: Upload) -> Entry:
+    """The entry with the upload as it is now, unless another has taken its place."""
+    if entry.upload is None or entry.upload.temp != upload.temp:
+        return entry
+    return replace(entry, upload=upload)

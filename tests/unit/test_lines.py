@@ -1,0 +1,97 @@
+"""``records="lines"``: whole lines at the destination, and the rest in time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pysubtask.subtask.delivery.lines import _last_line_end
+from tests.unit.core_fakes import HookedDisk, ManualClock
+from tests.unit.core_local import Local
+from tests.unit.core_remote import KINDS, Remote, make_remote
+
+
+@pytest.fixture
+def local(tmp_path: Path) -> Local:
+    return Local(tmp_path, ManualClock(), HookedDisk())
+
+
+def append(local: Local, remote: Remote, data: bytes, growth: str = "auto") -> None:
+    local.write(data, "ab")
+    local.clock.now -= 10  # a look takes no time here
+    local.take(growth)
+    remote.step()
+
+
+@KINDS
+@pytest.mark.parametrize("growth", ["auto", "append"])
+def test_an_unfinished_line_waits(local: Local, kind: str, growth: str) -> None:
+    remote = make_remote(local, kind, has_lines=True)
+    for data, published in [
+        (b"one\ntw", b"one\n"),
+        (b"o", b"one\n"),
+        (b"\nthree\n", b"one\ntwo\nthree\n"),
+        (b"four", b"one\ntwo\nthree\n"),
+    ]:
+        append(local, remote, data, growth)
+        assert remote.server.read_file("a.csv") == published
+    local.clock.advance(4.9)
+    assert remote.lines.due()[0] == []
+    local.clock.advance(0.2)
+    assert remote.lines.due()[0] == [local.path]
+    remote.step()
+    assert remote.server.read_file("a.csv") == b"one\ntwo\nthree\nfour"
+    assert all(seen is None or seen.endswith((b"\n", b"four")) for seen in remote.server.seen)
+
+
+def test_the_first_line_of_a_file(local: Local) -> None:
+    remote = make_remote(local, has_lines=True)
+    append(local, remote, b"begi")
+    assert remote.server.names() == []
+    append(local, remote, b"nning\n")
+    assert remote.server.read_file("a.csv") == b"beginning\n"
+
+
+def test_an_empty_file_has_no_unfinished_line(local: Local) -> None:
+    remote = make_remote(local, has_lines=True)
+    append(local, remote, b"")
+    assert remote.server.read_file("a.csv") == b""
+
+
+def test_a_flush_does_not_wait(local: Local) -> None:
+    remote = make_remote(local, has_lines=True)
+    append(local, remote, b"one\ntwo")
+    remote.lines.release(local.path, local.current.number, local.current.size)
+    remote.step()
+    assert remote.server.read_file("a.csv") == b"one\ntwo"
+    append(local, remote, b" and more")
+    assert remote.server.read_file("a.csv") == b"one\ntwo", "that came after it"
+
+
+def test_the_end_of_a_rotated_file_waits_for_nothing(local: Local) -> None:
+    remote = make_remote(local, has_lines=True)
+    append(local, remote, b"one\ntwo")
+    Path(local.path).rename(local.path + ".1")
+    append(local, remote, b"new\n")
+    assert b"one\ntwo" in remote.server.seen
+    assert remote.server.read_file("a.csv") == b"new\n"
+
+
+def test_a_line_longer_than_a_read(local: Local) -> None:
+    remote = make_remote(local, has_lines=True)
+    append(local, remote, b"short\n" + b"x" * 200_000)
+    assert remote.server.read_file("a.csv") == b"short\n"
+    append(local, remote, b"\n")
+    assert remote.server.read_file("a.csv") == b"short\n" + b"x" * 200_000 + b"\n"
+
+
+@given(st.binary(max_size=50).map(lambda b: b.replace(b"z", b"\n")), st.integers(0, 50))
+def test_where_the_last_line_ends(content: bytes, start: int) -> None:
+    start = min(start, len(content))
+    end = _last_line_end(start, len(content), lambda at, length: content[at : at + length])
+    assert start <= end <= len(content)
+    assert end == start or content[end - 1] == 10
+    assert b"\n" not in content[end:]
