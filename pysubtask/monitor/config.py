@@ -42,6 +42,9 @@ class Config(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     tls_key: Annotated[str | None, _about("its private key (PEM)")] = None
     behind_tls: Annotated[bool, _about("a proxy in front speaks HTTPS: cookies need it")] = False
     flat: Annotated[bool, _about("do not look into folders below")] = False
+    until_eof: Annotated[
+        bool, _about("end when standard input ends (for programs that start it)")
+    ] = False
     scan_secs: Annotated[_Secs, _about("seconds between two looks")] = 5.0
     grace_secs: Annotated[float, _about("overdue for so long is late, not yet down", ge=0)] = 30.0
     archive_days: Annotated[float, _about("a file gone for so long: no longer shown", gt=0)] = 30.0

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
 import pathlib
 import signal
 import socket
 import sys
+import threading
 from collections.abc import Mapping
 from types import FrameType
 
@@ -148,6 +151,8 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
             print("Passwords cross the network in the clear: see --tls-cert.", file=sys.stderr)
         print(f"Watching {source}, at http{'s' if tls else ''}://{shown}:{port}/", flush=True)
         told = _Told()
+        if config.until_eof:
+            threading.Thread(target=_end_with_input, args=(server, told), daemon=True).start()
         monitor.start()
         try:
             if not told.stop:
@@ -155,6 +160,13 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
         finally:
             monitor.stop()
     return 0
+
+
+def _end_with_input(server: _Server, told: _Told) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        while sys.stdin is not None and os.read(sys.stdin.fileno(), 4096):
+            pass
+    told.stop = server.should_exit = True
 
 
 def _listen(host: str, port: int) -> socket.socket:
