@@ -94,8 +94,8 @@ class Hub:
                     yield f"id: {known}\nevent: fleet\ndata: {json.dumps(facts)}\n\n"
                     continue
                 event.clear()
-                if self._latest is not latest:
-                    continue
+                if self.closing or self._latest is not latest:
+                    continue  # told by a signal handler or a thread just before the clear
                 try:
                     await asyncio.wait_for(event.wait(), _ALIVE_SECS)
                 except TimeoutError:
