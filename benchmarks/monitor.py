@@ -5,7 +5,7 @@
 A folder of N heartbeat files of 512 bytes; the median of five scans in this process (files in the
 page cache). Then the real program, and Debian's Chromium if it is there: from the navigation to the
 first contentful paint, to the map with all its tiles, and from a heartbeat's arrival to the page
-that shows it, at 5 s between two looks less the wait for the look.
+that shows it, counted from the look that saw it.
 """
 
 from __future__ import annotations
@@ -127,13 +127,16 @@ def browser(drop: pathlib.Path, folder: pathlib.Path, count: int) -> None:
             page.goto(serving.url)
             page.wait_for_selector("canvas[data-drawn]")
             page.get_by_text("· live").wait_for()
-            (drop / "aaa.heartbeat").write_text("0\n")
-            began = time.perf_counter()
-            page.get_by_role("link", name="1 stopped").wait_for(timeout=60_000)
-            say(
-                "from the file to the page (looks every 0.2 s or 4 scans)",
-                time.perf_counter() - began,
-            )
+            waits = []
+            for number in range(5):
+                (drop / f"aaa{number}.heartbeat").write_text("0\n")
+                while serving.get(f"/api/v1/clients/aaa{number}")[0] != 200:
+                    time.sleep(0.005)
+                began = time.perf_counter()  # the look has just seen it
+                page.get_by_role("link", name=f"{number + 1} stopped").wait_for(timeout=60_000)
+                waits.append(time.perf_counter() - began)
+            say("from the look that saw a client to the page", statistics.median(waits))
+            say("the same, at most", max(waits))
         finally:
             chromium.close()
 

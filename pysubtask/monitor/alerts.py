@@ -23,6 +23,7 @@ __all__ = ["AlertSettings", "Alerts", "Notice", "trial_notice"]
 
 _LISTED = 20
 _TITLE_CHARS = 150
+_STUCK_AGAIN_SECS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,11 @@ class AlertSettings:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something to tell. ``kind``: down, up, gone, flapping, steady, reminder, blind, sight, test;
-    ``mass`` if it is about many at once."""
+    """Something to tell.
+
+    ``kind``: down, up, gone, flapping, steady, no_data, reminder, blind, sight, test; ``mass`` if
+    it is about many at once.
+    """
 
     at: float
     kind: str
@@ -80,6 +84,8 @@ class Alerts:
     recovered: dict[str, tuple[float, float]] = field(default_factory=dict)
     """Told as down and back again, not yet told: (since when it was down, until when)."""
     flapping: set[str] = field(default_factory=set)
+    stuck: dict[str, float] = field(default_factory=dict)
+    """Online without data, or lately so: when that was told last."""
     blind_since: float | None = None
     blind_told: bool = False
 
@@ -96,6 +102,7 @@ class Alerts:
         notices += self._troubles(fleet, now)
         notices += self._recoveries(fleet, now)
         notices += self._reminders(fleet, now)
+        notices += self._without_data(changes, now)
         return notices
 
     def _shift(self, by: float) -> None:
@@ -104,6 +111,7 @@ class Alerts:
             one.since += by
             one.noticed_at += by
             one.told_at = None if one.told_at is None else one.told_at + by
+        self.stuck = {key: at + by for key, at in self.stuck.items()}
         self.recovered = {key: (a + by, b + by) for key, (a, b) in self.recovered.items()}
         self.blind_since = None if self.blind_since is None else self.blind_since + by
 
@@ -246,12 +254,33 @@ class Alerts:
         verb = "is" if len(due) == 1 else "are"
         return [_about(now, "reminder", f"{who} {verb} still down", due, mass=len(due) > 1)]
 
+    def _without_data(self, changes: Changes, now: float) -> list[Notice]:
+        """Hearts that beat while the data stand still; at most once an hour of each."""
+        found = []
+        for client in changes.changed:
+            if Flag.NO_DATA in client.flags:
+                told_at = self.stuck.get(client.id)
+                if told_at is None or now - told_at >= _STUCK_AGAIN_SECS:
+                    found.append(client)
+                self.stuck.setdefault(client.id, now)
+            elif now - self.stuck.get(client.id, now) >= _STUCK_AGAIN_SECS:
+                del self.stuck[client.id]
+        self.stuck.update((client.id, now) for client in found)
+        words = "online, but data do not arrive"
+        if len(found) >= self.settings.mass_count:
+            title = f"{len(found)} clients: {words}"
+            return [_about(now, "no_data", title, found, mass=True)]
+        return [
+            _about(now, "no_data", f"{shown(client.name)}: {words}", [client]) for client in found
+        ]
+
     def keep(self) -> dict[str, Any]:
         """What the next run has to know, as JSON."""
         return {
             "troubles": {key: dataclasses.asdict(one) for key, one in self.troubles.items()},
             "recovered": self.recovered,
             "flapping": sorted(self.flapping),
+            "stuck": self.stuck,
             "blind_since": self.blind_since,
             "blind_told": self.blind_told,
         }
@@ -262,6 +291,7 @@ class Alerts:
             self.troubles = {key: Trouble(**one) for key, one in kept["troubles"].items()}
             self.recovered = {key: (one[0], one[1]) for key, one in kept["recovered"].items()}
             self.flapping = set(kept["flapping"])
+            self.stuck = dict(kept.get("stuck", {}))
             self.blind_since, self.blind_told = kept["blind_since"], bool(kept["blind_told"])
         except (KeyError, TypeError, AttributeError, IndexError):
             self.troubles, self.recovered, self.flapping = {}, {}, set()

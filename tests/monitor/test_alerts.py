@@ -175,6 +175,23 @@ def test_what_was_kept_by_nobody_knows_whom_is_no_obstacle(kept: object) -> None
     assert alerts.troubles == {}
 
 
+def test_online_without_data_is_told_once() -> None:
+    world = world_of("edge")
+    for backlog in range(100, 100_000, 100):
+        world.beat(backlog_bytes=backlog)
+        world.look(5)
+        if world.now > 1_800_000_000 + 3000:
+            break
+    assert world.told() == ["no_data"]
+    assert world.notices[0].title == "edge: online, but data do not arrive"
+    world.beat(backlog_bytes=0)
+    world.run(4000, beats=["edge"])
+    for backlog in (1, 2, 3, 4):
+        world.beat(backlog_bytes=backlog)
+        world.look(5)
+    assert world.told() == ["no_data", "no_data"]
+
+
 def test_hostile_names_make_one_harmless_line() -> None:
     world = World(alert_settings=AlertSettings(mass_count=1000))
     for name in HOSTILE:
