@@ -24,6 +24,7 @@ __all__ = ["AlertSettings", "Alerts", "Notice", "trial_notice"]
 _LISTED = 20
 _TITLE_CHARS = 150
 _STUCK_AGAIN_SECS = 3600.0
+_MASS_LASTS_SECS = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,9 @@ class Alerts:
     flapping: set[str] = field(default_factory=set)
     stuck: dict[str, float] = field(default_factory=dict)
     """Online without data, or lately so: when that was told last."""
+    mass_at: float | None = None
+    """When many were last told as one; for a while the rest of them is gathered for longer."""
+    mass_wait_secs: float = 0.0
     blind_since: float | None = None
     blind_told: bool = False
 
@@ -114,6 +118,7 @@ class Alerts:
         self.stuck = {key: at + by for key, at in self.stuck.items()}
         self.recovered = {key: (a + by, b + by) for key, (a, b) in self.recovered.items()}
         self.blind_since = None if self.blind_since is None else self.blind_since + by
+        self.mass_at = None if self.mass_at is None else self.mass_at + by
 
     def observe_flips(self, changes: Changes) -> None:
         """Take in flips alone, such as those of a pause; the next scan tells of them."""
@@ -196,26 +201,46 @@ class Alerts:
                 elif client_id not in self.flapping:
                     waiting[one.kind].append(client)
                     oldest = min(oldest, one.noticed_at)
-        if now - oldest < self.settings.gather_secs:
+        if now - oldest < self._patience(now):
             return notices
         words = {"down": "down", "gone": "gone: heartbeat file removed"}
+        going_on = self._mass_lasts(now)
         for kind, clients in waiting.items():
             for client in clients:
                 self.troubles[client.id].told_at = now
             total = len(fleet.clients)
-            if len(clients) >= self.settings.mass_count:
+            if going_on and clients:
+                told = sum(one.kind == kind for one in self.troubles.values())
+                count = f"{len(clients)} more client{'' if len(clients) == 1 else 's'}"
+                title = f"{count} {words[kind]}, {told} of {total} in all"
+                notices.append(_about(now, kind, title, clients, mass=True))
+                self._count_mass(now)
+            elif len(clients) >= self.settings.mass_count:
                 title = f"{len(clients)} of {total} clients {words[kind]}"
                 notices.append(_about(now, kind, title, clients, mass=True))
+                self._count_mass(now)
             else:
                 for client in clients:
                     title = f"{shown(client.name)} is {words[kind]}"
                     notices.append(_about(now, kind, title, [client]))
         return notices
 
+    def _mass_lasts(self, now: float) -> bool:
+        return self.mass_at is not None and now - self.mass_at < _MASS_LASTS_SECS
+
+    def _patience(self, now: float) -> float:
+        """How long to gather: clients of one outage come due over a whole interval of theirs."""
+        return max(self.settings.gather_secs, self.mass_wait_secs if self._mass_lasts(now) else 0.0)
+
+    def _count_mass(self, now: float) -> None:
+        longer = self.mass_wait_secs * 2 if self._mass_lasts(now) else 0.0
+        self.mass_at = now
+        self.mass_wait_secs = min(300.0, max(6 * self.settings.gather_secs, longer))
+
     def _recoveries(self, fleet: Fleet, now: float) -> list[Notice]:
         if not self.recovered:
             return []
-        if now - min(at for _, at in self.recovered.values()) < self.settings.gather_secs:
+        if now - min(at for _, at in self.recovered.values()) < self._patience(now):
             return []
         back = []
         for client_id, (since, until) in self.recovered.items():
@@ -223,7 +248,7 @@ class Alerts:
             if client is not None and client_id not in self.flapping:
                 back.append((client, until - since))
         self.recovered.clear()
-        if len(back) >= self.settings.mass_count:
+        if len(back) >= self.settings.mass_count or (len(back) > 1 and self._mass_lasts(now)):
             clients = [client for client, _ in back]
             title = f"{len(back)} clients are back"
             return [_about(now, "up", title, clients, mass=True)]
@@ -281,6 +306,8 @@ class Alerts:
             "recovered": self.recovered,
             "flapping": sorted(self.flapping),
             "stuck": self.stuck,
+            "mass_at": self.mass_at,
+            "mass_wait_secs": self.mass_wait_secs,
             "blind_since": self.blind_since,
             "blind_told": self.blind_told,
         }
@@ -292,6 +319,7 @@ class Alerts:
             self.recovered = {key: (one[0], one[1]) for key, one in kept["recovered"].items()}
             self.flapping = set(kept["flapping"])
             self.stuck = dict(kept.get("stuck", {}))
+            self.mass_at, self.mass_wait_secs = kept["mass_at"], float(kept["mass_wait_secs"])
             self.blind_since, self.blind_told = kept["blind_since"], bool(kept["blind_told"])
         except (KeyError, TypeError, AttributeError, IndexError):
             self.troubles, self.recovered, self.flapping = {}, {}, set()

@@ -66,8 +66,30 @@ def test_many_at_once_share_a_notice() -> None:
     assert (notice.kind, notice.mass, notice.title) == ("down", True, "30 of 30 clients down")
     assert len(notice.clients) == 30
     assert notice.body.endswith("… and 10 more.")
-    world.run(60, beats=names)
+    world.run(100, beats=names)
     assert [(one.kind, one.title) for one in world.notices[1:]] == [("up", "30 clients are back")]
+
+
+def test_an_outage_that_spreads_over_an_interval_is_a_few_notices() -> None:
+    """The link of a whole site breaks: its clients come due one after the other."""
+    world = World()
+    for number in range(200):
+        world.beat(f"c{number:03}", secs=60 + 3 * number)
+    world.look()
+    world.run(60 + 600 + 400)
+    assert all(client.state == "down" for client in world.fleet.clients.values())
+    assert len(world.notices) <= 7
+    assert world.notices[-1].title.endswith("200 of 200 in all")
+    assert sum(len(notice.clients) for notice in world.notices) == 200
+    before = len(world.notices)
+    for number in range(200):
+        world.beat(f"c{number:03}", secs=86_400)
+        world.look(3)
+    world.run(400)
+    assert len(world.notices) - before <= 4
+    world.beat("late", secs=60)
+    world.run(3000)
+    assert world.notices[-1].title == "late is down"
 
 
 def test_flapping_is_told_once_and_then_how_it_ended() -> None:
