@@ -78,6 +78,8 @@ class Client:
     identity: Identity | None = None
     present: bool = True
     gone_at: float | None = None
+    unseen_since: float | None = None
+    """Since when its folder can't be read; None: it can."""
     beat_at: float | None = None
     interval_secs: int | None = None
     unsure: bytes | None = None
@@ -228,7 +230,7 @@ class Client:
             present=self.present,
             beat_at=self.beat_at,
             interval_secs=self.interval_secs,
-            blind=blind,
+            blind=blind or self.unseen_since is not None,
             paused=self.pause is not None,
             gone_secs=now - self.gone_at if self.gone_at is not None else 0.0,
             grace_secs=settings.grace_secs,

@@ -34,6 +34,8 @@ class Scan:
     """What identifies the folder itself (device and inode); another one is another mount."""
     took_secs: float = 0.0
     warnings: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    """Folders below the top (``site/``) that could not be read: nobody knows of what is in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +155,11 @@ class Fleet:
         if scan.error is not None:
             return scan.error
         there = {sighting.name for sighting in scan.sightings}
-        expected = [client.name for client in self.clients.values() if client.present]
+        expected = [
+            client.name
+            for client in self.clients.values()
+            if client.present and not client.name.startswith(scan.unread or "\0")
+        ]
         lost = sum(name not in there for name in expected)
         swapped = bool(self.root and scan.root and scan.root != self.root)
         if not lost or (lost < MIN_LOSS and not swapped) or lost * 2 < len(expected):
@@ -190,8 +196,18 @@ class Fleet:
                 client.look_at_data(now, self.settings.data_secs)
                 if before != client.no_data:
                     client.settled_until = 0.0
+            if client.unseen_since is not None:
+                self._pardon_one(client, client.unseen_since, now)
+                client.unseen_since = None
         for client in self.clients.values():
-            if client.id not in there:
+            if client.id in there:
+                continue
+            if client.present and scan.unread and client.name.startswith(scan.unread):
+                if client.unseen_since is None:
+                    client.unseen_since = self._previous if self._previous is not None else now
+                    client.settled_until = 0.0
+            else:
+                client.unseen_since = None
                 client.vanish(now)
         return beats
 
@@ -214,10 +230,13 @@ class Fleet:
         if since is None:
             return  # the first look ever: what is overdue is overdue
         for client in self.clients.values():
-            deadline = client.deadline
-            if deadline is not None and since < deadline < now and client.interval_secs:
-                client.pardon_until = now + client.interval_secs + self.settings.grace_secs
-                client.settled_until = 0.0
+            self._pardon_one(client, since, now)
+
+    def _pardon_one(self, client: Client, since: float, now: float) -> None:
+        client.settled_until = 0.0
+        deadline = client.deadline
+        if deadline is not None and since < deadline < now and client.interval_secs:
+            client.pardon_until = now + client.interval_secs + self.settings.grace_secs
 
     def _judge_all(self, changes: Changes, now: float) -> None:
         held = bool(changes.step_secs)

@@ -66,9 +66,10 @@ class LocalFolder:
         """Look at every heartbeat file. Never raises for what it finds or can't find."""
         began = time.perf_counter()
         warnings: list[str] = []
+        unread: list[str] = []
         try:
             top = os.stat(self.path)
-            found = tuple(self._sightings(warnings))
+            found = tuple(self._sightings(warnings, unread))
         except OSError as error:
             reason = error.strerror or type(error).__name__
             words = f"{shown(self.path)} can't be read: {reason}"
@@ -78,9 +79,10 @@ class LocalFolder:
             root=f"{top.st_dev}:{top.st_ino}",
             took_secs=time.perf_counter() - began,
             warnings=tuple(warnings[:20]),
+            unread=tuple(unread),
         )
 
-    def _sightings(self, warnings: list[str]) -> Iterator[Sighting]:
+    def _sightings(self, warnings: list[str], unread: list[str]) -> Iterator[Sighting]:
         count = 0
         folders = [("", 0)]
         while folders:
@@ -104,6 +106,7 @@ class LocalFolder:
                 if not below:
                     raise
                 warnings.append(f"{shown(below)} can't be read: {error.strerror}")
+                unread.append(below)
                 continue
             data_at, data_bytes = _newest(data) if self.data and len(beats) == 1 else (None, None)
             for beat in beats:

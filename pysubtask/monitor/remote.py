@@ -98,22 +98,26 @@ class RemoteFolder:
         """Look at every heartbeat file; trouble on the way is the scan's error."""
         began = time.perf_counter()
         warnings: list[str] = []
+        unread: list[str] = []
         try:
             if self._transport is None:
                 transport = self._make()
                 transport.connect()
                 self._transport = transport
-            found = self._look(self._transport, warnings)
+            found = self._look(self._transport, warnings, unread)
         except PysubtaskError as error:
             self.close()
             return Scan(error=str(error), took_secs=time.perf_counter() - began)
         self._seen = {one.name: one for one in found}
         return Scan(
-            tuple(found), took_secs=time.perf_counter() - began, warnings=tuple(warnings[:20])
+            tuple(found),
+            took_secs=time.perf_counter() - began,
+            warnings=tuple(warnings[:20]),
+            unread=tuple(unread),
         )
 
-    def _look(self, transport: Transport, warnings: list[str]) -> list[Sighting]:
-        files = self._list(transport, warnings)
+    def _look(self, transport: Transport, warnings: list[str], unread: list[str]) -> list[Sighting]:
+        files = self._list(transport, warnings, unread)
         fresh = [name for name, stat in files.items() if not self._same(name, stat)]
         paths = {self._path(name + SUFFIX): name for name in fresh}
         contents: dict[str, bytes | RemoteError] = {}
@@ -132,7 +136,9 @@ class RemoteFolder:
                 sightings.append(_sighting(name, stat, content, None))
         return sightings
 
-    def _list(self, transport: Transport, warnings: list[str]) -> dict[str, RemoteStat]:
+    def _list(
+        self, transport: Transport, warnings: list[str], unread: list[str]
+    ) -> dict[str, RemoteStat]:
         files: dict[str, RemoteStat] = {}
         level, folders = [""], 0
         for depth in range(_MAX_DEPTH + 1):
@@ -145,6 +151,7 @@ class RemoteFolder:
                     if not below:
                         raise result
                     warnings.append(f"{shown(below)} can't be read: {result.message}")
+                    unread.append(below)
                     continue
                 assert isinstance(result, dict)
                 for base, stat in result.items():

@@ -62,6 +62,7 @@ class World:
     monotonic: float = 1000.0
     files: dict[str, Sighting] = field(default_factory=dict)
     error: str | None = None
+    unread: tuple[str, ...] = ()
     root: str = "1:2"
     ctimes: bool = True
     number: int = 0
@@ -101,7 +102,8 @@ class World:
     def scan(self) -> Scan:
         if self.error:
             return Scan(error=self.error)
-        return Scan(tuple(self.files.values()), root=self.root)
+        found = [one for one in self.files.values() if not one.name.startswith(self.unread or "\0")]
+        return Scan(tuple(found), root=self.root, unread=self.unread)
 
     def look(self, after: float = 0.0) -> Changes:
         """Let time pass, then scan."""

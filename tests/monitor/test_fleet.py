@@ -205,6 +205,25 @@ def test_an_unreadable_source_makes_all_unknown_and_a_restored_one_nobody_down()
     assert world.told() == ["blind", "sight"]
 
 
+def test_a_folder_below_that_cannot_be_read_makes_only_its_clients_unknown() -> None:
+    world = World()
+    names = ["a", "site/b", "site/c", "site/deep/d", "sites/e"]
+    for name in names:
+        world.beat(name)
+    world.look()
+    world.unread = ("site/",)
+    world.run(300, beats=["a", "sites/e"])
+    assert [world.state(name) for name in names] == ["up", *["unknown"] * 3, "up"]
+    world.unread = ()
+    world.beat("a")
+    world.look(5)
+    assert [world.state(name) for name in names] == ["up", *["late"] * 3, "up"]
+    world.run(60, beats=["a", "site/b", "sites/e"])
+    world.run(60, beats=["a", "site/b", "sites/e"])
+    assert [world.state(name) for name in names] == ["up", "up", "down", "down", "up"]
+    assert world.told() == ["down", "down"]
+
+
 def test_who_was_down_before_the_blindness_is_down_after_it() -> None:
     world = World()
     world.beat("a", secs=10)
@@ -336,7 +355,7 @@ def test_look_alikes_are_flagged() -> None:
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from(["beat", "bad", "half", "bye", "gone", "error", "chmod", "wait", "pause"]),
+        st.sampled_from("beat bad half bye gone error unread chmod wait pause".split()),
         st.sampled_from("ab"),
         st.floats(0.1, 200),
     ),
@@ -356,7 +375,7 @@ def test_however_it_goes_a_quick_look_says_what_a_whole_one_would(
     quick, whole = World(), World()
     for act, name, wait in history:
         for world in (quick, whole):
-            world.error = None
+            world.error, world.unread = None, ("a",) if act == "unread" else ()
             if act == "beat":
                 world.beat(name, secs=50)
             elif act in ("bad", "half", "bye"):
