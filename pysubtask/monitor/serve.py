@@ -129,8 +129,15 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
         )
         access = Access(history, monitor.lock, hash_password(password) if password else None)
         hub = Hub()
-        hosts = {*LOOPBACK, host, *config.allow_host}
-        app = make_app(monitor, access, hosts=hosts, hub=hub, secure=tls or config.behind_tls)
+        hosts = {*LOOPBACK, host, socket.gethostname(), *config.allow_host}
+        app = make_app(
+            monitor,
+            access,
+            hosts=hosts,
+            any_address=host not in LOOPBACK,
+            hub=hub,
+            secure=tls or config.behind_tls,
+        )
         server = _Server(
             uvicorn.Config(
                 app,

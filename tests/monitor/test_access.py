@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 from pysubtask.monitor.names import client_id
 from pysubtask.monitor.web.access import Scope
+from pysubtask.monitor.web.app import make_app
 from tests.monitor.bench import Site
+from tests.monitor.fakes import ask
 
 MakeSite = Callable[..., Site]
 
@@ -38,6 +40,21 @@ def test_only_our_own_names_are_answered(site: MakeSite) -> None:
         assert one.ask("/", headers={"host": host}).status == 421
     for host in ("localhost", "127.0.0.1:1", "[::1]:8642", "LOCALHOST:8642"):
         assert one.ask("/", headers={"host": host}).status == 200
+
+
+def test_who_listens_on_all_addresses_is_called_by_each_but_by_no_strange_name(
+    site: MakeSite,
+) -> None:
+    one = site(password="x")
+    app = make_app(one.monitor, one.access, any_address=True)
+    for host, status in (
+        ("192.0.2.7:8642", 200),
+        ("[2001:db8::1]:8642", 200),
+        ("evil.example", 421),
+        ("192.0.2.7.evil.example", 421),
+        ("0x7f.1", 421),
+    ):
+        assert ask(app, "/login", headers={"host": host}).status == status
 
 
 def test_every_answer_carries_the_policy(site: MakeSite) -> None:

@@ -34,6 +34,7 @@ def make_app(
     access: Access,
     *,
     hosts: Iterable[str] = LOOPBACK,
+    any_address: bool = False,
     hub: Hub | None = None,
     secure: bool = False,
 ) -> Starlette:
@@ -41,6 +42,7 @@ def make_app(
 
     Args:
         hosts: names that requests may come for, without port.
+        any_address: they may come for any IP address, too.
         secure: it is reached by HTTPS only, so cookies are never sent in the clear.
     """
     streams = hub or Hub()
@@ -66,7 +68,7 @@ def make_app(
             *api.routes(),
             *pages.routes(),
         ],
-        middleware=[Middleware(Guard, access=access, hosts=tuple(hosts))],
+        middleware=[Middleware(Guard, access=access, hosts=tuple(hosts), any_address=any_address)],
         lifespan=lifespan,
         exception_handlers={404: pages.not_found},
     )

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import urllib.parse
 from collections.abc import Iterable
 from http.cookies import CookieError, SimpleCookie
@@ -44,10 +45,14 @@ class Guard:
 
     Args:
         hosts: the names, without port, that requests may name in ``Host``.
+        any_address: bare IP addresses will do as well. No stranger's *name* can be one, so this
+            opens nothing to DNS rebinding; who listens on all addresses is called by each.
     """
 
-    def __init__(self, app: ASGIApp, access: Access, hosts: Iterable[str]) -> None:
-        self._app, self._access = app, access
+    def __init__(
+        self, app: ASGIApp, access: Access, hosts: Iterable[str], *, any_address: bool = False
+    ) -> None:
+        self._app, self._access, self._any_address = app, access, any_address
         self._hosts = {host.lower() for host in hosts}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,7 +78,8 @@ class Guard:
 
     def _refuse(self, scope: Scope, headers: Headers) -> Response | None:
         host = headers.get("host", "")
-        if _name(host) not in self._hosts:
+        name = _name(host)
+        if name not in self._hosts and not (self._any_address and _is_address(name)):
             return PlainTextResponse(
                 "This host name is not one of the monitor's: see --allow-host.\n", 421
             )
@@ -126,6 +132,14 @@ def _name(host: str) -> str:
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower().rstrip(".")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
 
 
 def _same_site(headers: Headers, host: str) -> bool:
