@@ -286,6 +286,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         _about("link", "Seconds without any answer after which a link is dead.", gt=0, le=3600),
     ] = 30.0
+    max_bytes_per_day: Annotated[
+        Annotated[int, msgspec.Meta(ge=1024)] | None,
+        _about(
+            "link",
+            "A budget of bytes over the link, spread over the day: no 24 hours see more. "
+            "Heartbeats always go.",
+        ),
+    ] = None
+    max_transactions_per_day: Annotated[
+        Annotated[int, msgspec.Meta(ge=1)] | None,
+        _about("link", "A budget of deliveries, likewise. What waits meanwhile goes together."),
+    ] = None
+    max_rate_bytes_per_sec: Annotated[
+        Annotated[int, msgspec.Meta(ge=1024)] | None,
+        _about("link", "Bytes a second over the link at most, on average."),
+    ] = None
     compress: Annotated[
         bool | Literal["auto"],
         _about(

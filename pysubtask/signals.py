@@ -114,6 +114,7 @@ class StateLayout:
         """The journal: delivered state and outbox."""
         self.outbox = join(state_dir, "outbox")
         self.signatures = join(state_dir, "signatures")
+        self.budget = join(state_dir, "budget.json")
         """Folder of copies of undelivered data."""
         self.lock = join(state_dir, "lock")
         """Held by the one subtask that may use the folder."""

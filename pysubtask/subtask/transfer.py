@@ -8,12 +8,14 @@ import random
 import threading
 from collections.abc import Callable
 
+from pysubtask.core.budget import Limits
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.core.delta import DeltaRule
 from pysubtask.core.flow import Window
 from pysubtask.core.plan import Policy
 from pysubtask.status import FileStatus, Status
 from pysubtask.subtask.context import Context
+from pysubtask.subtask.delivery.allowance import Allowance
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
 from pysubtask.subtask.delivery.lines import LineHold
@@ -101,6 +103,14 @@ class TransferSubtask(BaseSubtask):
             changed=self._edited,
             log=context.log,
         )
+        limits = Limits(
+            settings.max_bytes_per_day,
+            settings.max_transactions_per_day,
+            settings.max_rate_bytes_per_sec,
+        )
+        self.allowance = Allowance(
+            context.disk, context.clock, limits, context.layout.budget, context.log
+        )
         self.delivery = Delivery(
             context.clock,
             self.ledger,
@@ -115,6 +125,7 @@ class TransferSubtask(BaseSubtask):
             log=context.log,
             destination=str(destination),
             status_changed=context.status_changed,
+            allowance=self.allowance,
         )
 
     # -- what the main loop calls ------------------------------------------------------------
@@ -122,6 +133,7 @@ class TransferSubtask(BaseSubtask):
     def start(self) -> None:
         super().start()
         journal = self.ledger.journal
+        self.allowance.open()
         believed = not (journal.unclean_boot or journal.fresh)
         self.signatures.open(journal.entries() if believed else [])
         if journal.unclean_boot:
@@ -249,10 +261,12 @@ class TransferSubtask(BaseSubtask):
         if not super().is_served(path, mtime_ns):
             return False
         entry = self.ledger.get(path)
-        for version in entry.versions if entry is not None else ():
-            if any(p.name is None for p in version.pieces):
-                self._secure(path, version.number)
-        return True
+        live = [
+            version.number
+            for version in (entry.versions if entry is not None else ())
+            if any(p.name is None for p in version.pieces)
+        ]
+        return all(self._secure(path, number) for number in live)
 
     def status(self) -> Status:
         """How things are, all declared files and up to 1,000 others that are pending or failed."""
@@ -353,16 +367,20 @@ class TransferSubtask(BaseSubtask):
             last_error=error,
         )
 
-    def _secure(self, path: str, number: int) -> None:
+    def _secure(self, path: str, number: int) -> bool:
+        """Copy what is owed of a version; False if the disk refused, so that it may help to ask
+        again."""
         entry = self.ledger.get(path)
         version = entry.version(number) if entry is not None else None
         if version is None:
-            return
+            return True
         try:
             with self.sources.borrow(path, version) as handle:
                 self.snapshots.rescue.copy_live_pieces(path, number, handle)
         except OSError as error:
             self.log.warning("copy %s to the outbox: %s", path, error)
+            return isinstance(error, FileNotFoundError)  # gone: there is nothing left to keep
+        return True
 
     def _make_courier(self, can: Capabilities, window: Window) -> Courier:
         settings = self._settings
@@ -390,6 +408,7 @@ class TransferSubtask(BaseSubtask):
                 window,
                 self.signatures,
                 self.lines,
+                self.allowance,
             )
         )
 

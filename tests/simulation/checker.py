@@ -48,6 +48,7 @@ class _View:
         "content_of",
         "exempt",
         "floor",
+        "guessed",
         "index",
         "past",
         "size",
@@ -65,6 +66,9 @@ class _View:
         """Another hand changed it: nobody can say what is right until it is ours again."""
         self.taken_end = -1
         """A consumer took the file away when it ended at this local offset."""
+        self.guessed = False
+        """Where the file that is there now belongs was guessed by its content, after a loss of
+        power."""
         self.content_of: RemoteFile | None = None
         self.claim: Claim | None = None
         self.claim_index = 0
@@ -236,12 +240,16 @@ class Checker:
             if start > 0 and lineage.content.startswith(newer.content[:start]):
                 view.index, view.size = newer.index, start + len(content)
                 return True
+        if view.guessed and self._advance_again(source, view, content):
+            return True
         return not content and not lineage.content
 
     def _advance_again(self, source: Source, view: _View, content: bytearray) -> bool:
         """After a loss of power the journal may have forgotten what a consumer took lately: it
-        comes again, or what the disk kept of an older lineage goes on where that was shown."""
-        for lineage in source.lineages[min(view.floor, view.index) :]:
+        comes again, or what the disk kept of an older lineage goes on where that was shown. A few
+        bytes may stand in several places: more of them show which it was."""
+        view.guessed = True
+        for lineage in source.lineages[max(0, min(view.floor, view.index)) :]:
             start = lineage.content.rfind(content)
             before = lineage.content[: max(start, 0)]
             if start >= 0 and any(

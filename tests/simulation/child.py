@@ -93,6 +93,9 @@ class Child(Protocol):
     def claims(self) -> Iterable[Claim]:
         """What the journal calls delivered."""
 
+    def relied_pieces(self) -> set[str]:
+        """The outbox files that the journal relies on."""
+
     def client_id(self) -> str:
         """What all its temporary names begin with."""
 
@@ -241,6 +244,10 @@ class RealChild:
             if done is not None:
                 yield Claim(entry.path, done.size, done.base)
 
+    def relied_pieces(self) -> set[str]:
+        entries = self._subtask.ledger.journal.entries()
+        return {f"{self._boot.state_dir}/outbox/{n}" for e in entries for n in e.outbox_names()}
+
     def client_id(self) -> str:
         return self._subtask.ledger.journal.client_id
 
@@ -290,6 +297,9 @@ class IdleChild:
 
     def claims(self) -> Iterable[Claim]:
         return ()
+
+    def relied_pieces(self) -> set[str]:
+        return set()
 
     def client_id(self) -> str:
         return ""

@@ -26,7 +26,7 @@ class _Handle:
         self._path = path
         self._open = True
         inode.opens += 1
-        disk.handles.add(self)
+        disk.handles[self] = None
 
     def _enter(self, operation: str) -> None:
         self._disk.before_call(operation, self._path)
@@ -36,7 +36,7 @@ class _Handle:
     def close(self) -> None:
         if self._open:
             self._open = False
-            self._disk.handles.discard(self)
+            self._disk.handles.pop(self, None)
             self._inode.opens -= 1
             self._disk.file_system.release(self._inode)
 
@@ -83,7 +83,7 @@ class SimDisk:
     ) -> None:
         self.file_system = file_system
         self.before_call = before_call
-        self.handles: set[_Handle] = set()
+        self.handles: dict[_Handle, None] = {}
         self._pid = pid
 
     def abandon(self) -> None:

@@ -50,6 +50,8 @@ class FileSystemKind:
     folders, and any fsync commits them all. Otherwise each folder has to be synced by itself."""
     zero_tails: bool = False
     """The lost end of a file may come back as zeros."""
+    zero_writes: bool = False
+    """It has the length of the whole write then (XFS: the size was written, the data not)."""
 
 
 class SimFileSystem:
@@ -371,5 +373,5 @@ class SimFileSystem:
                 node.number = self._last_number
             seen[node.number] = node
             node.links, node.opens, node.path = 1, 0, node_path
-            node.settle(rng, self.kind.zero_tails)
+            node.settle(rng, self.kind.zero_tails, self.kind.zero_writes)
             self.used_bytes += len(node.data)

@@ -7,10 +7,11 @@ that rare combinations of the others get room.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tests.simulation.filesystem import FileSystemKind
+from tests.simulation.focus import FOCUSES, Focus, focus_of
 from tests.simulation.program import ACTIONS
 from tests.simulation.server import ALL_EXTENSIONS, GO_EXTENSIONS, ServerKind
 
@@ -51,6 +52,10 @@ class Config:
     settings: dict[str, Any]
     remote_dir: str
     remote_dir_exists: bool
+    block_share: float = 0.1
+    """The share of the program's writes that are blocks."""
+    worst_share: float = 0.5
+    """How often a program that has waited for the snapshot destroys its file then."""
 
     def describe(self) -> str:
         """In a few lines, for people."""
@@ -92,6 +97,7 @@ class History:
     config: Config
     events: tuple[Event, ...]
     troubles: frozenset[str] = field(default_factory=frozenset)
+    focus: str = ""
 
 
 FILE_SYSTEMS: tuple[tuple[int, str, dict[str, Any]], ...] = (
@@ -151,8 +157,28 @@ def make_history(seed: int) -> History:
     troubles = {name for name in TROUBLES if rng.random() < 0.35}
     if rng.random() < 0.1:
         troubles = set()
+    name = focus_of(seed)
+    focus = FOCUSES[name] if name else Focus("")
+    troubles |= set(focus.always)
     config = _make_config(rng, troubles)
-    return History(seed, config, _make_events(rng, config, troubles), frozenset(troubles))
+    if name:
+        config = _bent(rng, config, focus)
+    events = _make_events(rng, config, troubles, focus)
+    return History(seed, config, events, frozenset(troubles), name)
+
+
+def _bent(rng: random.Random, config: Config, focus: Focus) -> Config:
+    """The world as the focus wants it."""
+    changes: dict[str, Any] = focus.draw(rng, focus.config)
+    if focus.servers:
+        name = rng.choice(focus.servers)
+        made = next(settings for _, known, settings in SERVERS if known == name)
+        changes.update(server_name=name, server=ServerKind(**made))
+    if focus.growths:
+        changes["files"] = tuple(_grown(spec, rng.choice(focus.growths)) for spec in config.files)
+    changes["file_system"] = replace(config.file_system, **focus.draw(rng, focus.disk))
+    changes["settings"] = {**config.settings, **focus.draw(rng, focus.settings)}
+    return replace(config, **changes)
 
 
 def _make_config(rng: random.Random, troubles: set[str]) -> Config:
@@ -198,6 +224,12 @@ def _make_config(rng: random.Random, troubles: set[str]) -> Config:
     )
 
 
+def _grown(spec: FileSpec, growth: str) -> FileSpec:
+    if growth == "folder":
+        return FileSpec(spec.name, "auto", in_folder=True)
+    return spec if spec.in_folder else replace(spec, growth=growth)
+
+
 _FILE_NAMES = ("a.csv", "b.dat", "\udcff\udc80.bin", "größe.csv", "c d.log")
 
 
@@ -222,30 +254,52 @@ def _gap(rng: random.Random) -> int:
     return rng.randrange(3 * SEC, 8 * SEC if choice < 0.96 else 70 * SEC)
 
 
-def _make_events(rng: random.Random, config: Config, troubles: set[str]) -> tuple[Event, ...]:
+def _make_events(
+    rng: random.Random, config: Config, troubles: set[str], focus: Focus
+) -> tuple[Event, ...]:
     events = []
     at_ns = 0
     chosen = sorted(troubles)
-    weights = [TROUBLES[name] for name in chosen]
+    weights = [focus.weights.get(name, TROUBLES[name]) for name in chosen]
     for _ in range(rng.randrange(6, 36)):
         at_ns += _gap(rng)
         near_call = rng.choice([0, 0, 1 + int(rng.expovariate(1 / 15))])
-        if chosen and rng.random() < 0.3:
+        if chosen and rng.random() < focus.trouble_share:
             kind = rng.choices(chosen, weights=weights)[0]
-            events.append(_trouble(rng, at_ns, kind, len(config.files), near_call))
+            events.append(_trouble(rng, at_ns, kind, config, near_call, focus))
             continue
         target = rng.randrange(len(config.files))
-        spec = config.files[target]
-        actions = ACTIONS["folder" if spec.in_folder else spec.growth]
-        action = rng.choices(list(actions), weights=list(actions.values()))[0]
+        action = _action(rng, config.files[target], focus)
         wait = rng.random()
         then = "notify" if wait < 0.55 else "wait" if wait < 0.7 else "plain" if wait < 0.8 else ""
+        if focus.wait_share is not None and rng.random() < focus.wait_share:
+            then = "wait"
         events.append(Event(at_ns, action, target, then, near_call))
+        if then and focus.chase_share and rng.random() < focus.chase_share:
+            # some 50 us after the touch its event has woken the child
+            again = _action(rng, config.files[target], focus)
+            chased = rng.choice(["", "notify", "notify", "plain"])
+            call = rng.randrange(1, 10)
+            events.append(Event(at_ns + MS // 20, again, target, chased, near_call + call))
+        if then == "wait" and focus.strike_share and rng.random() < focus.strike_share:
+            kind = rng.choice(focus.always)
+            events.append(_trouble(rng, at_ns + MS // 20, kind, config, 0, focus))
+    for kind in focus.last:
+        events.append(_trouble(rng, at_ns + _gap(rng), kind, config, 0, focus))
     return tuple(events)
 
 
-def _trouble(rng: random.Random, at_ns: int, kind: str, files: int, near_call: int) -> Event:
-    target = rng.randrange(files)
+def _action(rng: random.Random, spec: FileSpec, focus: Focus) -> str:
+    actions = ACTIONS["folder" if spec.in_folder else spec.growth]
+    if focus.actions and not spec.in_folder:
+        actions = {**actions, **focus.actions}
+    return rng.choices(list(actions), weights=list(actions.values()))[0]
+
+
+def _trouble(
+    rng: random.Random, at_ns: int, kind: str, config: Config, near_call: int, focus: Focus
+) -> Event:
+    target = rng.randrange(len(config.files))
     detail: Any = None
     if kind in ("kill", "power"):
         near_call = 1 + int(rng.expovariate(1 / 25))
@@ -253,7 +307,7 @@ def _trouble(rng: random.Random, at_ns: int, kind: str, files: int, near_call: i
     elif kind == "cut":
         # by time, or when the server executes its n-th request from now, before or after it acts
         how = rng.choice(["up", "down", "both", "mute", "before", "after", "after"])
-        detail = (how, 1 + int(rng.expovariate(1 / 5)))
+        detail = (how, 1 + int(rng.expovariate(1 / focus.mean_request)))
     elif kind == "refuse":
         detail = (rng.choice(["refuse", "refuse", "silent", "login"]), rng.randrange(1, 20) * SEC)
     elif kind == "clock":
@@ -264,7 +318,7 @@ def _trouble(rng: random.Random, at_ns: int, kind: str, files: int, near_call: i
     elif kind in ("disk_full", "remote_full", "denied"):
         detail = rng.randrange(1, 15) * SEC // 2
     elif kind == "foreign":
-        detail = rng.choice(["replace", "append", "truncate", "remove"])
+        detail = rng.choice(["replace", "append", "truncate", "remove", *focus.hands])
     elif kind == "restart":
         detail = rng.choice([0.0, 0.5, 5.0])
     return Event(at_ns, kind, target, detail, near_call)

@@ -75,6 +75,10 @@ class Source:
     owed: list[Touch] = field(default_factory=list)
     """What was served, and no reader could have seen yet."""
     last_touch: Touch | None = None
+    copied_ns: int = -1
+    """When a longer copy was moved into its place: nobody who has not looked since knows it."""
+    looked_ns: int = -1
+    """The child has looked at it since then."""
     rewritten: bool = False
     found_size: int = 0
     """So much of it was at the destination before we ever came."""
@@ -121,6 +125,7 @@ class Source:
         if not self.present or touch.index != len(self.lineages) - 1:
             return  # the program changed the file first: there is nothing to hold the child to
         touch.caught = True
+        self.looked_ns = max(self.looked_ns, touch.at_ns)
         self.stale_touch = False
         touch.seen_bytes = len(self.current.content)
         if self.current.first_served is None:
@@ -201,9 +206,6 @@ class Ledger:
             source.stale_touch = source.in_folder
             source.last_touch = None
             source.owed = [t for t in source.owed if 0 < t.served_ns < recent_ns]
-            if source.growth == "append":
-                left = [content, *(read(f"{source.path}.{n}") for n in range(1, 10))]
-                source.owed = [t for t in source.owed if _is_left(source, t, left)]
             for other in self.names_of(source):  # what was rotated may have lost its end, too
                 rotated = read(other)
                 if rotated and rotated != before[other]:

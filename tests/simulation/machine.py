@@ -65,6 +65,10 @@ class Machine(Stage):
         """A child died then, and the next one has not brought to the disk yet what it wrote."""
         self._refused_syncs_ns: list[int] = []
         """When the disk failed in what brings data to it."""
+        self._births_ns: dict[str, int] = {}
+        """When files of the outbox were made."""
+        self._forgotten_ns = 1 << 62
+        """A loss of power may have taken what was made since then, if it was the last end."""
         self._process = _Process(self, 0)
         self._flush_asks: list[list[tuple[Source, Touch]]] = []
         self._flushes: list[tuple[Callable[[], bool], list[tuple[Source, Touch]]]] = []
@@ -112,6 +116,22 @@ class Machine(Stage):
         rolled_back = self._rolled_back or failed  # a record may not have been written
         self.checker.check_claims(self._child.claims(), rolled_back=rolled_back)
         self._rolled_back = False
+        self._check_outbox(self._child)
+
+    def _check_outbox(self, child: Child) -> None:
+        """What the journal relies on is there: nothing goes before the record that lets go of it
+        is on the disk, nor is relied on before it is there itself."""
+        for path in sorted(child.relied_pieces()):
+            if self.fs.exists(path):
+                continue
+            born_ns = self._births_ns.get(path, 0)
+            if born_ns < self._forgotten_ns:
+                secs = (self.clock.now_ns - born_ns) / SEC
+                raise Violation(
+                    "unbacked", f"the journal relies on {path}, made {secs:.1f} s ago and gone"
+                )
+            self._births_ns[path] = 1 << 62  # known to be gone, and forgiven for good
+        self._forgotten_ns = 1 << 62
 
     def _log_child(self, text: str) -> None:
         self.trace(f"    child: {text}")
@@ -233,6 +253,7 @@ class Machine(Stage):
             if refused_ns >= last_ns - window_ns:  # the disk would not take it then
                 last_ns = min(last_ns, refused_ns)
         recent_ns = last_ns - window_ns
+        self._forgotten_ns = min(self._forgotten_ns, recent_ns)
         self.ledger.after_crash(self._read_local, before, recent_ns)
         self.checker.roll_back(recent_ns)
         births = self.checker.temp_births_ns
@@ -262,6 +283,8 @@ class Machine(Stage):
         self._bury()
 
     def _file_event(self, change: str, path: str) -> None:
+        if change == "create" and path.endswith(".piece"):
+            self._births_ns[path] = self.clock.now_ns
         if self._child is None or not self._alive:
             return
         folder = path.rpartition("/")[0]

@@ -41,7 +41,7 @@ class Inode:
             self.durable = (bytes(self.data), self.mtime_ns, self.ctime_ns)
             self.pending.clear()
 
-    def settle(self, rng: random.Random, zero_tails: bool) -> None:
+    def settle(self, rng: random.Random, zero_tails: bool, zero_writes: bool) -> None:
         """The power fails: choose what is left."""
         if not self.pending:
             return
@@ -55,7 +55,7 @@ class Inode:
             if written:
                 part = written[: rng.randrange(len(written) + 1)]
                 if zero_tails and rng.random() < 0.5:
-                    part = bytes(len(part))
+                    part = bytes(len(written) if zero_writes else len(part))
                 if part:
                     write_into(data, offset, part)
         self.data, self.mtime_ns, self.ctime_ns = data, mtime_ns, ctime_ns

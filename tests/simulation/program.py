@@ -33,6 +33,8 @@ class Program:
         self.ledger = ledger
         self.block_bytes = 2_000
         """No single write of it is larger than this."""
+        self.block_share = 0.1
+        """So many of its writes are of any size up to that."""
         self.boot = 0
         """Events that were planned before a loss of power do not happen after it."""
         self.notify_path: Callable[[str], str] = lambda path: path + ".notify"
@@ -53,9 +55,10 @@ class Program:
         self._lines += 1
         head = b"%s,%d,%d," % (source.path[-3:].encode("utf-8", "replace"), self._lines, self.boot)
         choice = self.rng.random()
-        if choice < 0.6:
+        short_share = 1.0 - self.block_share
+        if choice < min(0.6, short_share):
             return head + b"%x\n" % self.rng.getrandbits(40)
-        size = self.rng.randrange(20, 400 if choice < 0.9 else self.block_bytes)
+        size = self.rng.randrange(20, 400 if choice < short_share else self.block_bytes)
         return head + self.rng.randbytes(size // 2).hex().encode() + b"\n"
 
     def _start(self) -> bytes:
@@ -135,18 +138,49 @@ class Program:
         if source.present and self.rng.random() < 0.3:
             size = len(source.current.content)  # the same size: only the content tells
             content = (content * (size // len(content) + 1))[:size]
+        temporary = self._temporary(source)
+        self.fs.append(temporary, content)
+        self._begin(source, content, len(content), "replace")
+        self.fs.rename(temporary, source.path)
+
+    def edit(self, source: Source) -> None:
+        """Insert, take out, change something inside, as an editor does: a new file in its place."""
+        content = bytearray(source.current.content) if source.present else bytearray()
+        for _ in range(self.rng.randrange(1, 4)):
+            at = self.rng.randrange(len(content) + 1)
+            gone = self.rng.choice([0, 0, 1, 20, 300])
+            content[at : at + gone] = self.rng.randbytes(self.rng.choice([0, 1, 20, 300]))
+        temporary = self._temporary(source)
+        self.fs.append(temporary, bytes(content))
+        self._begin(source, bytes(content), len(content), "edit")
+        self.fs.rename(temporary, source.path)
+
+    def _temporary(self, source: Source) -> str:
+        """The name for a new file before it takes its place; free."""
         folder, _, name = source.path.rpartition("/")
         temporary = f"{folder}/.{name}.new"
         if self.fs.exists(temporary):
             self.fs.remove(temporary)
-        self.fs.append(temporary, content)
-        self._begin(source, content, len(content), "replace")
-        self.fs.rename(temporary, source.path)
+        return temporary
 
     def _begin(self, source: Source, content: bytes, base: int, how: str) -> None:
         source.rewritten = True
         source.begin(content, base)
         self.trace(f"{how} {source.path} -> lineage {source.current.index}, {len(content)} bytes")
+
+    def copy_longer(self, source: Source) -> None:
+        """Move a longer copy into place, as ``sed -i '$a …'`` does: another file, which goes on."""
+        if not source.present:
+            self.append(source)
+            return
+        temporary = self._temporary(source)
+        self._open.pop(source.path, None)
+        data = self._data(source)
+        self.fs.append(temporary, bytes(source.current.content) + data)
+        source.grow(data)
+        source.copied_ns = self.clock.now_ns
+        self.trace(f"copy {source.path} {len(data)} -> {len(source.current.content)}")
+        self.fs.rename(temporary, source.path)
 
     def truncate(self, source: Source) -> None:
         """Cut to nothing, or to a part, and go on."""
@@ -215,6 +249,8 @@ class Program:
         last = source.last_touch
         if not lineage.known_ns or last is None or last.index != lineage.index:
             return
+        if source.copied_ns > source.looked_ns:
+            return  # another file than the one that the child knows
         if source.must_precede(last):
             source.owed.append(last)
 

@@ -5,10 +5,11 @@ under a temporary name or in the visible file; and all that had arrived of a tem
 its version is begun anew under another name.
 
 Excused, each time: what was in flight when a connection ended, a process died or the server refused
-a WRITE: the window as it stood, at least 256 KiB, or what had been sent behind a refused one. A
-server that can't be read gives no way to find out what arrived, so that after a death everything
-since the last note in the journal (1 MiB) comes again. A loss of power excuses all that was
-unfinished: the journal may not even know of it.
+a WRITE: the window as it stood, at least 256 KiB, or what had been sent behind a refused one; and
+what is compared in one go afterwards to find out what arrived (128 KiB). A server that can't be
+read gives no way to find out, so that after a death everything since the last note in the journal
+(1 MiB) comes again. A loss of power excuses all that was unfinished: the journal may not even know
+of it.
 
 Whole files that are due again by the plan's table (the remote file gone, changed by another hand, a
 new version) are not counted: they are other files at the destination.
@@ -26,6 +27,7 @@ from tests.simulation.remote import RemoteDisk, RemoteFile
 __all__ = ["CountingTransport", "Resends"]
 
 _LEAST_BYTES = 256 * 1024
+_COMPARED_BYTES = 128 * 1024
 _NOTE_EVERY_BYTES = 1 << 20
 
 FindUpload = Callable[[str], "tuple[str, int] | None"]
@@ -94,6 +96,7 @@ class Resends:
     def broke(self, *, died: bool = False, behind_bytes: int = 0) -> None:
         """A connection ended, a process died, a WRITE was refused, with so much sent behind it."""
         self.excused_bytes += max(self.window_bytes, behind_bytes)
+        self.excused_bytes += _COMPARED_BYTES if self.readable else 0
         if died and not self.readable:
             self.excused_bytes += _NOTE_EVERY_BYTES
 

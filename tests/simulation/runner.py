@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import random
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from itertools import chain
+from multiprocessing.pool import Pool
 
 from tests.simulation.child import Boot, Child, make_child
+from tests.simulation.focus import seeds_with
 from tests.simulation.history import make_history
-from tests.simulation.plants import PLANTS
+from tests.simulation.plants import PLANTS, WORLDS
 from tests.simulation.world import Outcome, World
 
-__all__ = ["planted", "run_many", "run_seed"]
+__all__ = ["Catch", "catch", "catch_all", "planted", "run_many", "run_seed"]
 
 
 def run_seed(
@@ -34,22 +39,85 @@ def planted(name: str | None) -> AbstractContextManager[None]:
     return nullcontext() if name is None else PLANTS[name].patch()
 
 
-def _run_block(task: tuple[range, str | None]) -> list[Outcome]:
+def _run_block(task: tuple[Sequence[int], str | None]) -> list[Outcome]:
     seeds, plant = task
     with planted(plant):
         return [run_seed(seed) for seed in seeds]
 
 
-def run_many(seeds: range, jobs: int, plant: str | None = None) -> Iterator[Outcome]:
+def run_many(seeds: Sequence[int], jobs: int, plant: str | None = None) -> Iterator[Outcome]:
     """The outcomes of all seeds, as they come."""
     blocks = [(seeds[at : at + 50], plant) for at in range(0, len(seeds), 50)]
     if jobs <= 1:
         for block in blocks:
             yield from _run_block(block)
         return
-    # not fork: the parent may have threads
-    context = multiprocessing.get_context("spawn")
-    with context.Pool(jobs) as pool:
+    with _workers(jobs) as pool:
         results: Iterable[list[Outcome]] = pool.imap_unordered(_run_block, blocks)
         for outcomes in results:
             yield from outcomes
+
+
+@contextmanager
+def _workers(jobs: int) -> Iterator[Pool]:
+    """Processes that give the same history for a seed every time.
+
+    Not forked: the parent may have threads. The child's code iterates over sets of texts, whose
+    order follows from a hash that is another one in each process unless it is asked not to be.
+    """
+    before = os.environ.get("PYTHONHASHSEED")
+    os.environ["PYTHONHASHSEED"] = "0"
+    try:
+        with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+            yield pool
+    finally:
+        if before is None:
+            del os.environ["PYTHONHASHSEED"]
+        else:
+            os.environ["PYTHONHASHSEED"] = before
+
+
+@dataclass(frozen=True, slots=True)
+class Catch:
+    """What became of a planted bug."""
+
+    plant: str
+    outcome: Outcome | None
+    """The first history that shows it; None if none did."""
+    tried: int
+    """How many histories it took."""
+
+
+def catch(plant: str, *, number: int, start: int = 0, first: int | None = None) -> Catch:
+    """Run histories of the plant's world until one shows the bug and, without it, nothing.
+
+    Args:
+        number: so many at most, from the seed ``start`` on.
+        first: a seed to be tried before them.
+    """
+    tried = 0
+    candidates = [] if first is None else [first]
+    for seed in chain(candidates, seeds_with(WORLDS.get(plant, ""), start, number)):
+        tried += 1
+        with planted(plant):
+            outcome = run_seed(seed)
+        if outcome.kind and not run_seed(seed).kind:
+            return Catch(plant, outcome, tried)
+    return Catch(plant, None, tried)
+
+
+def catch_all(
+    plants: Iterable[str], jobs: int, *, number: int, start: int = 0, known: dict[str, int]
+) -> Iterator[Catch]:
+    """:func:`catch` for each, in this order, one process for each bug at a time.
+
+    ``known``: seeds that are tried first.
+    """
+    tasks = [(plant, number, start, known.get(plant)) for plant in plants]
+    with _workers(jobs) as pool:
+        yield from pool.imap(_catch, tasks)
+
+
+def _catch(task: tuple[str, int, int, int | None]) -> Catch:
+    plant, number, start, first = task
+    return catch(plant, number=number, start=start, first=first)

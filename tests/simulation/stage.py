@@ -53,6 +53,7 @@ class Stage:
         )
         self.program = Program(self.clock, random.Random(self.rng.random()), self.fs, self.ledger)
         self.program.block_bytes = config.block_bytes
+        self.program.block_share = config.block_share
         self.sources: list[Source] = []
         self.troubles = Troubles(
             self.clock, self.rng, self.fs, self.network, self.checker, config.file_system

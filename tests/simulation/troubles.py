@@ -119,7 +119,7 @@ class Troubles:
             return
         if self._checker.continued:
             return  # whoever takes a file away there is a consumer
-        if event.detail == "replace" and not self._server.kind.readable:
+        if event.detail in ("replace", "outgrow") and not self._server.kind.readable:
             return  # nobody could tell
         self._meddled.add(source.remote)
         source.interfered = True
@@ -128,6 +128,8 @@ class Troubles:
             if event.detail == "replace":
                 size = len(file.content) + 1  # none of it is ours: nor is what we still have
                 self._remote.put(source.remote, (b"foreign" * (size // 7 + 1))[:size])
+            elif event.detail == "outgrow":
+                self._remote.put(source.remote, b"foreign" * (len(file.content) + 200_000))
             elif event.detail == "append":
                 self._remote.write(file, len(file.content), b"foreign")
             elif event.detail == "truncate":

@@ -131,7 +131,8 @@ class World(Machine):
     def _goes_on(self, source: Source) -> None:
         """The program had waited for the snapshot: now it may do its worst."""
         worst = {"append": "rotate", "auto": "truncate", "rewrite": "replace"}[source.growth]
-        if not self._finishing and not source.in_folder and self.rng.random() < 0.5:
+        share = self.config.worst_share
+        if not self._finishing and not source.in_folder and self.rng.random() < share:
             near_call = self.rng.choice([0, 0, 1, 5])
             self._happen(Event(0, worst, self.sources.index(source), "notify", near_call))
 

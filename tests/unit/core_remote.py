@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from pysubtask.core.budget import Limits
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.core.delta import DeltaRule
 from pysubtask.core.flow import Window
 from pysubtask.core.plan import Policy
 from pysubtask.core.retry import RetryRule
 from pysubtask.errors import LinkLost
+from pysubtask.subtask.delivery.allowance import Allowance
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
 from pysubtask.subtask.delivery.lines import LineHold
@@ -134,6 +136,7 @@ class Remote:
     looked_again: list[str] = field(default_factory=list)
     delivery: Delivery = field(init=False)
     has_lines: bool = False
+    limits: Limits = field(default_factory=Limits)
     delta: DeltaRule = field(default_factory=DeltaRule)
     connections: int = 0
     _random: random.Random = field(default_factory=lambda: random.Random(1))
@@ -146,6 +149,9 @@ class Remote:
         folder = str(self.local.folder / "state" / "signatures")
         self.signatures = Signatures(self.local.disk, folder, self.delta)
         self.lines = LineHold(self.local.clock, 5.0, lambda path: self.has_lines)
+        budget = str(self.local.folder / "state" / "budget.json")
+        self.allowance = Allowance(self.local.disk, self.local.clock, self.limits, budget, LOG)
+        self.allowance.open()
         self.signatures.open(self.local.ledger.journal.entries())
         self.delivery = Delivery(
             self.local.clock,
@@ -157,6 +163,7 @@ class Remote:
             ack_timeout_secs=60.0,
             log=LOG,
             destination="memory",
+            allowance=self.allowance,
         )
 
     def _transport(self) -> Transport:
@@ -187,6 +194,7 @@ class Remote:
                 window,
                 self.signatures,
                 self.lines,
+                self.allowance,
             )
         )
 

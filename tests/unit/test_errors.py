@@ -10,6 +10,7 @@ import pytest
 from pysubtask import errors
 from pysubtask.errors import PysubtaskError
 from pysubtask.subtask.delivery import (
+    allowance,
     courier,
     delivery,  # noqa: F401  (they have errors of their own)
 )
@@ -25,6 +26,8 @@ def _all_kinds(kind: type[PysubtaskError] = PysubtaskError) -> list[type[Pysubta
 def _make(kind: type[PysubtaskError]) -> PysubtaskError:
     if kind is courier.FileHeld:
         return courier.FileHeld("waits", until=5.0)
+    if kind is allowance.BudgetSpent:
+        return allowance.BudgetSpent("waits", until=5.0)
     return kind("why", operation="rename", path="a/b", hint="do this", retryable=True)
 
 

@@ -42,6 +42,24 @@ def _let_go(entry: Entry) -> Entry:
     return replace(entry, versions=(), delivered=Delivered(1, 10))
 
 
+# -- what is in doubt --------------------------------------------------------------------------
+
+
+def test_what_became_owed_while_a_doubt_was_settled_stays_owed(local: Local) -> None:
+    """The destination was asked, and meanwhile the file grew."""
+    local.write(b"some")
+    local.take()
+    local.deliver_all()
+    local.ledger.doubt(local.entry)
+    assert local.path in local.ledger.owed
+    local.write(b" more", "ab")
+    local.take()
+    local.ledger.verified(local.path)
+    assert local.ledger.owed == {local.path: 5}
+    local.deliver_all()
+    assert local.ledger.owed == {}
+
+
 # -- pieces and records ------------------------------------------------------------------------
 
 

@@ -82,7 +82,7 @@ class Courier:
                     if version is None:
                         yield from self._verify(path, entry)
                         continue
-                    self._session.ledger.verified(entry)
+                    self._session.ledger.verified(path)
                 if version is None or self._session.hooks.is_held(path):
                     break
                 if version.number != number and isinstance(remote, Present):
@@ -143,7 +143,7 @@ class Courier:
         it is met as for the first time, provided that what it should show is still at hand."""
         ledger, done = self._session.ledger, entry.delivered
         if done is None:
-            ledger.verified(entry)
+            ledger.verified(path)
             return
         try:
             st = yield from call(Stat(self._session.remote_name(entry)))
@@ -162,7 +162,7 @@ class Courier:
                 return replace(e.with_version(whole), delivered=None)
 
             entry = ledger.update(path, owe, must=False)
-        ledger.verified(entry)
+        ledger.verified(path)
 
     def _is_at_hand(self, path: str, version: Version) -> bool:
         try:
@@ -216,9 +216,11 @@ class Courier:
             mtime = remote.mtime if isinstance(remote, Present) else None
             self._session.record(path, version.number, decision.size, decision.base, mtime)
             return Present(decision.size - decision.base, mtime, sure=True)
+        self._session.allowance.admit()
         if isinstance(decision, Append):
             start = decision.start
             if start >= version.available_from:
+                self._session.allowance.began()
                 return (yield from self._append(path, version, name, decision))
             if (yield from self._comparison.cover(path, version, start)) == start:
                 return remote  # the pieces begin earlier now: decide again
@@ -229,6 +231,7 @@ class Courier:
         assert isinstance(decision, Send)
         if decision.conflict:
             self._check_conflicts(path, entry)
+        self._session.allowance.began()
         yield from self._uploads.begin(path, entry, version, decision)
         return self._session.known.pop(path, Unknown())
 
@@ -248,6 +251,7 @@ class Courier:
         try:
             offset = todo.start
             while offset < todo.end:
+                self._session.allowance.go_on()
                 size = min(self._session.chunk_bytes(), todo.end - offset)
                 data = reader.read(offset, size)
                 write = Write(name, offset - todo.base, data)

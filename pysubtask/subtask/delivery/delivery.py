@@ -21,6 +21,7 @@ from pysubtask.errors import HostKeyRefused, LinkError, LoginRefused
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import is_full, local_words
 from pysubtask.status import Link
+from pysubtask.subtask.delivery.allowance import Allowance, BudgetSpent
 from pysubtask.subtask.delivery.courier import Courier, FileHeld
 from pysubtask.subtask.delivery.engine import BULK, SMALL, URGENT, Engine
 from pysubtask.subtask.store.ledger import Ledger
@@ -28,6 +29,7 @@ from pysubtask.transports.contract import Capabilities, Transport
 
 __all__ = ["Delivery", "LinkState"]
 
+_SAY_SPENT_SECS = 3600.0
 _SMALL_BYTES = 1 << 20
 _MAX_JOBS = 1024
 _FULL_WAIT_SECS = 10.0
@@ -78,7 +80,10 @@ class Delivery:
         log: logging.Logger,
         destination: str = "",
         status_changed: Callable[[], None] = lambda: None,
+        allowance: Allowance,
     ) -> None:
+        self._allowance = allowance
+        self._say_spent_at = 0.0
         self._clock = clock
         self._ledger = ledger
         self._make_transport = make_transport
@@ -94,8 +99,8 @@ class Delivery:
         self._offers: dict[str, None] = {}
         self._offers_lock = threading.Lock()
         self._queue: dict[str, None] = {}
-        self._active: set[str] = set()
-        self._again: set[str] = set()
+        self._active: dict[str, None] = {}
+        self._again: dict[str, None] = {}
         self._held: dict[str, _Held] = {}
         self._transport: Transport | None = None
         self._engine: Engine | None = None
@@ -178,6 +183,7 @@ class Delivery:
         except LinkError as error:
             self._lost(error)
             return self._next_try if self._queue else self._next_held()
+        self._allowance.save()
         now = self._clock.monotonic()
         if self._engine.has_more:
             return now  # between two turns new offers, and a stop, are seen
@@ -203,6 +209,7 @@ class Delivery:
 
     def close(self) -> None:
         """End the connection now."""
+        self._allowance.save(now=True)
         if self._engine is not None:
             self._engine.abandon()
         if self._transport is not None:
@@ -218,7 +225,7 @@ class Delivery:
             if held is not None and now < held.until:
                 continue
             if path in self._active:
-                self._again.add(path)
+                self._again[path] = None
             else:
                 self._queue[path] = None
         for path, held in self._held.items():
@@ -247,7 +254,11 @@ class Delivery:
         can = transport.capabilities
         window = Window()
         self._engine = Engine(
-            transport, self._clock, window, ack_timeout_secs=self._ack_timeout_secs
+            transport,
+            self._clock,
+            window,
+            ack_timeout_secs=self._ack_timeout_secs,
+            allowance=self._allowance,
         )
         self._courier = self._make_courier(can, window)
         self._max_jobs = max(1, min(_MAX_JOBS, can.max_files))
@@ -280,19 +291,25 @@ class Delivery:
             job = self._courier.beat(*self._beat)
             self._engine.spawn(job, priority=URGENT, done=self._beat_done_with(self._beat))
         while self._queue and self._engine.jobs < self._max_jobs:
-            path = next(iter(self._queue))
+            path = self._first()
             del self._queue[path]
             entry = self._ledger.get(path)
             if entry is None or not self._is_owed(path):
                 self._held.pop(path, None)
                 continue
-            self._active.add(path)
+            self._active[path] = None
             self._opened_for_beat = False
             self._last_busy = self._clock.monotonic()
             priority = SMALL if entry.pending_bytes <= _SMALL_BYTES else BULK
             self._engine.spawn(
                 self._courier.deliver(path), priority=priority, done=self._done_with(path)
             )
+
+    def _first(self) -> str:
+        """Which file goes next: in their order, but the smallest where a budget may end soon."""
+        if not self._allowance.is_limited:
+            return next(iter(self._queue))
+        return min(self._queue, key=lambda path: self._ledger.owed.get(path, 0))
 
     def _beat_done_with(self, sent: tuple[str, bytes]) -> Callable[[Exception | None], None]:
         def done(error: Exception | None) -> None:
@@ -316,7 +333,7 @@ class Delivery:
 
     def _done_with(self, path: str) -> Callable[[Exception | None], None]:
         def done(error: Exception | None) -> None:
-            self._active.discard(path)
+            self._active.pop(path, None)
             self._last_busy = self._clock.monotonic()
             self._failures = self._refusals = 0
             if error is None:
@@ -326,7 +343,7 @@ class Delivery:
             else:
                 self._hold(path, error)
             if path in self._again:
-                self._again.discard(path)
+                del self._again[path]
                 self.offer(path)
                 if error is None:
                     self._queue[path] = None
@@ -338,12 +355,17 @@ class Delivery:
         failures = before.failures + 1 if before is not None else 1
         words = _words(error)
         now = self._clock.monotonic()
-        if isinstance(error, FileHeld):
+        if isinstance(error, FileHeld | BudgetSpent):
             until = now + max(0.0, error.until - self._clock.time())
         else:
             wait = file_wait_secs(failures, self._retry_rule)
             until = now + (min(wait, _FULL_WAIT_SECS) if is_full(error) else wait)
-        if before is None or before.error != words:
+        if isinstance(error, BudgetSpent):
+            failures = before.failures if before is not None else 0
+            if now >= self._say_spent_at:
+                self._say_spent_at = now + _SAY_SPENT_SECS
+                self._log.info("%s", error.message)
+        elif before is None or before.error != words:
             self._log.warning(
                 "deliver %s: %s; next try in %.0f s, others go on", path, words, until - now
             )

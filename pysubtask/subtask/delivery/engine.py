@@ -9,6 +9,7 @@ job reads like a program that blocks, while hundreds of them share the link. Not
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from typing import Any, TypeAlias
 from pysubtask.core.flow import Sent, Window
 from pysubtask.errors import LinkError, LinkLost, RemoteError
 from pysubtask.seams.clock import Clock
+from pysubtask.subtask.delivery.allowance import Allowance
 from pysubtask.transports.contract import Read, Request, Result, Transport, Write
 
 __all__ = ["BULK", "SMALL", "URGENT", "Engine", "Job", "Send", "Wait", "call", "flight"]
@@ -95,6 +97,7 @@ class Engine:
         ack_timeout_secs: when nothing was acknowledged for this long, plus the time that the bytes
             in flight need at 1 KiB a second, the link is dead; also when one request still has
             no answer after ten times as long.
+        allowance: is told of what is sent, and paces all but the urgent.
     """
 
     def __init__(
@@ -104,7 +107,10 @@ class Engine:
         window: Window,
         *,
         ack_timeout_secs: float = 60.0,
+        allowance: Allowance | None = None,
     ) -> None:
+        self._allowance = allowance
+        self._paced_at = math.inf
         self._transport = transport
         self._clock = clock
         self._window = window
@@ -112,7 +118,7 @@ class Engine:
         self._ready: tuple[deque[tuple[_Task, Any]], ...] = (deque(), deque(), deque())
         self._blocked: tuple[deque[tuple[_Task, Send]], ...] = (deque(), deque(), deque())
         self._owners: dict[int, tuple[_Task | None, Sent, float]] = {}
-        self._tasks: set[_Task] = set()
+        self._tasks: dict[_Task, None] = {}  # in the order in which they came
         self._next_ticket = 1
         self._lost: LinkError | None = None
         self._results: Iterator[tuple[int, Result]] | None = None
@@ -132,19 +138,21 @@ class Engine:
     def spawn(self, job: Job, *, priority: int, done: Callable[[Exception | None], None]) -> None:
         """Take on a job. ``done`` is called with None, or with the error that ended it."""
         task = _Task(job, priority, done)
-        self._tasks.add(task)
+        self._tasks[task] = None
         self._ready[priority].append((task, None))
 
     def run(self) -> float | None:
         """Do all that can be done now, or as much as fits into a twentieth of a second.
 
         Returns:
-            The monotonic time by which an acknowledgement is overdue; None if none is awaited.
+            The monotonic time by which to call it again: an acknowledgement is overdue then, or
+            something may leave that had to wait for its pace. None if there is neither.
 
         Raises:
             LinkError: the connection broke, or an acknowledgement is overdue. Every job is lost.
         """
         self.has_more = False
+        self._paced_at = math.inf
         turn_ends_at = self._clock.monotonic() + _TURN_SECS
         while True:
             collected = self._collect(turn_ends_at)
@@ -155,11 +163,12 @@ class Engine:
                 break
         if self._lost is not None:
             raise self._lost
-        return self._check_deadline()
+        due = min(self._paced_at, self._check_deadline())
+        return due if due < math.inf else None
 
     def abandon(self) -> None:
         """Close every job without its ``done`` being called: the connection is gone."""
-        tasks, self._tasks = self._tasks, set()
+        tasks, self._tasks = self._tasks, {}
         for task in tasks:
             task.job.close()
 
@@ -208,9 +217,7 @@ class Engine:
                 moved = True
             blocked = self._blocked[priority]
             while (
-                blocked
-                and self._lost is None
-                and self._window.has_room(_weight(blocked[0][1].request))
+                blocked and self._lost is None and self._may_leave(priority, blocked[0][1].request)
             ):
                 task, send = blocked.popleft()
                 refusal = _refusal(task, send)
@@ -248,7 +255,7 @@ class Engine:
                 if (
                     self._lost is not None
                     or queue
-                    or not self._window.has_room(_weight(step.request))
+                    or not self._may_leave(task.priority, step.request)
                 ):
                     queue.append((task, step))
                     return
@@ -258,6 +265,18 @@ class Engine:
             else:
                 task.waits_for = step.ticket
                 return
+
+    def _may_leave(self, priority: int, request: Request) -> bool:
+        weight = _weight(request)
+        if not self._window.has_room(weight):
+            return False
+        if self._allowance is None or priority == URGENT:
+            return True
+        at = self._allowance.ready_at(weight)
+        if at <= self._clock.monotonic():
+            return True
+        self._paced_at = min(self._paced_at, at)
+        return False
 
     def _send(self, task: _Task, request: Request) -> int:
         ticket = self._next_ticket
@@ -270,11 +289,13 @@ class Engine:
         task.outstanding.add(ticket)
         if isinstance(request, Write):
             self.sent_bytes += len(request.data)
+        if self._allowance is not None:
+            self._allowance.sent(_weight(request))
         self._transport.submit(ticket, request)
         return ticket
 
     def _finish(self, task: _Task, error: Exception | None) -> None:
-        self._tasks.discard(task)
+        self._tasks.pop(task, None)
         for ticket in task.outstanding:
             _, sent, deadline = self._owners[ticket]
             self._owners[ticket] = (None, sent, deadline)
@@ -284,9 +305,9 @@ class Engine:
     def _patience_secs(self) -> float:
         return self._ack_timeout_secs + self._window.in_flight_bytes / _SLOWEST_BYTES_PER_SEC
 
-    def _check_deadline(self) -> float | None:
+    def _check_deadline(self) -> float:
         if not self._owners:
-            return None
+            return math.inf
         _, sent, deadline = self._owners[next(iter(self._owners))]
         deadline = min(deadline, self._progress_at + self._patience_secs)
         now = self._clock.monotonic()

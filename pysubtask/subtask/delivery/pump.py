@@ -24,6 +24,8 @@ _COPY_BYTES = 32 << 20
 _MAX_COPIED_UNANSWERED_BYTES = 64 << 20
 """A server that copies at 1 MiB a second still answers within the time limit."""
 _READ_BYTES = 1 << 20
+_WORTH_BYTES = 1 << 20
+"""An upload that waits for a budget goes on when so much may be sent at once."""
 
 
 class Pump:
@@ -53,7 +55,7 @@ class Pump:
         """
         unanswered: deque[tuple[int, int, int]] = deque()
         copied_bytes = 0
-        self.acked = noted = start
+        self.acked = noted = sent_to = start
         todo = self._requests(kept, start, create)
         request: Request | None = None
         try:
@@ -65,13 +67,21 @@ class Pump:
                     if made is not None:
                         request, end = made
                 copies = request.length if isinstance(request, Copy) else 0
+                # As far ahead as the window, and no farther: what is answered meanwhile is noted.
+                written_bytes = sent_to - self.acked - copied_bytes
                 room = len(unanswered) < _MAX_UNANSWERED and (
-                    not copies or copied_bytes + copies <= _MAX_COPIED_UNANSWERED_BYTES
+                    copied_bytes + copies <= _MAX_COPIED_UNANSWERED_BYTES
+                    if copies
+                    else not unanswered or written_bytes < self._session.window.limit_bytes
                 )
-                if request is not None and room:
+                allowance = self._session.allowance
+                if request is not None and not unanswered:
+                    allowance.go_on(_WORTH_BYTES)  # what is under way is waited for first
+                if request is not None and room and allowance.has_bytes:
                     ticket = yield Send(request, unless_refused=True)
                     copied_bytes += copies
                     unanswered.append((ticket, end, copies))
+                    sent_to = end
                     request = None
                     continue
                 ticket, reached, copies = unanswered.popleft()

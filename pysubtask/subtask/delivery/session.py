@@ -14,6 +14,7 @@ from pysubtask.core.model import Delivered, Entry, Version
 from pysubtask.core.plan import Policy, Remote
 from pysubtask.errors import RemoteError
 from pysubtask.seams.clock import Clock
+from pysubtask.subtask.delivery.allowance import Allowance
 from pysubtask.subtask.delivery.engine import Step, flight
 from pysubtask.subtask.delivery.lines import LineHold
 from pysubtask.subtask.store.ledger import Ledger, drop_superseded, record_delivery
@@ -65,6 +66,7 @@ class Session:
     window: Window
     signatures: Signatures
     lines: LineHold
+    allowance: Allowance
     known: dict[str, Remote] = field(default_factory=dict)
     """What the destination showed of each local path when this connection looked last."""
     folders: set[str] = field(default_factory=set)
@@ -72,7 +74,7 @@ class Session:
 
     def chunk_bytes(self) -> int:
         """How many bytes one write should carry now."""
-        return self.window.chunk_bytes(self.can.max_write_bytes)
+        return self.allowance.chunk_bytes(self.window.chunk_bytes(self.can.max_write_bytes))
 
     def copying_failed(self, path: str, error: RemoteError) -> None:
         """The server can't do what it said: over this connection nothing is copied there again."""

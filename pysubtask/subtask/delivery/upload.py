@@ -18,6 +18,7 @@ from pysubtask.errors import (
     RemoteNotFound,
     RemoteUnsupported,
 )
+from pysubtask.subtask.delivery.allowance import BudgetSpent
 from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
 from pysubtask.subtask.delivery.pump import Pump, with_upload
@@ -25,7 +26,7 @@ from pysubtask.subtask.delivery.reuse import Reuse
 from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
 from pysubtask.subtask.store.ledger import drop_superseded, record_delivery
 from pysubtask.subtask.store.reader import VersionReader
-from pysubtask.transports.contract import Finish, RemoteStat, Remove, Rename, Stat, Write
+from pysubtask.transports.contract import Finish, RemoteStat, Remove, Rename, Request, Stat, Write
 
 __all__ = ["Uploads"]
 
@@ -72,6 +73,8 @@ class Uploads:
         if version is None:
             self._drop(path, upload)
             return
+        if upload.stage == "sending":
+            self._session.allowance.go_on()  # before anything is asked or read back
         try:
             st = yield from call(Stat(upload.temp))
         except RemoteNotFound:
@@ -139,7 +142,7 @@ class Uploads:
                 yield from self._send_small(path, upload, reader)
             else:
                 filled = yield from self._fill(path, entry, upload, reader, kept, start, fresh)
-                if not filled or not (yield from self._close(entry, upload, old)):
+                if not filled or not (yield from self._close(path, entry, upload, old)):
                     self._drop(path, upload)
                     return
         finally:
@@ -166,7 +169,7 @@ class Uploads:
             try:
                 yield from pump.run(kept, start, create=fresh)
                 return True
-            except RemoteFull:
+            except (RemoteFull, BudgetSpent):
                 raise
             except RemoteError as error:
                 if kept:  # it goes on without
@@ -200,19 +203,23 @@ class Uploads:
                 raise result
 
     def _close(
-        self, entry: Entry, upload: Upload, old: RemoteStat | None
+        self, path: str, entry: Entry, upload: Upload, old: RemoteStat | None
     ) -> Generator[Step, Any, bool]:
         """Close the temporary file; False if what parts of it were copied from has changed since
         it was looked at. One that a consumer took meanwhile has not: the handle still led to it.
         """
-        finish = Finish(upload.temp, sync=self._session.can.fsync)
-        if old is None:
-            yield from call(finish)
-            return True
-        finished, now = yield from flight(finish, Stat(self._session.remote_name(entry)))
+        requests: list[Request] = [Finish(upload.temp, sync=self._session.can.fsync)]
+        if old is not None:
+            requests.append(Stat(self._session.remote_name(entry)))
+        try:
+            finished, *now = yield from flight(*requests)
+        except GeneratorExit:  # the link broke: what was written need not be sent again
+            whole = replace(upload, acked=upload.size)
+            self._session.ledger.update(path, lambda e: with_upload(e, whole), must=False)
+            raise
         if isinstance(finished, RemoteError):
             raise finished
-        return isinstance(now, RemoteNotFound) or bool(now == old)
+        return old is None or isinstance(now[0], RemoteNotFound) or bool(now[0] == old)
 
     def _put_in_place(self, path: str, entry: Entry, upload: Upload) -> Steps:
         name = self._final_name(entry, upload)

@@ -97,7 +97,7 @@ class Intake:
         self._looks = 0
         self._hints: dict[str, bool] = {}
         self._hint_all = False
-        self._forced: set[str] = set()
+        self._forced: dict[str, None] = {}
         self._hint_lock = threading.Lock()
         self._next_timer = 0.0
         self._next_scan: dict[str, float] = {}
@@ -123,7 +123,7 @@ class Intake:
     def hint_look(self, path: str) -> None:
         """What was noted of ``path`` is no good: look at it, whatever its stamps say."""
         with self._hint_lock:
-            self._forced.add(path)
+            self._forced[path] = None
 
     def _concerns_us(self, path: str) -> bool:
         if path.endswith(NOTIFY_SUFFIX):
@@ -186,7 +186,7 @@ class Intake:
         with self._hint_lock:
             hints, self._hints = self._hints, {}
             everything, self._hint_all = self._hint_all, False
-            forced, self._forced = self._forced, set()
+            forced, self._forced = self._forced, {}
         for path in forced:
             target = self._targets.get(path) or self._folder_target(path)
             if target is not None:

@@ -66,10 +66,13 @@ class Ledger:
         self.unverified.add(entry.path)
         self._note_owed(entry)
 
-    def verified(self, entry: Entry) -> None:
-        """It has been looked at."""
-        self.unverified.discard(entry.path)
-        self._note_owed(entry)
+    def verified(self, path: str) -> None:
+        """It has been looked at. What is owed may have become more meanwhile."""
+        with self.journal.lock:
+            self.unverified.discard(path)
+            entry = self.journal.get(path)
+            if entry is not None:
+                self._note_owed(entry)
 
     def _note_owed(self, entry: Entry) -> None:
         owes = entry.next_owed is not None or entry.upload is not None
