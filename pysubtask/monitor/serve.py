@@ -10,12 +10,13 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import FrameType
 
+import filelock
 import uvicorn
 
-from pysubtask.errors import SettingsError
+from pysubtask.errors import SettingsError, StateError
 from pysubtask.monitor.alerts import AlertSettings
 from pysubtask.monitor.channels import Apprise, Channel, Mail, Webhook
 from pysubtask.monitor.clients import Settings
@@ -107,7 +108,7 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
         )
     tls = config.tls_cert is not None
     listener = _listen(host, port)
-    with listener:
+    with listener, _alone(state):
         history = History(state)
         source = open_source(config, environ)
         monitor = Monitor(
@@ -167,6 +168,33 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
         finally:
             monitor.stop()
     return 0
+
+
+@contextlib.contextmanager
+def _alone(state: pathlib.Path) -> Iterator[None]:
+    """Two monitors over one history would tell everything twice, and half of it wrong."""
+    try:
+        state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = filelock.FileLock(state / "lock")
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise StateError(
+            "another monitor uses it",
+            operation="use the state folder",
+            path=str(state),
+            hint="stop that one, or give each a --state folder of its own",
+        ) from None
+    except OSError as error:
+        raise StateError(
+            error.strerror or str(error),
+            operation="use the state folder",
+            path=str(state),
+            hint="give a folder on a local disk that this user may write with --state",
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _end_with_input(server: _Server, told: _Told) -> None:

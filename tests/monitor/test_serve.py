@@ -8,6 +8,7 @@ import os
 import pathlib
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -145,6 +146,40 @@ def test_with_a_password_and_keys(drop: pathlib.Path, tmp_path: pathlib.Path) ->
     text = (tmp_path / "state.log").read_text()
     assert "horse" not in text
     assert key not in text
+
+
+def test_a_state_folder_is_for_one_monitor(drop: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    again = pytest.raises(RuntimeError, match="another monitor uses it")
+    with Serving(str(drop), tmp_path / "state"), again:
+        Serving(str(drop), tmp_path / "state")
+
+
+def test_https(drop: pathlib.Path, tmp_path: pathlib.Path) -> None:
+    """With a certificate of our own; the session's cookie is then for HTTPS only."""
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    subprocess.run(
+        [tool("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256",
+         "-nodes", "-keyout", str(key), "-out", str(cert), "-days", "2", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=IP:127.0.0.1"],
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )  # fmt: skip
+    options = ["--tls-cert", str(cert), "--tls-key", str(key)]
+    with Serving(
+        str(drop), tmp_path / "state", *options, PYSUBTASK_MONITOR_PASSWORD="correct horse"
+    ) as serving:
+        assert serving.url.startswith("https://")
+        context = ssl.create_default_context(cafile=str(cert))
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", serving.port, timeout=10, context=context
+        )
+        form = {"Content-Type": "application/x-www-form-urlencoded"}
+        connection.request("POST", "/login", b"password=correct+horse", form)
+        answer = connection.getresponse()
+        assert answer.status == 303
+        assert "secure" in (answer.headers["set-cookie"] or "").lower()
+        connection.close()
 
 
 def test_a_port_that_is_taken_is_said(drop: pathlib.Path, tmp_path: pathlib.Path) -> None:
