@@ -115,6 +115,7 @@ class Fleet:
     def observe(self, scan: Scan, now: float, monotonic: float) -> Changes:
         """Take in a scan that began at ``now`` by the wall clock, ``monotonic`` by the other."""
         changes = Changes(now)
+        gap = monotonic - self._last[1] if self._last is not None else 0.0
         changes.step_secs = self._step(now, monotonic)
         was_blind = self.blind
         self.blind = self._blindness(scan, now)
@@ -125,7 +126,7 @@ class Fleet:
                 changes.went_blind = True
             self._judge_all(changes, now)
             return changes
-        beats = self._take_in(scan, now)
+        beats = self._take_in(scan, now, gap if changes.step_secs else None)
         changes.changed.extend(beats)
         if was_blind is not None:
             changes.sight_back = was_blind is not _NO_SOURCE
@@ -143,6 +144,7 @@ class Fleet:
         step = (now - last[0]) - (monotonic - last[1])
         if abs(step) <= STEP_SECS:
             return 0.0
+        self._lags.clear()
         for client in self.clients.values():
             client.shift(step)
         if self._previous is not None:
@@ -176,7 +178,12 @@ class Fleet:
         other = "another folder is mounted there" if swapped else "is it still mounted?"
         return f"{lost} of {len(expected)} heartbeat files vanished at once ({other})"
 
-    def _take_in(self, scan: Scan, now: float) -> list[Client]:
+    def _take_in(self, scan: Scan, now: float, gap: float | None) -> list[Client]:
+        """Take in all sightings; gives the clients that beat.
+
+        ``gap``: the clock was set since the last look, so many seconds ago by the monotonic one.
+        Beats from between are stamped by either clock, but can't be older than that.
+        """
         beats = []
         there = set()
         for sighting in scan.sightings:
@@ -189,8 +196,11 @@ class Fleet:
             if client.see(sighting, now, self.offset):
                 beats.append(client)
                 client.pardon_until = None
-                if not first:
+                if not first and gap is None:
                     self._note_lag(sighting, now)
+                elif not first and client.beat_at is not None:
+                    client.beat_at = min(max(client.beat_at, now - (gap or 0.0)), now)
+                    client.skew = None
             if client.settled_until == 0.0 or self.settings.data_secs is not None:
                 before = client.no_data
                 client.look_at_data(now, self.settings.data_secs)

@@ -75,6 +75,16 @@ def test_a_modified_time_that_lies_is_flagged_and_not_believed(mtime: float) -> 
     assert world.client().flags == ()
 
 
+@pytest.mark.parametrize("ahead", [60.0, 1e9])
+def test_a_future_that_both_stamps_agree_on_is_not_believed(ahead: float) -> None:
+    world = World()
+    world.look()
+    world.beat(mtime=START + ahead, ctime=START + ahead)
+    world.look(1)
+    assert world.client().beat_at == world.now
+    assert world.client().flags == (Flag.CLOCK_SKEW,)
+
+
 def test_without_a_change_time_the_time_of_the_sighting_counts() -> None:
     world = World(ctimes=False)
     world.look()
@@ -304,6 +314,36 @@ def test_a_clock_that_is_set_flips_nobody(step: float) -> None:
     world.look(5)
     assert (world.state("alive"), world.client("alive").flags) == ("up", ())
     assert world.told() == ["down"]
+
+
+@pytest.mark.parametrize("step", [3600.0, -3600.0])
+def test_a_beat_just_before_the_clock_was_set_has_its_age_too(step: float) -> None:
+    world = World()
+    world.beat()
+    world.look()
+    world.run(50)
+    world.now += 2
+    world.monotonic += 2
+    world.beat()  # stamped by the old clock, seen by the new one
+    world.now += step
+    world.look(3)
+    world.run(30)
+    assert (world.state(), world.client().flags) == ("up", ())
+    assert world.now - (world.client().beat_at or 0) == pytest.approx(33, abs=5)
+    world.run(40)
+    assert world.state() == "late"
+
+
+def test_who_comes_due_while_the_clock_is_set_waits_for_one_look() -> None:
+    world = World()
+    world.beat()
+    world.look()
+    world.look(58)
+    world.now += 3600
+    world.look(5)
+    assert world.state() == "up"
+    world.look(5)
+    assert world.state() == "late"
 
 
 def test_a_file_server_whose_clock_is_behind_is_measured() -> None:

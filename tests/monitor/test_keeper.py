@@ -149,6 +149,16 @@ def test_a_remembered_folder_that_is_empty_now_is_an_unmount(bench: Bench) -> No
     assert bench.told() == ["blind", "sight"]
 
 
+def test_another_mount_is_noticed_after_a_restart_even_with_one_client(bench: Bench) -> None:
+    bench.world.beat("only", secs=3600)
+    bench.look()
+    bench.restart()
+    del bench.world.files["only"]
+    bench.world.root = "8:8"
+    bench.look()
+    assert bench.states() == {"only": "unknown"}
+
+
 def test_forgetting(bench: Bench) -> None:
     for name in "abc":
         bench.world.beat(name, secs=3600)

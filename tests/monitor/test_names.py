@@ -47,7 +47,8 @@ def test_hostile_names_are_shown_as_one_harmless_line(name: str) -> None:
 def test_names_that_differ_are_shown_differently() -> None:
     everything = [shown(name) for name in HOSTILE]
     assert len(set(everything)) == len(HOSTILE)
-    assert shown("a\\x1b") != shown("a\x1b")
+    assert shown("a\\u{001b}") != shown("a\x1b")
+    assert shown("a\\xe9") != shown(os.fsdecode(b"a\xe9"))
     assert shown("plain-name_1.2") == "plain-name_1.2"
     assert shown("日本語") == "日本語"
     assert shown("\x1b") == "\\u{001b}"
