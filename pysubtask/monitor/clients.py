@@ -21,6 +21,8 @@ SKEWED_SECS = 120.0
 FLAP_WINDOW_SECS = 3600.0
 FLAPS = 4
 GROWING_BEATS = 4
+STUCK_SECS = 3600.0
+"""What a client owes for so long (and for ten intervals) does not move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +202,11 @@ class Client:
         if self.interval_secs is None:
             return
         rising = all(a < b for a, b in itertools.pairwise(grown))
-        if len(grown) == GROWING_BEATS and rising:
+        age = self.facts.oldest_age_secs
+        waits = age is None or age > self.interval_secs  # else it delivers, and owes what is new
+        if age is not None and age > max(STUCK_SECS, 10 * self.interval_secs):
+            self.no_data = f"Its oldest data have waited for {duration(age)}"
+        elif len(grown) == GROWING_BEATS and rising and waits:
             self.no_data = (
                 f"Its backlog grew over the last {GROWING_BEATS} beats, "
                 f"to {bytes_in_words(grown[-1])}"

@@ -177,6 +177,28 @@ def test_a_growing_backlog_is_online_but_no_data() -> None:
     assert world.client().flags == ()
 
 
+def test_a_client_that_delivers_may_owe_ever_more() -> None:
+    world = World()
+    for backlog in range(10, 100, 10):
+        world.beat(backlog_bytes=backlog, oldest_age_secs=20)
+        world.look(5)
+        assert world.client().flags == ()
+    world.beat(backlog_bytes=200, oldest_age_secs=90)
+    world.look(5)
+    assert world.client().flags == (Flag.NO_DATA,)
+
+
+def test_data_that_wait_for_an_hour_are_stuck() -> None:
+    world = World()
+    for age, flags in ((3600, ()), (3601, (Flag.NO_DATA,)), (5, ())):
+        world.beat(backlog_bytes=10, oldest_age_secs=age)
+        world.look(5)
+        assert world.client().flags == flags
+    world.beat(secs=3600, backlog_bytes=10, oldest_age_secs=7200)
+    world.look(5)
+    assert world.client().flags == ()
+
+
 def test_gone_archived_and_back() -> None:
     world = World(settings=Settings(archive_secs=1000))
     world.beat("a")
