@@ -212,6 +212,29 @@ def test_on_a_phone_nothing_sticks_out(stand: Stand) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
 
 
+def test_files_that_vanish_together_until_somebody_says_that_it_is_meant(
+    stand: Stand, tmp_path: pathlib.Path
+) -> None:
+    drop = tmp_path / "drop"
+    drop.mkdir()
+    for number in range(6):
+        (drop / f"edge{number}.heartbeat").write_text("3600\n")
+    with Serving(str(drop), tmp_path / "state") as serving:
+        serving.wait(lambda clients: len(clients) == 6)
+        page = stand.page("/alerts")
+        page.goto(serving.url)
+        page.get_by_text("· live").wait_for()
+        for number in range(4):
+            (drop / f"edge{number}.heartbeat").unlink()
+        page.get_by_role("link", name="6 unknown").wait_for()
+        page.get_by_role("button", name="meant to be gone").click()
+        page.get_by_role("link", name="4 gone").click()
+        page.locator("tbody th a").first.click()
+        page.get_by_role("button", name="Forget").click()
+        page.get_by_role("link", name="3 gone").wait_for()
+        page.context.close()
+
+
 def test_logging_in_and_losing_the_monitor(stand: Stand, tmp_path: pathlib.Path) -> None:
     password = tmp_path / "password"
     password.write_text("correct horse\n")

@@ -191,8 +191,10 @@ class FleetMap {
         pen.stroke();
       }
     } else if (state === "unknown") {
+      pen.lineWidth = 1;
+      pen.strokeRect(x + 0.5, y + 0.5, edge - 1, edge - 1);
       pen.beginPath();
-      for (let step = 0; step <= edge * 2; step += 3) {
+      for (let step = 2; step <= edge * 2; step += Math.max(3, size / 4)) {
         pen.moveTo(x + Math.max(0, step - edge), y + Math.min(step, edge));
         pen.lineTo(x + Math.min(step, edge), y + Math.max(0, step - edge));
       }
