@@ -8,6 +8,7 @@ starts nothing and loads no transfer library.
 from __future__ import annotations
 
 from pysubtask.errors import (
+    AskedToWait,
     HostKeyRefused,
     LinkError,
     LinkLost,
@@ -30,6 +31,7 @@ from pysubtask.status import FileStatus, Status
 from pysubtask.version import __version__
 
 __all__ = [
+    "AskedToWait",
     "FileStatus",
     "HostKeyRefused",
     "LinkError",

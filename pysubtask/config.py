@@ -27,9 +27,16 @@ __all__ = ["build", "camel_case", "destination_from", "section_values", "url_val
 
 _FIELDS = Settings.__struct_fields__
 _BY_KEY = {name.replace("_", ""): name for name in _FIELDS}
-_SECRETS = ("password", "key_passphrase")
+_SECRETS = ("password", "key_passphrase", "dropbox_refresh_token", "dropbox_access_token")
 _FILES = ("key_file", "known_hosts", "ca_file")
-_OTHER_NAMES = {"user": "username", "port": "host_port", "path": "host_path"}
+_OTHER_NAMES = {
+    "user": "username",
+    "port": "host_port",
+    "path": "host_path",
+    "accesstoken": "dropbox_access_token",
+    "refreshtoken": "dropbox_refresh_token",
+    "appkey": "dropbox_app_key",
+}
 """Short names, and those of early version 1 configurations."""
 _ONE_OF_TWO = {"hostsftppath": True, "hostftppath": False}
 """Version 1's demo named a folder for either protocol; ``use_sftp`` chooses."""

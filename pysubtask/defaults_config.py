@@ -25,6 +25,7 @@ _SHOWN_IN = {
     "burst_mode": ("burst_mode",),
     "link": ("ftp", "dropbox", "folder"),
     "ftp": ("ftp",),
+    "dropbox": ("dropbox",),
 }
 
 

@@ -9,6 +9,7 @@
     ├── StateError             the state folder can't be used, or its journal can't be read
     ├── LinkError              no connection, or it broke; the whole connection is affected
     │   ├── LinkLost           it was there and is gone (cut, mute, closed by the server)
+    │   ├── AskedToWait        the server wants to be left alone for a while
     │   ├── LoginRefused       the server does not accept who we say we are
     │   └── HostKeyRefused     the server is not (or can't prove to be) who we think it is
     └── RemoteError            the server answered one request with a refusal; others go on
@@ -28,6 +29,7 @@ from __future__ import annotations
 from typing import Any
 
 __all__ = [
+    "AskedToWait",
     "HostKeyRefused",
     "LinkError",
     "LinkLost",
@@ -118,6 +120,22 @@ class LinkError(PysubtaskError):
 
 class LinkLost(LinkError):
     """The connection was there and is gone."""
+
+
+class AskedToWait(LinkError):
+    """The server asks to be left alone for ``wait_secs``; whoever comes earlier is refused, too.
+
+    Args:
+        wait_secs: from now on; as :class:`PysubtaskError` for the others.
+    """
+
+    def __init__(self, message: str, *, wait_secs: float = 0.0, **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.wait_secs = wait_secs
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rebuild, (kind, message, fields) = super().__reduce__()
+        return rebuild, (kind, message, {**fields, "wait_secs": self.wait_secs})
 
 
 class LoginRefused(LinkError):

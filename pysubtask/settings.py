@@ -26,7 +26,7 @@ def _about(section: str, description: str, **limits: Any) -> Any:
     """The description and the limits (``ge``, ``le``, ``gt``) of one setting.
 
     ``section`` says where :mod:`~pysubtask.defaults_config` shows it: ``base`` (any extension),
-    ``burst_mode``, ``link`` (any extension with a server) or ``ftp``.
+    ``burst_mode``, ``link`` (any extension with a server), ``ftp`` or ``dropbox``.
     """
     return msgspec.Meta(description=description, extra={"section": section}, **limits)
 
@@ -357,6 +357,37 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ca_file: Annotated[
         str | None, _about("ftp", "Certificates to trust (PEM). None: the system's.")
     ] = None
+
+    # --- Dropbox
+    dropbox_refresh_token: Annotated[
+        Secret | None,
+        _about(
+            "dropbox",
+            "What pysubtask.dropbox.login() gives: good until it is revoked; kept out of sight.",
+        ),
+    ] = None
+    dropbox_app_key: Annotated[
+        str | None,
+        _about(
+            "dropbox", "The app's key, as the App Console shows it; goes with the refresh token."
+        ),
+    ] = None
+    dropbox_access_token: Annotated[
+        Secret | None,
+        _about(
+            "dropbox",
+            "A short-lived token (some 4 hours) instead of a refresh token, for trials; may also "
+            "stand in the URL as a password. Kept out of sight.",
+        ),
+    ] = None
+    segments: Annotated[
+        bool,
+        _about(
+            "dropbox",
+            'A file with growth="append" becomes a folder name.d, with one file for each delivery, '
+            "so that nothing is sent twice.",
+        ),
+    ] = False
 
 
 def describe() -> list[tuple[str, str, Any, str]]:

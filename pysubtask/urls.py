@@ -6,6 +6,7 @@
 ``sftp://host``                   the login folder
 ``ftp://host/data``               ``data`` below the login folder (RFC 1738, 3.2.2)
 ``ftp://host/%2Fdata``            the absolute path ``/data`` (the same section)
+``dropbox:///data``               the folder ``/data`` of the Dropbox, or of the app's folder
 ``file:///mnt/share/data``        a local folder, or a network share that is mounted
 ==============================  ==========================================================
 
@@ -42,7 +43,7 @@ EXTENSIONS = {
 }
 """URL scheme to the extension (module of this package, section of a configuration) for it."""
 
-READY_SCHEMES = ("sftp", "file")
+READY_SCHEMES = ("sftp", "dropbox", "file")
 """What this version can deliver to."""
 
 DEFAULT_PORTS = {"sftp": 22, "ftp": 21, "ftps": 21, "dropbox": 443, "file": 0}
@@ -79,6 +80,8 @@ class Destination(msgspec.Struct, frozen=True, kw_only=True):
         if self.scheme == "file":
             return f"file://{_quote(self.path)}"
         user = f"{_quote(self.user, safe='')}@" if self.user else ""
+        if self.scheme == "dropbox":
+            return f"dropbox://{_quote(self.path)}"
         host = f"[{self.host}]" if ":" in self.host else self.host
         port = f":{self.port}" if self.port != DEFAULT_PORTS.get(self.scheme) else ""
         if self.scheme == "sftp":

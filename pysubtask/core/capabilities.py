@@ -20,13 +20,21 @@ class Capabilities:
     sequential: bool
     """Requests take effect in the order in which they were submitted."""
     atomic_replace: bool
-    """``Rename(replace=True)`` swaps the target in one step: a reader never misses the file."""
+    """``Rename(replace=True)`` swaps the target in one step: a reader never misses the file.
+    With ``upload_tokens`` that is said of what ``Begin`` began."""
     server_copy: bool = False
     """``Copy`` copies ranges on the server, without sending them."""
     fsync: bool = False
     """``Finish(sync=True)`` puts the data on the server's disk before it is acknowledged."""
     readable: bool = True
     """What was written can be read back (a write-only drop box can't)."""
+    max_put_bytes: int = 0
+    """``Put`` delivers a whole file of up to so many bytes in one atomic request. 0: no ``Put``."""
+    upload_tokens: bool = False
+    """An upload is begun by ``Begin``, which gives a token to go on with it after any break; its
+    writes follow each other without gaps, and nothing can be written to a file that is there."""
+    checksum: str = ""
+    """``Stat`` tells a digest of the whole file, of this kind (:mod:`pysubtask.core.checksum`)."""
     max_write_bytes: int = 32_768
     max_read_bytes: int = 32_768
     max_files: int = 64

@@ -18,6 +18,8 @@ _FIRST_CHUNK_BYTES = 32_768
 _FIRST_WINDOW_BYTES = 65_536
 _QUEUE_SECS = 2.0
 _LEAST_CHUNK_BYTES = 4096
+_UNPROVEN_CHUNK_BYTES = 256 * 1024
+_CHUNK_SHARE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,13 @@ class Window:
         self._rate_at = 0.0
         self._round_trip: float | None = None
         self._round_trip_at = 0.0
+        self._lone = _FIRST_CHUNK_BYTES
+        self._latency: float | None = None
+
+    @property
+    def acked_bytes(self) -> int:
+        """What was acknowledged over the connection's life."""
+        return self._acked
 
     @property
     def limit_bytes(self) -> int:
@@ -60,6 +69,17 @@ class Window:
             return min(most, _FIRST_CHUNK_BYTES)
         return min(most, max(_LEAST_CHUNK_BYTES, int(self._rate)))
 
+    def lone_chunk_bytes(self, most: int) -> int:
+        """The same for requests that are sent one by one, each after the answer to the last.
+
+        The time to an answer is then lost to the link, so that a request is long enough for its
+        bytes to take about as long, or a second. It is found by doubling and halving. And beyond
+        256 KiB it is no more than 1/32 of what the connection has carried: a request that is
+        broken off is sent again as a whole, so a link that breaks often gets small ones.
+        """
+        proven = max(_UNPROVEN_CHUNK_BYTES, self._acked // _CHUNK_SHARE)
+        return min(most, proven, self._lone)
+
     def has_room(self, size: int) -> bool:
         """Whether a request of ``size`` bytes may leave. One may always be in flight."""
         return not self.in_flight_bytes or self.in_flight_bytes + size <= self.limit_bytes
@@ -72,8 +92,10 @@ class Window:
     def acked(self, now: float, sent: Sent) -> None:
         """Its acknowledgement came."""
         self.in_flight_bytes -= sent.size
-        self._acked += sent.size
         took = max(now - sent.at, 1e-6)
+        if not self.in_flight_bytes and self._acked == sent.acked_before:
+            self._learn_from_lone(sent.size, took)
+        self._acked += sent.size
         if (
             self._round_trip is None
             or took < self._round_trip
@@ -85,3 +107,14 @@ class Window:
             return  # too little at once to tell how much the link could carry
         if rate >= self._rate or now - self._rate_at > _MEMORY_SECS:
             self._rate, self._rate_at = rate, now
+
+    def _learn_from_lone(self, size: int, took: float) -> None:
+        """Nothing else was on its way: what is more than the latency, the bytes took."""
+        if size < _LEAST_CHUNK_BYTES:
+            self._latency = took if self._latency is None else min(took, self._latency)
+            return
+        wait = self._latency or 0.0
+        if took - wait > 2 * (1 + wait):
+            self._lone = max(_LEAST_CHUNK_BYTES, min(self._lone, size) // 2)
+        elif took - wait < 0.5 + wait and size >= self._lone // 2:
+            self._lone = min(2 * self._lone, self.max_bytes)

@@ -147,6 +147,9 @@ class Upload:
     ``sending``: bytes up to ``acked`` are acknowledged. ``sent``: the temporary file is complete
     and closed; its rename may or may not have happened. ``swapping``: on a server without atomic
     replace, the old file may or may not have been removed.
+
+    Without a temporary name it goes as one request, which is repeated as it is: nobody can tell
+    whether it arrived, and twice is as good as once.
     """
 
     version: int
@@ -161,6 +164,13 @@ class Upload:
     the file's name it would look like its beginning."""
     conflict: bool = False
     """It is sent because another hand changed what was there."""
+    token: str = ""
+    """Stands for the upload at the server (``Capabilities.upload_tokens``)."""
+    reach: int = 0
+    """With a token: where the request ends that begins at ``acked`` and may be on its way. The
+    server has one or the other."""
+    segment: bool = False
+    """It goes to a name of its own in the file's folder of segments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +270,8 @@ def entry_to_json(entry: Entry) -> dict[str, Any]:
             u.tail,
             u.conflict,
         ]
+        if u.token or u.segment:
+            record["u"] += [u.token, u.reach, u.segment]
     if entry.litter:
         record["l"] = list(entry.litter)
     if entry.conflict_at is not None:

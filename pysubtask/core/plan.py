@@ -15,16 +15,19 @@ changed inside                        server-side copy      :class:`Send`, see :
 remote gone                           "resend"              :class:`Send` from byte 0
 remote gone                           "continue"            :class:`Send` from the first byte owed
 first contact, ours is a prefix       positioned writes     :class:`Append` from the remote's end
+first contact, ours is a prefix       no positioned writes  :class:`Send` the whole file
 first contact, anything else          "keep"                :class:`Send`, the old one set aside
 first contact, anything else          "replace"             :class:`Send`
 remote changed by another hand                              :class:`Send` from byte 0, a conflict
 remote longer, after an unclean boot                        :class:`Send`, the old one set aside
+in segments: grew                                           :class:`Send` of the new bytes only
+in segments: new version                                    the same, the old folder set aside
 ====================================  ====================  =======================================
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 from pysubtask.core.capabilities import Capabilities
@@ -59,6 +62,9 @@ class Policy:
     on_first_contact: Literal["keep", "replace"] = "keep"
     unclean_boot: bool = False
     """The machine went down: the server may hold more of ours than the journal knows."""
+    segments: bool = False
+    """This file goes piece by piece: each delivery is a file of its own in one folder, which is
+    what the remote side of a plan is then about. What was delivered is not looked at again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +140,8 @@ class Send:
     """Upload the local bytes ``[base, end)`` under a temporary name, then put it in place.
 
     ``set_aside``: what is there is renamed first. ``conflict``: what is there was changed by
-    another hand; say so, and do it no more than once an hour.
+    another hand; say so, and do it no more than once an hour. ``segment``: it becomes a file of
+    its own in the folder of segments; ``set_aside`` is about the folder then.
     """
 
     base: int
@@ -142,6 +149,7 @@ class Send:
     place: Place
     set_aside: bool = False
     conflict: bool = False
+    segment: bool = False
 
 
 Decision: TypeAlias = Done | Look | Compare | Append | Send
@@ -163,8 +171,13 @@ def plan(
         can: what it can do.
         policy: what the user wants in the cases that are a matter of taste.
     """
+    if policy.segments and delivered is not None:
+        return _next_segment(version, delivered, can)
     if isinstance(remote, Unknown):
         return Look()
+    if policy.segments:
+        aside = isinstance(remote, Present)
+        return replace(_send(version, can, set_aside=aside), segment=True)
     if delivered is None:
         return _first_contact(version, remote, can, policy)
     if delivered.version != version.number:
@@ -184,15 +197,11 @@ def _first_contact(
         return _send(version, can)
     if policy.on_first_contact == "replace":
         return _send(version, can)
-    may_be_prefix = remote.size == version.size or (
-        version.may_grow and remote.size < version.size and can.positioned_write
-    )
+    may_be_prefix = remote.size == version.size or (version.may_grow and remote.size < version.size)
     if may_be_prefix and can.readable and remote.ours is None:
         return Compare(0, remote.size)
     if may_be_prefix and remote.ours:
-        return (
-            Done(version.size) if remote.size == version.size else Append(remote.size, version.size)
-        )
+        return _append(version, remote.size, 0, can)
     return _send(version, can, set_aside=True)
 
 
@@ -223,6 +232,14 @@ def _continue(
     if remote.ours or not remote.size:
         return _append(version, base + remote.size, base, can)
     return _append(version, delivered.size, base, can, longer=remote.size)
+
+
+def _next_segment(version: Version, delivered: Delivered, can: Capabilities) -> Decision:
+    if delivered.version != version.number:
+        return replace(_send(version, can, set_aside=True), segment=True)
+    if delivered.size >= version.size:
+        return Done(version.size, delivered.base)
+    return replace(_send(version, can, base=delivered.size), segment=True)
 
 
 def _append(

@@ -36,6 +36,10 @@ def choose(config: Any, given: Mapping[str, Any]) -> type[TaskMaster]:
         from pysubtask.folder import FolderTaskMaster
 
         return FolderTaskMaster
+    if extension == "dropbox":
+        from pysubtask.dropbox import DropboxTaskMaster
+
+        return DropboxTaskMaster
     from pysubtask.base import BaseTaskMaster
 
     return BaseTaskMaster

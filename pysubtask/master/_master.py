@@ -15,6 +15,7 @@ from pysubtask.errors import PysubtaskError, SettingsError
 from pysubtask.master._ask import BurstRelease, Question
 from pysubtask.master._notify import Notifier, Touch, Which
 from pysubtask.master._status import status_of_subtask, with_supervisor
+from pysubtask.secret import Secret
 from pysubtask.signals import StateLayout
 from pysubtask.status import FileStatus, Status
 from pysubtask.version import __version__
@@ -376,9 +377,10 @@ class TaskMaster:
             return self._handover(token, precleanup_old_files).to_line()
 
         assert self._log is not None
-        secrets = [self._settings.password, self._settings.key_passphrase]
+        named = (getattr(self._settings, name) for name in self._settings.__struct_fields__)
+        secrets = [value for value in named if isinstance(value, Secret)]
         if self._destination is not None:
-            secrets.append(self._destination.password)
+            secrets += [self._destination.password] if self._destination.password else []
         return Supervisor(
             command=command,
             make_line=make_line,
@@ -386,7 +388,7 @@ class TaskMaster:
             settings=self._settings,
             log=self._log,
             cwd=self._work_dir,
-            secrets=tuple(secret for secret in secrets if secret),
+            secrets=tuple(secrets),
         )
 
     def _handover(self, token: str, precleanup_old_files: bool) -> Handover:

@@ -389,6 +389,7 @@ class TransferSubtask(BaseSubtask):
             look_again=self._look_again,
             delivered=self._delivered,
             token_hex=lambda: self.ledger.journal.client_id + self.random_hex(4),
+            is_segmented=self._is_segmented,
         )
         return Courier(
             Session(
@@ -411,6 +412,12 @@ class TransferSubtask(BaseSubtask):
                 self.allowance,
             )
         )
+
+    def _is_segmented(self, path: str) -> bool:
+        destination = self.context.handover.destination
+        if not self._settings.segments or destination is None or destination.scheme != "dropbox":
+            return False
+        return self.intake.growth_of(path) == "append"
 
     def _delivered(self, path: str, size: int, how: str) -> None:
         self.log.debug("%s %d bytes of %s", how, size, path)

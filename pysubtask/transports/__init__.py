@@ -32,6 +32,10 @@ def transport_factory(
         from pysubtask.transports.folder import FolderTransport
 
         return lambda: FolderTransport(destination.path)
+    if destination.scheme == "dropbox":
+        from pysubtask.transports.dropbox import dropbox_factory
+
+        return dropbox_factory(destination, settings)
     raise SettingsError(
         f"no transport for {destination.scheme}://", operation="connect", path=str(destination)
     )

@@ -21,11 +21,14 @@ from pysubtask.core.capabilities import Capabilities
 from pysubtask.errors import RemoteError
 
 __all__ = [
+    "Begin",
+    "Begun",
     "Capabilities",
     "Copy",
     "Finish",
     "List",
     "MakeDir",
+    "Put",
     "Read",
     "RemoteStat",
     "Remove",
@@ -41,11 +44,15 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class RemoteStat:
-    """Size in bytes and modified time in Unix seconds (``None`` where the server tells none)."""
+    """Size in bytes and modified time in Unix seconds (``None`` where the server tells none).
+
+    ``digest`` is of the whole file, of the kind that ``Capabilities.checksum`` names.
+    """
 
     size: int
     mtime: float | None = None
     is_dir: bool = False
+    digest: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +91,45 @@ class Finish:
 
     path: str
     sync: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Make ``data`` the whole content of ``path``, in one step, whatever is there. Result:
+    :class:`RemoteStat` of the new file. Only where ``max_put_bytes`` allows it.
+
+    Doing it twice is as good as once. ``modified``: the file's time (Unix seconds), to be kept
+    where the server keeps one beside its own. ``quiet``: nobody is to be told of the change.
+    """
+
+    path: str
+    data: bytes
+    modified: float | None = None
+    quiet: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Begin an upload under the name ``path``, or go on with the one that ``token`` stands for.
+    Result: :class:`Begun`. Only where ``upload_tokens``.
+
+    Nobody sees the upload before :class:`Rename` puts it in place. ``size`` is what the caller
+    knows of it; the result says what the server has. ``RemoteNotFound``: the server does not know
+    the token any more, or the upload is in place already.
+    """
+
+    path: str
+    token: str = ""
+    size: int = 0
+    modified: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An upload: what stands for it on any later connection, and how many bytes are there."""
+
+    token: str
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +191,10 @@ class Copy:
     create: bool = False
 
 
-Request: TypeAlias = Stat | Write | Finish | Read | Rename | Remove | MakeDir | List | Copy
-Result: TypeAlias = "bytes | RemoteStat | dict[str, RemoteStat] | RemoteError | None"
+Request: TypeAlias = (
+    Stat | Write | Finish | Put | Begin | Read | Rename | Remove | MakeDir | List | Copy
+)
+Result: TypeAlias = "bytes | RemoteStat | Begun | dict[str, RemoteStat] | RemoteError | None"
 Wake: TypeAlias = Callable[[], None]
 """Called from any thread when :meth:`Transport.collect` may have something new."""
 

@@ -13,10 +13,13 @@ from collections.abc import Iterator
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.errors import LinkLost, RemoteError, RemoteUnsupported
 from pysubtask.transports.contract import (
+    Begin,
+    Begun,
     Copy,
     Finish,
     List,
     MakeDir,
+    Put,
     Read,
     RemoteStat,
     Remove,
@@ -63,12 +66,14 @@ class SimpleTransport(ABC):
         Whoever stops asking finds the rest undone, as does a ``LinkError``.
         """
         while self._waiting:
-            ticket, request = self._waiting.popleft()
-            try:
-                result = self._carry_out(request)
-            except RemoteError as error:
-                result = error
-            yield ticket, result
+            yield self._carry_out_next()
+
+    def _carry_out_next(self) -> tuple[int, Result]:
+        ticket, request = self._waiting.popleft()
+        try:
+            return ticket, self._carry_out(request)
+        except RemoteError as error:
+            return ticket, error
 
     def _carry_out(self, request: Request) -> Result:
         match request:
@@ -78,6 +83,10 @@ class SimpleTransport(ABC):
                 self.write(path, offset, data, create=create)
             case Finish(path, sync):
                 self.finish(path, sync=sync)
+            case Put(path, data, modified, quiet):
+                return self.put(path, data, modified=modified, quiet=quiet)
+            case Begin(path, token, size, modified):
+                return self.begin(path, token, size, modified=modified)
             case Read(path, offset, length):
                 return self.read(path, offset, length)
             case Rename(path, target, replace):
@@ -104,6 +113,12 @@ class SimpleTransport(ABC):
     def finish(self, path: str, *, sync: bool) -> None:
         """Nothing is kept open by default."""
         return
+
+    def put(self, path: str, data: bytes, *, modified: float | None, quiet: bool) -> RemoteStat:
+        raise _unsupported("put", path)
+
+    def begin(self, path: str, token: str, size: int, *, modified: float | None) -> Begun:
+        raise _unsupported("begin an upload", path)
 
     def read(self, path: str, offset: int, length: int) -> bytes:
         raise _unsupported("read", path)

@@ -7,7 +7,7 @@ to seconds (while they work), and is one of
 * ``master``: the host program, SIGKILL; a new one begins with a plain ``start()``, mostly at once
   (and takes over from the orphan), sometimes after the orphan had to leave by itself;
 * ``both`` at once;
-* ``server``: the processes of all sessions at the server (OpenSSH; rclone's sessions have none);
+* ``server``: the processes of all sessions at the server (OpenSSH; those of the others have none);
 * ``link``: all connections, reset on the way.
 
 The link changes as well, from fast to slow and long, so that kills hit uploads in all their stages.
@@ -32,7 +32,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 
 import paramiko
 
@@ -40,6 +40,7 @@ from tests.campaign.content import Contents
 from tests.campaign.host import ROTATED
 from tests.campaign.processes import Host, Orphans
 from tests.campaign.reader import DiskReader, Reader, SftpReader
+from tests.servers.dropbox import DropboxServer
 from tests.servers.openssh import OpenSshServer
 from tests.servers.proxy import TcpProxy
 from tests.servers.rclone import RcloneServer
@@ -57,6 +58,7 @@ _FINISH_SECS = 180.0
 
 
 _Found = TypeVar("_Found")
+Server: TypeAlias = OpenSshServer | RcloneServer | DropboxServer
 
 
 def _until_true(look: Callable[[], _Found], secs: float = _WAIT_FOR_TARGET_SECS) -> _Found | None:
@@ -105,7 +107,7 @@ class Report:
 
 def run(
     kills: int,
-    server_name: Literal["openssh", "rclone"] = "openssh",
+    server_name: Literal["openssh", "rclone", "dropbox"] = "openssh",
     seed: int | None = None,
     *,
     keep: pathlib.Path | None = None,
@@ -125,7 +127,9 @@ def run(
     with tempfile.TemporaryDirectory(prefix="pysubtask-campaign-") as temporary:
         folder = (keep or pathlib.Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        server = OpenSshServer() if server_name == "openssh" else RcloneServer()
+        server = {"openssh": OpenSshServer, "rclone": RcloneServer, "dropbox": DropboxServer}[
+            server_name
+        ]()
         with server, TcpProxy(server.host, server.port) as link:
             _Campaign(report, server, link, folder).run(kills)
     report.took_secs = time.monotonic() - began
@@ -136,7 +140,7 @@ class _Campaign:
     def __init__(
         self,
         report: Report,
-        server: OpenSshServer | RcloneServer,
+        server: Server,
         link: TcpProxy,
         folder: pathlib.Path,
     ) -> None:
@@ -152,7 +156,18 @@ class _Campaign:
         self._runs = 0
         name, self._remote = server.new_folder()
         self._remote_name = name
-        self._to = f"sftp://{server.user}@{link.host}:{link.port}{name}"
+        self._environment: dict[str, str] = {}
+        if isinstance(server, DropboxServer):
+            self._to = f"dropbox://{name}"
+            self._environment = server.environment(link)
+            self._login: dict[str, str] = {
+                "dropbox_refresh_token": server.refresh_token,
+                "dropbox_app_key": server.app_key,
+                "ca_file": server.ca_file,
+            }
+        else:
+            self._to = f"sftp://{server.user}@{link.host}:{link.port}{name}"
+            self._login = {"key_file": server.key_file, "host_key": server.fingerprint}
 
     def run(self, kills: int) -> None:
         host = self._start_host()
@@ -189,13 +204,12 @@ class _Campaign:
             "run": self._runs,
             "to": self._to,
             "settings": {
-                "key_file": self._server.key_file,
-                "host_key": self._server.fingerprint,
+                **self._login,
                 "retry_short_wait_secs": 0.3,
                 "retry_long_wait_secs": 1.0,
             },
         }
-        return Host(given, self._folder / "host.log")
+        return Host(given, self._folder / "host.log", self._environment)
 
     def _pause(self) -> None:
         if self._rng.random() < 0.5:
@@ -230,13 +244,14 @@ class _Campaign:
     # --- the reader
 
     def _reader(self) -> Reader:
-        if isinstance(self._server, OpenSshServer):
+        if not isinstance(self._server, RcloneServer):
             return DiskReader(self._contents, [self._remote, self._remote / "out"])
         folders = [self._remote_name, f"{self._remote_name}/out"]
         # rclone deletes the former file before it moves the new one into its place
         return SftpReader(self._contents, folders, self._connect, may_vanish=True)
 
     def _connect(self) -> paramiko.Transport:
+        assert isinstance(self._server, RcloneServer)
         sock = socket.create_connection((self._server.host, self._server.port), 10)
         transport = paramiko.Transport(sock)
         transport.connect(

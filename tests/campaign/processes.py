@@ -25,7 +25,9 @@ ORPHAN_LIMIT_SECS = 15.0
 class Host:
     """One run of :mod:`tests.campaign.host`. Made and waited for by the campaign's main thread."""
 
-    def __init__(self, given: dict[str, Any], log: pathlib.Path) -> None:
+    def __init__(
+        self, given: dict[str, Any], log: pathlib.Path, environment: dict[str, str]
+    ) -> None:
         self._log = log.open("ab")
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.campaign.host", json.dumps(given)],
@@ -33,6 +35,7 @@ class Host:
             stdout=subprocess.PIPE,
             stderr=self._log,
             cwd=_ROOT,
+            env={**os.environ, **environment},
             start_new_session=True,
         )
         self._said: queue.SimpleQueue[str] = queue.SimpleQueue()

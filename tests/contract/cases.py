@@ -24,6 +24,12 @@ class Harness(Protocol):
     keeps_line_breaks: bool
     """Names may hold control characters (rclone replaces them by look-alikes)."""
 
+    makes_folders: bool
+    """A file's folder comes with the file."""
+
+    impossible_names: tuple[str, ...]
+    """Names of ``NAMES`` that the destination can't have."""
+
     def make(self, wake: Wake) -> Transport:
         """A new transport to the destination, not connected yet."""
 

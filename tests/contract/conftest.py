@@ -11,7 +11,10 @@ import pytest
 
 from pysubtask.errors import RemoteNotFound
 from pysubtask.seams.clock import RealClock
+from pysubtask.secret import Secret
 from pysubtask.transports.contract import Finish, Read, Transport, Wake, Write
+from pysubtask.transports.dropbox.account import Account
+from pysubtask.transports.dropbox.client import DropboxTransport
 from pysubtask.transports.folder import FolderTransport
 from pysubtask.transports.memory import MemoryServer, MemoryTransport
 from pysubtask.transports.sftp.channel import Connector
@@ -19,6 +22,7 @@ from pysubtask.transports.sftp.client import SftpTransport
 from pysubtask.transports.sftp.process import ProcessConnector
 from pysubtask.transports.sftp.ssh import SshConnector
 from tests.contract.cases import Driver, Harness
+from tests.servers.dropbox import DropboxServer
 from tests.servers.openssh import OpenSshServer
 from tests.servers.rclone import RcloneServer
 
@@ -27,6 +31,8 @@ class SftpOnDisk:
     """SFTP to a server whose folder lies on this machine."""
 
     keeps_line_breaks = True
+    makes_folders = False
+    impossible_names: tuple[str, ...] = ()
 
     def __init__(self, connector: Connector, remote: str, folder: Path) -> None:
         self._connector = connector
@@ -80,6 +86,8 @@ class InMemory:
     """The transport for tests of programs."""
 
     keeps_line_breaks = True
+    makes_folders = False
+    impossible_names: tuple[str, ...] = ()
 
     def __init__(self) -> None:
         self._server = MemoryServer()
@@ -101,6 +109,8 @@ class InFolder:
     """``file://``"""
 
     keeps_line_breaks = True
+    makes_folders = False
+    impossible_names: tuple[str, ...] = ()
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -119,6 +129,38 @@ class InFolder:
 
     def put(self, name: str, data: bytes) -> None:
         (self._folder / name).write_bytes(data)
+
+
+class InDropbox:
+    """The SDK, to an emulated Dropbox."""
+
+    keeps_line_breaks = True
+    makes_folders = True
+    impossible_names = ("back\\slash",)
+
+    def __init__(self, server: DropboxServer) -> None:
+        self._server = server
+        self._name, self._folder = server.new_folder()
+        self._account = Account(
+            refresh_token=Secret(server.refresh_token),
+            app_key=server.app_key,
+            ca_file=server.ca_file,
+        )
+
+    def make(self, wake: Wake) -> Transport:
+        return DropboxTransport(self._account, self._name)
+
+    def path(self, name: str) -> str:
+        return f"{self._name}/{name}"
+
+    def peek(self, name: str) -> bytes | None:
+        try:
+            return (self._folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def put(self, name: str, data: bytes) -> None:
+        self._server.account.put(self.path(name), data)
 
 
 def _connector(server: OpenSshServer | RcloneServer) -> SshConnector:
@@ -164,12 +206,18 @@ def folder(request: pytest.FixtureRequest) -> Iterator[Harness]:
     yield InFolder(request.getfixturevalue("tmp_path"))
 
 
+@contextmanager
+def dropbox_by_sdk(request: pytest.FixtureRequest) -> Iterator[Harness]:
+    yield InDropbox(request.getfixturevalue("dropbox"))
+
+
 MAKERS: list[Callable[[pytest.FixtureRequest], object]] = [
     memory,
     folder,
     openssh_by_paramiko,
     openssh_by_ssh,
     rclone_by_paramiko,
+    dropbox_by_sdk,
 ]
 
 

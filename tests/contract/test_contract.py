@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from pysubtask.core.checksum import hasher
 from pysubtask.errors import (
     LinkError,
     RemoteError,
@@ -14,10 +15,13 @@ from pysubtask.errors import (
     RemoteUnsupported,
 )
 from pysubtask.transports.contract import (
+    Begin,
+    Begun,
     Copy,
     Finish,
     List,
     MakeDir,
+    Put,
     Read,
     RemoteStat,
     Remove,
@@ -150,6 +154,10 @@ def test_rename_replaces_where_it_is_atomic(driver: Driver, harness: Harness) ->
     harness.put("a", b"A")
     harness.put("b", b"B")
     (result,) = driver.do(Rename(harness.path("a"), harness.path("b"), replace=True))
+    if driver.transport.capabilities.upload_tokens:  # there only an upload replaces a file
+        assert isinstance(result, RemoteUnsupported)
+        assert (harness.peek("a"), harness.peek("b")) == (b"A", b"B")
+        return
     if driver.transport.capabilities.atomic_replace:
         assert result is None
         assert (harness.peek("a"), harness.peek("b")) == (None, b"A")
@@ -207,11 +215,18 @@ def test_a_folder_is_not_made_over_a_file(driver: Driver, harness: Harness) -> N
 
 
 def test_a_folder_needs_its_parent(driver: Driver, harness: Harness) -> None:
+    if harness.makes_folders:
+        assert driver.ask(MakeDir(harness.path("no/such"))) is None
+        return
     with pytest.raises(RemoteError):
         driver.ask(MakeDir(harness.path("no/such")))
 
 
 def test_a_file_needs_its_folder(driver: Driver, harness: Harness) -> None:
+    if harness.makes_folders:
+        write_whole(driver, harness.path("no/such"), b"x")
+        assert harness.peek("no/such") == b"x"
+        return
     with pytest.raises(RemoteNotFound):
         driver.ask(Write(harness.path("no/such"), 0, b"x", create=True))
 
@@ -299,6 +314,11 @@ def test_copy_of_nothing(driver: Driver, harness: Harness) -> None:
 def test_odd_names(driver: Driver, harness: Harness, name: str) -> None:
     if "\n" in name and not harness.keeps_line_breaks:
         pytest.skip("the destination has no line breaks in names")
+    if name in harness.impossible_names:
+        with pytest.raises(RemoteError) as caught:
+            write_whole(driver, harness.path(name), b"")
+        assert not caught.value.retryable
+        return
     write_whole(driver, harness.path(name), name.encode())
     listed = driver.ask(List(harness.path("")))
     assert isinstance(listed, dict)
@@ -347,6 +367,90 @@ def test_more_files_than_promised_take_turns(driver: Driver, harness: Harness) -
     assert driver.do(*(Write(path, 1, b"2") for path in paths)) == [None] * count
     assert driver.do(*(Finish(path) for path in paths)) == [None] * count
     assert harness.peek(f"f{count - 1}") == b"12"
+
+
+def test_a_whole_file_in_one_request(driver: Driver, harness: Harness) -> None:
+    path = harness.path("whole")
+    if not driver.transport.capabilities.max_put_bytes:
+        with pytest.raises(RemoteUnsupported):
+            driver.ask(Put(path, b"x"))
+        return
+    for data in (b"first", b"", b"second"):
+        told = driver.ask(Put(path, data, modified=1e9))
+        assert isinstance(told, RemoteStat)
+        assert told == driver.ask(Stat(path))
+        assert told.size == len(data)
+        assert harness.peek("whole") == data
+
+
+def test_many_whole_files_at_once_and_a_bad_one_among_them(
+    driver: Driver, harness: Harness
+) -> None:
+    if not driver.transport.capabilities.max_put_bytes:
+        pytest.skip("no whole files in one request")
+    driver.ask(MakeDir(harness.path("box")))
+    bad = {3: "box", 7: "nul\0", 8: "lone\udcff"}
+    puts = [
+        Put(harness.path(bad.get(index, f"f{index}")), b"%d" % index, quiet=index == 5)
+        for index in range(20)
+    ]
+    results = driver.do(*puts)
+    for index, result in enumerate(results):
+        if index in bad:
+            assert isinstance(result, RemoteError)
+        else:
+            assert isinstance(result, RemoteStat)
+            assert harness.peek(f"f{index}") == b"%d" % index
+
+
+def test_an_upload_goes_on_over_another_connection(driver: Driver, harness: Harness) -> None:
+    temp, path = harness.path(".temp"), harness.path("big")
+    if not driver.transport.capabilities.upload_tokens:
+        with pytest.raises(RemoteUnsupported):
+            driver.ask(Begin(temp))
+        return
+    harness.put("big", b"old")
+    begun = driver.ask(Begin(temp, modified=1e9))
+    assert isinstance(begun, Begun)
+    assert begun.size == 0
+    driver.ask(Write(temp, 0, b"0123", create=True))
+    driver.ask(Write(temp, 4, b"45"))
+    assert driver.ask(Stat(temp)) == RemoteStat(6)
+    for hole in (7, 5):
+        with pytest.raises(RemoteError):
+            driver.ask(Write(temp, hole, b"x"))
+    driver.close()
+    again = Driver(harness)
+    try:
+        assert again.ask(Begin(temp, begun.token, 4)) == Begun(begun.token, 6)
+        assert harness.peek("big") == b"old"
+        again.ask(Write(temp, 6, b"789"))
+        assert again.ask(Finish(temp)) is None
+        assert harness.peek(".temp") is None
+        with pytest.raises(RemoteError):
+            again.ask(Rename(temp, path))
+        assert harness.peek("big") == b"old"
+        assert again.ask(Rename(temp, path, replace=True)) is None
+        assert harness.peek("big") == b"012345789"
+        with pytest.raises(RemoteNotFound):
+            again.ask(Begin(temp, begun.token, 10))
+    finally:
+        again.close()
+
+
+def test_a_digest_is_of_the_whole_file(driver: Driver, harness: Harness) -> None:
+    kind = driver.transport.capabilities.checksum
+    data = os.urandom(5_000_000)
+    harness.put("file", data)
+    told = driver.ask(Stat(harness.path("file")))
+    assert isinstance(told, RemoteStat)
+    if not kind:
+        assert told.digest is None
+        return
+    ours = hasher(kind)
+    for at in range(0, len(data), 777_777):
+        ours.update(data[at : at + 777_777])
+    assert told.digest == ours.hexdigest()
 
 
 def test_close_is_idempotent_and_ends_everything(driver: Driver, harness: Harness) -> None:

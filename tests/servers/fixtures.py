@@ -7,12 +7,15 @@ A server program that is missing skips its tests by name, unless ``PYSUBTASK_REQ
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack
+from importlib.util import find_spec
 from typing import TypeVar
 
 import pytest
 
+from tests.servers.dropbox import DropboxServer
 from tests.servers.openssh import OpenSshServer
 from tests.servers.processes import ServerMissing
 from tests.servers.proxy import TcpProxy
@@ -21,6 +24,19 @@ from tests.servers.rclone import RcloneServer
 __all__ = ["enter_or_skip"]
 
 _Server = TypeVar("_Server")
+
+
+class _Missing:
+    """A server that can't be started."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __enter__(self) -> None:
+        raise ServerMissing(self._name)
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing to do."""
 
 
 def enter_or_skip(stack: ExitStack, server: AbstractContextManager[_Server]) -> _Server:
@@ -54,6 +70,27 @@ def rclone() -> Iterator[RcloneServer]:
     """``rclone serve sftp``: parallel workers, login by password or key."""
     with ExitStack() as stack:
         yield enter_or_skip(stack, RcloneServer())
+
+
+@pytest.fixture(scope="session")
+def _dropbox_emulator() -> Iterator[DropboxServer]:
+    if find_spec("dropbox") is None:
+        with ExitStack() as stack:
+            enter_or_skip(stack, _Missing("dropbox (the SDK)"))
+    with DropboxServer() as server, pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment().items():
+            patch.setenv(name, value)
+        for name in [n for n in sys.modules if n == "dropbox" or n.startswith("dropbox.")]:
+            del sys.modules[name]  # it read the variables when it was imported
+        yield server
+
+
+@pytest.fixture
+def dropbox(_dropbox_emulator: DropboxServer) -> Iterator[DropboxServer]:
+    """The emulated Dropbox, to which the SDK is led, here and in child processes."""
+    _dropbox_emulator.calm()
+    yield _dropbox_emulator
+    _dropbox_emulator.calm()
 
 
 @pytest.fixture

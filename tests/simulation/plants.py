@@ -188,13 +188,13 @@ PLANTS: dict[str, Plant] = {
         "the journal lets go of the upload before the new file has its name",
         "subtask.delivery.upload",
         "Uploads._swap",
-        "self._session.ledger.update(path, lambda e: with_upload(e, swapping), must=False)",
+        'self._note(path, replace(upload, stage="swapping"))',
         "self._session.ledger.update(path, lambda e: replace(e, upload=None), must=False)",
     ),
     "temp-name-reused": _one(
         "all uploads use one temporary name",
         "subtask.delivery.upload",
-        "Uploads.begin",
+        "Uploads._temp_name",
         "{self._session.hooks.token_hex()}",
         "0123456789abcdef",
     ),
@@ -426,7 +426,7 @@ seldom show; the others are looked for in any."""
 
 KNOWN: dict[str, int] = {
     "early-acknowledgement": 0,
-    "touch-served-unread": 283,
+    "touch-served-unread": 1945,
     "size-trusted-alone": 0,
     "inode-alone": 0,
     "rename-before-close": 0,

@@ -81,11 +81,14 @@ class Resends:
                     self.again_bytes += len(sent.file.content)
 
     def wrote(self, file: RemoteFile, offset: int, data: bytes) -> None:
-        """Where another hand has been at work, nothing counts as sent before."""
+        """Where another hand has been at work, nothing counts as sent before: neither what was in
+        that file, nor what was copied from it."""
         if self.disk.another_hand:
-            self._sent = {n: sent for n, sent in self._sent.items() if sent.file is not file}
+            self._sent.clear()
 
     def named(self, path: str, file: RemoteFile, replaced: RemoteFile | None) -> None:
+        if self.disk.another_hand:
+            self._sent.clear()
         known = self._sent.get(path)
         if known is not None and known.file is None:
             known.file = file

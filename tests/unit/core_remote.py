@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from pysubtask.core.budget import Limits
 from pysubtask.core.capabilities import Capabilities
+from pysubtask.core.checksum import DROPBOX, hasher
 from pysubtask.core.delta import DeltaRule
 from pysubtask.core.flow import Window
 from pysubtask.core.plan import Policy
 from pysubtask.core.retry import RetryRule
-from pysubtask.errors import LinkLost
+from pysubtask.errors import LinkLost, RemoteNotFound
 from pysubtask.subtask.delivery.allowance import Allowance
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
@@ -22,7 +23,7 @@ from pysubtask.subtask.delivery.lines import LineHold
 from pysubtask.subtask.delivery.session import Hooks, Session
 from pysubtask.subtask.store.signatures import Signatures
 from pysubtask.testing import MemoryServer, MemoryTransport
-from pysubtask.transports.contract import Transport
+from pysubtask.transports.contract import Begun, RemoteStat, Transport
 from tests.unit.core_fakes import LOG, BeforeCall, nothing
 from tests.unit.core_local import Local
 
@@ -30,8 +31,22 @@ TEMP_PREFIX = ".pysubtask-"
 SEQUENTIAL = Capabilities(positioned_write=True, sequential=True, atomic_replace=True)
 PARALLEL = Capabilities(positioned_write=True, sequential=False, atomic_replace=True)
 RENAME_ONLY = Capabilities(positioned_write=True, sequential=True, atomic_replace=False)
-SERVERS = {"sequential": SEQUENTIAL, "parallel": PARALLEL, "rename-only": RENAME_ONLY}
+SESSIONS = Capabilities(
+    positioned_write=False,
+    sequential=True,
+    atomic_replace=True,
+    max_put_bytes=1 << 20,
+    upload_tokens=True,
+    checksum=DROPBOX,
+)
+SERVERS = {
+    "sequential": SEQUENTIAL,
+    "parallel": PARALLEL,
+    "rename-only": RENAME_ONLY,
+    "sessions": SESSIONS,
+}
 KINDS = pytest.mark.parametrize("kind", list(SERVERS))
+POSITIONED = pytest.mark.parametrize("kind", [k for k in SERVERS if k != "sessions"])
 BIG = 300_000
 
 
@@ -58,6 +73,8 @@ class WatchedServer(MemoryServer):
         self.seen: list[bytes | None] = [None]
         self.requests: list[tuple[str, str]] = []
         self.written_bytes = 0
+        self.uploads: dict[str, bytearray] = {}
+        """Begun and not in place yet, by token."""
         self.fault_before: BeforeCall = nothing
         self.fault_after: BeforeCall = nothing
         self.before = self._before
@@ -96,15 +113,77 @@ class WatchedServer(MemoryServer):
 
 
 class WatchedTransport(MemoryTransport):
-    """Counts the data that arrive."""
+    """Counts the data that arrive. With ``upload_tokens`` it has the manners of Dropbox: a file is
+    replaced as a whole, by a put or by an upload that nobody sees before it is in place."""
 
     def __init__(self, server: WatchedServer) -> None:
         super().__init__(server)
         self._watched = server
+        self._begun: dict[str, str] = {}
+
+    def _make_folders(self, path: str) -> None:
+        if "/" in path:
+            self._watched.make_folder(path.rpartition("/")[0])
+
+    def stat(self, path: str) -> RemoteStat:
+        return self._with_digest(path, super().stat(path))
+
+    def list(self, path: str) -> dict[str, RemoteStat]:
+        found = super().list(path)
+        return {name: self._with_digest(f"{path}/{name}", st) for name, st in found.items()}
+
+    def _with_digest(self, path: str, told: RemoteStat) -> RemoteStat:
+        content = self._watched.read_file(path)
+        if content is None or not self.capabilities.checksum:
+            return told
+        digest = hasher(self.capabilities.checksum)
+        digest.update(content)
+        return replace(told, digest=digest.hexdigest())
 
     def write(self, path: str, offset: int, data: bytes, *, create: bool) -> None:
-        super().write(path, offset, data, create=create)
+        if not self.capabilities.upload_tokens:
+            super().write(path, offset, data, create=create)
+            self._watched.written_bytes += len(data)
+            return
+        self._arrive("write", path)
+        upload = self._watched.uploads.get(self._begun[path])
+        if upload is None:
+            raise RemoteNotFound("the upload is lost", operation="write", path=path)
+        assert offset == len(upload)
+        upload += data
         self._watched.written_bytes += len(data)
+        self._watched.after("write", path)
+
+    def put(self, path: str, data: bytes, *, modified: float | None, quiet: bool) -> RemoteStat:
+        self._arrive("put", path)
+        self._make_folders(path)
+        self._watched.put_file(path, data)
+        self._watched.written_bytes += len(data)
+        self._watched.after("put", path)
+        return self.stat(path)
+
+    def begin(self, path: str, token: str, size: int, *, modified: float | None) -> Begun:
+        self._arrive("begin", path)
+        if not token:
+            token = f"token {len(self._watched.requests)}"
+            self._watched.uploads[token] = bytearray()
+        if token not in self._watched.uploads:
+            raise RemoteNotFound("the upload is in place, or lost", operation="begin", path=path)
+        self._begun[path] = token
+        self._watched.after("begin", path)
+        return Begun(token, len(self._watched.uploads[token]))
+
+    def rename(self, path: str, target: str, *, replace: bool) -> None:
+        if path not in self._begun:
+            super().rename(path, target, replace=replace)
+            return
+        self._arrive("rename", path)
+        upload = self._watched.uploads.pop(self._begun.pop(path), None)
+        if upload is None:
+            raise RemoteNotFound("the upload is lost", operation="rename", path=path)
+        self._make_folders(target)
+        self._watched.put_file(target, bytes(upload))
+        self._watched.after("rename", path)
 
 
 class Cut:
@@ -133,6 +212,7 @@ class Remote:
     retry_rule: RetryRule = field(default_factory=RetryRule)
     make_transport: Callable[[], Transport] | None = None
     held: set[str] = field(default_factory=set)
+    segmented: bool = False
     looked_again: list[str] = field(default_factory=list)
     delivery: Delivery = field(init=False)
     has_lines: bool = False
@@ -179,6 +259,7 @@ class Remote:
             look_again=self.looked_again.append,
             delivered=lambda path, size, how: None,
             token_hex=lambda: f"c0ffee00{self._random.getrandbits(32):08x}",
+            is_segmented=lambda path: self.segmented,
         )
         return Courier(
             Session(

@@ -16,6 +16,7 @@ from tests.unit.core_local import Local
 from tests.unit.core_remote import (
     BIG,
     KINDS,
+    POSITIONED,
     Cut,
     make_remote,
     numbered,
@@ -43,7 +44,7 @@ def test_a_new_file_appears_whole(local: Local, kind: str, size: int) -> None:
     assert not local.outbox_litter()
 
 
-@KINDS
+@POSITIONED
 @pytest.mark.parametrize("growth", ["auto", "append"])
 def test_growth_is_appended_and_nothing_is_sent_twice(local: Local, kind: str, growth: str) -> None:
     remote = make_remote(local, kind)
@@ -58,7 +59,7 @@ def test_growth_is_appended_and_nothing_is_sent_twice(local: Local, kind: str, g
     assert remote.server.written_bytes == BIG + 1000
 
 
-@KINDS
+@POSITIONED
 def test_one_write_into_the_visible_file_at_a_time(local: Local, kind: str) -> None:
     """Were the first of two refused and the second not, a reader would see a hole."""
     remote = make_remote(local, kind)

@@ -122,7 +122,8 @@ def test_after_a_consumer_the_pieces_joined_are_the_file(
         if n % 2:
             taken.append(remote.server.move_away("a.csv"))
     assert b"".join(piece() for piece in taken) == Path(local.path).read_bytes()
-    assert remote.server.written_bytes == 30_000
+    # where a file can't be continued, what the next consumer is owed goes once more as it grows
+    assert remote.server.written_bytes == (45_000 if kind == "sessions" else 30_000)
 
 
 @pytest.mark.parametrize("growth", ["auto", "append"])

@@ -11,7 +11,14 @@ import pytest
 
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.core.retry import RetryRule
-from pysubtask.errors import HostKeyRefused, LinkError, LinkLost, LoginRefused, RemoteFull
+from pysubtask.errors import (
+    AskedToWait,
+    HostKeyRefused,
+    LinkError,
+    LinkLost,
+    LoginRefused,
+    RemoteFull,
+)
 from pysubtask.transports.contract import Request, Result
 from tests.unit.core_fakes import HookedDisk, ManualClock, nothing
 from tests.unit.core_local import Local
@@ -332,4 +339,26 @@ def test_close_ends_the_connection_and_keeps_what_is_owed(local: Local) -> None:
     bench.server.fault_before = nothing
     bench.remote.restart()
     bench.remote.settle()
+    assert bench.server.read_file("a.csv") == b"data"
+
+
+def test_who_is_asked_to_wait_waits_whatever_hurries(local: Local) -> None:
+    bench = Bench(local)
+    asked: list[float] = []
+
+    def ask(operation: str, path: str) -> None:
+        if not asked:
+            asked.append(bench.clock.now)
+            raise AskedToWait("too many requests", wait_secs=40, operation=operation, path=path)
+
+    bench.server.fault_before = ask
+    bench.run_for(10)
+    assert bench.delivery.link.link == "retrying"
+    assert "too many requests" in (bench.delivery.link.last_error or "")
+    bench.delivery.retry_now()  # as a stop and a flush do
+    bench.run_for(29)
+    assert len(bench.tries) == 1
+    bench.run_for(5)
+    assert len(bench.tries) == 2
+    assert bench.tries[1] - asked[0] >= 40
     assert bench.server.read_file("a.csv") == b"data"

@@ -31,8 +31,9 @@ PAGES = [
 SECTIONS = {
     "base": "The subtask (section `base`)",
     "burst_mode": "Bursts (section `burst_mode`)",
-    "link": "The link and the destination (section `ftp` or `folder`)",
+    "link": "The link and the destination (section `ftp`, `dropbox` or `folder`)",
     "ftp": "S/FTP (section `ftp`)",
+    "dropbox": "Dropbox (section `dropbox`)",
 }
 MIB = 1 << 20
 

@@ -28,6 +28,8 @@ def _make(kind: type[PysubtaskError]) -> PysubtaskError:
         return courier.FileHeld("waits", until=5.0)
     if kind is allowance.BudgetSpent:
         return allowance.BudgetSpent("waits", until=5.0)
+    if kind is errors.AskedToWait:
+        return errors.AskedToWait("why", wait_secs=7.5, operation="send", path="a/b")
     return kind("why", operation="rename", path="a/b", hint="do this", retryable=True)
 
 

@@ -127,3 +127,52 @@ def test_the_best_of_the_last_ten_seconds_counts() -> None:
     assert window.chunk_bytes(MOST) == 50_000
     window.acked(116.0, window.sent(114.0, 20_000))
     assert window.chunk_bytes(MOST) == 10_000
+
+
+def _send_alone(
+    window: Window, bytes_per_sec: float, latency_secs: float, total: int
+) -> tuple[float, list[float]]:
+    """Send so much over a link, one request after the other; the time, and that of each."""
+    now, took = 0.0, []
+    window.acked(latency_secs, window.sent(0.0, 128))
+    left = total
+    while left > 0:
+        size = min(left, window.lone_chunk_bytes(8 << 20))
+        left -= size
+        took.append(latency_secs + size / bytes_per_sec)
+        sent = window.sent(now, size)
+        now += took[-1]
+        window.acked(now, sent)
+    return now, took
+
+
+@pytest.mark.parametrize("latency_secs", [0.02, 0.3, 1.5])
+@pytest.mark.parametrize("bytes_per_sec", [5_000, 20_000, 100_000])
+def test_requests_one_by_one_fill_a_slow_link(latency_secs: float, bytes_per_sec: int) -> None:
+    """A latency of more than a second must not make them smaller and smaller."""
+    total = 200 * bytes_per_sec
+    now, took = _send_alone(Window(), bytes_per_sec, latency_secs, total)
+    assert now < 2.5 * total / bytes_per_sec
+    # the first one is sent before anything is known; then about a second, or as the latency is
+    assert max(took[1:]) < max(3.2 + 3 * latency_secs, 17_000 / bytes_per_sec + latency_secs)
+
+
+def test_a_link_that_becomes_slow_gets_smaller_requests() -> None:
+    window = Window()
+    _send_alone(window, 10_000_000, 0.05, 100_000_000)
+    assert window.lone_chunk_bytes(8 << 20) > 2 << 20
+    _, took = _send_alone(window, 50_000, 0.05, 20_000_000)
+    assert took[-2] < 2.5
+
+
+def test_a_request_is_a_small_share_of_what_the_link_has_carried() -> None:
+    """It may have to be sent again as a whole: a connection proves itself first."""
+    window, now = Window(), 0.0
+    for _ in range(400):
+        size = window.lone_chunk_bytes(1 << 30)
+        assert size <= max(256 * KIB, window.acked_bytes // 32)
+        sent = window.sent(now, size)
+        now += size / 50e6
+        window.acked(now, sent)
+    assert window.lone_chunk_bytes(1 << 30) > 4096 * KIB
+    assert window.lone_chunk_bytes(1000) == 1000

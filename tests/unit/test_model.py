@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -238,3 +239,14 @@ def test_the_outbox_files_of_an_entry() -> None:
 @pytest.mark.parametrize(("delivered", "size"), [(Delivered(1, 9), 9), (Delivered(1, 9, 5), 4)])
 def test_the_remote_file_has_what_was_not_taken(delivered: Delivered, size: int) -> None:
     assert delivered.remote_size == size
+
+
+def test_an_upload_with_a_token_or_in_segments_is_kept() -> None:
+    for upload in (
+        replace(UPLOAD, token="t0ken", acked=3, reach=5),
+        replace(UPLOAD, temp="", segment=True),
+    ):
+        entry = Entry("/w/a.csv", "a.csv", upload=upload)
+        assert entry_from_json(json.loads(json.dumps(entry_to_json(entry)))) == entry
+    old = entry_to_json(Entry("/w/a.csv", "a.csv", upload=UPLOAD))
+    assert len(old["u"]) == 9  # as before there were tokens

@@ -102,7 +102,11 @@ FIRST_CONTACT = [
     _case("a part of a rewritten file is worth nothing", REWRITTEN, None, Present(30),
           Send(0, 100, "replace", set_aside=True)),
     _case("longer", GROWN, None, Present(101), Send(0, 100, "replace", set_aside=True)),
-    _case("a prefix that can't be continued", GROWN, None, Present(30),
+    _case("a prefix that can't be continued?", GROWN, None, Present(30), Compare(0, 30),
+          WHOLE_FILES),
+    _case("a prefix that can't be continued", GROWN, None, Present(30, ours=True),
+          Send(0, 100, "replace"), WHOLE_FILES),
+    _case("not ours, whole files only", GROWN, None, Present(30, ours=False),
           Send(0, 100, "replace", set_aside=True), WHOLE_FILES),
     _case("all of it, whole files only", GROWN, None, Present(100, ours=True), Done(100),
           WHOLE_FILES),
@@ -333,3 +337,21 @@ def test_what_consumers_take_and_what_they_find_joined_is_the_file(
     assert taken + final == content
     assert not aside
     assert not conflict
+
+
+@pytest.mark.parametrize(
+    ("delivered", "remote", "decision"),
+    [
+        (None, Unknown(), Look()),
+        (None, Absent(), Send(0, 100, "replace", segment=True)),
+        (None, Present(0), Send(0, 100, "replace", set_aside=True, segment=True)),
+        (SHOWN, Unknown(), Send(60, 100, "replace", segment=True)),
+        (SHOWN, Absent(), Send(60, 100, "replace", segment=True)),
+        (Delivered(1, 100), Unknown(), Done(100)),
+        (Delivered(0, 100), Unknown(), Send(0, 100, "replace", set_aside=True, segment=True)),
+    ],
+)
+def test_in_segments(delivered: Delivered | None, remote: Remote, decision: Decision) -> None:
+    """What was delivered is never looked at again; consumers may have taken it."""
+    policy = Policy(segments=True)
+    assert plan(GROWN, delivered, remote, WHOLE_FILES, policy) == decision

@@ -13,6 +13,7 @@ import pytest
 import pysubtask
 from pysubtask import PysubtaskError, SettingsError, TaskMaster
 from pysubtask.base import BaseTaskMaster
+from pysubtask.dropbox import DropboxTaskMaster
 from pysubtask.folder import FolderTaskMaster
 from pysubtask.ftp import FTPTaskMaster
 from pysubtask.master import _command
@@ -45,6 +46,8 @@ def test_what_is_exported() -> None:
         "from pysubtask.ftp import FTPTaskMaster",
         "from pysubtask.base import BaseTaskMaster",
         "from pysubtask.folder import FolderTaskMaster",
+        "from pysubtask.dropbox import DropboxTaskMaster",
+        "import pysubtask as p; p.TaskMaster(['x'], to='dropbox:///d', dropbox_access_token='t')",
         "import pysubtask; pysubtask.TaskMaster(['x'], to='sftp://a@b/c').status()",
     ],
 )
@@ -52,7 +55,8 @@ def test_the_host_loads_nothing_of_the_child(statement: str) -> None:
     code = f"""{statement}
 import sys, threading
 heavy = ("paramiko", "cryptography", "inotify_simple", "watchdog", "filelock", "psutil",
-         "platformdirs", "asyncio", "ssl", "sqlite3", "logging", "subprocess")
+         "platformdirs", "dropbox", "requests", "asyncio", "ssl", "sqlite3", "logging",
+         "subprocess")
 found = [name for name in sys.modules
          if name.startswith(("pysubtask.subtask", "pysubtask.transports", "pysubtask.core"))
          or name in heavy]
@@ -68,6 +72,11 @@ def test_the_extension_follows_from_the_url() -> None:
     assert type(sftp) is FTPTaskMaster
     assert isinstance(sftp, TaskMaster)
     assert type(TaskMaster(["a"], to="file:///mnt/share")) is FolderTaskMaster
+    by_token = {"to": "dropbox:///in", "dropbox_access_token": "t"}
+    assert type(TaskMaster(["a"], **by_token)) is DropboxTaskMaster
+    assert repr(TaskMaster(["a"], to="dropbox://:s3cret@/in")).endswith("to dropbox:///in>")
+    section = {"UseDropbox": True, "AccessToken": "t", "HostPath": "in/x"}
+    assert repr(TaskMaster(["a"], {"dropbox": section})).endswith("to dropbox:///in/x>")
     assert type(TaskMaster(["a"], subtask="json:JSONEncoder")) is BaseTaskMaster
     assert type(TaskMaster(["a"], host="collector", username="edge")) is FTPTaskMaster
     config = SimpleNamespace(ftp=SimpleNamespace(Host="collector", User="edge"))
@@ -80,10 +89,12 @@ def test_the_extension_follows_from_the_url() -> None:
     [
         ({}, "says no destination"),
         ({"to": "ftp://h/x"}, "this version can't deliver to ftp://"),
-        ({"to": "ftps://h/x"}, "it can do sftp://, file://"),
-        ({"to": "dropbox:///x"}, "it can do sftp://, file://"),
+        ({"to": "ftps://h/x"}, "it can do sftp://, dropbox://, file://"),
+        ({"to": "dropbox:///x"}, "dropbox_refresh_token: is missing"),
+        ({"to": "dropbox:///x", "dropbox_refresh_token": "t"}, "dropbox_app_key: is missing"),
+        ({"to": "dropbox://folder", "dropbox_access_token": "t"}, "three slashes"),
         ({"to": "gopher://h"}, "no scheme"),
-        ({"config": {"dropbox": {"UseDropbox": True}}}, "dropbox://"),
+        ({"config": {"dropbox": {"UseDropbox": True}}}, "dropbox_refresh_token: is missing"),
         ({"host": "h", "use_sftp": False}, "ftp://"),
         ({"to": URL, "subtask": 5}, "must be text"),
         ({"to": URL, "timer": 5}, "no such setting"),

@@ -27,7 +27,7 @@ def test_every_setting_has_default_section_and_meaning() -> None:
     rows = describe()
     assert [row[0] for row in rows] == list(Settings.__struct_fields__)
     for name, section, default, description in rows:
-        assert section in ("base", "burst_mode", "link", "ftp"), name
+        assert section in ("base", "burst_mode", "link", "ftp", "dropbox"), name
         assert default is not msgspec.NODEFAULT, name
         assert len(description) > 10, name
         assert description.endswith("."), name
@@ -96,13 +96,15 @@ def test_sections_may_be_any_object() -> None:
 
 
 def test_defaults_config_is_a_configuration_and_says_the_defaults() -> None:
-    for extension in ("ftp", "folder"):
+    for extension in ("ftp", "dropbox", "folder"):
         assert build(extension, defaults_config) == build(extension)
     assert defaults_config.ftp.DeadTimeMilli == Settings().dead_time_milli
     assert defaults_config.ftp.BakToFolder == "upload/ftp"
     assert defaults_config.burst_mode.expire_milli == Settings().burst_expire_milli
     shown = {
-        key for section in (defaults_config.base, defaults_config.ftp) for key in vars(section)
+        key
+        for section in (defaults_config.base, defaults_config.ftp, defaults_config.dropbox)
+        for key in vars(section)
     }
     for name, section, _, _ in describe():
         if section != "burst_mode":

@@ -63,6 +63,7 @@ def test_as_text_it_shows_everything_but_the_password() -> None:
         "ftp://collector/%2Fabs",
         "ftp://collector/in",
         "file:///mnt/share",
+        "dropbox:///in/box%20%25",
         "sftp://collector/a%20b%25",
     ):
         assert parse_url(str(parse_url(url))) == parse_url(url)
@@ -93,6 +94,9 @@ def test_as_text_it_shows_everything_but_the_password() -> None:
         ("sftp://a b/x", "host name"),
         ("file://server/share", "three slashes"),
         ("file://", "no folder"),
+        ("sftp://edge:pass/word@h/x", "read in two ways"),
+        ("sftp://edge:@pass/word@h/x", "read in two ways"),
+        ("sftp://edge:pw@h/with@sign", "write @ as %40"),
     ],
 )
 def test_mistakes(url: str, words: str) -> None:
@@ -115,8 +119,8 @@ def test_no_mistake_shows_the_password(noise: str) -> None:
 def test_what_this_version_can_not_do_is_refused_with_what_it_can() -> None:
     assert extension_of("sftp") == "ftp"
     assert extension_of("file") == "folder"
-    for scheme in ("ftp", "ftps", "dropbox", "s3"):
-        with pytest.raises(SettingsError, match=r"sftp://, file://"):
+    for scheme in ("ftp", "ftps", "s3"):
+        with pytest.raises(SettingsError, match=r"sftp://, dropbox://, file://"):
             extension_of(scheme)
 
 

@@ -6,17 +6,18 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import Any
 
+from pysubtask.core.checksum import hasher
 from pysubtask.core.model import Entry, Piece, Version
 from pysubtask.core.plan import Compare
 from pysubtask.core.prints import ranges
 from pysubtask.errors import RemoteDenied, RemoteError, RemoteUnsupported
-from pysubtask.subtask.delivery.engine import Step, flight
+from pysubtask.subtask.delivery.engine import Step, call, flight
 from pysubtask.subtask.delivery.session import Session
 from pysubtask.subtask.store.reader import BytesLost
 from pysubtask.subtask.store.sources import is_same_content
-from pysubtask.transports.contract import Read
+from pysubtask.transports.contract import Read, Stat
 
-__all__ = ["Comparison"]
+__all__ = ["Comparison", "with_source"]
 
 _COMPARE_FLIGHT = 8
 _COPY_BYTES = 1 << 20
@@ -33,14 +34,15 @@ class Comparison:
     ) -> Generator[Step, Any, bool | None]:
         """Whether the remote range holds the version's bytes; None if we have none to compare.
 
-        A long range is compared at the places of a ``samples`` print.
+        A long range is compared at the places of a ``samples`` print. Where the server tells
+        digests, all of the remote file is compared, and none of it is read.
         """
+        if self._session.can.checksum:
+            return (yield from self._by_digest(path, version, name, todo.base))
         start = todo.base + todo.start
         if start < version.available_from:
-            head = Piece(0, version.available_from, None, "")
-            with_source = replace(version, pieces=(head, *version.pieces))
             try:
-                return (yield from self._compare(path, with_source, name, todo))
+                return (yield from self._compare(path, with_source(version, start), name, todo))
             except BytesLost:  # only what the pieces hold can be compared
                 start = version.available_from
         todo = replace(todo, start=start - todo.base)
@@ -72,6 +74,37 @@ class Comparison:
             return True
         finally:
             reader.close()
+
+    def _by_digest(
+        self, path: str, version: Version, name: str, base: int
+    ) -> Generator[Step, Any, bool | None]:
+        st = yield from call(Stat(name))
+        if st.digest is None:
+            return None
+        if base + st.size > version.size:
+            return False
+        ours = yield from self.digest(path, version, base, base + st.size)
+        return None if ours is None else bool(ours == st.digest)
+
+    def digest(
+        self, path: str, version: Version, start: int, end: int
+    ) -> Generator[Step, Any, str | None]:
+        """The digest of ``[start, end)`` of the version, of the kind that the server tells; None
+        if the bytes are not to be had any more."""
+        found = hasher(self._session.can.checksum)
+        reader = self._session.reader(path, with_source(version, start))
+        try:
+            while start < end:
+                data = reader.read(start, min(_COPY_BYTES, end - start))
+                found.update(data)
+                start += len(data)
+                yield None
+            reader.check_source()  # it may have changed while it was read
+        except BytesLost:
+            return None
+        finally:
+            reader.close()
+        return found.hexdigest()
 
     def _places(self, todo: Compare) -> list[tuple[int, int]]:
         length = todo.end - todo.start
@@ -130,6 +163,14 @@ class Comparison:
             if not used:
                 self._session.ledger.outbox.discard(p.name for p in copied if p.name is not None)
         return base
+
+
+def with_source(version: Version, start: int) -> Version:
+    """The version with the file itself as the source of what its pieces do not speak of."""
+    if start >= version.available_from:
+        return version
+    head = Piece(0, version.available_from, None, "")
+    return replace(version, pieces=(head, *version.pieces))
 
 
 def _read_range(

@@ -12,7 +12,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
-from pysubtask.core.model import Entry, Piece, Print, Version
+from pysubtask.core.model import Delivered, Entry, Piece, Print, Version
 from pysubtask.core.plan import (
     Absent,
     Append,
@@ -29,11 +29,12 @@ from pysubtask.errors import RemoteError, RemoteNotFound
 from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
 from pysubtask.subtask.delivery.reuse import Reuse
+from pysubtask.subtask.delivery.segments import Segments, segment_folder
 from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
 from pysubtask.subtask.delivery.upload import Uploads
 from pysubtask.subtask.store.reader import BytesLost
 from pysubtask.subtask.store.sources import is_same_content
-from pysubtask.transports.contract import Finish, List, Remove, Rename, Stat, Write
+from pysubtask.transports.contract import Finish, List, Put, Remove, Rename, Stat, Write
 
 __all__ = ["Courier", "FileHeld"]
 
@@ -60,6 +61,7 @@ class Courier:
         self._comparison = Comparison(session)
         self._uploads = Uploads(session, self._comparison)
         self._reuse = Reuse(session)
+        self._segments = Segments(session, self._comparison)
 
     def deliver(self, path: str) -> Steps:
         """The job of one file: until nothing of it is owed any more."""
@@ -79,7 +81,7 @@ class Courier:
                     continue
                 version = entry.next_owed
                 if path in self._session.ledger.unverified:
-                    if version is None:
+                    if version is None or self._session.hooks.is_segmented(path):
                         yield from self._verify(path, entry)
                         continue
                     self._session.ledger.verified(path)
@@ -120,6 +122,9 @@ class Courier:
     def beat(self, name: str, text: bytes) -> Steps:
         """Publish a heartbeat. It has one temporary name for good, and always the same size."""
         target = posixpath.join(self._session.root, name) if self._session.root else name
+        if len(text) <= self._session.can.max_put_bytes:
+            yield from call(Put(target, text, quiet=True))
+            return
         client_id = self._session.ledger.journal.client_id
         temp = posixpath.join(posixpath.dirname(target), f"{TEMP_PREFIX}{client_id}00000000")
         requests = (Write(temp, 0, text, create=True), Finish(temp))
@@ -145,12 +150,11 @@ class Courier:
         if done is None:
             ledger.verified(path)
             return
-        try:
-            st = yield from call(Stat(self._session.remote_name(entry)))
-            same = st.size == done.remote_size and (st.mtime is None or st.mtime == done.mtime)
-            same = same and done.at < ledger.compare_since
-        except RemoteNotFound:
-            same = self._session.policy.on_remote_gone == "continue"  # a consumer took it
+        if self._session.hooks.is_segmented(path):
+            same = yield from self._segments.adopt(path, entry, done)
+            entry = ledger.get(path) or entry
+        else:
+            same = yield from self._is_as_noted(entry, done)
         version = entry.current
         if not same and version is not None and self._is_at_hand(path, version):
             whole = replace(version, pieces=(Piece(0, version.size, None, ""),))
@@ -164,6 +168,14 @@ class Courier:
             entry = ledger.update(path, owe, must=False)
         ledger.verified(path)
 
+    def _is_as_noted(self, entry: Entry, done: Delivered) -> Generator[Step, Any, bool]:
+        try:
+            st = yield from call(Stat(self._session.remote_name(entry)))
+        except RemoteNotFound:
+            return self._session.policy.on_remote_gone == "continue"  # a consumer took it
+        same = st.size == done.remote_size and (st.mtime is None or st.mtime == done.mtime)
+        return same and done.at < self._session.ledger.compare_since
+
     def _is_at_hand(self, path: str, version: Version) -> bool:
         try:
             with self._session.sources.borrow(path, version) as handle:
@@ -176,6 +188,8 @@ class Courier:
 
         Only names with our own client id are touched: others may share the folder.
         """
+        if self._session.can.upload_tokens:
+            return  # nobody sees those, and the server forgets them
         journal = self._session.ledger.journal
         ours = TEMP_PREFIX + journal.client_id
         folders = {posixpath.dirname(self._session.remote_name(e)) for e in journal.entries()}
@@ -194,7 +208,10 @@ class Courier:
     ) -> Generator[Step, Any, Remote]:
         """Carry out one decision; gives what is known of the remote file afterwards."""
         name = self._session.remote_name(entry)
-        decision = plan(version, entry.delivered, remote, self._session.can, self._session.policy)
+        policy = self._session.policy
+        if self._session.hooks.is_segmented(path):
+            name, policy = segment_folder(name), replace(policy, segments=True)
+        decision = plan(version, entry.delivered, remote, self._session.can, policy)
         if isinstance(decision, Look):
             try:
                 st = yield from call(Stat(name))
@@ -209,7 +226,7 @@ class Courier:
                 return Absent()
             if ours is None:  # our own bytes are gone: go by the sizes
                 blind = replace(self._session.can, readable=False)
-                decision = plan(version, entry.delivered, remote, blind, self._session.policy)
+                decision = plan(version, entry.delivered, remote, blind, policy)
             else:
                 return replace(remote, ours=ours)
         if isinstance(decision, Done):
@@ -343,7 +360,7 @@ class Courier:
         shorter = self._what_is_left(entry, version)
 
         def drop(e: Entry) -> Entry:
-            litter = e.litter if upload is None else (*e.litter, upload.temp)
+            litter = (*e.litter, upload.temp) if upload and upload.temp else e.litter
             kept = []
             for v in e.versions:
                 left = shorter if v.number == version.number else v

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 
 from pysubtask.core.flow import Window
 from pysubtask.core.retry import RetryRule, file_wait_secs, link_wait_secs, refusal_wait_secs
-from pysubtask.errors import HostKeyRefused, LinkError, LoginRefused
+from pysubtask.errors import AskedToWait, HostKeyRefused, LinkError, LoginRefused
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import is_full, local_words
 from pysubtask.status import Link
@@ -109,6 +109,7 @@ class Delivery:
         self._failures = 0
         self._refusals = 0
         self._next_try = 0.0
+        self._not_before = 0.0
         self._last_busy = 0.0
         self._connected_at = 0.0
         self._beat: tuple[str, bytes] | None = None
@@ -205,7 +206,7 @@ class Delivery:
             held.until = 0.0
             self.offer(path)
         if not self._refusals:
-            self._next_try = 0.0
+            self._next_try = self._not_before
 
     def close(self) -> None:
         """End the connection now."""
@@ -391,7 +392,8 @@ class Delivery:
         self._log.warning("lost %s after %.0f s: %s", self._destination, lived, _words(error))
         if achieved:
             self._failures = 0
-        if achieved >= _PROGRESS_BYTES:  # it got somewhere: go on at once
+        told = isinstance(error, AskedToWait | LoginRefused)
+        if achieved >= _PROGRESS_BYTES and not told:  # it got somewhere: go on at once
             self._next_try = self._clock.monotonic()
             self._set_link("retrying", error=_words(error), next_try=self._clock.time())
         else:
@@ -404,6 +406,9 @@ class Delivery:
         else:
             self._failures += 1
             wait = link_wait_secs(self._failures, self._retry_rule)
+        if isinstance(error, AskedToWait):
+            wait = max(wait, error.wait_secs)
+            self._not_before = self._clock.monotonic() + error.wait_secs
         wait *= 1 + self._jitter * self._rng.random()
         self._next_try = self._clock.monotonic() + wait
         words = _words(error)

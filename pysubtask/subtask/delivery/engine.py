@@ -19,7 +19,7 @@ from pysubtask.core.flow import Sent, Window
 from pysubtask.errors import LinkError, LinkLost, RemoteError
 from pysubtask.seams.clock import Clock
 from pysubtask.subtask.delivery.allowance import Allowance
-from pysubtask.transports.contract import Read, Request, Result, Transport, Write
+from pysubtask.transports.contract import Put, Read, Request, Result, Transport, Write
 
 __all__ = ["BULK", "SMALL", "URGENT", "Engine", "Job", "Send", "Wait", "call", "flight"]
 
@@ -287,7 +287,7 @@ class Engine:
             self._progress_at = now
         self._owners[ticket] = (task, sent, now + _LONGEST * self._patience_secs)
         task.outstanding.add(ticket)
-        if isinstance(request, Write):
+        if isinstance(request, Write | Put):
             self.sent_bytes += len(request.data)
         if self._allowance is not None:
             self._allowance.sent(_weight(request))
@@ -330,7 +330,7 @@ def _refusal(task: _Task, step: Send) -> RemoteError | None:
 
 def _weight(request: Request) -> int:
     """What a request and its answer move, in bytes."""
-    if isinstance(request, Write):
+    if isinstance(request, Write | Put):
         return _REQUEST_BYTES + len(request.data)
     if isinstance(request, Read):
         return _REQUEST_BYTES + request.length

@@ -61,6 +61,7 @@ class LineHold:
                 held = self._held[path] = (version.number, end, now)
             if now - held[2] >= self._wait_secs:
                 del self._held[path]
+                self._released[path] = (version.number, version.size)  # also when asked again
                 return version.size
         return max(start, end)
 

@@ -57,6 +57,7 @@ class Pump:
         copied_bytes = 0
         self.acked = noted = sent_to = start
         todo = self._requests(kept, start, create)
+        at_once = 1 if self._upload.token else _MAX_UNANSWERED
         request: Request | None = None
         try:
             while True:
@@ -69,7 +70,7 @@ class Pump:
                 copies = request.length if isinstance(request, Copy) else 0
                 # As far ahead as the window, and no farther: what is answered meanwhile is noted.
                 written_bytes = sent_to - self.acked - copied_bytes
-                room = len(unanswered) < _MAX_UNANSWERED and (
+                room = len(unanswered) < at_once and (
                     copied_bytes + copies <= _MAX_COPIED_UNANSWERED_BYTES
                     if copies
                     else not unanswered or written_bytes < self._session.window.limit_bytes
@@ -78,6 +79,9 @@ class Pump:
                 if request is not None and not unanswered:
                     allowance.go_on(_WORTH_BYTES)  # what is under way is waited for first
                 if request is not None and room and allowance.has_bytes:
+                    if self._upload.token:
+                        noted = self.acked
+                        self._note(reach=end)  # where the server may stand, before it does
                     ticket = yield Send(request, unless_refused=True)
                     copied_bytes += copies
                     unanswered.append((ticket, end, copies))
@@ -90,10 +94,10 @@ class Pump:
                 self.acked = reached
                 if reached - noted >= _NOTE_EVERY_BYTES:
                     noted = reached
-                    self._note_acked()
+                    self._note(reach=self.acked)
         except (GeneratorExit, RemoteError):
             if self.acked > noted:
-                self._note_acked()
+                self._note(reach=self.acked)
             raise
 
     def _next(
@@ -139,8 +143,8 @@ class Pump:
             at += len(data)
             yield None
 
-    def _note_acked(self) -> None:
-        noted = replace(self._upload, acked=self.acked)
+    def _note(self, reach: int) -> None:
+        noted = replace(self._upload, acked=self.acked, reach=reach)
         self._session.ledger.update(self._path, lambda e: with_upload(e, noted), must=False)
 
 

@@ -9,13 +9,13 @@ takes its place. In doubt the whole file is sent.
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
 
 from pysubtask.core.delta import Kept, Signature, find_delta
-from pysubtask.core.model import Delivered, Entry, Piece, Upload, Version
+from pysubtask.core.model import Delivered, Entry, Upload, Version
 from pysubtask.core.plan import may_reuse
 from pysubtask.errors import RemoteError
+from pysubtask.subtask.delivery.comparison import with_source
 from pysubtask.subtask.delivery.engine import Step, flight
 from pysubtask.subtask.delivery.session import Session, Steps
 from pysubtask.subtask.store.reader import BytesLost, VersionReader
@@ -128,8 +128,7 @@ class Reuse:
             at = 0
         if at >= start:
             return
-        head = Piece(0, version.available_from, None, "")
-        reader = self._session.reader(path, replace(version, pieces=(head, *version.pieces)))
+        reader = self._session.reader(path, with_source(version, 0))
         try:
             while at < start:
                 length = min(_CATCH_UP_BYTES, start - at)

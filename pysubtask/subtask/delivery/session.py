@@ -44,6 +44,8 @@ class Hooks:
     """Bytes of a file have arrived: path, how many, how."""
     token_hex: Callable[[], str]
     """16 random hex digits for a temporary name."""
+    is_segmented: Callable[[str], bool] = lambda path: False
+    """Whether the file is delivered piece by piece, each a file of its own."""
 
 
 @dataclass(slots=True)
@@ -74,7 +76,12 @@ class Session:
 
     def chunk_bytes(self) -> int:
         """How many bytes one write should carry now."""
-        return self.allowance.chunk_bytes(self.window.chunk_bytes(self.can.max_write_bytes))
+        window = self.window
+        if self.can.upload_tokens:
+            most = window.lone_chunk_bytes(self.can.max_write_bytes)
+        else:
+            most = window.chunk_bytes(self.can.max_write_bytes)
+        return self.allowance.chunk_bytes(most)
 
     def copying_failed(self, path: str, error: RemoteError) -> None:
         """The server can't do what it said: over this connection nothing is copied there again."""

@@ -8,6 +8,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
+from pysubtask.core.checksum import hasher
 from pysubtask.core.delta import Kept
 from pysubtask.core.model import Delivered, Entry, Upload, Version
 from pysubtask.core.plan import READ_BACK_BYTES, Compare, Present, Send
@@ -23,10 +24,21 @@ from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
 from pysubtask.subtask.delivery.pump import Pump, with_upload
 from pysubtask.subtask.delivery.reuse import Reuse
+from pysubtask.subtask.delivery.segments import segment_folder, segment_name
 from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
 from pysubtask.subtask.store.ledger import drop_superseded, record_delivery
 from pysubtask.subtask.store.reader import VersionReader
-from pysubtask.transports.contract import Finish, RemoteStat, Remove, Rename, Request, Stat, Write
+from pysubtask.transports.contract import (
+    Begin,
+    Finish,
+    Put,
+    RemoteStat,
+    Remove,
+    Rename,
+    Request,
+    Stat,
+    Write,
+)
 
 __all__ = ["Uploads"]
 
@@ -43,19 +55,16 @@ class Uploads:
 
     def begin(self, path: str, entry: Entry, version: Version, todo: Send) -> Steps:
         base = yield from self._comparison.cover(path, version, todo.base)
-        name = self._session.remote_name(entry)
-        temp = posixpath.join(
-            posixpath.dirname(name), f"{TEMP_PREFIX}{self._session.hooks.token_hex()}"
-        )
         upload = Upload(
             version=version.number,
             size=todo.end,
-            temp=temp,
+            temp=self._temp_name(entry, todo.end - base),
             base=base,
             acked=base,
             set_aside=todo.set_aside,
-            tail=base > todo.base,
+            tail=base > todo.base or (todo.segment and _has_lost_its_head(entry, version)),
             conflict=todo.conflict,
+            segment=todo.segment,
         )
 
         def begin(e: Entry) -> Entry:
@@ -64,8 +73,25 @@ class Uploads:
             return replace(e, upload=upload)
 
         entry = self._session.ledger.update(path, begin)
-        if entry.upload is upload:
-            yield from self._send(path, entry, upload, upload.base, fresh=True)
+        if entry.upload is not upload:
+            return
+        if not upload.temp:
+            yield from self._put(path, entry, version, upload)
+            return
+        if self._session.can.upload_tokens:
+            modified = version.stamp.mtime_ns / 1e9
+            begun = yield from call(Begin(upload.temp, modified=modified))
+            upload = replace(upload, token=begun.token, reach=base)
+            self._note(path, upload)
+        yield from self._send(path, entry, upload, upload.base, fresh=True)
+
+    def _temp_name(self, entry: Entry, size: int) -> str:
+        """A new temporary name, or none for what goes as one request."""
+        most = self._session.can.max_put_bytes
+        if most and size <= min(self._session.chunk_bytes(), most):
+            return ""
+        folder = posixpath.dirname(self._session.remote_name(entry))
+        return posixpath.join(folder, f"{TEMP_PREFIX}{self._session.hooks.token_hex()}")
 
     def resume(self, path: str, entry: Entry, upload: Upload) -> Steps:
         """Go on with an upload that an earlier connection, or process, began."""
@@ -75,8 +101,11 @@ class Uploads:
             return
         if upload.stage == "sending":
             self._session.allowance.go_on()  # before anything is asked or read back
+        if not upload.temp:
+            yield from self._put(path, entry, version, upload)
+            return
         try:
-            st = yield from call(Stat(upload.temp))
+            st = yield from self._look(version, upload)
         except RemoteNotFound:
             if upload.stage == "sending" or not (
                 yield from self._is_in_place(path, entry, version, upload)
@@ -95,6 +124,16 @@ class Uploads:
         else:
             yield from self._send(path, entry, upload, start, fresh=False)
 
+    def _look(self, version: Version, upload: Upload) -> Generator[Step, Any, Any]:
+        """What the server has of it; something with a ``size``."""
+        if not self._session.can.upload_tokens:
+            return (yield from call(Stat(upload.temp)))
+        if not upload.token:  # we were cut off before the server told it
+            raise RemoteNotFound("not begun", operation="go on with", path=upload.temp)
+        modified = version.stamp.mtime_ns / 1e9
+        there = upload.acked - upload.base
+        return (yield from call(Begin(upload.temp, upload.token, there, modified)))
+
     def _resume_point(
         self, path: str, entry: Entry, version: Version, upload: Upload, remote_size: int
     ) -> Generator[Step, Any, int | None]:
@@ -108,6 +147,11 @@ class Uploads:
         end = upload.base + remote_size
         if end < upload.acked or end > upload.size:
             return None
+        if upload.token:
+            # Each request is taken whole or not at all, and its digest was checked. After a loss
+            # of power the journal may be some requests behind the server.
+            known = end in (upload.acked, upload.reach) or self._session.policy.unclean_boot
+            return end if known else None
         if not self._session.can.readable:
             return upload.acked
         if self._reuse.is_likely(path, entry, version, upload):
@@ -138,7 +182,7 @@ class Uploads:
         try:
             kept, old = yield from self._reuse.find(path, entry, version, upload, reader)
             small = upload.size - upload.base <= self._session.chunk_bytes()
-            if fresh and small and not kept:
+            if fresh and small and not kept and not upload.token:
                 yield from self._send_small(path, upload, reader)
             else:
                 filled = yield from self._fill(path, entry, upload, reader, kept, start, fresh)
@@ -149,7 +193,7 @@ class Uploads:
             reader.close()
             self._session.signatures.finish(path)
         sent = replace(upload, acked=upload.size, stage="sent")
-        self._session.ledger.update(path, lambda e: with_upload(e, sent), must=False)
+        self._note(path, sent)
         yield from self._put_in_place(path, entry, sent)
 
     def _fill(
@@ -179,6 +223,9 @@ class Uploads:
                     fresh = fresh and start == upload.base
                 elif not isinstance(error, RemoteNotFound):
                     raise
+                elif upload.token:
+                    self._drop(path, upload)
+                    raise
                 elif not fresh:
                     return False  # bytes at its end would follow a hole
                 elif folders_made:
@@ -186,6 +233,25 @@ class Uploads:
                 else:
                     folders_made = True
                     yield from self._session.make_folders(posixpath.dirname(upload.temp))
+
+    def _put(self, path: str, entry: Entry, version: Version, upload: Upload) -> Steps:
+        """All of it in one request, which takes its place at once."""
+        name = self._final_name(entry, upload)
+        if upload.set_aside and not upload.tail and upload.stage == "sending":
+            yield from self._set_aside(entry, upload)
+            upload = replace(upload, stage="sent")
+            self._note(path, upload)  # what is there from now on is ours
+        reader = self._session.reader(path, version)
+        try:
+            data = reader.read(upload.base, upload.size - upload.base)
+        finally:
+            reader.close()
+        st = yield from call(Put(name, data, version.stamp.mtime_ns / 1e9))
+        if st.digest is not None and self._session.can.checksum:
+            ours = hasher(self._session.can.checksum)
+            ours.update(data)
+            self._check(path, upload, name, ours.hexdigest(), st)
+        self._arrived(path, upload, st.mtime)
 
     def _send_small(self, path: str, upload: Upload, reader: VersionReader) -> Steps:
         """All of it in one write, which shares its flight with the close. Not synced on the
@@ -214,29 +280,50 @@ class Uploads:
         try:
             finished, *now = yield from flight(*requests)
         except GeneratorExit:  # the link broke: what was written need not be sent again
-            whole = replace(upload, acked=upload.size)
-            self._session.ledger.update(path, lambda e: with_upload(e, whole), must=False)
+            self._note(path, replace(upload, acked=upload.size, reach=upload.size))
             raise
         if isinstance(finished, RemoteError):
             raise finished
         return old is None or isinstance(now[0], RemoteNotFound) or bool(now[0] == old)
 
+    def _note(self, path: str, upload: Upload) -> None:
+        self._session.ledger.update(path, lambda e: with_upload(e, upload), must=False)
+
     def _put_in_place(self, path: str, entry: Entry, upload: Upload) -> Steps:
         name = self._final_name(entry, upload)
         if upload.set_aside and not upload.tail:
-            yield from self._set_aside(name)
-        mtime = None
+            yield from self._set_aside(entry, upload)
+        mtime = ours = None
+        version = entry.version(upload.version)
+        if self._session.can.checksum and version is not None:
+            ours = yield from self._comparison.digest(path, version, upload.base, upload.size)
         if self._session.can.atomic_replace and self._session.can.sequential:
             renamed, st = yield from flight(Rename(upload.temp, name, replace=True), Stat(name))
             if isinstance(renamed, RemoteError):
                 raise renamed
             if not isinstance(st, RemoteError):
                 mtime = st.mtime
+                self._check(path, upload, name, ours, st)
         elif self._session.can.atomic_replace:
             yield from call(Rename(upload.temp, name, replace=True))
         else:
             yield from self._swap(path, name, upload)
         self._arrived(path, upload, mtime)
+
+    def _check(
+        self, path: str, upload: Upload, name: str, ours: str | None, st: RemoteStat
+    ) -> None:
+        """Compare the server's digest with ours, if both are known.
+
+        Raises:
+            RemoteError: they differ. The upload is given up, so that the file is sent anew.
+        """
+        if ours is None or st.digest is None or ours == st.digest:
+            return
+        self._drop(path, upload)
+        raise RemoteError(
+            "what arrived is not what was sent: its digest differs", operation="send", path=name
+        )
 
     def _swap(self, path: str, name: str, upload: Upload) -> Steps:
         """Without atomic replace: remove the old file, rename the new one, both journalled."""
@@ -248,8 +335,7 @@ class Uploads:
         except RemoteError:
             yield from call(Stat(upload.temp))
             yield from call(Stat(name))  # nothing there: the refusal had another reason
-        swapping = replace(upload, stage="swapping")
-        self._session.ledger.update(path, lambda e: with_upload(e, swapping), must=False)
+        self._note(path, replace(upload, stage="swapping"))
         try:
             yield from call(Remove(name))
         except RemoteNotFound:
@@ -285,12 +371,13 @@ class Uploads:
 
     def _final_name(self, entry: Entry, upload: Upload) -> str:
         name = self._session.remote_name(entry)
-        return f"{name}~{upload.base}-{upload.size}" if upload.tail else name
+        if upload.tail:
+            return f"{name}~{upload.base}-{upload.size}"
+        return segment_name(name, upload.base) if upload.segment else name
 
     def _arrived(self, path: str, upload: Upload, mtime: float | None) -> None:
-        done = Delivered(
-            upload.version, upload.size, upload.base, mtime, self._session.clock.time()
-        )
+        base = 0 if upload.segment and not upload.tail else upload.base
+        done = Delivered(upload.version, upload.size, base, mtime, self._session.clock.time())
 
         older: list[int] = []
 
@@ -304,7 +391,8 @@ class Uploads:
         self._session.ledger.update(path, arrive, must=False)
         for number in older:
             self._session.signatures.drop(path, number)
-        if upload.tail:
+        if upload.tail or upload.segment or not self._session.can.positioned_write:
+            # A whole file is sent only after a look: another hand's would be gone without notice.
             self._session.known.pop(path, None)
         else:
             self._session.known[path] = Present(upload.size - upload.base, mtime, sure=True)
@@ -314,15 +402,27 @@ class Uploads:
         def drop(e: Entry) -> Entry:
             if e.upload is None or e.upload.temp != upload.temp:
                 return e
-            return drop_superseded(replace(e, upload=None, litter=(*e.litter, upload.temp)))
+            seen = (upload.temp,) if upload.temp and not self._session.can.upload_tokens else ()
+            return drop_superseded(replace(e, upload=None, litter=(*e.litter, *seen)))
 
         self._session.ledger.update(path, drop, must=False)
 
-    def _set_aside(self, name: str) -> Steps:
+    def _set_aside(self, entry: Entry, upload: Upload) -> Steps:
+        name = self._session.remote_name(entry)
+        if upload.segment:
+            name = segment_folder(name)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._session.clock.time()))
         aside = f"{name}~{stamp}"
         try:
             yield from call(Rename(name, aside))
         except RemoteNotFound:
             return
+        if upload.segment and entry.delivered is not None:
+            self._session.log.info("%s: a new version begins; the old one is %s", name, aside)
+            return
         self._session.log.warning("%s was there already and is not ours; kept as %s", name, aside)
+
+
+def _has_lost_its_head(entry: Entry, version: Version) -> bool:
+    done = entry.delivered
+    return done is not None and done.version == version.number and done.base > 0

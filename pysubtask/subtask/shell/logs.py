@@ -27,7 +27,7 @@ __all__ = ["LineFormatter", "close_logs", "open_logs", "secrets_of"]
 LOGGER_NAME = "pysubtask"
 
 _MASK = "•••"
-_CHATTY = ("paramiko", "filelock", "watchdog", "asyncio")
+_CHATTY = ("paramiko", "filelock", "watchdog", "asyncio", "dropbox", "urllib3")
 """Libraries whose INFO lines are of no use in this log."""
 
 # C0 and C1 controls, the line and paragraph separators, and the marks that turn the direction of

@@ -177,6 +177,10 @@ class SftpTransport:
             raise self._lost
         return self._give_results()
 
+    def _refuse(self, ticket: int, request: Request) -> None:
+        """``Put`` and ``Begin``: SFTP has files that can be written to, and needs neither."""
+        self._end(ticket, RemoteUnsupported("SFTP has no such request", path=request.path))
+
     def _give_results(self) -> Iterator[tuple[int, Result]]:
         while self._results:
             yield self._results.popleft()
@@ -205,7 +209,7 @@ class SftpTransport:
 
     def _route(self, ticket: int, request: Request) -> None:
         try:
-            self._routes[type(request)](ticket, request)
+            self._routes.get(type(request), self._refuse)(ticket, request)
         except ValueError as error:
             self._results.append((ticket, RemoteUnsupported(str(error), path=request.path)))
 
