@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 _SCAN = (
-    "source flat grace_secs data_secs key_file known_hosts host_key source_password_file".split()
+    "source flat grace_secs data_secs key_file known_hosts host_key source_password_file "
+    "dropbox_app_key dropbox_token_file".split()
 )
 
 

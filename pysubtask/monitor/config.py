@@ -29,7 +29,9 @@ def _about(text: str, **limits: Any) -> msgspec.Meta:
 class Config(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True):
     """What ``serve`` is told. Descriptions are what ``--help`` shows."""
 
-    source: Annotated[str, _about("the folder (or sftp:// URL) that heartbeat files land in")] = ""
+    source: Annotated[
+        str, _about("the folder, or sftp:// or dropbox:// URL, that heartbeat files land in")
+    ] = ""
     state: Annotated[str | None, _about("folder for history and keys, on a local disk")] = None
     listen: Annotated[str, _about("address and port of the pages")] = "127.0.0.1:8642"
     allow_host: Annotated[
@@ -76,6 +78,11 @@ class Config(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=Tr
     known_hosts: Annotated[str | None, _about("sftp: known_hosts file")] = None
     host_key: Annotated[str | None, _about("sftp: the server's key as SHA256:…")] = None
     source_password_file: Annotated[str | None, _about("sftp: file with the password")] = None
+    dropbox_app_key: Annotated[str | None, _about("dropbox: the app's key")] = None
+    dropbox_token_file: Annotated[
+        str | None,
+        _about("dropbox: file with the refresh token that pysubtask.dropbox.login() gives"),
+    ] = None
 
 
 def descriptions() -> list[tuple[str, Any, Any, str]]:

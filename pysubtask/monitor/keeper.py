@@ -145,7 +145,11 @@ class Monitor:
 
     def step(self) -> Snapshot:
         """One scan with all that follows from it."""
-        scan = self.source.scan()
+        try:
+            scan = self.source.scan()
+        except Exception as error:  # whatever it is: we can't see, and people are to be told so
+            _LOG.exception("looking failed")
+            scan = Scan(error=f"looking failed: {type(error).__name__}: {error}")
         now, monotonic = self.clock(), self.monotonic()
         with self.lock:
             if self._closed:

@@ -2,6 +2,7 @@
 
 A server tells a file's size and modified time, no inode and no change time; so a beat's time is
 when its change was seen, at most one scan late, and a modified time that is far from it is flagged.
+(Dropbox's own stamp, ``server_modified``, is believed.)
 A file is read again only when size or modified time differ. The connection is kept between scans
 and made anew after trouble.
 """
@@ -39,10 +40,12 @@ class RemoteFolder:
     """Scans a folder on a server. Used by one thread.
 
     Args:
-        url: ``sftp://user@host/folder``.
+        url: ``sftp://user@host/folder``, ``dropbox:///folder``.
         recursive: look into its folders as well.
-        password, key_file, known_hosts, host_key: as for a ``TaskMaster``.
+        limit: at most so many clients.
         make_transport: instead of the URL's own (tests).
+        settings: of the link, as for a ``TaskMaster`` (``password``, ``key_file``, ``host_key`` …);
+            None: not given.
 
     Raises:
         SettingsError: the URL or a setting can't be right.
@@ -53,21 +56,14 @@ class RemoteFolder:
         url: str,
         *,
         recursive: bool = True,
-        password: str | None = None,
-        key_file: str | None = None,
-        known_hosts: str | None = None,
-        host_key: str | None = None,
         limit: int = 200_000,
         make_transport: Callable[[Callable[[], None]], Transport] | None = None,
+        **settings: Any,
     ) -> None:
         destination = parse_url(url)
-        given: dict[str, Any] = {
-            "password": password,
-            "key_file": key_file,
-            "known_hosts": known_hosts,
-            "host_key": host_key,
-        }
-        given = {name: value for name, value in given.items() if value is not None}
+        given = {name: value for name, value in settings.items() if value is not None}
+        # Dropbox stamps by its own clock what clients can't set: as good as a change time.
+        self._stamps_are_true = destination.scheme == "dropbox"
         self._name = str(destination)
         self._root = destination.path
         self._recursive, self._limit = recursive, limit
@@ -78,9 +74,10 @@ class RemoteFolder:
             self._make = lambda: made(self._wake.set)
         else:
             extension = extension_of(destination.scheme)
-            settings = build(extension, destination=destination, keywords=given)
-            destination = msgspec.structs.replace(destination, password=settings.password)
-            self._make = transport_factory(destination, settings, RealClock(), self._wake.set)
+            chosen = build(extension, destination=destination, keywords=given)
+            if chosen.password is not None:
+                destination = msgspec.structs.replace(destination, password=chosen.password)
+            self._make = transport_factory(destination, chosen, RealClock(), self._wake.set)
         self._transport: Transport | None = None
         self._tickets = itertools.count(1)
         self._seen: dict[str, Sighting] = {}
@@ -131,9 +128,10 @@ class RemoteFolder:
             if content is None:
                 sightings.append(self._seen[name])
             elif isinstance(content, RemoteError):
-                sightings.append(_sighting(name, stat, b"", f"can't be read: {content.message}"))
+                refused = f"can't be read: {content.message}"
+                sightings.append(self._sighting(name, stat, b"", refused))
             else:
-                sightings.append(_sighting(name, stat, content, None))
+                sightings.append(self._sighting(name, stat, content, None))
         return sightings
 
     def _list(
@@ -182,6 +180,13 @@ class RemoteFolder:
             return False
         return (seen.mtime_ns, seen.size) == (_mtime_ns(stat), stat.size)
 
+    def _sighting(
+        self, name: str, stat: RemoteStat, content: bytes, refused: str | None
+    ) -> Sighting:
+        mtime_ns = _mtime_ns(stat)
+        ctime_ns = mtime_ns if self._stamps_are_true else None
+        return Sighting(name, mtime_ns, ctime_ns, 0, stat.size, content, refused)
+
     def _ask(
         self, transport: Transport, requests: Sequence[Request]
     ) -> Iterator[tuple[Request, Result]]:
@@ -215,7 +220,3 @@ class RemoteFolder:
 
 def _mtime_ns(stat: RemoteStat) -> int:
     return int((stat.mtime or 0.0) * 1e9)
-
-
-def _sighting(name: str, stat: RemoteStat, content: bytes, refused: str | None) -> Sighting:
-    return Sighting(name, _mtime_ns(stat), None, 0, stat.size, content, refused)

@@ -42,4 +42,8 @@ def open_source(config: Config, environ: Mapping[str, str]) -> Source:
         known_hosts=config.known_hosts,
         host_key=config.host_key,
         password=read_secret(config.source_password_file, environ, "SOURCE_PASSWORD"),
+        dropbox_app_key=config.dropbox_app_key,
+        dropbox_refresh_token=read_secret(
+            config.dropbox_token_file, environ, "DROPBOX_REFRESH_TOKEN"
+        ),
     )

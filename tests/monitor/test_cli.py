@@ -179,4 +179,4 @@ def test_serve_refuses_the_network_without_a_password(
     assert "there is no password" in capsys.readouterr().err
     assert main(["serve", str(drop), "--webhook", "nonsense", *state]) == 2
     assert main(["serve", "--listen", "127.0.0.1:0", *state]) == 2
-    assert main(["serve", "dropbox://x/y", "--listen", "127.0.0.1:0", *state]) == 2
+    assert main(["serve", "gopher://x/y", "--listen", "127.0.0.1:0", *state]) == 2

@@ -149,6 +149,20 @@ def test_a_remembered_folder_that_is_empty_now_is_an_unmount(bench: Bench) -> No
     assert bench.told() == ["blind", "sight"]
 
 
+def test_a_source_that_raises_makes_the_monitor_blind_and_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.world.beat("a", secs=3600)
+    bench.look()
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.monitor.source, "scan", lambda: 1 / 0)
+        bench.run(30)
+    assert bench.states() == {"a": "unknown"}
+    assert bench.told() == ["blind"]
+    bench.look()
+    assert bench.states() == {"a": "up"}
+
+
 def test_another_mount_is_noticed_after_a_restart_even_with_one_client(bench: Bench) -> None:
     bench.world.beat("only", secs=3600)
     bench.look()

@@ -19,9 +19,14 @@ import pytest
 
 from pysubtask import TaskMaster
 from pysubtask.monitor.export import KINDS
+from pysubtask.monitor.fleet import Fleet
 from pysubtask.monitor.remote import RemoteFolder
+from pysubtask.secret import Secret
+from pysubtask.transports.dropbox.account import Account
+from pysubtask.transports.dropbox.client import DropboxTransport
 from tests.monitor.processes import Serving
 from tests.monitor.test_exports import tool
+from tests.servers.dropbox import DropboxServer
 from tests.servers.openssh import OpenSshServer
 from tests.servers.processes import Child, free_port
 
@@ -241,6 +246,36 @@ def test_over_sftp(openssh: OpenSshServer, tmp_path: pathlib.Path) -> None:
         host_key="SHA256:" + "A" * 43,
     )
     assert "host key" in (unknown.scan().error or "").lower()
+
+
+def test_over_dropbox(dropbox: DropboxServer) -> None:
+    """To the emulated one, by the SDK; the server's stamp is believed."""
+    name, _ = dropbox.new_folder()
+    token = Secret(dropbox.refresh_token)
+    account = Account(refresh_token=token, app_key=dropbox.app_key, ca_file=dropbox.ca_file)
+    client = DropboxTransport(account, name)
+    client.connect()
+    client.put(f"{name}/edge.heartbeat", b"3600\n", modified=None, quiet=True)
+    client.put(f"{name}/site/edge.heartbeat", b"0\n", modified=None, quiet=True)
+    client.close()
+    source = RemoteFolder(
+        f"dropbox://{name}",
+        dropbox_app_key=dropbox.app_key,
+        dropbox_refresh_token=dropbox.refresh_token,
+        ca_file=dropbox.ca_file,
+    )
+    fleet = Fleet()
+    try:
+        for _ in range(2):
+            scan = source.scan()
+            assert scan.error is None
+            fleet.observe(scan, time.time(), time.monotonic())
+        assert {client.name: client.state.value for client in fleet.clients.values()} == {
+            "edge": "up", "site/edge": "stopped"
+        }  # fmt: skip
+        assert all(client.flags == () for client in fleet.clients.values())
+    finally:
+        source.close()
 
 
 def fetch(url: str) -> Any:
