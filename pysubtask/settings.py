@@ -126,7 +126,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         _about(
             "base",
-            "Folder for old files, below the folder of the first watch. None: they stay.",
+            "Where start(precleanup_old_files=True) moves old files: below the folder that they "
+            "lie in, or an absolute path on the same disk. None: they stay.",
         ),
     ] = "archive"
     archive_after_days_old: Annotated[

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["FileStatus", "Link", "Status", "printable"]
+__all__ = ["FileStatus", "Link", "Status", "printable", "size_words"]
 
 Link: TypeAlias = Literal["connecting", "connected", "resting", "retrying", "conflict", "gone"]
 """``resting``: no connection, because none is needed. ``retrying``: no connection, and
@@ -30,6 +30,8 @@ class FileStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How much of the file is at the destination, under its final name."""
     pending_bytes: int = 0
     """How much is known and not yet there."""
+    copied_bytes: int = 0
+    """How much of that has a copy in the outbox; the rest is in the file only."""
     last_error: str | None = None
 
 
@@ -47,6 +49,21 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """The true cause of the last trouble, in words; None once it is over."""
     pending_bytes: int = 0
     """What is known and not yet at the destination."""
+    copied_bytes: int = 0
+    """How much of that has a copy in the outbox, safe from what happens to its file."""
+    only_in_files_bytes: int = 0
+    """How much of it only the files themselves have, wherever they were renamed to."""
+    deleted_bytes: int = 0
+    """How much of that is in files that were deleted and that the subtask holds open."""
+    outbox_bytes: int = 0
+    """What the outbox takes of the disk."""
+    outbox_limit_bytes: int | None = None
+    """What it may take; None where there is no outbox."""
+    outbox_full: str | None = None
+    """Which limit keeps new data from being copied, in words; None if none does."""
+    given_up_bytes: int = 0
+    """What could not be kept, since the subtask started: its files were deleted or changed, and
+    there was no copy."""
     files: dict[str, FileStatus] = {}
     """By the path as declared (folder + ``/`` + name for files in folders)."""
     files_left_out: int = 0
@@ -89,14 +106,21 @@ def _lines(status: Status, now: float) -> list[str]:
     where = f" {status.destination}" if status.destination else ""
     pid = f" (subtask {status.pid})" if status.pid else ""
     lines = [f"{_link_words(status, now)}{where}{pid}"]
+    if status.link == "gone" and status.next_try is not None:
+        lines.append(f"the next subtask starts in {max(0, round(status.next_try - now))} s")
     if status.taken_over:
         lines.append("another program has taken over the state folder")
     if status.last_error:
         lines.append(f"last error: {status.last_error}")
     if status.pending_bytes:
-        lines.append(f"pending: {_size(status.pending_bytes)}")
+        lines.append(f"pending: {size_words(status.pending_bytes)}{_held_words(status)}")
+    if status.outbox_full:
+        lines.append(status.outbox_full)
+    if status.given_up_bytes:
+        lines.append(f"given up: {size_words(status.given_up_bytes)} (see the log)")
     if status.restarts:
-        lines.append(f"restarted {status.restarts} times")
+        times = "once" if status.restarts == 1 else f"{status.restarts} times"
+        lines.append(f"restarted {times}")
     if status.notify_failures:
         lines.append(f"{status.notify_failures} failed notifies: {status.last_notify_error}")
     lines.extend(status.notes)
@@ -128,16 +152,30 @@ def _file_words(file: FileStatus) -> str:
     if file.size_bytes is None:
         text = "not there" if not file.pending_bytes else "gone"
     else:
-        text = _size(file.size_bytes)
-    text += f", {_size(file.delivered_bytes)} delivered"
+        text = size_words(file.size_bytes)
+    text += f", {size_words(file.delivered_bytes)} delivered"
     if file.pending_bytes:
-        text += f", {_size(file.pending_bytes)} pending"
+        text += f", {size_words(file.pending_bytes)} pending"
     if file.last_error:
         text += f"; {file.last_error}"
     return text
 
 
-def _size(count: float) -> str:
+def _held_words(status: Status) -> str:
+    """Where it is held."""
+    places = []
+    if status.copied_bytes:
+        places.append(f"{size_words(status.copied_bytes)} copied to the outbox")
+    in_files = status.only_in_files_bytes - status.deleted_bytes
+    if in_files > 0:
+        places.append(f"{size_words(in_files)} in their files only")
+    if status.deleted_bytes:
+        places.append(f"{size_words(status.deleted_bytes)} in deleted files that are held open")
+    return f": {', '.join(places)}" if places else ""
+
+
+def size_words(count: float) -> str:
+    """A number of bytes for people: ``64.0 MiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if count < 1024 or unit == "GiB":
             break

@@ -17,6 +17,7 @@ __all__ = ["Beat", "beat_text", "expect_secs"]
 _SIZE_BYTES = 512
 """Every heartbeat has this size, so that one written over another leaves nothing of it behind."""
 _ERROR_CHARS = 160
+_NOTE_CHARS = 110
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,8 @@ class Beat:
     """When the oldest snapshot that is still owed was taken."""
     last_error: str | None = None
     version: str = ""
+    note: str | None = None
+    """What else somebody should know: copies are not made any more, because the disk is full."""
 
 
 def expect_secs(interval_secs: float) -> int:
@@ -48,9 +51,12 @@ def beat_text(expect: int, beat: Beat) -> bytes:
         "oldest_age_secs": age,
         "last_error": beat.last_error[:_ERROR_CHARS] if beat.last_error else None,
     }
+    if beat.note:
+        facts["note"] = beat.note[:_NOTE_CHARS]
     for _ in range(2):
         text = f"{expect}\n{json.dumps(facts, separators=(',', ':'))}"
         if len(text) < _SIZE_BYTES:
             break
         facts["last_error"] = "see the log"  # its characters took more room than they count
+        facts.pop("note", None)
     return text.ljust(_SIZE_BYTES - 1).encode("ascii") + b"\n"

@@ -89,7 +89,8 @@ def _write(layout: StateLayout, request_id: str, question: dict[str, Any]) -> bo
         try:
             write_json(path, question)
         except FileNotFoundError:
-            os.makedirs(layout.requests, mode=0o700, exist_ok=True)
+            for folder in (layout.state_dir, layout.requests):
+                os.makedirs(folder, mode=0o700, exist_ok=True)
             write_json(path, question)
     except OSError:
         return False

@@ -14,7 +14,7 @@ import msgspec
 from pysubtask.errors import PysubtaskError, SettingsError
 from pysubtask.master._ask import BurstRelease, Question
 from pysubtask.master._notify import Notifier, Touch, Which
-from pysubtask.master._status import status_of_subtask, with_supervisor
+from pysubtask.master._status import status_of_subtask, with_state_folder, with_supervisor
 from pysubtask.secret import Secret
 from pysubtask.signals import StateLayout
 from pysubtask.status import FileStatus, Status
@@ -129,7 +129,9 @@ class TaskMaster:
         Args:
             precleanup_old_files: also send the declared files at once, and residual files: those
                 beside the first watch that share an extension with a declared file and are not
-                older than ``archive_after_days_old``.
+                older than ``archive_after_days_old``. Then archive: older files beside the first
+                watch, and in watched folders, move to ``archive_to_folder`` once nothing of them
+                is owed; declared files never.
 
         Raises:
             StartError, StateError, SettingsError: there is no way to start it.
@@ -333,7 +335,7 @@ class TaskMaster:
         if status.destination is None and self._destination is not None:
             status = msgspec.structs.replace(status, destination=str(self._destination))
         if os.getpid() == self._owner:
-            status = with_supervisor(status, self._supervisor)
+            status = with_state_folder(with_supervisor(status, self._supervisor), self._layout)
         return msgspec.structs.replace(
             status,
             notify_failures=self._notifier.failures,

@@ -111,7 +111,7 @@ class Notifier:
             except (OSError, ValueError):
                 layout = self._layout()
                 try:
-                    os.makedirs(layout.notify_dir, mode=0o700, exist_ok=True)
+                    _make_folders(layout)
                     place = layout.fallback_notify_path(path)
                     make_blank_notify(place, content=os.fsencode(path))
                 except OSError:
@@ -224,7 +224,7 @@ class Notifier:
             try:
                 ns = touch(place, target.last_ns, content=content)
             except FileNotFoundError:
-                os.makedirs(layout.notify_dir, mode=0o700, exist_ok=True)
+                _make_folders(layout)
                 ns = touch(place, target.last_ns, content=content)
         except (OSError, ValueError):
             self.failures += 1
@@ -237,6 +237,12 @@ class Notifier:
         if self._failed:
             self._failed.pop(target.path, None)
         return target.path, ns
+
+
+def _make_folders(layout: StateLayout) -> None:
+    """``os.makedirs`` gives the mode to the last folder only."""
+    for folder in (layout.state_dir, layout.notify_dir):
+        os.makedirs(folder, mode=0o700, exist_ok=True)
 
 
 def _is_data_name(name: str) -> bool:

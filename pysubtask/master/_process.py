@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from pysubtask.errors import StartError
 from pysubtask.master._child import Child
+from pysubtask.master._pulse import Pulse
 from pysubtask.settings import Secret, Settings
 from pysubtask.signals import StateLayout, read_json, write_json
 
@@ -208,23 +209,22 @@ class Supervisor:
         watchdog = self._settings.watchdog_secs
         look = min(IDLE_LOOK_SECS, watchdog / 4) if watchdog else IDLE_LOOK_SECS
         fed = child.feed()
-        stamp = _stamp(self._layout.alive)
-        moved = looked = time.monotonic()
+        pulse = Pulse(look, time.monotonic(), _stamp(self._layout.alive))
         why: str | None = None
-        while not child.ended(look if fed else min(look, 0.05)):
+        while True:
+            wait = look
+            if watchdog and why is None:
+                wait = min(look, max(0.01, pulse.moved + watchdog - time.monotonic()))
+            wait = wait if fed else min(wait, 0.05)
+            if child.ended(wait):
+                return why
             fed = fed or child.feed()
             child.trim_stderr()
-            now = time.monotonic()
-            seen = _stamp(self._layout.alive)
-            # a gap between two looks means that this program was stopped itself (SIGSTOP, suspend)
-            if seen != stamp or seen is None or now - looked > 2 * look + 5:
-                stamp, moved = seen, now
-            looked = now
-            if watchdog and now - moved > watchdog and why is None:
+            pulse.look(time.monotonic(), wait, _stamp(self._layout.alive), time.time())
+            if watchdog and why is None and pulse.looked - pulse.moved >= watchdog:
                 why = f"it gave no sign of life for {watchdog:g} s"
                 self._log.error("process %d is stuck: %s; killed", child.pid, why)
                 child.kill()
-        return why
 
     def _goes_on(self, child: Child, code: int, why: str | None) -> bool:
         """Note how the child ended; whether to start another."""
@@ -314,7 +314,10 @@ def _make_file(path: str) -> None:
 
 
 def _stamp(path: str) -> int | None:
+    """When the child gave its last sign of life; None if it has no way to give one."""
     try:
+        if not os.access(path, os.W_OK):  # a file system that became read-only
+            return None
         return os.stat(path).st_mtime_ns
     except OSError:
         return None
@@ -333,9 +336,12 @@ def _code_words(code: int) -> str:
         import signal
 
         try:
-            return f"killed by {signal.Signals(-code).name}"
+            name = signal.Signals(-code).name
         except ValueError:
             return f"killed by signal {-code}"
+        if name == "SIGKILL":
+            name += " (by somebody, or by the system for want of memory)"
+        return f"killed by {name}"
     return f"exit code {code}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,7 +13,7 @@ from pysubtask.status import Status
 if TYPE_CHECKING:
     from pysubtask.master._process import Supervisor
 
-__all__ = ["status_of_subtask", "with_supervisor"]
+__all__ = ["status_of_subtask", "with_state_folder", "with_supervisor"]
 
 
 def status_of_subtask(layout: StateLayout) -> Status:
@@ -24,6 +25,15 @@ def status_of_subtask(layout: StateLayout) -> Status:
         return Status.from_plain(plain)
     except msgspec.ValidationError:
         return Status()
+
+
+def with_state_folder(status: Status, layout: StateLayout) -> Status:
+    """Says that the subtask can't say anything, where that is so."""
+    folder = layout.state_dir
+    if status.pid is None or os.access(folder, os.W_OK) or not os.path.isdir(folder):
+        return status
+    words = f"the state folder {folder} can't be written any more: is its disk read-only?"
+    return msgspec.structs.replace(status, last_error=words)
 
 
 def with_supervisor(status: Status, supervisor: Supervisor | None) -> Status:
@@ -39,8 +49,10 @@ def with_supervisor(status: Status, supervisor: Supervisor | None) -> Status:
             facts.update(since=supervisor.gone_since, next_try=supervisor.next_start)
             if supervisor.last_error is not None:
                 facts["last_error"] = supervisor.last_error
-        elif not supervisor.has_written_status():
-            # what is there was written by a subtask before this one
+        elif supervisor.restarts and supervisor.last_error is not None:
+            facts["notes"] = (*status.notes, f"restarted because {supervisor.last_error}")
+        if pid is not None and (status.updated_at is None or not supervisor.has_written_status()):
+            # what is there was written by a subtask before this one, or can't be read
             facts.update(
                 link="connecting",
                 since=supervisor.started_at,

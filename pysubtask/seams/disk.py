@@ -13,7 +13,7 @@ import shutil
 import stat as stat_module
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, Protocol
 
@@ -41,6 +41,9 @@ class FileStat:
     dev: int
     is_file: bool = True
     is_dir: bool = False
+    links: int = field(default=1, compare=False)
+    """How many names the file has; 0 for one that is deleted and still held open. Where the system
+    can't tell, 1."""
 
 
 _FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
@@ -91,8 +94,8 @@ class WriteHandle(Protocol):
 class Disk(Protocol):
     """The local file system."""
 
-    def stat(self, path: str) -> FileStat:
-        """Follows symbolic links."""
+    def stat(self, path: str, *, follow: bool = True) -> FileStat:
+        """Follows symbolic links, unless ``follow=False``: a link is no file then."""
 
     def scan(self, folder: str) -> Iterator[tuple[str, FileStat | None]]:
         """Names in ``folder``, each with its stat (links followed; None if it vanished)."""
@@ -106,6 +109,10 @@ class Disk(Protocol):
     def write_whole(self, path: str, data: bytes, *, sync: bool = False) -> None:
         """Replace ``path`` by ``data`` in one step (temporary name, then rename)."""
 
+    def overwrite(self, path: str, data: bytes) -> None:
+        """Write over the beginning of an existing file: takes no space that it does not have, where
+        the file system writes in place. A reader may see a part of it."""
+
     def read_whole(self, path: str, limit_bytes: int) -> bytes:
         """The first ``limit_bytes`` of a small file."""
 
@@ -115,8 +122,8 @@ class Disk(Protocol):
     def remove(self, path: str) -> None:
         """Delete a file."""
 
-    def make_dirs(self, path: str) -> None:
-        """Make a folder and its parents, mode 0700; none of it an error if there."""
+    def make_dirs(self, path: str, *, private: bool = True) -> None:
+        """Make a folder and its parents; none of it an error if there. ``private``: mode 0700."""
 
     def sync_dir(self, path: str) -> None:
         """Make renames in a folder survive a loss of power, where the system can."""
@@ -134,6 +141,7 @@ def _convert(st: os.stat_result) -> FileStat:
         dev=st.st_dev,
         is_file=stat_module.S_ISREG(st.st_mode),
         is_dir=stat_module.S_ISDIR(st.st_mode),
+        links=st.st_nlink if sys.platform != "win32" else 1,
     )
 
 
@@ -188,11 +196,19 @@ class _RealWriteHandle:
             self._fd = -1
 
 
+def _kind(mode: int) -> str:
+    if stat_module.S_ISDIR(mode):
+        return "a folder"
+    if stat_module.S_ISFIFO(mode):
+        return "a FIFO"
+    return "a device"
+
+
 class RealDisk:
     """The operating system's file system."""
 
-    def stat(self, path: str) -> FileStat:
-        return _convert(os.stat(path))
+    def stat(self, path: str, *, follow: bool = True) -> FileStat:
+        return _convert(os.stat(path, follow_symlinks=follow))
 
     def scan(self, folder: str) -> Iterator[tuple[str, FileStat | None]]:
         with os.scandir(folder) as entries:
@@ -205,9 +221,10 @@ class RealDisk:
 
     def open_read(self, path: str) -> ReadHandle:
         fd = _open_shared(path)
-        if not stat_module.S_ISREG(os.fstat(fd).st_mode):
+        mode = os.fstat(fd).st_mode
+        if not stat_module.S_ISREG(mode):
             os.close(fd)
-            raise OSError(22, "not a regular file", path)
+            raise OSError(22, f"not a regular file: it is {_kind(mode)}", path)
         return _RealReadHandle(fd)
 
     def open_append(self, path: str, *, create_new: bool = False) -> WriteHandle:
@@ -233,6 +250,13 @@ class RealDisk:
                 pass
             raise
 
+    def overwrite(self, path: str, data: bytes) -> None:
+        fd = os.open(path, os.O_WRONLY | _BINARY)
+        try:
+            os.write(fd, data)
+        finally:
+            os.close(fd)
+
     def read_whole(self, path: str, limit_bytes: int) -> bytes:
         handle = self.open_read(path)
         try:
@@ -246,8 +270,16 @@ class RealDisk:
     def remove(self, path: str) -> None:
         os.unlink(path)
 
-    def make_dirs(self, path: str) -> None:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+    def make_dirs(self, path: str, *, private: bool = True) -> None:
+        # os.makedirs gives the mode to the last folder only (Python documentation, since 3.7)
+        parent = os.path.dirname(path)
+        if parent and not os.path.exists(parent):
+            self.make_dirs(parent, private=private)
+        try:
+            os.mkdir(path, 0o700 if private else 0o777)
+        except FileExistsError:
+            if not os.path.isdir(path):
+                raise
 
     def sync_dir(self, path: str) -> None:
         if sys.platform == "win32":

@@ -35,6 +35,8 @@ class Heartbeat:
         self._due_at = 0.0
         self.name = (settings.heartbeat_name or socket.gethostname()) + HEARTBEAT_SUFFIX
         self.path = os.path.join(self._places[0], self.name)
+        self.note: str | None = None
+        """What the next one says beside."""
         self.text = b""
         """What the last one said."""
 
@@ -63,9 +65,8 @@ class Heartbeat:
     def next_beat(self, backlog_bytes: int, oldest_at: float | None, error: str | None) -> Beat:
         """What to say now."""
         self._sequence += 1
-        return Beat(
-            self._sequence, self._clock.time(), backlog_bytes, oldest_at, error, __version__
-        )
+        now = self._clock.time()
+        return Beat(self._sequence, now, backlog_bytes, oldest_at, error, __version__, self.note)
 
     def remove(self) -> None:
         """Take the local file away (a clean stop)."""

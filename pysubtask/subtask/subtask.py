@@ -11,14 +11,18 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pysubtask.core.burst import BurstRule
+from pysubtask.core.model import Entry
 from pysubtask.core.retry import RetryRule
+from pysubtask.seams.disk import FileStat
 from pysubtask.status import FileStatus, Status
+from pysubtask.subtask.archive import Archive
 from pysubtask.subtask.boot import boot_id
 from pysubtask.subtask.context import Context
 from pysubtask.subtask.heartbeat import Heartbeat
 from pysubtask.subtask.intake.intake import Intake
 from pysubtask.subtask.intake.snapshot import Outcome, Touch
 from pysubtask.subtask.intake.target import Target
+from pysubtask.subtask.store.guard import StateGuard
 from pysubtask.subtask.store.journal import Journal
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.subtask.store.outbox import Outbox
@@ -87,6 +91,10 @@ class BaseSubtask:
             still_alive=self._still_alive,
         )
         self.heartbeat = Heartbeat(context.handover, context.disk, context.clock, context.log)
+        self.notes: list[str] = []
+        """What ``status()`` says although nothing failed."""
+        self._guard: StateGuard | None = None
+        self.archive: Archive | None = None
         self._next_interval = 0.0
         self._declared = {w.path: w for w in context.handover.watches}
 
@@ -115,7 +123,22 @@ class BaseSubtask:
             StateError, OSError: the state folder can't be used.
         """
         self.ledger.open()
+        journal = self.ledger.journal
+        if journal.fresh:
+            self.log.info(
+                "there is no journal in %s: the first start, or it was deleted. What is at the "
+                "destination is compared before anything is sent",
+                self.context.layout.state_dir,
+            )
+        elif journal.damaged:
+            self.notes.append(
+                "the journal was damaged and has been rebuilt; what is at the destination is "
+                "compared before anything is sent"
+            )
+        self._guard = StateGuard(self.context.disk, self.context.layout, journal, self.log)
         self.intake.start(self.context.clock.monotonic())
+        if self.context.handover.precleanup_old_files:
+            self.archive = self._make_archive()
 
     def step(self) -> float:
         """Do what is due; gives the monotonic time of the next call."""
@@ -123,6 +146,8 @@ class BaseSubtask:
         due = self.intake.step(now)
         if now >= self._next_interval:
             self._next_interval = now + self._settings.timer_interval_secs
+            if self._guard is not None:
+                self._guard.check()
             self.process_interval()
         beat_at = self.heartbeat.due_at
         if beat_at is not None and now >= beat_at:
@@ -130,6 +155,8 @@ class BaseSubtask:
             beat_at = self.heartbeat.due_at
         sync_due = self.sync_if_due()
         due = min(due, self._next_interval, math.inf if beat_at is None else beat_at)
+        if self.archive is not None:
+            due = min(due, self._tidy(self.archive, now))
         return due if sync_due is None else min(due, sync_due)
 
     def sync_if_due(self) -> float | None:
@@ -179,6 +206,7 @@ class BaseSubtask:
             link="resting",
             last_error=next(iter(errors.values()), None),
             files=files,
+            notes=tuple(self.notes),
             updated_at=self.context.clock.time(),
         )
 
@@ -249,6 +277,11 @@ class BaseSubtask:
         watch = self._declared.get(folder)
         return path if watch is None else f"{watch.declared.rstrip('/')}/{name}"
 
+    def group_and_name(self, path: str) -> tuple[str, str]:
+        """For the log: a declared file is a group of its own, those in a watched folder are one."""
+        name = self.declared_name(path)
+        return (name if path in self._declared else os.path.dirname(name) or name), name
+
     def _file_status(self, path: str) -> FileStatus:
         entry = self.ledger.get(path)
         error = self.intake.error_of(path)
@@ -262,6 +295,54 @@ class BaseSubtask:
             delivered_bytes=done.size if done is not None and shown else 0,
             pending_bytes=entry.pending_bytes,
             last_error=error,
+        )
+
+    def _tidy(self, archive: Archive, now: float) -> float:
+        """Nothing that goes wrong with old files may keep new ones waiting."""
+        try:
+            return archive.step(now)
+        except Exception:
+            self.log.exception("the archive failed; old files stay until the next start")
+            self.archive = None
+            return math.inf
+
+    def _make_archive(self) -> Archive | None:
+        settings = self._settings
+        if settings.archive_to_folder is None:
+            return None
+        return Archive(
+            self.context.disk,
+            self.context.clock,
+            self.ledger,
+            self.context.handover.watches,
+            self.context.handover.state_dir,
+            archive_to=settings.archive_to_folder,
+            days=settings.archive_after_days_old,
+            recheck_secs=settings.timer_interval_secs,
+            is_delivered=self.is_delivered,
+            is_settled=self.is_settled,
+            is_own=self._is_own_log,
+            moved=self.intake.retire,
+            log=self.log,
+        )
+
+    def is_settled(self, path: str) -> bool:
+        """Whether nothing is planned for a file; here, no notify of it waits."""
+        return self.intake.is_settled(path, untold=True)
+
+    def is_delivered(self, entry: Entry | None, st: FileStat) -> bool:
+        """Whether a file may go to the archive; here, if its notifies were processed."""
+        return True
+
+    def _is_own_log(self, path: str) -> bool:
+        """Whether it has the name of one of our logs, wherever it lies."""
+        name = os.path.basename(path)
+        masters = os.path.basename(self._settings.master_log_file_name or "")
+        return (
+            "_taskmaster.log" in name
+            or "_subtask.log" in name
+            or (masters != "" and name.startswith(masters))
+            or (self.context.handover.log_name or "_subtask.log") in name
         )
 
     def _is_own_file(self, path: str) -> bool:

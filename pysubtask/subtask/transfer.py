@@ -12,26 +12,32 @@ from pysubtask.core.budget import Limits
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.core.delta import DeltaRule
 from pysubtask.core.flow import Window
+from pysubtask.core.model import Entry
 from pysubtask.core.plan import Policy
+from pysubtask.core.space import Held, held
+from pysubtask.seams.disk import FileStat
 from pysubtask.status import FileStatus, Status
+from pysubtask.subtask.archive import is_shown
 from pysubtask.subtask.context import Context
+from pysubtask.subtask.delivery.account import Account
 from pysubtask.subtask.delivery.allowance import Allowance
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
 from pysubtask.subtask.delivery.lines import LineHold
 from pysubtask.subtask.delivery.session import Hooks, Session
 from pysubtask.subtask.intake.checkup import Checkup
+from pysubtask.subtask.intake.keeper import Keeper
 from pysubtask.subtask.intake.snapshot import Outcome, Snapshots, Touch
 from pysubtask.subtask.intake.target import Target
 from pysubtask.subtask.store.signatures import Signatures
 from pysubtask.subtask.store.sources import Sources
+from pysubtask.subtask.store.space import Space
 from pysubtask.subtask.subtask import BaseSubtask
 from pysubtask.subtask.waker import Waker
 from pysubtask.transports import Transport, transport_factory
 
 __all__ = ["TransferSubtask"]
 
-_COPY_AFTER_SECS = 60.0
 _MAX_OTHER_FILES = 1000
 _JOIN_SECS = 1.0
 _OLD_PIECE_SECS = 86_400.0
@@ -71,19 +77,27 @@ class TransferSubtask(BaseSubtask):
             raise ValueError("a transfer needs a destination")
         self._waker = Waker()
         self._leaving = False
-        self._live_since: dict[tuple[str, int], float] = {}
         self._retry_asked = False
         self._threaded = threaded
         self._thread: threading.Thread | None = None
         self._crash: BaseException | None = None
         self._busy_since: float | None = None
-        self._busy_limit_secs = (
-            settings.connect_timeout_secs
-            + 4 * settings.login_timeout_secs
-            + 2 * settings.reply_timeout_secs
-            + _STUCK_SECS
-        )
+        self._silence: str | None = None
+        # what a transport may take by its own limits, and the watchdog's time beyond
+        patience = settings.watchdog_secs or _STUCK_SECS
+        self._busy_limit_secs = 2 * settings.reply_timeout_secs + patience
+        self._connect_limit_secs = settings.connect_timeout_secs + 4 * settings.login_timeout_secs
         self._root = destination.path
+        self.space = Space(
+            context.disk,
+            context.layout.state_dir,
+            self.ledger.outbox,
+            outbox_max_bytes=settings.outbox_max_bytes,
+            keep_free_bytes=settings.keep_free_bytes,
+            log=context.log,
+            changed=context.status_changed,
+        )
+        self.ledger.outbox.has_room = self.space.has_room
         self.sources = Sources(context.disk, is_watched=self.intake.is_watched)
         self.signatures = Signatures(context.disk, context.layout.signatures, delta or DeltaRule())
         self.snapshots = Snapshots(
@@ -93,6 +107,15 @@ class TransferSubtask(BaseSubtask):
             self.sources,
             verify_up_to_bytes=settings.verify_up_to_bytes,
             log=context.log,
+        )
+        self.keeper = Keeper(
+            context.clock,
+            self.ledger,
+            self.sources,
+            self.snapshots.rescue,
+            self.space,
+            log=context.log,
+            changed=context.status_changed,
         )
         self.lines = LineHold(context.clock, settings.line_wait_secs, self._has_lines)
         self.checkup = Checkup(
@@ -111,6 +134,7 @@ class TransferSubtask(BaseSubtask):
         self.allowance = Allowance(
             context.disk, context.clock, limits, context.layout.budget, context.log
         )
+        self.account = Account(context.clock, self.ledger, context.log, self.group_and_name)
         self.delivery = Delivery(
             context.clock,
             self.ledger,
@@ -126,12 +150,14 @@ class TransferSubtask(BaseSubtask):
             destination=str(destination),
             status_changed=context.status_changed,
             allowance=self.allowance,
+            account=self.account,
         )
 
     # -- what the main loop calls ------------------------------------------------------------
 
     def start(self) -> None:
         super().start()
+        self.space.open()
         journal = self.ledger.journal
         self.allowance.open()
         believed = not (journal.unclean_boot or journal.fresh)
@@ -187,30 +213,28 @@ class TransferSubtask(BaseSubtask):
         since = self._busy_since
         if since is not None and self._crash is None:
             stuck = self.context.clock.monotonic() - since
-            if stuck > self._busy_limit_secs:
+            connecting = self.delivery.link.link == "connecting"
+            limit = self._busy_limit_secs + (self._connect_limit_secs if connecting else 0.0)
+            if stuck > limit:
                 self._crash = RuntimeError(f"delivery has not moved for {stuck:.0f} s")
         if self._crash is not None:
             raise self._crash  # the process ends, and the master starts another
         due = super().step()
+        silence = self.delivery.silence
+        if silence != self._silence:
+            self._silence = silence
+            self.context.status_changed()
         waited, next_line = self.lines.due()
         for path in waited:
             self.ready(path)
-        return min(due, next_line, self.checkup.step(self.context.clock.monotonic()))
+        now = self.context.clock.monotonic()
+        look = now + self.delivery.silent_secs / 2 if self.ledger.owed else math.inf
+        return min(due, next_line, look, self.checkup.step(now))
 
     def process_interval(self) -> None:
         """Copy what the link has owed for a minute, so that rotation can't lose it."""
-        now = self.context.clock.monotonic()
-        since, self._live_since = self._live_since, {}
-        for path in list(self.ledger.owed):
-            entry = self.ledger.get(path)
-            for version in entry.versions if entry is not None else ():
-                if all(p.name is not None for p in version.pieces):
-                    continue
-                began = since.get((path, version.number), now)
-                if now - began >= _COPY_AFTER_SECS:
-                    self._secure(path, version.number)
-                else:
-                    self._live_since[path, version.number] = began
+        self.account.tick()
+        self.keeper.interval()
 
     def process_heartbeat(self, path: str) -> None:
         """Deliver it, before anything else that waits."""
@@ -225,6 +249,7 @@ class TransferSubtask(BaseSubtask):
             if version is not None and (oldest is None or version.taken_at < oldest):
                 oldest = version.taken_at
         error = self.delivery.link.last_error or next(iter(self.delivery.errors.values()), None)
+        self.heartbeat.note = self.space.full
         return sum(list(self.ledger.owed.values())), oldest, error or super().backlog()[2]
 
     def request_flush(self) -> Callable[[], bool]:
@@ -260,13 +285,7 @@ class TransferSubtask(BaseSubtask):
         """Whether the snapshot for that touch is taken, and safe from a truncation that follows."""
         if not super().is_served(path, mtime_ns):
             return False
-        entry = self.ledger.get(path)
-        live = [
-            version.number
-            for version in (entry.versions if entry is not None else ())
-            if any(p.name is None for p in version.pieces)
-        ]
-        return all(self._secure(path, number) for number in live)
+        return self.keeper.secure_all(path)
 
     def status(self) -> Status:
         """How things are, all declared files and up to 1,000 others that are pending or failed."""
@@ -279,18 +298,35 @@ class TransferSubtask(BaseSubtask):
         for path in others[:_MAX_OTHER_FILES]:
             files[self.declared_name(path)] = self._file_status(path)
         first = next(iter(refused.values()), None)
+        lie = self._where_it_lies()
         return Status(
             pid=plain.pid,
             link=link.link,
             since=link.since,
             next_try=link.next_try,
-            last_error=link.last_error or first or plain.last_error,
+            last_error=link.last_error or self._silence or first or plain.last_error,
             pending_bytes=sum(list(self.ledger.owed.values())),
             files=files,
             files_left_out=max(0, len(others) - _MAX_OTHER_FILES),
             destination=str(self.context.handover.destination),
+            notes=plain.notes,
             updated_at=plain.updated_at,
+            copied_bytes=lie.copied_bytes,
+            only_in_files_bytes=lie.only_in_files_bytes,
+            deleted_bytes=min(self.space.pinned_bytes, lie.only_in_files_bytes),
+            outbox_bytes=self.ledger.outbox.held_bytes,
+            outbox_limit_bytes=self.space.limit_bytes,
+            outbox_full=self.space.full,
+            given_up_bytes=self.ledger.given_up_bytes,
         )
+
+    def _where_it_lies(self) -> Held:
+        total = Held()
+        for path in list(self.ledger.owed):
+            entry = self.ledger.get(path)
+            if entry is not None:
+                total += held(entry)
+        return total
 
     def stop(self, deadline: float) -> bool:
         """Snapshot what was notified, deliver until the deadline, close everything."""
@@ -312,6 +348,7 @@ class TransferSubtask(BaseSubtask):
         if self._thread is None or not self._thread.is_alive():
             self.delivery.close()
         self.checkup.close()
+        self.account.tick(everything=True)
         self.sources.close()
         self.ledger.journal.close()
         return finished
@@ -345,7 +382,7 @@ class TransferSubtask(BaseSubtask):
         """Take the snapshot."""
         remote = self.intake.remote_path(target.path) or os.path.basename(target.path)
         outcome = self.snapshots.take(target.path, remote, target.watch.growth, touch, final=final)
-        if outcome.result == "taken":
+        if outcome.result in ("taken", "failed") or self.intake.error_of(target.path) is not None:
             self.context.status_changed()
         if outcome.result in ("taken", "unchanged"):
             self.checkup.note(target.path)
@@ -359,7 +396,9 @@ class TransferSubtask(BaseSubtask):
     def _file_status(self, path: str) -> FileStatus:
         plain = super()._file_status(path)
         error = plain.last_error or self.delivery.errors.get(path)
+        entry = self.ledger.get(path)
         return FileStatus(
+            copied_bytes=held(entry).copied_bytes if entry is not None else 0,
             size_bytes=plain.size_bytes,
             notified_at=plain.notified_at,
             delivered_bytes=plain.delivered_bytes,
@@ -367,20 +406,11 @@ class TransferSubtask(BaseSubtask):
             last_error=error,
         )
 
-    def _secure(self, path: str, number: int) -> bool:
-        """Copy what is owed of a version; False if the disk refused, so that it may help to ask
-        again."""
-        entry = self.ledger.get(path)
-        version = entry.version(number) if entry is not None else None
-        if version is None:
-            return True
-        try:
-            with self.sources.borrow(path, version) as handle:
-                self.snapshots.rescue.copy_live_pieces(path, number, handle)
-        except OSError as error:
-            self.log.warning("copy %s to the outbox: %s", path, error)
-            return isinstance(error, FileNotFoundError)  # gone: there is nothing left to keep
-        return True
+    def is_settled(self, path: str) -> bool:
+        return self.intake.is_settled(path)
+
+    def is_delivered(self, entry: Entry | None, st: FileStat) -> bool:
+        return is_shown(entry, st)
 
     def _make_courier(self, can: Capabilities, window: Window) -> Courier:
         settings = self._settings
@@ -420,7 +450,7 @@ class TransferSubtask(BaseSubtask):
         return self.intake.growth_of(path) == "append"
 
     def _delivered(self, path: str, size: int, how: str) -> None:
-        self.log.debug("%s %d bytes of %s", how, size, path)
+        self.account.moved(path, size)
         self.context.status_changed()
 
     def _has_lines(self, path: str) -> bool:

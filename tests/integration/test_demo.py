@@ -29,6 +29,14 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals and te
 pytest.importorskip("asyncssh")
 
 
+def runs(process: psutil.Process) -> bool:
+    """A zombie does not, nor one that ends while it is looked at."""
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 class Demo:
     """One run of the demo, in a folder of its own; reaped with all it started."""
 
@@ -60,11 +68,7 @@ class Demo:
         with contextlib.suppress(psutil.NoSuchProcess):
             for child in psutil.Process(self.process.pid).children(recursive=True):
                 self._seen[child.pid] = child
-        return [
-            child
-            for child in self._seen.values()
-            if child.is_running() and child.status() != psutil.STATUS_ZOMBIE
-        ]
+        return [child for child in self._seen.values() if runs(child)]
 
     def wait_for_child(self) -> None:
         wait_for(self.children, 20)

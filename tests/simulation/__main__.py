@@ -85,6 +85,7 @@ def _run(args: argparse.Namespace) -> int:
         f"\n{done} histories in {secs:.0f} s ({secs / max(done, 1) * 1e3:.1f} ms each): "
         f"kills {totals['kills']}, power losses {totals['power']}, cuts {totals['cuts']}, "
         f"restarts {totals['restarts']}, crashes by disk faults {totals['crashes']}, "
+        f"files archived {totals['archived']}, "
         f"seam calls {totals['calls']}, bytes sent {totals['sent']} "
         f"(payload sent again {totals['again']}), "
         f"lost {kinds['lost']}, torn {kinds['torn']}, failed {len(failures)}"

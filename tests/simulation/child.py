@@ -58,6 +58,8 @@ class Boot:
     """Where the child's log goes, if anybody reads it."""
     resends: Resends
     """Where the bytes that it sends are counted."""
+    precleanup: bool = False
+    """Old files are archived."""
 
 
 class Child(Protocol):
@@ -159,7 +161,7 @@ class RealChild:
             log_dir=None,
             log_name="",
             work_dir=boot.folder,
-            precleanup_old_files=False,
+            precleanup_old_files=boot.precleanup,
             parent_pid=1,
             token="",
             sys_path=[],

@@ -84,6 +84,7 @@ class SimDisk:
         self.file_system = file_system
         self.before_call = before_call
         self.handles: dict[_Handle, None] = {}
+        self.on_rename: Callable[[str, str], None] = lambda path, target: None
         self._pid = pid
 
     def abandon(self) -> None:
@@ -97,7 +98,7 @@ class SimDisk:
             handle._open = False
         self.handles.clear()
 
-    def stat(self, path: str) -> FileStat:
+    def stat(self, path: str, *, follow: bool = True) -> FileStat:
         self.before_call("stat", path)
         return self.file_system.stat_of(self.file_system.node(path))
 
@@ -154,12 +155,13 @@ class SimDisk:
     def rename(self, path: str, target: str) -> None:
         self.before_call("rename", path)
         self.file_system.rename(path, target)
+        self.on_rename(path, target)
 
     def remove(self, path: str) -> None:
         self.before_call("remove", path)
         self.file_system.remove(path)
 
-    def make_dirs(self, path: str) -> None:
+    def make_dirs(self, path: str, *, private: bool = True) -> None:
         self.before_call("mkdir", path)
         self.file_system.make_dirs(path)
 

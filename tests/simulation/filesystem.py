@@ -139,7 +139,8 @@ class SimFileSystem:
         """As ``fstat`` would tell."""
         if isinstance(node, Directory):
             return FileStat(4096, 0, 0, node.number, 42, is_file=False, is_dir=True)
-        return FileStat(len(node.data), node.mtime_ns, node.ctime_ns, node.number, 42)
+        stamps = (node.mtime_ns, node.ctime_ns)
+        return FileStat(len(node.data), *stamps, node.number, 42, links=node.links)
 
     # -- times -----------------------------------------------------------------------------------
 

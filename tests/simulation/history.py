@@ -15,10 +15,23 @@ from tests.simulation.focus import FOCUSES, Focus, focus_of
 from tests.simulation.program import ACTIONS
 from tests.simulation.server import ALL_EXTENSIONS, GO_EXTENSIONS, ServerKind
 
-__all__ = ["Config", "Event", "FileSpec", "History", "make_history"]
+__all__ = [
+    "ARCHIVING_FROM",
+    "LIMITED_FROM",
+    "Config",
+    "Event",
+    "FileSpec",
+    "History",
+    "make_history",
+]
 
 MS = 1_000_000
 SEC = 1_000_000_000
+ARCHIVING_FROM = 2_000_000_000
+"""Histories of this seed and up archive old files: those that were not changed for seconds."""
+LIMITED_FROM = 3_000_000_000
+"""Histories of this seed and up have an outbox that is soon full: what a program only appends must
+not be lost for that, and nothing be torn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +69,10 @@ class Config:
     """The share of the program's writes that are blocks."""
     worst_share: float = 0.5
     """How often a program that has waited for the snapshot destroys its file then."""
+    archives: bool = False
+    """Old files of the folders move aside."""
+    small_outbox: bool = False
+    """Snapshots are delivered from the files themselves, which may change meanwhile."""
 
     def describe(self) -> str:
         """In a few lines, for people."""
@@ -163,6 +180,7 @@ def make_history(seed: int) -> History:
     config = _make_config(rng, troubles)
     if name:
         config = _bent(rng, config, focus)
+    config = _with_own_limits(seed, rng, config, is_bent=bool(name))
     events = _make_events(rng, config, troubles, focus)
     return History(seed, config, events, frozenset(troubles), name)
 
@@ -181,6 +199,24 @@ def _bent(rng: random.Random, config: Config, focus: Focus) -> Config:
     return replace(config, **changes)
 
 
+def _with_own_limits(seed: int, rng: random.Random, config: Config, *, is_bent: bool) -> Config:
+    """What the seeds from :data:`ARCHIVING_FROM` and :data:`LIMITED_FROM` on have beside."""
+    if seed >= LIMITED_FROM:
+        settings = {**config.settings, "outbox_max_bytes": rng.choice([0, 100, 3_000, 20_000])}
+        files = config.files
+        if not is_bent and rng.random() < 0.5:  # else it may do more than append
+            files = tuple(
+                FileSpec(f.name, "append", f.burstmode, remote_start=f.remote_start) for f in files
+            )
+        config = replace(config, settings=settings, files=files, small_outbox=True)
+    elif seed >= ARCHIVING_FROM:
+        days = rng.choice([0.3, 2.0, 10.0]) / 86_400
+        config = replace(
+            config, archives=True, settings={**config.settings, "archive_after_days_old": days}
+        )
+    return config
+
+
 def _make_config(rng: random.Random, troubles: set[str]) -> Config:
     _, _, times = _weighted(rng, FILE_SYSTEMS)
     _, server_name, server = _weighted(rng, SERVERS)
@@ -197,6 +233,7 @@ def _make_config(rng: random.Random, troubles: set[str]) -> Config:
         settle_secs=rng.choice([0.5, 1.0]),
         reply_timeout_secs=rng.choice([5.0, 30.0]),
         keep_free_bytes=0,
+        outbox_max_bytes=1 << 40,
         on_remote_gone="continue" if "consumer" in troubles and rng.random() < 0.6 else "resend",
         on_first_contact=rng.choice(["keep", "keep", "keep", "replace"]),
         burst_expire_milli=rng.choice([300, 5000]),

@@ -38,7 +38,19 @@ class Machine(Stage):
         super().__init__(history, trace)
         self._make_child = make_child
         self.counts = dict.fromkeys(
-            ("kills", "cuts", "power", "crashes", "starts", "steps", "calls", "sent", "restarts"), 0
+            (
+                "kills",
+                "cuts",
+                "power",
+                "crashes",
+                "starts",
+                "steps",
+                "calls",
+                "sent",
+                "restarts",
+                "archived",
+            ),
+            0,
         )
         self._boots = 0
         self._boot_ns = 0
@@ -58,6 +70,8 @@ class Machine(Stage):
         self._fault = (0, 0)
         self._last_fault_ns = -(1 << 62)
         self._waiting: list[tuple[Source, Touch]] = []
+        self._archived: list[tuple[Source, str]] = []
+        """What the child has moved to the archive in this step."""
         self._stop_request: Event | None = None
         self._finishing = False
         self._rolled_back = False
@@ -86,6 +100,7 @@ class Machine(Stage):
         self._alive = True
         self._process = process
         self._disk = SimDisk(self.fs, process.before_call, pid=self._pid)
+        self._disk.on_rename = self._renamed
         self._connector = SimConnector(self.network, process.before_call, self._pause)
         self._start_at_ns = None
         self._waiting = [(s, t) for s in self.sources for t in s.touches[-1:]]
@@ -107,6 +122,7 @@ class Machine(Stage):
             wake=process.wake,
             log=self._log_child if self._write_trace is not None else None,
             resends=self.resends,
+            precleanup=config.archives,
         )
         self._child = self._make_child(boot)
         self._due_ns = self.clock.now_ns
@@ -218,6 +234,7 @@ class Machine(Stage):
         self._flushes.clear()
         self._flush_asks.clear()
         self._waiting.clear()
+        self._archived.clear()
         self._stop_request = None
         self.resends.broke(died=True)
         if self._power_lost:
@@ -281,6 +298,32 @@ class Machine(Stage):
         self._alive = False
         self._start_at_ns = self.clock.now_ns + SEC
         self._bury()
+
+    def _renamed(self, path: str, target: str) -> None:
+        """The child renamed a local file: to the archive, or back."""
+        source = self.ledger.by_path.get(path)
+        if source is not None and "/archive/" in target:
+            source.present = False
+            source.rewritten = True
+            self.program.forget(source)
+            self._archived.append((source, target))
+            self.counts["archived"] += 1
+        back = self.ledger.by_path.get(target)
+        if back is not None and "/archive/" in path:
+            back.present = True
+            self._archived = [pair for pair in self._archived if pair[1] != path]
+
+    def _check_archived(self) -> None:
+        """What was moved away has been delivered."""
+        archived, self._archived = self._archived, []
+        for source, target in archived:
+            if not source.in_folder:
+                raise Violation("archived", f"{source.path!r} was declared and is {target!r} now")
+            content = self.fs.read(target)
+            if source.interfered or source.untold:
+                continue
+            if not any(x.shown >= len(content) and x.holds(content) for x in source.lineages):
+                raise Violation("archived", f"{target!r} was moved before all of it was delivered")
 
     def _file_event(self, change: str, path: str) -> None:
         if change == "create" and path.endswith(".piece"):

@@ -48,6 +48,10 @@ class Program:
         self.boot += 1
         self._open.clear()
 
+    def forget(self, source: Source) -> None:
+        """Somebody moved the file away: what was open is another file now."""
+        self._open.pop(source.path, None)
+
     # -- content ---------------------------------------------------------------------------------
 
     def _data(self, source: Source) -> bytes:

@@ -11,10 +11,11 @@ import time
 
 import pytest
 
+from pysubtask.subtask.archive import Archive
 from tests.simulation.__main__ import main
 from tests.simulation.child import IdleChild
 from tests.simulation.focus import FOCUSES, focus_of, seeds_with
-from tests.simulation.history import make_history
+from tests.simulation.history import ARCHIVING_FROM, LIMITED_FROM, make_history
 from tests.simulation.plants import KNOWN, PLANTS, WORLDS
 from tests.simulation.runner import catch_all, planted, run_many, run_seed
 
@@ -35,6 +36,23 @@ def test_known_seeds() -> None:
             if outcome.kind
         ]
     )
+
+
+@pytest.mark.parametrize("first", [ARCHIVING_FROM, LIMITED_FROM])
+def test_histories_with_an_archive_and_with_a_small_outbox(first: int) -> None:
+    _complain(
+        [
+            f"seed {outcome.seed}: {outcome.kind}: {outcome.message}"
+            for outcome in run_many(range(first, first + 60), 1)
+            if outcome.kind
+        ]
+    )
+
+
+def test_an_archive_that_does_not_wait_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Archive, "_is_owed", lambda self, place, path, st: False)
+    outcomes = [run_seed(seed) for seed in range(ARCHIVING_FROM, ARCHIVING_FROM + 40)]
+    assert "archived" in {outcome.kind for outcome in outcomes}
 
 
 @pytest.mark.skipif(FRESH_SECS <= 0, reason="fresh seeds: set PYSUBTASK_FRESH_SECS")

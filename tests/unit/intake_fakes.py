@@ -54,8 +54,8 @@ class StampingDisk(HookedDisk):
             return st
         return replace(st, mtime_ns=self.stamp_ns, ctime_ns=self.stamp_ns)
 
-    def stat(self, path: str) -> FileStat:
-        return self.stamped(super().stat(path))
+    def stat(self, path: str, *, follow: bool = True) -> FileStat:
+        return self.stamped(super().stat(path, follow=follow))
 
     def scan(self, folder: str) -> Iterator[tuple[str, FileStat | None]]:
         self.scans.append(folder)

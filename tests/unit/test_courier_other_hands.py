@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pysubtask.core.plan import Policy
-from tests.unit.core_fakes import HookedDisk, ManualClock
+from tests.unit.core_fakes import HookedDisk, ManualClock, nothing, on_nth
 from tests.unit.core_local import Local
 from tests.unit.core_remote import (
     BIG,
@@ -220,3 +220,25 @@ def test_a_conflict_shows_as_the_state_of_the_link(local: Local) -> None:
         local.take("append")
         remote.step()
     assert remote.delivery.link.link == "conflict"
+
+
+@pytest.mark.parametrize("nth_read", range(1, 8))
+def test_a_file_that_is_truncated_while_it_is_compared(local: Local, nth_read: int) -> None:
+    """What another hand put there is not appended to because our file ceased to be a source: the
+    outbox still has bytes to compare."""
+    remote = make_remote(local)
+    local.write(b"ours 0\n")
+    local.take()
+    remote.settle()
+    remote.delivery.close()  # what was seen over this connection counts no more
+    remote.server.put_file("a.csv", b"theirs\n!")  # one byte more than ours
+    local.write(b"ours 1\n", "ab")
+    local.take()
+    local.clock.advance(120)
+    local.disk.before = on_nth("read", "a.csv", nth_read, lambda: os.truncate(local.path, 0))
+    remote.step()
+    local.disk.before = nothing
+    remote.settle(4000)
+    for name in remote.server.names():
+        content = remote.server.read_file(name)
+        assert content in (b"theirs\n!", b"ours 0\nours 1\n", b"ours 1\n"), (name, content)

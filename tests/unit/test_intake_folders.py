@@ -133,6 +133,25 @@ def test_a_touch_is_found_without_events(bench: Bench) -> None:
     assert bench.intake.is_touch_served(bench.path(NAME), ns)
 
 
+def test_one_that_was_rewritten_during_its_look_is_still_one_that_was_notified(
+    bench: Bench,
+) -> None:
+    """A stop waits for it, though a scan finds that it has just been changed."""
+    unstable = [Outcome("unstable")]
+    bench.answer = lambda target: unstable.pop() if unstable else None
+    bench.write(NAME, b"data")
+    bench.touch(NAME, hint=False)
+    bench.intake.hint(None)
+    bench.step()
+    assert len(bench.looks) == 1
+    bench.write(NAME, b"+more")
+    bench.intake.hint(None)
+    bench.step()
+    done = bench.intake.look_at_all(bench.clock.now)
+    assert done()
+    assert bench.taken(NAME) == b"data+more", "not before it was looked at again"
+
+
 def test_a_file_that_settles_does_not_keep_a_stop_waiting(bench: Bench) -> None:
     """Nobody said that it is complete; one that was notified is waited for."""
     bench.write(NAME, b"da")

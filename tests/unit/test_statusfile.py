@@ -7,10 +7,11 @@ import json
 import logging
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pysubtask.status import Status
+from pysubtask.status import FileStatus, Status
 from pysubtask.subtask.shell.statusfile import MIN_INTERVAL_SECS, SignOfLife, StatusFile
 from tests.unit.shell_fakes import FailingDisk, FakeClock, quiet_log
 
@@ -18,9 +19,10 @@ from tests.unit.shell_fakes import FailingDisk, FakeClock, quiet_log
 class Source:
     def __init__(self) -> None:
         self.pending = 0
+        self.more: dict[str, Any] = {}
 
     def __call__(self) -> Status:
-        return Status(link="connected", pending_bytes=self.pending)
+        return Status(link="connected", pending_bytes=self.pending, **self.more)
 
 
 def make(tmp_path: Path) -> tuple[StatusFile, Source, FailingDisk, FakeClock, Path]:
@@ -141,3 +143,47 @@ def test_no_sign_of_life_without_a_watchdog(tmp_path: Path) -> None:
     sign.touch_if_due()
     assert sign.due() == float("inf")
     assert not (tmp_path / "alive").exists()
+
+
+def test_a_full_disk_is_told_in_the_room_that_the_file_has(tmp_path: Path) -> None:
+    file, source, disk, _, path = make(tmp_path)
+    file.write()
+    size, inode = path.stat().st_size, path.stat().st_ino
+    disk.error = OSError(errno.ENOSPC, "No space left on device")
+    source.pending = 7
+    file.changed()
+    file.write()
+    assert json.loads(path.read_bytes())["pending_bytes"] == 7
+    assert (path.stat().st_size, path.stat().st_ino) == (size, inode)
+    disk.error = OSError(errno.EIO, "Input/output error")
+    source.pending = 8
+    file.changed()
+    file.write()
+    assert json.loads(path.read_bytes())["pending_bytes"] == 7
+
+
+def test_on_a_full_disk_files_are_left_out_if_there_is_no_room(tmp_path: Path) -> None:
+    file, source, disk, _, path = make(tmp_path)
+    file.write()
+    disk.error = OSError(errno.ENOSPC, "No space left on device")
+    files = {f"file {n}": FileStatus(last_error="full") for n in range(1000)}
+    source.more = {"files": files, "last_error": "the local disk is full"}
+    file.changed()
+    file.write()
+    shown = json.loads(path.read_bytes())
+    assert (shown["files"], shown["files_left_out"]) == ({}, 1000)
+    assert shown["last_error"] == "the local disk is full"
+
+
+def test_what_others_overwrite_or_remove_is_written_again(tmp_path: Path) -> None:
+    file, _, disk, clock, path = make(tmp_path)
+    file.write()
+    file.check()
+    assert file.due() == float("inf")
+    for harm in (lambda: path.write_bytes(b"rubbish"), path.unlink):
+        harm()
+        file.check()
+        clock.now += 1
+        file.write_if_due()
+        assert json.loads(path.read_bytes())["link"] == "connected"
+    assert disk.writes == 3

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from pysubtask.signals import StateLayout, notify_path, touch
+from pysubtask.subtask.archive import Archive
 from pysubtask.subtask.context import Context
 from pysubtask.subtask.subtask import BaseSubtask
 from pysubtask.watch import Watch
@@ -191,6 +192,48 @@ def test_folders_whose_events_are_wanted(bench: Bench) -> None:
     assert bench.subtask.folders() == sorted(
         [str(bench.folder), bench.path("out"), bench.path("state/notify")]
     )
+
+
+# -- old files ---------------------------------------------------------------------------------
+
+
+def _old(bench: Bench, name: str) -> Path:
+    path = bench.folder / name
+    path.write_bytes(b"old")
+    at = bench.clock.time() - 10 * 86_400
+    os.utime(path, (at, at))
+    return path
+
+
+def test_old_files_move_when_it_was_asked_for(tmp_path: Path) -> None:
+    plain = Bench(tmp_path)
+    names = ["notes.txt", "out/picture.jpg", "a.csv", "out/base_subtask.log.txt.1"]
+    files = [_old(plain, name) for name in names]
+    plain.run(60)
+    assert all(path.exists() for path in files)
+    asked = Bench(tmp_path, precleanup_old_files=True, master_log_file_name="mine.txt")
+    files.append(_old(asked, "out/mine.txt.2"))
+    asked.run(60)
+    assert [path.exists() for path in files] == [False, False, True, True, True]
+    assert len(list((tmp_path / "archive").rglob("notes.txt"))) == 1
+    assert len(list((tmp_path / "out/archive").rglob("picture.jpg"))) == 1
+
+
+def test_a_mistake_of_the_archive_hurts_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(self: Archive, now: float) -> float:
+        raise ZeroDivisionError("a mistake of ours")
+
+    monkeypatch.setattr(Archive, "step", fail)
+    bench = Bench(tmp_path, precleanup_old_files=True)
+    bench.run(1)
+    bench.notify()
+    bench.run(60)
+    assert [name for _, name in bench.calls] == ["a.csv"]
+    assert [r.getMessage() for r in caplog.records if r.exc_info] == [
+        "the archive failed; old files stay until the next start"
+    ]
 
 
 # -- the end -----------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from pysubtask.core.plan import (
     Unknown,
     plan,
 )
+from pysubtask.core.space import held
 from pysubtask.errors import RemoteError, RemoteNotFound
 from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
@@ -358,6 +359,10 @@ class Courier:
         self._session.log.error("deliver %s: %s; the file is read again", path, error)
 
         shorter = self._what_is_left(entry, version)
+        if version.growing:
+            left = replace(entry, versions=() if shorter is None else (shorter,))
+            owed = held(replace(entry, versions=(version,))).total_bytes
+            self._session.ledger.given_up_bytes += max(0, owed - held(left).total_bytes)
 
         def drop(e: Entry) -> Entry:
             litter = (*e.litter, upload.temp) if upload and upload.temp else e.litter

@@ -21,9 +21,11 @@ from pysubtask.errors import AskedToWait, HostKeyRefused, LinkError, LoginRefuse
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import is_full, local_words
 from pysubtask.status import Link
+from pysubtask.subtask.delivery.account import Account
 from pysubtask.subtask.delivery.allowance import Allowance, BudgetSpent
 from pysubtask.subtask.delivery.courier import Courier, FileHeld
 from pysubtask.subtask.delivery.engine import BULK, SMALL, URGENT, Engine
+from pysubtask.subtask.delivery.linklog import LinkLog
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.transports.contract import Capabilities, Transport
 
@@ -34,6 +36,7 @@ _SMALL_BYTES = 1 << 20
 _MAX_JOBS = 1024
 _FULL_WAIT_SECS = 10.0
 _PROGRESS_BYTES = 64 * 1024
+_SILENT_SECS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Delivery:
         dead_time_secs: idle time after which the connection is closed.
         jitter: waits are lengthened by a random part of up to this fraction.
         status_changed: called when :attr:`link` or the files' errors change.
+        account: keeps the log's account of what was delivered.
     """
 
     def __init__(
@@ -81,9 +85,11 @@ class Delivery:
         destination: str = "",
         status_changed: Callable[[], None] = lambda: None,
         allowance: Allowance,
+        account: Account | None = None,
     ) -> None:
         self._allowance = allowance
         self._say_spent_at = 0.0
+        self._account = account
         self._clock = clock
         self._ledger = ledger
         self._make_transport = make_transport
@@ -91,10 +97,12 @@ class Delivery:
         self._retry_rule = retry_rule
         self._dead_time_secs = dead_time_secs
         self._ack_timeout_secs = ack_timeout_secs
+        self.silent_secs = min(_SILENT_SECS, ack_timeout_secs / 2)
+        """A server that is silent for so long is worth a word, before the link counts as dead."""
         self._jitter = jitter
         self._rng = rng or random.Random()
         self._log = log
-        self._destination = destination
+        self._says = LinkLog(clock, log, destination)
         self._status_changed = status_changed
         self._offers: dict[str, None] = {}
         self._offers_lock = threading.Lock()
@@ -112,6 +120,7 @@ class Delivery:
         self._not_before = 0.0
         self._last_busy = 0.0
         self._connected_at = 0.0
+        self._connecting_since: float | None = None
         self._beat: tuple[str, bytes] | None = None
         self._purge_refused = False
         self._beating = False
@@ -136,8 +145,9 @@ class Delivery:
 
     @property
     def errors(self) -> dict[str, str]:
-        """Files that the destination refuses, with the reason in words."""
-        return {path: held.error for path, held in list(self._held.items())}
+        """Files that the destination refuses, with the reason in words. What has arrived all the
+        same is not among them, though its job may still have a step to go."""
+        return {path: h.error for path, h in list(self._held.items()) if self._is_owed(path)}
 
     @property
     def link(self) -> LinkState:
@@ -149,6 +159,17 @@ class Delivery:
                 if held.conflict:
                     return replace(state, link="conflict", last_error=held.error)
         return state
+
+    @property
+    def silence(self) -> str | None:
+        """In words, if the server has kept silent for longer than it should; else None."""
+        since, engine = self._connecting_since, self._engine
+        words = "no answer from the server yet"
+        if since is None and engine is not None:
+            since = engine.waits_since
+            words = f"no acknowledgement from the server for more than {self.silent_secs:g} s"
+        silent = since is not None and self._clock.monotonic() - since > self.silent_secs
+        return words if silent else None
 
     @property
     def is_idle(self) -> bool:
@@ -245,12 +266,15 @@ class Delivery:
         self._set_link("connecting", error=self._link.last_error)
         transport = self._make_transport()
         began = self._clock.monotonic()
+        self._connecting_since = began
         try:
             transport.connect()
         except LinkError as error:
             transport.close()
             self._failed(error)
             return False
+        finally:
+            self._connecting_since = None
         self._transport = transport
         can = transport.capabilities
         window = Window()
@@ -267,7 +291,7 @@ class Delivery:
         self._opened_for_beat = not self._queue
         self._last_busy = self._connected_at = self._clock.monotonic()
         took = self._connected_at - began
-        self._log.info("connected to %s in %.2f s", self._destination, took)
+        self._says.connected(took, str(getattr(transport, "described", "")))
         self._set_link("connected")
         if self._must_purge:
             self._engine.spawn(self._courier.purge(), priority=BULK, done=self._note_purged)
@@ -301,6 +325,8 @@ class Delivery:
             self._active[path] = None
             self._opened_for_beat = False
             self._last_busy = self._clock.monotonic()
+            if self._account is not None:
+                self._account.began(path)
             priority = SMALL if entry.pending_bytes <= _SMALL_BYTES else BULK
             self._engine.spawn(
                 self._courier.deliver(path), priority=priority, done=self._done_with(path)
@@ -338,6 +364,8 @@ class Delivery:
             self._last_busy = self._clock.monotonic()
             self._failures = self._refusals = 0
             if error is None:
+                if self._account is not None:
+                    self._account.ended(path)
                 if self._held.pop(path, None) is not None:
                     self._log.info("deliver %s: the trouble is over", path)
                     self._status_changed()
@@ -386,20 +414,24 @@ class Delivery:
         self._active.clear()
         self._again.clear()
         if not self._queue and self._beat is None:
-            self._log.info("%s ended an idle connection: %s", self._destination, _words(error))
+            self._says.lost_idle(_words(error))
             self._set_link("resting")
             return
-        self._log.warning("lost %s after %.0f s: %s", self._destination, lived, _words(error))
         if achieved:
             self._failures = 0
         told = isinstance(error, AskedToWait | LoginRefused)
-        if achieved >= _PROGRESS_BYTES and not told:  # it got somewhere: go on at once
-            self._next_try = self._clock.monotonic()
-            self._set_link("retrying", error=_words(error), next_try=self._clock.time())
-        else:
-            self._failed(error)
+        gets_on = achieved >= _PROGRESS_BYTES and not told  # it got somewhere: go on at once
+        wait = 0.0 if gets_on else self._wait_after(error)
+        self._says.lost(_words(error), lived, wait)
+        self._retry_in(wait, error)
 
     def _failed(self, error: LinkError) -> None:
+        wait = self._wait_after(error)
+        self._says.failed(_words(error), wait)
+        self._retry_in(wait, error)
+
+    def _wait_after(self, error: LinkError) -> float:
+        """How long to wait after one more failure."""
         if isinstance(error, LoginRefused | HostKeyRefused):
             self._refusals += 1
             wait = refusal_wait_secs(self._refusals)
@@ -409,17 +441,15 @@ class Delivery:
         if isinstance(error, AskedToWait):
             wait = max(wait, error.wait_secs)
             self._not_before = self._clock.monotonic() + error.wait_secs
-        wait *= 1 + self._jitter * self._rng.random()
-        self._next_try = self._clock.monotonic() + wait
-        words = _words(error)
-        if self._failures + self._refusals <= 1 or words != self._link.last_error:
-            self._log.warning(
-                "connect to %s: %s; next try in %.0f s", self._destination, words, wait
-            )
-        self._set_link("retrying", error=words, next_try=self._clock.time() + wait)
+        return wait * (1 + self._jitter * self._rng.random())
+
+    def _retry_in(self, wait_secs: float, error: LinkError) -> None:
+        self._next_try = self._clock.monotonic() + wait_secs
+        next_try = self._clock.time() + wait_secs
+        self._set_link("retrying", error=_words(error), next_try=next_try)
 
     def _rest(self) -> None:
-        self._log.info("nothing to deliver for %.0f s: closing", self._dead_time_secs)
+        self._says.resting(self._dead_time_secs)
         self.close()
 
     def _set_link(

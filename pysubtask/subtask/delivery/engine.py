@@ -135,6 +135,12 @@ class Engine:
         """How many jobs are not finished."""
         return len(self._tasks)
 
+    @property
+    def waits_since(self) -> float | None:
+        """Monotonic time of the last acknowledgement, or of the first request after it; None if
+        none is awaited."""
+        return self._progress_at if self._owners else None
+
     def spawn(self, job: Job, *, priority: int, done: Callable[[Exception | None], None]) -> None:
         """Take on a job. ``done`` is called with None, or with the error that ended it."""
         task = _Task(job, priority, done)

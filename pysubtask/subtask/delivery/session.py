@@ -12,7 +12,7 @@ from pysubtask.core.capabilities import Capabilities
 from pysubtask.core.flow import Window
 from pysubtask.core.model import Delivered, Entry, Version
 from pysubtask.core.plan import Policy, Remote
-from pysubtask.errors import RemoteError
+from pysubtask.errors import RemoteError, RemoteExists
 from pysubtask.seams.clock import Clock
 from pysubtask.subtask.delivery.allowance import Allowance
 from pysubtask.subtask.delivery.engine import Step, flight
@@ -21,7 +21,7 @@ from pysubtask.subtask.store.ledger import Ledger, drop_superseded, record_deliv
 from pysubtask.subtask.store.reader import VersionReader
 from pysubtask.subtask.store.signatures import Signatures
 from pysubtask.subtask.store.sources import Sources
-from pysubtask.transports.contract import MakeDir
+from pysubtask.transports.contract import MakeDir, RemoteStat, Stat
 
 __all__ = ["TEMP_PREFIX", "Hooks", "Session", "Steps"]
 
@@ -90,7 +90,7 @@ class Session:
 
     def reader(self, path: str, version: Version) -> VersionReader:
         """Reads the bytes of a version; to be closed."""
-        return VersionReader(path, version, self.ledger.outbox, self.sources)
+        return VersionReader(path, version, self.ledger.outbox, self.sources, now=self.clock.time)
 
     def remote_name(self, entry: Entry) -> str:
         """The full remote path of an entry."""
@@ -113,6 +113,19 @@ class Session:
             parent = "/".join(parts[:count])
             if parent and parent not in self.folders:
                 (result,) = yield from flight(MakeDir(parent))
-                if isinstance(result, RemoteError) and count == len(parts):
-                    raise result
+                if isinstance(result, RemoteError):
+                    yield from self._refuse_file_in_the_way(parent)
+                    if count == len(parts):
+                        raise result
                 self.folders.add(parent)
+
+    def _refuse_file_in_the_way(self, folder: str) -> Steps:
+        """Servers do not tell why a folder can't be made (OpenSSH says "Failure")."""
+        (found,) = yield from flight(Stat(folder))
+        if isinstance(found, RemoteStat) and not found.is_dir:
+            raise RemoteExists(
+                "a file stands where the folder should be",
+                operation="make folder",
+                path=folder,
+                hint="remove or rename it on the server",
+            )

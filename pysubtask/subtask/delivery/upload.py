@@ -15,6 +15,7 @@ from pysubtask.core.plan import READ_BACK_BYTES, Compare, Present, Send
 from pysubtask.errors import (
     RemoteDenied,
     RemoteError,
+    RemoteExists,
     RemoteFull,
     RemoteNotFound,
     RemoteUnsupported,
@@ -300,7 +301,7 @@ class Uploads:
         if self._session.can.atomic_replace and self._session.can.sequential:
             renamed, st = yield from flight(Rename(upload.temp, name, replace=True), Stat(name))
             if isinstance(renamed, RemoteError):
-                raise renamed
+                raise _folder_in_the_way(name, st) or renamed
             if not isinstance(st, RemoteError):
                 mtime = st.mtime
                 self._check(path, upload, name, ours, st)
@@ -334,7 +335,10 @@ class Uploads:
             raise  # removing what is there would not help
         except RemoteError:
             yield from call(Stat(upload.temp))
-            yield from call(Stat(name))  # nothing there: the refusal had another reason
+            st = yield from call(Stat(name))  # nothing there: the refusal had another reason
+            in_the_way = _folder_in_the_way(name, st)
+            if in_the_way is not None:
+                raise in_the_way from None
         self._note(path, replace(upload, stage="swapping"))
         try:
             yield from call(Remove(name))
@@ -426,3 +430,15 @@ class Uploads:
 def _has_lost_its_head(entry: Entry, version: Version) -> bool:
     done = entry.delivered
     return done is not None and done.version == version.number and done.base > 0
+
+
+def _folder_in_the_way(name: str, found: object) -> RemoteExists | None:
+    """Servers do not tell why a file can't be replaced (OpenSSH says "Failure")."""
+    if not (isinstance(found, RemoteStat) and found.is_dir):
+        return None
+    return RemoteExists(
+        "a folder stands where the file should be",
+        operation="replace",
+        path=name,
+        hint="remove or rename it on the server",
+    )

@@ -174,6 +174,7 @@ class Intake:
             self._disk,
             self._watches,
             self._is_data,
+            is_known=lambda path: self._ledger.get(path) is not None,
             now=self._clock.time(),
             up_to_days_old=up_to_days_old,
         )
@@ -258,6 +259,33 @@ class Intake:
                 continue
             if target.is_calm and target.touch_seen == entry.served:
                 remove_served(self._disk, target, entry.served, self._log)
+
+    def is_settled(self, path: str, *, untold: bool = False) -> bool:
+        """Whether all that is known of ``path`` has been looked at, and no look is planned.
+
+        ``untold``: a look that nobody asked for (a file in a watched folder) does not count.
+        """
+        is_new = path not in self._targets
+        target = self._targets.get(path) or self._folder_target(path)
+        if target is None:
+            return True
+        self._check_touch(target, self._clock.monotonic())
+        planned = target.look_at is not None and not (untold and target.is_settling)
+        settled = not planned and target.is_calm and target.burst.release_at is None
+        if settled and is_new and target.look_at is None:
+            self._targets.pop(path)  # there may be very many
+        return settled
+
+    def retire(self, path: str) -> bool:
+        """``path`` was moved away: its served ``.notify`` goes. True if there is none any more."""
+        target = self._targets.get(path) or self._folder_target(path)
+        if target is None:
+            return False
+        if target.touch_seen not in (None, BLANK):
+            remove_served(self._disk, target, target.touch_seen, self._log)
+        if target.watch.is_dir:
+            self._targets.pop(path, None)
+        return read_stamp(self._disk, target) is None
 
     def must_look(self, path: str) -> bool:
         """Whether what was noted of ``path`` is known to be no good, and no look has mended it."""
@@ -499,6 +527,8 @@ class Intake:
         except BaseException:
             self._schedule(target, now + self._retry_rule.short_wait_secs)
             raise
+        if outcome.result == "unstable":
+            target.is_complete = was_told or rechecks  # still: whoever said so is waited for
         self._digest(target, outcome, now)
 
     def _digest(self, target: Target, outcome: Outcome, now: float) -> None:

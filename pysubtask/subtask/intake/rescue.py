@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from pysubtask.core.model import Entry, Piece, Version
+from pysubtask.core.prints import new_hash
+from pysubtask.core.space import live_runs
 from pysubtask.seams.disk import ReadHandle
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.subtask.store.sources import Sources, is_same_content
@@ -24,6 +26,29 @@ def chunks(handle: ReadHandle, start: int, end: int) -> Iterator[bytes]:
             return
         yield data
         start += len(data)
+
+
+def _each_hashed(
+    handle: ReadHandle, pieces: tuple[Piece, ...], digests: list[str]
+) -> Iterator[bytes]:
+    """The bytes of the pieces, one after the other; the digest of each goes to ``digests``."""
+    for piece in pieces:
+        state = new_hash()
+        for chunk in chunks(handle, piece.start, piece.end):
+            state.update(chunk)
+            yield chunk
+        digests.append(state.hexdigest())
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    old: tuple[Piece, ...]
+    """What the piece takes the place of."""
+    piece: Piece
+    is_exact: bool
+    """It is what the snapshot saw."""
+    is_new: bool
+    """It is a file of its own in the outbox."""
 
 
 class Rescue:
@@ -44,27 +69,52 @@ class Rescue:
         self._ledger.update(path, mark)
 
     def copy_live_pieces(self, path: str, number: int, handle: ReadHandle) -> None:
-        """Copy what is owed of a version from the file into the outbox.
+        """Copy what is owed of a version from the file into the outbox, where there is room.
 
         Raises:
             OSError: the disk refused; the file stays the source.
         """
         entry = self._ledger.get(path)
         version = entry.version(number) if entry is not None else None
-        live = [p for p in version.pieces if p.name is None] if version is not None else []
-        if version is None or not live or not is_same_content(handle, version):
+        runs = live_runs(version.pieces) if version is not None else []
+        if version is None or not runs or not is_same_content(handle, version):
             return
         copies = []
-        for piece in live:
-            name, size, digest = self._ledger.outbox.store(chunks(handle, piece.start, piece.end))
-            copies.append(Piece(piece.start, piece.start + size, name, digest))
+        for before, run in runs:
+            if self._ledger.outbox.has_room(run[-1].end - run[0].start):
+                copies.append(self._copy_run(handle, before, run))
+        if not copies:
+            return
         self._ledger.outbox.sync()  # the file was safer than a copy that the power may take
         same = is_same_content(handle, version)
-        for piece, copy in zip(live, copies, strict=True):
-            if same and copy.end == piece.end and piece.digest in ("", copy.digest):
-                self._swap(path, number, piece, copy)
-            elif copy.name is not None:
-                self._ledger.outbox.discard([copy.name])
+        for copy in copies:
+            if same and copy.is_exact:
+                self._swap(path, number, copy.old, copy.piece)
+            elif copy.piece.name is not None and copy.is_new:
+                self._ledger.outbox.discard([copy.piece.name])
+
+    def _copy_run(self, handle: ReadHandle, before: Piece | None, run: tuple[Piece, ...]) -> _Copy:
+        """Copy pieces that follow each other, to the end of the copy before them where that can
+        be: else a growing file would have a piece for each of its snapshots."""
+        outbox = self._ledger.outbox
+        digests: list[str] = []
+        data = _each_hashed(handle, run, digests)
+        end = run[-1].end
+        if (
+            before is not None
+            and before.name is not None
+            and outbox.may_extend(before.name, before.end - before.start)
+        ):
+            size, digest = outbox.extend(before.name, data)
+            synced = outbox.synced(before.name)
+            piece = Piece(before.start, before.start + size, before.name, digest, *synced)
+            old: tuple[Piece, ...] = (before, *run)
+        else:
+            name, size, digest = outbox.store(data)
+            piece = Piece(run[0].start, run[0].start + size, name, digest)
+            old = run
+        same = all(p.digest in ("", d) for p, d in zip(run, digests, strict=True))
+        return _Copy(old, piece, piece.end == end and same, is_new=old is run)
 
     def read_again(self, path: str, version: Version, lost: list[Piece]) -> None:
         """Pieces of a version are gone: take them from the file, if it still has the content.
@@ -76,23 +126,25 @@ class Rescue:
                 if is_same_content(handle, version):
                     for piece in lost:
                         live = Piece(piece.start, piece.end, None, piece.digest)
-                        self._swap(path, version.number, piece, live)
+                        self._swap(path, version.number, (piece,), live)
                     self.copy_live_pieces(path, version.number, handle)
         except OSError as error:
             self._log.warning("read %s again for a lost copy: %s", path, error)
 
-    def _swap(self, path: str, number: int, old: Piece, new: Piece) -> None:
+    def _swap(self, path: str, number: int, old: tuple[Piece, ...], new: Piece) -> None:
+        """Put one piece in the place of those; nothing, if they are not all there any more."""
         used = False
 
         def swap(e: Entry) -> Entry:
             nonlocal used
             version = e.version(number)
-            if version is None or old not in version.pieces:
+            if version is None or any(p not in version.pieces for p in old):
                 return e
             used = True
-            pieces = tuple(new if p == old else p for p in version.pieces)
-            return e.with_version(replace(version, pieces=pieces))
+            kept = (new if p == old[0] else p for p in version.pieces if p not in old[1:])
+            return e.with_version(replace(version, pieces=tuple(kept)))
 
         self._ledger.update(path, swap)
-        if not used and new.name is not None:
+        is_new = all(p.name != new.name for p in old)
+        if not used and new.name is not None and is_new:
             self._ledger.outbox.discard([new.name])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import datetime
 
+from pysubtask.core.aging import is_old
 from pysubtask.seams.disk import Disk
 from pysubtask.watch import Watch, home_folder
 
 __all__ = ["find_residuals"]
-
-_DAY_SECS = 86_400.0
 
 
 def find_residuals(
@@ -18,14 +18,15 @@ def find_residuals(
     watches: list[Watch],
     is_data: Callable[[str], bool],
     *,
+    is_known: Callable[[str], bool] = lambda path: False,
     now: float,
     up_to_days_old: float,
 ) -> list[Watch]:
     """The files beside the first watch that share an extension with a declared file.
 
     Not in subfolders; not hidden, temporary or our own (``is_data`` says so); not older than
-    ``up_to_days_old`` days by their modified time; none whose name at the destination is taken by
-    a declared file.
+    ``up_to_days_old`` days by their modified time, unless the journal speaks of them
+    (``is_known``); none whose name at the destination is taken by a declared file.
 
     Raises:
         OSError: the folder can't be read.
@@ -41,7 +42,10 @@ def find_residuals(
             continue
         if os.path.splitext(name)[1] not in extensions or ("", name) in taken or not is_data(path):
             continue
-        if now - st.mtime_ns / 1e9 > up_to_days_old * _DAY_SECS:
+        old = is_old(
+            st.mtime_ns / 1e9, now=now, days=up_to_days_old, to_local=datetime.fromtimestamp
+        )
+        if old and not is_known(path):
             continue
         found.append(Watch(path=path, is_dir=False, declared=path, remote_name=name))
     return sorted(found, key=lambda watch: watch.path)

@@ -256,6 +256,8 @@ class Snapshots:
     def _copy_added(self, handle: ReadHandle, previous: Version, end: int) -> _Added:
         """Copy ``[previous.size, end)``, to the end of the last piece where that can be."""
         outbox = self._ledger.outbox
+        if not outbox.has_room(end - previous.size):
+            return self._leave_added(handle, previous.size, end)
         tail = new_hash()
         added = _hashed(chunks(handle, previous.size, end), tail)
         last = previous.pieces[-1] if previous.pieces else None
@@ -272,6 +274,15 @@ class Snapshots:
         name, size, digest = outbox.store(added)
         piece = Piece(previous.size, previous.size + size, name, digest)
         return _Added(piece, tail.hexdigest(), False)
+
+    @staticmethod
+    def _leave_added(handle: ReadHandle, start: int, end: int) -> _Added:
+        """No room for a copy: the file stays the source."""
+        tail = new_hash()
+        at = start
+        for chunk in _hashed(chunks(handle, start, end), tail):
+            at += len(chunk)
+        return _Added(Piece(start, at, None, tail.hexdigest()), tail.hexdigest(), False)
 
     def _check_added(
         self, handle: ReadHandle, previous: Version, size: int, growth: str, added: _Added
@@ -317,6 +328,8 @@ class Snapshots:
         if st.size:
             if growth == "append":
                 piece = self._live_piece(handle, 0, st.size)
+            elif not self._ledger.outbox.has_room(st.size):
+                piece = self._leave_added(handle, 0, st.size).piece
             else:
                 name, size, digest = self._ledger.outbox.store(chunks(handle, 0, st.size))
                 piece = Piece(0, size, name, digest)
@@ -378,10 +391,10 @@ class Snapshots:
         self, pieces: tuple[Piece, ...], kind: PrintKind, size: int, source: ReadHandle
     ) -> Print | None:
         """The print of what was copied, not of a second reading; of the source if nothing was."""
+        if kind == "whole" and pieces:
+            return Print(kind, size, pieces[0].digest)
         if not pieces or pieces[0].name is None:
             return print_of(source.read_at, kind, size)
-        if kind == "whole":
-            return Print(kind, size, pieces[0].digest)
         copy = self._ledger.outbox.open_piece(pieces[0].name)
         try:
             return print_of(copy.read_at, kind, size)
@@ -427,9 +440,15 @@ class Snapshots:
                     path,
                     sum(p.end - p.start for p in version.pieces if p.name is None),
                 )
-        if found or current is None:
+        if (found or current is None) and not self._is_source(path, previous.number):
             self._sources.release(path, previous.number)
         return found
+
+    def _is_source(self, path: str, number: int) -> bool:
+        """Whether bytes of a version were not copied: there was no room."""
+        entry = self._ledger.get(path)
+        version = entry.version(number) if entry is not None else None
+        return version is not None and any(p.name is None for p in version.pieces)
 
     # -- facts -------------------------------------------------------------------------------
 
@@ -503,7 +522,10 @@ def _hashed(chunks: Iterator[bytes], state: blake2b) -> Iterator[bytes]:
 
 def _merged(pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
     """Many small pieces of the file itself become one, whose digest nobody knows."""
-    live = [p for p in pieces if p.name is None]
-    if len(live) <= _MAX_LIVE_PIECES or len(live) != len(pieces):
+    first = len(pieces)
+    while first and pieces[first - 1].name is None:
+        first -= 1
+    live = pieces[first:]
+    if len(live) <= _MAX_LIVE_PIECES:
         return pieces
-    return (Piece(live[0].start, live[-1].end, None, ""),)
+    return (*pieces[:first], Piece(live[0].start, live[-1].end, None, ""))

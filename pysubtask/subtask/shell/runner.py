@@ -205,6 +205,7 @@ class Runner:
             self._poll_at = now + min(high, max(low, self._settings.timer_interval_secs))
             self._look_now = True
             self._watch_folders()
+            self._status_file.check()
         if self._look_now:
             self._look_now = False  # first: a hint that comes from here on is for the next round
             if self._requests.look():

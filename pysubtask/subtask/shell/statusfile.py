@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
+
+from pysubtask.seams.disk import is_full
 
 if TYPE_CHECKING:
     import logging
@@ -22,6 +24,8 @@ MIN_INTERVAL_SECS = 0.2
 """At most five writes a second."""
 COST_FACTOR = 20
 """Writing takes at most a twentieth of the time, however many files there are to show."""
+_ROOM_BYTES = 2048
+"""status.json is a multiple of it: a full disk has to be told in the room that the file has."""
 RETRY_SECS = 1.0
 RETRY_MAX_SECS = 30.0
 
@@ -54,6 +58,7 @@ class StatusFile:
         self._dirty = True
         self._next = float("-inf")
         self._shown: Status | None = None
+        self._file: tuple[int, int, int] | None = None
         self._retry_secs = 0.0
 
     def changed(self) -> bool:
@@ -81,18 +86,48 @@ class StatusFile:
         plain = status.to_plain()
         plain["pid"] = os.getpid()
         plain["updated_at"] = self._clock.time()
-        data = json.dumps(plain, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+        data = _encode(plain)
         try:
             self._disk.write_whole(self._path, data)
         except OSError as error:
             self._failed(error)
+            if is_full(error):
+                self._overwrite(status, plain)
             return
         if self._retry_secs:
             self._log.info("%s can be written again", self._path)
             self._retry_secs = 0.0
         self._shown = status
+        self._file = self._look()
         cost = self._clock.monotonic() - began
         self._next = began + max(MIN_INTERVAL_SECS, COST_FACTOR * cost)
+
+    def check(self) -> None:
+        """Write it again soon if somebody removed or overwrote it."""
+        if self._file is not None and self._look() != self._file:
+            self._file = self._shown = None
+            self._dirty = True
+
+    def _look(self) -> tuple[int, int, int] | None:
+        try:
+            st = self._disk.stat(self._path)
+        except OSError:
+            return None
+        return st.ino, st.mtime_ns, st.size
+
+    def _overwrite(self, status: Status, plain: dict[str, Any]) -> None:
+        """The disk is full, and that is what has to be told: in the room that the file has."""
+        try:
+            room = self._disk.stat(self._path).size
+            data = _encode(plain)
+            if len(data) > room:
+                left_out = status.files_left_out + len(status.files)
+                data = _encode({**plain, "files": {}, "files_left_out": left_out})
+            if len(data) <= room:
+                self._disk.overwrite(self._path, data.ljust(room))
+                self._file = self._look()
+        except OSError:
+            pass  # said already, and tried again
 
     def _failed(self, error: OSError) -> None:
         if not self._retry_secs:
@@ -100,6 +135,12 @@ class StatusFile:
         self._retry_secs = min(RETRY_MAX_SECS, self._retry_secs * 2 or RETRY_SECS)
         self._next = self._clock.monotonic() + self._retry_secs
         self._dirty = True
+
+
+def _encode(plain: dict[str, Any]) -> bytes:
+    """As JSON, with some room at its end for when the disk is full."""
+    data = json.dumps(plain, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    return data + b" " * (-len(data) % _ROOM_BYTES)
 
 
 class SignOfLife:

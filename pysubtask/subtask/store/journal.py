@@ -75,6 +75,9 @@ class Journal:
         self._entries: dict[str, Entry] = {}
         self._handle: WriteHandle | None = None
         self._size = 0
+        self._tail = b""
+        """The last line that was written."""
+        self._rewrites = 0
         self._live_bytes: dict[str, int] = {}
         self._live_total = 0
         self._unsaved: set[str] = set()
@@ -314,6 +317,24 @@ class Journal:
                 refused = error
         return refused
 
+    @property
+    def last_written(self) -> tuple[int, int, bytes] | None:
+        """Of the file as we left it: how often it was made anew, its size, its last line. None
+        while it is not open. Hold :attr:`lock`."""
+        if self._handle is None or self._closing:
+            return None
+        return self._rewrites, self._size, self._tail
+
+    def write_anew(self) -> None:
+        """Write all entries to a new file.
+
+        Raises:
+            OSError: it can't be.
+        """
+        with self.lock:
+            if not self._closing:
+                self._rewrite(clean=False)
+
     def _compact(self) -> None:
         """Rewrite the log if most of it is history. A full disk leaves it as it is."""
         with self.lock:
@@ -376,6 +397,7 @@ class Journal:
                 self._rewrite(clean=False)
             raise
         self._size += len(line)
+        self._tail = line
         if self._dirty_since is None:
             self._dirty_since = self._clock.monotonic()
         return len(line)
@@ -397,6 +419,8 @@ class Journal:
             self._handle.close()
             self._handle = None
         self._size = len(data)
+        self._tail = lines[-1]
+        self._rewrites += 1
         self._handle = self._disk.open_append(self._path)
         self._disk.sync_dir(os.path.dirname(self._path) or ".")
 

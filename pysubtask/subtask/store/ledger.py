@@ -20,6 +20,8 @@ class Ledger:
         self.outbox = outbox
         self.owed: dict[str, int] = {}
         """Paths that anything is owed of, with the number of bytes."""
+        self.given_up_bytes = 0
+        """What could not be delivered any more, since this process began."""
         self.unverified: set[str] = set()
         """Paths whose delivery record may be older than what the destination shows."""
         self.compare_since = 0.0

@@ -39,6 +39,8 @@ class Outbox:
         self._naming = threading.Lock()
         self.held_bytes = 0
         """Bytes in the outbox now."""
+        self.has_room: Callable[[int], bool] = lambda size: True
+        """Whether that many more bytes may be copied; to be asked before storing."""
         self._sizes: dict[str, int] = {}
         self._hashes: dict[str, blake2b] = {}
         self._dirty: dict[str, None] = {}

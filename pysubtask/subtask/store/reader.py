@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 
-from pysubtask.core.model import Piece, Version
-from pysubtask.seams.disk import ReadHandle
+from pysubtask.core.model import Piece, Stamp, Version
+from pysubtask.core.ticks import tick_secs
+from pysubtask.seams.disk import FileStat, ReadHandle
 from pysubtask.subtask.store.outbox import Outbox
 from pysubtask.subtask.store.sources import Sources, is_same_content
 
 __all__ = ["BytesLost", "VersionReader"]
+
+_TRIES = 5
 
 
 class BytesLost(Exception):
@@ -20,10 +24,24 @@ class VersionReader:
     """Reads ranges of one version; handles stay open until :meth:`close`.
 
     An outbox piece that this process did not write is checked against its digest, and the watched
-    file against the version's print, before a byte of it is used.
+    file against the version's print, before a byte of it is used; and once more after each reading
+    if it may have changed meanwhile, unless the program promised to append only.
+
+    Args:
+        now: Unix seconds, to tell whether a time stamp is old enough to be believed.
     """
 
-    def __init__(self, path: str, version: Version, outbox: Outbox, sources: Sources) -> None:
+    def __init__(
+        self,
+        path: str,
+        version: Version,
+        outbox: Outbox,
+        sources: Sources,
+        now: Callable[[], float] | None = None,
+    ) -> None:
+        self._now = now
+        self._checked: FileStat | None = None
+        """The watched file when it was last seen to be what the snapshot noted."""
         self._path = path
         self._version = version
         self._outbox = outbox
@@ -43,14 +61,39 @@ class VersionReader:
             piece = self._piece_at(offset)
             take = min(length, piece.end - offset)
             handle = self._handle(piece)
-            start = offset if piece.name is None else offset - piece.start
-            data = handle.read_at(start, take)
+            if piece.name is None:
+                data = self._read_source(handle, offset, take)
+            else:
+                data = handle.read_at(offset - piece.start, take)
             if len(data) < take:
                 raise BytesLost(f"{self._path} shrank before its bytes were sent")
             parts.append(data)
             offset += take
             length -= take
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _read_source(self, handle: ReadHandle, offset: int, length: int) -> bytes:
+        """From the watched file; the bytes that the snapshot saw, whatever the program does."""
+        if self._version.print.kind == "ends":  # growth="append": what was written stays
+            return handle.read_at(offset, length)
+        for _ in range(_TRIES):
+            data = handle.read_at(offset, length)
+            if len(data) < length:
+                return data
+            st = handle.stat()
+            if self._checked == st and self._is_telling(st):
+                return data
+            self._checked = st
+            if not is_same_content(handle, self._version):
+                raise BytesLost(f"{self._path} is not what its snapshot noted any more")
+            if handle.stat() == st and handle.read_at(offset, length) == data:
+                return data
+        raise BytesLost(f"{self._path} changes all the time")
+
+    def _is_telling(self, st: FileStat) -> bool:
+        """Whether a change since would show in these time stamps."""
+        age_secs = (self._now() if self._now else 0.0) - max(st.mtime_ns, st.ctime_ns) / 1e9
+        return abs(age_secs) > tick_secs(Stamp(st.mtime_ns, st.ctime_ns))
 
     def covers(self, start: int, end: int) -> bool:
         """Whether the pieces speak of every byte of ``[start, end)``."""

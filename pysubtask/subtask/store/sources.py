@@ -82,6 +82,15 @@ class Sources:
         """Whether a handle of this version is held."""
         return (path, number) in self._held
 
+    def deleted_bytes(self, path: str, number: int) -> int:
+        """The size of the file held for a version if it has no name any more, else 0."""
+        with self._lock:
+            held = self._held.get((path, number))
+            if held is None:
+                return 0
+            st = held.handle.stat()
+            return st.size if st.links == 0 else 0
+
     def release(self, path: str, number: int) -> None:
         """The version is no longer owed from its source."""
         with self._lock:

@@ -124,6 +124,11 @@ class SftpTransport:
         return self._connected()
 
     @property
+    def described(self) -> str:
+        """As whom and by which algorithms it is connected, for the log; "" if not known."""
+        return str(getattr(self._channel, "described", ""))
+
+    @property
     def overdue_at(self) -> float | None:
         """The monotonic time at which :meth:`collect` gives up waiting, if nothing arrives."""
         return None if self._server is None else self._wire.overdue_at

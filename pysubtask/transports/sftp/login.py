@@ -90,7 +90,7 @@ class Credentials:
             outcome = _try_password(transport, user, self._secrets, last_words)
             if outcome.ok:
                 return
-            words = f"wrong password for {user}"
+            words = f"wrong password for {user} (or the account is locked or expired)"
             if outcome.offered and "password" not in outcome.offered:
                 words = f"the server takes no password from {user}"
             raise self._refusal(words, outcome.offered)

@@ -287,6 +287,11 @@ class _SshChannel:
         self._piece_bytes = max(1024, channel.out_max_packet_size - 64)
         self._arrival = _Arrival(wake)
         channel.in_buffer.set_event(self._arrival)
+        key = transport.get_remote_server_key().get_name()
+        version = transport.remote_version.removeprefix("SSH-2.0-")[:60]
+        self.described = (
+            f"as {transport.get_username()} ({version}, {transport.remote_cipher}, {key})"
+        )
 
     def send(self, data: bytes) -> None:
         import paramiko

@@ -1,0 +1,289 @@
+"""Copies after a minute, as far as there is room; beyond that the file itself is delivered."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pysubtask.subtask.intake.keeper import Keeper
+from pysubtask.subtask.store.reader import BytesLost, VersionReader
+from pysubtask.subtask.store.space import Space
+from tests.unit.core_fakes import LOG, HookedDisk, ManualClock, disk_full, fail_with, nothing
+from tests.unit.core_local import Local
+from tests.unit.core_remote import make_remote, numbered
+
+MINUTE = 60.0
+
+
+class Kept:
+    """A file, its child's store with a limit, and the keeper."""
+
+    def __init__(self, folder: Path, limit: int = 1 << 30) -> None:
+        self.local = Local(folder, ManualClock(), HookedDisk())
+        self.limit = limit
+        self.changes = 0
+        self.open()
+
+    def open(self) -> None:
+        local = self.local
+        self.space = Space(
+            local.disk,
+            str(local.folder),
+            local.ledger.outbox,
+            outbox_max_bytes=self.limit,
+            keep_free_bytes=0,
+            log=LOG,
+        )
+        local.ledger.outbox.has_room = self.space.has_room
+        self.keeper = Keeper(
+            local.clock,
+            local.ledger,
+            local.sources,
+            local.snapshots.rescue,
+            self.space,
+            log=LOG,
+            changed=lambda: None,
+        )
+
+    def append(self, data: bytes, growth: str = "append") -> None:
+        self.local.write(data, "ab")
+        assert self.local.take(growth).result == "taken"
+
+    def minute(self) -> None:
+        """The link has been down for another minute."""
+        self.keeper.interval()
+        self.local.clock.advance(MINUTE)
+        self.keeper.interval()
+
+    def names(self) -> list[str | None]:
+        return [p.name for p in self.local.current.pieces]
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Kept:
+    return Kept(tmp_path)
+
+
+def test_what_is_appended_stays_in_its_file_for_a_minute(kept: Kept) -> None:
+    kept.append(b"one,")
+    kept.keeper.interval()
+    kept.local.clock.advance(MINUTE - 1)
+    kept.keeper.interval()
+    assert kept.names() == [None]
+    kept.local.clock.advance(1)
+    kept.keeper.interval()
+    assert None not in kept.names()
+    assert kept.local.content() == b"one,"
+
+
+def test_a_growing_file_has_one_copy_that_grows(kept: Kept) -> None:
+    """Else it would have as many pieces as snapshots, and each journal record all of them."""
+    for number in range(20):
+        kept.append(b"%d," % number)
+        kept.append(b"%d;" % number)
+        kept.minute()
+    assert len(kept.names()) == 1
+    assert len(kept.local.outbox_files()) == 1
+    assert kept.local.content() == b"".join(b"%d,%d;" % (n, n) for n in range(20))
+    (piece,) = kept.local.current.pieces
+    assert piece.name is not None
+    assert kept.local.ledger.outbox.is_whole(piece)
+    kept.local.open()  # another process reads what this one wrote
+    assert kept.local.content() == b"".join(b"%d,%d;" % (n, n) for n in range(20))
+
+
+def test_a_file_that_changes_while_it_is_copied_is_not_copied(kept: Kept) -> None:
+    kept.append(b"one," * 4000)
+    kept.minute()
+    kept.append(b"two,")
+    kept.append(b"three,")
+    before = kept.local.current.pieces
+
+    def change(operation: str, path: str) -> None:
+        if operation == "append" and path.endswith(".piece"):
+            with open(kept.local.path, "r+b") as file:
+                file.write(b"ONE")
+
+    kept.local.disk.before = change
+    kept.minute()
+    assert kept.local.current.pieces == before
+    assert len(kept.local.outbox_files()) == 1
+
+
+def test_at_the_limit_nothing_is_copied_and_the_file_is_delivered(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, limit=1000)
+    data = numbered(900)
+    kept.append(data)
+    kept.minute()
+    assert None not in kept.names()
+    kept.append(data)
+    kept.minute()
+    assert kept.names()[1:] == [None]
+    assert kept.space.full is not None
+    remote = make_remote(kept.local)
+    remote.settle()
+    assert remote.server.read_file("a.csv") == data + data
+    kept.keeper.interval()
+    assert kept.space.full is None
+
+
+@pytest.mark.parametrize("growth", ["auto", "rewrite"])
+def test_at_the_limit_a_snapshot_is_a_look_without_a_copy(tmp_path: Path, growth: str) -> None:
+    kept = Kept(tmp_path, limit=10)
+    data = numbered(5000)
+    kept.append(data, growth)
+    assert kept.names() == [None]
+    assert kept.local.outbox_files() == set()
+    assert kept.local.content() == data
+    kept.append(data, growth)
+    assert set(kept.names()) == {None}
+    assert kept.local.content() == data + data
+    remote = make_remote(kept.local)
+    remote.settle()
+    assert remote.server.read_file("a.csv") == data + data
+    assert all(seen is None or (data + data).startswith(seen) for seen in remote.server.seen)
+
+
+@pytest.mark.parametrize("growth", ["auto", "rewrite"])
+def test_a_file_that_changes_while_it_is_its_own_source_is_never_torn(
+    tmp_path: Path, growth: str
+) -> None:
+    """Between any two requests to the server."""
+    old, new = numbered(1_000_000), numbered(1_000_000, seed=1)
+    for nth in range(1, 10, 2):
+        folder = tmp_path / f"{nth}"
+        folder.mkdir()
+        kept = Kept(folder, limit=10)
+        kept.append(old, growth)
+        remote = make_remote(kept.local)
+        count = 0
+
+        def change(operation: str, path: str, kept: Kept = kept, nth: int = nth) -> None:
+            nonlocal count
+            count += 1
+            if count == nth:
+                with open(kept.local.path, "r+b") as file:  # in place, the same size
+                    file.write(new)
+
+        remote.server.fault_before = change
+        for _ in range(3):
+            remote.settle()
+            kept.local.take(growth)
+        remote.settle()
+        assert count >= nth
+        assert remote.server.read_file("a.csv") == new
+        for seen in remote.server.seen:
+            assert seen in (None, b"", old, new), f"torn at request {nth}"
+
+
+def test_a_reader_looks_again_after_each_reading(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, limit=10)
+    kept.append(numbered(5000), "auto")
+    local = kept.local
+    reader = VersionReader(
+        local.path, local.current, local.ledger.outbox, local.sources, now=local.clock.time
+    )
+    assert reader.read(0, 100) == numbered(5000)[:100]
+    with open(local.path, "ab") as file:
+        file.write(b"grown")
+    assert reader.read(100, 100) == numbered(5000)[100:200], "it still begins with the snapshot"
+    with open(local.path, "r+b") as file:
+        file.write(b"changed at its beginning")
+    with pytest.raises(BytesLost, match="not what its snapshot noted"):
+        reader.read(200, 100)
+    reader.close()
+
+
+def test_a_reader_does_not_read_it_all_each_time(tmp_path: Path) -> None:
+    """Time stamps that are old enough to be believed say that nothing changed."""
+    kept = Kept(tmp_path, limit=10)
+    kept.append(numbered(100_000), "auto")
+    local = kept.local
+    reader = VersionReader(
+        local.path, local.current, local.ledger.outbox, local.sources, now=local.clock.time
+    )
+    reader.read(0, 1000)
+    local.disk.read_bytes = 0
+    for offset in range(1000, 100_000, 1000):
+        reader.read(offset, 1000)
+    assert local.disk.read_bytes <= 2 * 100_000
+    reader.close()
+
+
+# -- rotation at the limit ---------------------------------------------------------------------
+
+
+def _rotate(kept: Kept) -> None:
+    os.rename(kept.local.path, kept.local.path + ".1")
+    kept.local.write(b"the next file")
+    kept.local.take("append")
+
+
+def test_a_rotated_file_is_its_own_copy_at_the_limit(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, limit=10)
+    data = numbered(5000)
+    kept.append(data)
+    _rotate(kept)
+    kept.minute()
+    assert kept.local.outbox_files() == set()
+    assert kept.local.content(1) == data
+    kept.local.open()  # and for the next process
+    kept.open()
+    remote = make_remote(kept.local)
+    remote.settle()
+    assert [s for s in remote.server.seen if s] == [data, b"the next file"]
+
+
+def test_a_deleted_one_is_held_as_far_as_there_is_room(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, limit=6000)
+    kept.append(numbered(4000))
+    kept.minute()
+    _rotate(kept)
+    second = numbered(5000, seed=2)
+    kept.append(second)
+    os.rename(kept.local.path, kept.local.path + ".2")
+    kept.local.write(b"the last file")
+    kept.local.take("append")
+    kept.minute()
+    assert kept.space.full is not None
+    assert kept.local.ledger.given_up_bytes == 0
+    os.unlink(kept.local.path + ".2")
+    kept.keeper.interval()
+    assert kept.local.ledger.given_up_bytes == len(b"the next file" + second)
+    assert kept.space.pinned_bytes == 0
+    assert not kept.local.sources.is_held(kept.local.path, 2)
+    remote = make_remote(kept.local)
+    remote.settle()
+    assert [s for s in remote.server.seen if s] == [numbered(4000), b"the last file"]
+
+
+def test_a_deleted_one_that_fits_is_copied_and_let_go(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, limit=6000)
+    kept.append(numbered(4000))
+    kept.minute()
+    _rotate(kept)
+    os.unlink(kept.local.path + ".1")
+    kept.minute()
+    assert not kept.local.sources.is_held(kept.local.path, 1)
+    assert kept.local.content(1) == numbered(4000)
+    assert kept.local.ledger.given_up_bytes == 0
+
+
+def test_a_disk_that_refuses_is_asked_again_in_a_minute(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    kept = Kept(tmp_path)
+    kept.append(b"one,")
+    kept.local.disk.before = fail_with(disk_full, "append", suffix=".piece")
+    kept.minute()
+    assert not kept.keeper.secure(kept.local.path, 1), "a program that waits is not told that it is"
+    caplog.clear()
+    for _ in range(10):
+        kept.local.clock.advance(2)
+        kept.keeper.interval()
+    assert not caplog.records
+    kept.local.disk.before = nothing
+    kept.minute()
+    assert None not in kept.names()

@@ -1,0 +1,95 @@
+"""A delivery that is stuck in a library ends the process, so that its master starts another."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from pysubtask.seams.disk import RealDisk
+from pysubtask.subtask.context import Context
+from pysubtask.subtask.transfer import TransferSubtask
+from pysubtask.testing import MemoryServer, MemoryTransport
+from pysubtask.transports import Transport
+from pysubtask.urls import parse_url
+from pysubtask.watch import parse_watches
+from tests.unit.shell_fakes import FakeClock, make_handover, make_state, quiet_log
+
+
+class Stuck(MemoryTransport):
+    """Never comes back from where it is told to hang."""
+
+    def __init__(self, where: str, reached: threading.Event, release: threading.Event) -> None:
+        super().__init__(MemoryServer())
+        self._where = where
+        self._reached = reached
+        self._release = release
+
+    def _hang(self, where: str) -> None:
+        if where == self._where:
+            self._reached.set()
+            self._release.wait(60)
+
+    def connect(self) -> None:
+        self._hang("connect")
+        super().connect()
+
+    def write(self, path: str, offset: int, data: bytes, *, create: bool) -> None:
+        self._hang("write")
+        super().write(path, offset, data, create=create)
+
+
+@pytest.mark.parametrize(
+    ("where", "says", "limit_secs"),
+    [
+        # twice reply_timeout_secs and the watchdog's time; for connecting its own limits, too
+        ("write", "no acknowledgement from the server for more than 5 s", 2 * 30 + 60),
+        ("connect", "no answer from the server yet", 2 * 30 + 60 + 8 + 4 * 30),
+    ],
+)
+def test_stuck(tmp_path: Path, where: str, says: str, limit_secs: float) -> None:
+    reached, release = threading.Event(), threading.Event()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a").write_bytes(b"1\n")
+    clock = FakeClock()
+    handover = make_handover(
+        tmp_path / "state",
+        watches=parse_watches([{"dir": "data"}], str(tmp_path)),
+        destination=parse_url("sftp://edge@nowhere.invalid/in"),
+        settle_secs=0.0,
+    )
+
+    def make_transport() -> Transport:
+        return Stuck(where, reached, release)
+
+    subtask = TransferSubtask(
+        Context(
+            handover=handover,
+            layout=make_state(tmp_path),
+            disk=RealDisk(),
+            clock=clock,
+            log=quiet_log(),
+            wake=lambda: None,
+            status_changed=lambda: None,
+        ),
+        make_transport=make_transport,
+    )
+    subtask.start()
+    try:
+        for _ in range(3):
+            subtask.step()
+            clock.now += 0.1
+        assert reached.wait(20)
+        subtask.step()
+        clock.now += 6
+        subtask.step()
+        assert subtask.status().last_error == says
+        clock.now += limit_secs - 8
+        subtask.step()
+        clock.now += 4
+        with pytest.raises(RuntimeError, match="delivery has not moved for"):
+            subtask.step()
+    finally:
+        release.set()
+        subtask.stop(clock.now)
