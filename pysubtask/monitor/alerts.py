@@ -192,7 +192,7 @@ class Alerts:
             client = fleet.clients.get(client_id)
             if client is None:
                 del self.troubles[client_id]
-            elif one.told_at is None:
+            elif one.told_at is None and client.state is not State.UNKNOWN:
                 if Flag.FLAPPING in client.flags:
                     if client_id not in self.flapping:
                         self.flapping.add(client_id)

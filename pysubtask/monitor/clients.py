@@ -20,6 +20,7 @@ SKEWED_SECS = 120.0
 """A client's own clock (``sent_at``) may be off by this, delivery included, without a flag."""
 FLAP_WINDOW_SECS = 3600.0
 FLAPS = 4
+_YEAR_2000 = 946_684_800.0  # an earlier stamp is no stamp
 GROWING_BEATS = 4
 STUCK_SECS = 3600.0
 """What a client owes for so long (and for ten intervals) does not move."""
@@ -287,7 +288,7 @@ def believed(
     """
     mtime = sighting.mtime_ns / 1e9 + offset
     if sighting.ctime_ns is None:
-        if first and mtime <= now + TRUSTED_SECS:
+        if first and _YEAR_2000 <= mtime <= now + TRUSTED_SECS:
             return mtime, None  # nothing better is known of what was there before us
         skewed = abs(now - mtime) > SKEWED_SECS
         return now, _skew(mtime - now, "the time it was seen at") if skewed or first else None

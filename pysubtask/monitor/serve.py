@@ -145,6 +145,7 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
                 log_config=None,
                 log_level="warning",
                 access_log=False,
+                ws="none",
                 server_header=False,
                 proxy_headers=False,
                 timeout_graceful_shutdown=3,

@@ -122,6 +122,22 @@ def test_guessing_is_slowed_down(site: MakeSite) -> None:
     assert one.ask("/login", method="POST", form={"password": "correct horse"}).status == 303
 
 
+def test_sessions_and_keys_end_though_they_are_remembered(site: MakeSite) -> None:
+    one = site(password="correct horse")
+    one.look()
+    answer = one.ask("/login", method="POST", form={"password": "correct horse"})
+    mine = {"cookie": answer.headers["set-cookie"].partition(";")[0]}
+    key = {"authorization": f"Bearer {one.access.make_key('x', Scope.READ)}"}
+    for _ in range(2):
+        assert one.ask("/", headers=mine).status == 200
+        assert one.ask("/api/v1/clients", headers=key).status == 200
+    one.monitor.history.query("DELETE FROM keys")  # by another process
+    one.world.now += 11
+    assert one.ask("/api/v1/clients", headers=key).status == 401
+    one.world.now += 15 * 86_400
+    assert one.ask("/", headers=mine).status == 303
+
+
 def test_keys(site: MakeSite) -> None:
     one = site(password="correct horse")
     one.world.beat("edge")

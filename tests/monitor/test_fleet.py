@@ -103,6 +103,14 @@ def test_without_a_change_time_the_first_sighting_believes_the_past() -> None:
     assert world.state() == "down"
 
 
+def test_a_stamp_that_is_none_is_not_shown_as_56_years() -> None:
+    world = World(ctimes=False)
+    world.beat(mtime=0.0)
+    world.look()
+    assert (world.client().beat_at, world.state()) == (world.now, "up")
+    assert world.client().flags == (Flag.CLOCK_SKEW,)
+
+
 def test_the_clients_own_clock_is_only_flagged() -> None:
     world = World()
     world.beat(sent_at=START - 4000)

@@ -23,6 +23,7 @@ SESSION_SECS = 14 * 86_400.0
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
 _MAX_TRIES, _TRIES_SECS = 10, 60.0
 """So many wrong passwords a minute, from wherever; then everybody waits."""
+_KEY_CACHE_SECS = 10.0
 
 
 class Scope(IntEnum):
@@ -58,6 +59,9 @@ class Access:
         self._history, self._lock, self._clock = history, lock, clock
         self._password = password_hash
         self._tries: list[float] = []
+        # What was found lately, so that not each request has to wait for the history.
+        self._sessions: dict[str, float] = {}
+        self._keys: dict[str, tuple[Scope, float]] = {}
 
     @property
     def open(self) -> bool:
@@ -91,6 +95,7 @@ class Access:
 
     def log_out(self, secret: str) -> None:
         """End a session."""
+        self._sessions.pop(_digest(secret), None)
         with self._lock:
             self._history.query("DELETE FROM sessions WHERE hash = ?", _digest(secret))
 
@@ -100,19 +105,30 @@ class Access:
             return Scope.WRITE
         if not secret:
             return Scope.NOTHING
+        digest, now = _digest(secret), self._clock()
+        if self._sessions.get(digest, 0.0) > now:
+            return Scope.WRITE
         with self._lock:
-            rows = self._history.query(
-                "SELECT 1 FROM sessions WHERE hash = ? AND until > ?",
-                _digest(secret),
-                self._clock(),
-            )
-        return Scope.WRITE if rows else Scope.NOTHING
+            rows = self._history.query("SELECT until FROM sessions WHERE hash = ?", digest)
+        if not rows or rows[0][0] <= now:
+            return Scope.NOTHING
+        self._sessions[digest] = rows[0][0]
+        return Scope.WRITE
 
     def of_key(self, key: str) -> Scope:
         """What the holder of a key may do."""
+        digest, now = _digest(key), self._clock()
+        scope, until = self._keys.get(digest, (Scope.NOTHING, 0.0))
+        if now < until <= now + _KEY_CACHE_SECS:
+            return scope
         with self._lock:
-            rows = self._history.query("SELECT scope FROM keys WHERE hash = ?", _digest(key))
-        return Scope[rows[0][0]] if rows else Scope.NOTHING
+            rows = self._history.query("SELECT scope FROM keys WHERE hash = ?", digest)
+        if not rows:  # not remembered: a stranger could fill the memory
+            self._keys.pop(digest, None)
+            return Scope.NOTHING
+        scope = Scope[rows[0][0]]
+        self._keys[digest] = (scope, now + _KEY_CACHE_SECS)
+        return scope
 
     def make_key(self, name: str, scope: Scope) -> str:
         """A new key; shown once, never stored."""
@@ -138,7 +154,8 @@ class Access:
         return [(row[0], row[1], row[2].lower(), row[3]) for row in rows]
 
     def drop_key(self, key_id: str) -> bool:
-        """Make a key worthless."""
+        """Make a key worthless; a monitor that runs notices within ten seconds."""
+        self._keys.clear()
         with self._lock:
             found = self._history.query("SELECT 1 FROM keys WHERE id = ?", key_id)
             self._history.query("DELETE FROM keys WHERE id = ?", key_id)
