@@ -107,10 +107,10 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
             hint="give --password-file, or listen on 127.0.0.1",
         )
     tls = config.tls_cert is not None
+    source, channels = open_source(config, environ), channels_of(config, environ)
     listener = _listen(host, port)
     with listener, _alone(state):
         history = History(state)
-        source = open_source(config, environ)
         monitor = Monitor(
             source,
             history,
@@ -123,7 +123,7 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
             alert_settings=AlertSettings(
                 config.gather_secs, config.mass_count, config.reminder_secs
             ),
-            channels=channels_of(config, environ),
+            channels=channels,
             scan_secs=config.scan_secs,
             ping_url=config.ping,
             ping_secs=config.ping_secs,
