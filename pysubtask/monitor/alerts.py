@@ -138,6 +138,7 @@ class Alerts:
             elif one is None or one.kind != "down":
                 self.troubles[client.id] = Trouble(since, now)
         elif new is State.GONE:
+            self.recovered.pop(client.id, None)
             if old in (State.UP, State.LATE, State.DOWN):
                 self.troubles[client.id] = Trouble(now, now, kind="gone")
         elif new in (State.UP, State.STOPPED):
@@ -192,7 +193,7 @@ class Alerts:
             client = fleet.clients.get(client_id)
             if client is None:
                 del self.troubles[client_id]
-            elif one.told_at is None and client.state is not State.UNKNOWN:
+            elif one.told_at is None and client.state.value == one.kind:
                 if Flag.FLAPPING in client.flags:
                     if client_id not in self.flapping:
                         self.flapping.add(client_id)
@@ -243,11 +244,13 @@ class Alerts:
         if now - min(at for _, at in self.recovered.values()) < self._patience(now):
             return []
         back = []
-        for client_id, (since, until) in self.recovered.items():
+        for client_id, (since, until) in list(self.recovered.items()):
             client = fleet.clients.get(client_id)
+            if client is not None and client.state in (State.LATE, State.UNKNOWN):
+                continue  # maybe it is not back at all
+            del self.recovered[client_id]
             if client is not None and client_id not in self.flapping:
                 back.append((client, until - since))
-        self.recovered.clear()
         if len(back) >= self.settings.mass_count or (len(back) > 1 and self._mass_lasts(now)):
             clients = [client for client, _ in back]
             title = f"{len(back)} clients are back"

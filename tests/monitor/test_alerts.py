@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pysubtask.monitor.alerts import Alerts, AlertSettings
 from pysubtask.monitor.clients import Settings
@@ -226,3 +230,62 @@ def test_hostile_names_make_one_harmless_line() -> None:
         assert notice.title.isprintable()
         assert len(notice.title) <= 150
         assert len(notice.body.splitlines()) == 1
+
+
+acts = st.lists(
+    st.tuples(
+        st.sampled_from("beat beat beat bye gone error unread step pause wait restart".split()),
+        st.sampled_from("abcdef"),
+        st.sampled_from([1.0, 5.0, 30.0, 200.0]),
+    ),
+    max_size=60,
+)
+
+
+@given(acts)
+@settings(max_examples=150, deadline=None)
+def test_whatever_happens_notices_are_true_and_in_order(
+    history: list[tuple[str, str, float]],
+) -> None:
+    world = World()
+    down: set[str] = set()
+    for act, name, wait in history:
+        world.error, world.unread = None, ()
+        if act in ("beat", "bye"):
+            world.beat(name, secs=40 if act == "beat" else 0)
+        elif act == "gone":
+            world.files.pop(name, None)
+        elif act == "error":
+            world.error = "can't"
+        elif act == "unread":
+            world.unread = (name,)
+        elif act == "step":
+            world.now += 4000
+        elif act == "pause" and name in world.fleet.by_name:
+            world.fleet.by_name[name].pause = "beat"
+            world.fleet.by_name[name].settled_until = 0.0
+        elif act == "restart":
+            kept, world.alerts = world.alerts.keep(), Alerts(world.alert_settings)
+            world.alerts.recall(json.loads(json.dumps(kept)))
+        before = len(world.notices)
+        changes = world.look(wait)
+        for notice in world.notices[before:]:
+            names = {one["name"] for one in notice.clients}
+            if changes.blind is not None:
+                assert notice.kind == "blind"
+            if notice.kind == "down":
+                for one in names:
+                    client = world.client(one)
+                    assert client.state == "down"
+                    assert world.now > (client.deadline or 0) + world.settings.grace_secs
+                assert not names & down  # nobody is told of twice
+                down |= names
+            elif notice.kind == "up":
+                assert names <= down
+                down -= names
+            elif notice.kind == "gone":
+                assert all(world.client(one).state == "gone" for one in names)
+                down -= names
+        for client in world.fleet.clients.values():
+            if client.state in ("paused", "archived", "gone"):
+                down.discard(client.name)
