@@ -32,7 +32,8 @@ class ftp:  # noqa: N801
     Host = None  # "collector.example"; None: the demo's own server
     HostPort = 22
     HostPath = "pysubtask-demo"  # below the login folder; with a leading / from the root
-    UseSFTP = True  # plain FTP comes in a later version
+    UseSFTP = True  # False: FTP, with TLS if FtpTls says so
+    FtpTls = "explicit"  # "implicit" (port 990); "off": anybody on the way can read everything
     Username = None  # None: the user that runs the demo
     Password = None  # None: the SSH agent and your default keys
     KeyFile = None  # "~/.ssh/id_ed25519"

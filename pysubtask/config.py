@@ -21,7 +21,7 @@ import msgspec
 
 from pysubtask.errors import SettingsError
 from pysubtask.settings import SECTIONS, Secret, Settings, from_wire
-from pysubtask.urls import DEFAULT_PORTS, Destination, make_destination
+from pysubtask.urls import DEFAULT_PORTS, FTPS_PORT, Destination, make_destination
 
 __all__ = ["build", "camel_case", "destination_from", "section_values", "url_values"]
 
@@ -102,6 +102,10 @@ def url_values(destination: Destination) -> dict[str, Any]:
     values: dict[str, Any] = {"host_path": destination.path}
     if destination.scheme in ("sftp", "ftp", "ftps"):
         values["use_sftp"] = destination.scheme == "sftp"
+    if destination.scheme == "ftps":
+        values["ftp_tls"] = "implicit" if destination.port == FTPS_PORT else "explicit"
+    elif destination.scheme == "ftp":
+        values["ftp_tls"] = "off"
     if destination.host:
         values["host"] = destination.host
         values["host_port"] = destination.port
@@ -126,6 +130,8 @@ def destination_from(scheme: str, settings: Settings) -> Destination:
             hint='such as to="sftp://user@host/folder", or host="…"',
         )
     port = settings.host_port
+    if scheme == "ftps" and settings.ftp_tls == "implicit" and port in (None, DEFAULT_PORTS["ftp"]):
+        port = FTPS_PORT
     return make_destination(
         scheme,
         user=settings.username,

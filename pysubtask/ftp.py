@@ -1,4 +1,4 @@
-"""Delivery by SFTP (and, in a later version, FTP): :class:`FTPTaskMaster` and its subtask."""
+"""Delivery by SFTP, FTPS and FTP: :class:`FTPTaskMaster` and its subtask."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = ["FTPTaskMaster"]
 
 
 class FTPTaskMaster(BaseTaskMaster):
-    """Delivers the watched files to an SFTP server. See :class:`pysubtask.TaskMaster`.
+    """Delivers the watched files to an SFTP or FTP server. See :class:`pysubtask.TaskMaster`.
 
-    The server is named by ``to="sftp://user@host/folder"``, or by the settings ``host``,
-    ``host_port``, ``host_path``, ``username`` and ``password`` (``Host``, ``HostPort`` … in a
-    section ``ftp``).
+    The server is named by ``to="sftp://user@host/folder"`` (``ftps://``, ``ftp://``), or by the
+    settings ``host``, ``host_port``, ``host_path``, ``username`` and ``password`` (``Host``,
+    ``HostPort`` … in a section ``ftp``); ``use_sftp=False`` is FTP, with TLS as ``ftp_tls`` says.
     """
 
     extension = "ftp"
@@ -42,8 +42,17 @@ class FTPTaskMaster(BaseTaskMaster):
                 hint="TaskMaster picks the right master by the URL",
             )
         chosen = build(self.extension, config, url, settings)
-        scheme = "sftp" if chosen.use_sftp else "ftp"
-        extension_of(scheme)
+        if chosen.use_sftp:
+            scheme = "sftp"
+        else:
+            scheme = "ftp" if chosen.ftp_tls == "off" else "ftps"
+            if scheme == "ftp" and url is not None and url.scheme == "ftps":
+                raise SettingsError(
+                    '"off" does not go with ftps://',
+                    operation="setting",
+                    path="ftp_tls",
+                    hint="ftp:// is FTP without TLS",
+                )
         return chosen, destination_from(scheme, chosen)
 
     _user_subtask = TaskMaster._user_subtask

@@ -325,9 +325,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         _about("ftp", "Folder at the server; without a leading / it is below the login folder."),
     ] = ""
-    use_sftp: Annotated[bool, _about("ftp", "SFTP (True) or plain FTP (False).")] = True
+    use_sftp: Annotated[bool, _about("ftp", "SFTP (True) or FTP (False).")] = True
+    ftp_tls: Annotated[
+        Literal["off", "explicit", "implicit"],
+        _about(
+            "ftp",
+            'TLS for FTP: "off" is plain FTP, which anybody on the way can read; "explicit" asks '
+            'for it before the login, "implicit" begins with it (port 990). ftp:// means "off", '
+            'ftps:// "explicit", or "implicit" with port 990.',
+        ),
+    ] = "off"
     username: Annotated[
-        str | None, _about("ftp", "Who logs in. None: the user that runs the program.")
+        str | None,
+        _about("ftp", "Who logs in. None: the user that runs the program; FTP: anonymous."),
     ] = None
     password: Annotated[Secret | None, _about("ftp", "The password; kept out of sight.")] = None
     key_file: Annotated[

@@ -5,6 +5,7 @@
 ``sftp://host/~/data``            ``data`` below the login folder
 ``sftp://host``                   the login folder
 ``ftp://host/data``               ``data`` below the login folder (RFC 1738, 3.2.2)
+``ftps://host/data``              the same over TLS; with port 990 from the first byte
 ``ftp://host/%2Fdata``            the absolute path ``/data`` (the same section)
 ``dropbox:///data``               the folder ``/data`` of the Dropbox, or of the app's folder
 ``file:///mnt/share/data``        a local folder, or a network share that is mounted
@@ -27,6 +28,7 @@ from pysubtask.secret import Secret
 __all__ = [
     "DEFAULT_PORTS",
     "EXTENSIONS",
+    "FTPS_PORT",
     "READY_SCHEMES",
     "Destination",
     "extension_of",
@@ -43,10 +45,13 @@ EXTENSIONS = {
 }
 """URL scheme to the extension (module of this package, section of a configuration) for it."""
 
-READY_SCHEMES = ("sftp", "dropbox", "file")
+READY_SCHEMES = ("sftp", "ftp", "ftps", "dropbox", "file")
 """What this version can deliver to."""
 
 DEFAULT_PORTS = {"sftp": 22, "ftp": 21, "ftps": 21, "dropbox": 443, "file": 0}
+
+FTPS_PORT = 990
+"""Where TLS begins with the first byte (IANA: ftps)."""
 
 _CONTROL = r"[\x00-\x1f\x7f]"
 _HOST = r"[^\x00-\x20\x7f/@?#\\\[\]%]+(%[0-9A-Za-z_.-]+)?"

@@ -38,3 +38,5 @@ class Capabilities:
     max_write_bytes: int = 32_768
     max_read_bytes: int = 32_768
     max_files: int = 64
+    limits: tuple[str, ...] = ()
+    """What the destination lacks and what that costs, in words; logged once per connection."""

@@ -27,6 +27,7 @@ in segments: new version                                    the same, the old fo
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
@@ -62,6 +63,13 @@ class Policy:
     on_first_contact: Literal["keep", "replace"] = "keep"
     unclean_boot: bool = False
     """The machine went down: the server may hold more of ours than the journal knows."""
+    noted_since: float = math.inf
+    """After an unclean boot: what was noted as delivered since then (Unix seconds) is certain."""
+
+    def doubts(self, delivered: Delivered) -> bool:
+        """Whether what the journal says of the destination may be out of date."""
+        return self.unclean_boot and delivered.at < self.noted_since
+
     segments: bool = False
     """This file goes piece by piece: each delivery is a file of its own in one folder, which is
     what the remote side of a plan is then about. What was delivered is not looked at again."""
@@ -212,23 +220,24 @@ def _continue(
     base = delivered.base
     expected = delivered.remote_size
     owed = version.size - base
+    doubtful = policy.doubts(delivered)
     if remote.sure and remote.size == expected:
         return _append(version, delivered.size, base, can)
     known = remote.mtime is not None and remote.mtime == delivered.mtime
-    unchanged = known and not policy.unclean_boot
+    unchanged = known and not doubtful
     if remote.size == expected and unchanged:
         return _append(version, delivered.size, base, can)
     if remote.size > owed:
-        return _send(version, can, conflict=not policy.unclean_boot, set_aside=policy.unclean_boot)
+        return _send(version, can, conflict=not doubtful, set_aside=doubtful)
     if remote.ours is False:
-        return _send(version, can, conflict=True)
+        return _send(version, can, conflict=not doubtful, set_aside=doubtful)
     if remote.ours is None and can.readable and remote.size:
         # a byte of ours may have arrived unconfirmed; a byte of somebody else's may have, too
         return Compare(max(0, min(expected, remote.size) - READ_BACK_BYTES), remote.size, base)
-    if remote.ours is None and policy.unclean_boot and remote.size:
+    if remote.ours is None and doubtful and remote.size:
         return _send(version, can, base=base)  # nobody can tell what is there: send it again
     if remote.size < expected and not remote.ours:
-        return _send(version, can, conflict=True)
+        return _send(version, can, conflict=not doubtful, set_aside=doubtful)
     if remote.ours or not remote.size:
         return _append(version, base + remote.size, base, can)
     return _append(version, delivered.size, base, can, longer=remote.size)
@@ -277,5 +286,5 @@ def may_reuse(
         and delivered.version != version.number
         and not delivered.base
         and not upload.base
-        and not (upload.set_aside or upload.conflict or policy.unclean_boot)
+        and not (upload.set_aside or upload.conflict or policy.doubts(delivered))
     )

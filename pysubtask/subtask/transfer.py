@@ -88,6 +88,7 @@ class TransferSubtask(BaseSubtask):
         self._busy_limit_secs = 2 * settings.reply_timeout_secs + patience
         self._connect_limit_secs = settings.connect_timeout_secs + 4 * settings.login_timeout_secs
         self._root = destination.path
+        self._started_at = math.inf
         self.space = Space(
             context.disk,
             context.layout.state_dir,
@@ -139,7 +140,13 @@ class TransferSubtask(BaseSubtask):
             context.clock,
             self.ledger,
             make_transport=make_transport
-            or transport_factory(destination, settings, context.clock, self._waker.wake),
+            or transport_factory(
+                destination,
+                settings,
+                context.clock,
+                self._waker.wake,
+                lambda: self.ledger.journal.client_id,
+            ),
             make_courier=self._make_courier,
             retry_rule=self.retry_rule,
             dead_time_secs=settings.dead_time_milli / 1000,
@@ -159,6 +166,7 @@ class TransferSubtask(BaseSubtask):
         super().start()
         self.space.open()
         journal = self.ledger.journal
+        self._started_at = self.context.clock.time()
         self.allowance.open()
         believed = not (journal.unclean_boot or journal.fresh)
         self.signatures.open(journal.entries() if believed else [])
@@ -309,7 +317,7 @@ class TransferSubtask(BaseSubtask):
             files=files,
             files_left_out=max(0, len(others) - _MAX_OTHER_FILES),
             destination=str(self.context.handover.destination),
-            notes=plain.notes,
+            notes=(*plain.notes, *self.delivery.limits),
             updated_at=plain.updated_at,
             copied_bytes=lie.copied_bytes,
             only_in_files_bytes=lie.only_in_files_bytes,
@@ -431,6 +439,7 @@ class TransferSubtask(BaseSubtask):
                     settings.on_remote_gone,
                     settings.on_first_contact,
                     self.ledger.journal.unclean_boot,
+                    self._started_at,
                 ),
                 hooks,
                 self.log,

@@ -17,9 +17,16 @@ __all__ = ["Transport", "transport_factory"]
 
 
 def transport_factory(
-    destination: Destination, settings: Settings, clock: Clock, wake: Wake
+    destination: Destination,
+    settings: Settings,
+    clock: Clock,
+    wake: Wake,
+    client_id: Callable[[], str] = lambda: "00000000",
 ) -> Callable[[], Transport]:
     """A function that makes a new, unconnected transport for the destination.
+
+    Args:
+        client_id: 8 hex digits that tell our temporary names at the destination from others'.
 
     Raises:
         SettingsError: this version has no transport for the scheme.
@@ -28,6 +35,10 @@ def transport_factory(
         from pysubtask.transports.sftp import sftp_factory
 
         return sftp_factory(destination, settings, clock, wake)
+    if destination.scheme in ("ftp", "ftps"):
+        from pysubtask.transports.ftp import ftp_factory
+
+        return ftp_factory(destination, settings, clock, wake, client_id)
     if destination.scheme == "file":
         from pysubtask.transports.folder import FolderTransport
 

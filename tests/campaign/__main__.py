@@ -1,18 +1,18 @@
-"""``python -m tests.campaign --kills 300 [--server openssh|rclone|dropbox] [--seed N]``."""
+"""``python -m tests.campaign --kills 300 --server vsftpd``; ``--help`` tells the rest."""
 
 from __future__ import annotations
 
 import argparse
 import pathlib
 
-from tests.campaign.campaign import run
+from tests.campaign.campaign import SERVERS, run
 
 
 def main() -> int:
     """Run campaigns and print a line for each; 1 if anything was lost, torn or left over."""
     parser = argparse.ArgumentParser(prog="python -m tests.campaign", description=__doc__)
     parser.add_argument("--kills", type=int, default=300)
-    parser.add_argument("--server", choices=("openssh", "rclone", "dropbox"), default="openssh")
+    parser.add_argument("--server", choices=tuple(SERVERS), default="openssh")
     parser.add_argument("--seed", type=int, help="of an earlier campaign")
     parser.add_argument("--keep", type=pathlib.Path, help="folder for its files and logs")
     given = parser.parse_args()

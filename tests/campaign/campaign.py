@@ -7,7 +7,7 @@ to seconds (while they work), and is one of
 * ``master``: the host program, SIGKILL; a new one begins with a plain ``start()``, mostly at once
   (and takes over from the orphan), sometimes after the orphan had to leave by itself;
 * ``both`` at once;
-* ``server``: the processes of all sessions at the server (OpenSSH; those of the others have none);
+* ``server``: the processes of all sessions at the server (OpenSSH, vsftpd; the others have none);
 * ``link``: all connections, reset on the way.
 
 The link changes as well, from fast to slow and long, so that kills hit uploads in all their stages.
@@ -32,7 +32,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import paramiko
 
@@ -41,6 +41,8 @@ from tests.campaign.host import ROTATED
 from tests.campaign.processes import Host, Orphans
 from tests.campaign.reader import DiskReader, Reader, SftpReader
 from tests.servers.dropbox import DropboxServer
+from tests.servers.ftp import FtpServer, Vsftpd
+from tests.servers.ftplink import FtpLink
 from tests.servers.openssh import OpenSshServer
 from tests.servers.proxy import TcpProxy
 from tests.servers.rclone import RcloneServer
@@ -58,7 +60,7 @@ _FINISH_SECS = 180.0
 
 
 _Found = TypeVar("_Found")
-Server: TypeAlias = OpenSshServer | RcloneServer | DropboxServer
+_Server: TypeAlias = OpenSshServer | RcloneServer | FtpServer | DropboxServer
 
 
 def _until_true(look: Callable[[], _Found], secs: float = _WAIT_FOR_TARGET_SECS) -> _Found | None:
@@ -107,7 +109,7 @@ class Report:
 
 def run(
     kills: int,
-    server_name: Literal["openssh", "rclone", "dropbox"] = "openssh",
+    server_name: str = "openssh",
     seed: int | None = None,
     *,
     keep: pathlib.Path | None = None,
@@ -127,20 +129,33 @@ def run(
     with tempfile.TemporaryDirectory(prefix="pysubtask-campaign-") as temporary:
         folder = (keep or pathlib.Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
-        server = {"openssh": OpenSshServer, "rclone": RcloneServer, "dropbox": DropboxServer}[
-            server_name
-        ]()
-        with server, TcpProxy(server.host, server.port) as link:
+        server = SERVERS[server_name]()
+        with server, _link_to(server) as link:
             _Campaign(report, server, link, folder).run(kills)
     report.took_secs = time.monotonic() - began
     return report
+
+
+SERVERS: dict[str, Callable[[], _Server]] = {
+    "openssh": OpenSshServer,
+    "rclone": RcloneServer,
+    "dropbox": DropboxServer,
+    "vsftpd": Vsftpd,
+    "vsftpd-tls": lambda: Vsftpd(tls="explicit"),
+}
+
+
+def _link_to(server: _Server) -> TcpProxy:
+    # under TLS nobody can read where data connections go: they take no part in the link then
+    clear = isinstance(server, FtpServer) and server.tls == "off"
+    return (FtpLink if clear else TcpProxy)(server.host, server.port)
 
 
 class _Campaign:
     def __init__(
         self,
         report: Report,
-        server: Server,
+        server: _Server,
         link: TcpProxy,
         folder: pathlib.Path,
     ) -> None:
@@ -156,18 +171,34 @@ class _Campaign:
         self._runs = 0
         name, self._remote = server.new_folder()
         self._remote_name = name
+        if self._by_ftp:  # its user is another one than ours
+            (self._remote / "out").mkdir()
+            (self._remote / "out").chmod(0o777)
         self._environment: dict[str, str] = {}
+        self._to, self._login = self._way_in(name)
+
+    @property
+    def _by_ftp(self) -> bool:
+        return isinstance(self._server, FtpServer)
+
+    def _way_in(self, name: str) -> tuple[str, dict[str, Any]]:
+        """The URL of a folder at the server, and the settings that go with it."""
+        server, link = self._server, self._link
         if isinstance(server, DropboxServer):
-            self._to = f"dropbox://{name}"
             self._environment = server.environment(link)
-            self._login: dict[str, str] = {
+            login = {
                 "dropbox_refresh_token": server.refresh_token,
                 "dropbox_app_key": server.app_key,
                 "ca_file": server.ca_file,
             }
-        else:
-            self._to = f"sftp://{server.user}@{link.host}:{link.port}{name}"
-            self._login = {"key_file": server.key_file, "host_key": server.fingerprint}
+            return f"dropbox://{name}", login
+        place = f"{server.user}@{link.host}:{link.port}"
+        if isinstance(server, FtpServer):
+            scheme = "ftp" if server.tls == "off" else "ftps"
+            login = {"password": server.password, "ca_file": server.ca_file or None}
+            return f"{scheme}://{place}/{name}", login
+        login = {"key_file": server.key_file, "host_key": server.fingerprint}
+        return f"sftp://{place}{name}", login
 
     def run(self, kills: int) -> None:
         host = self._start_host()
@@ -233,7 +264,7 @@ class _Campaign:
             if self._rng.random() < _WAIT_FOR_ORPHAN:
                 self._orphans.wait()
             return self._start_host()
-        if kind == "server" and isinstance(self._server, OpenSshServer):
+        if kind == "server" and not isinstance(self._server, RcloneServer):
             hit = _until_true(self._server.kill_sessions)
         else:
             kind = "link"

@@ -30,6 +30,9 @@ class Harness(Protocol):
     impossible_names: tuple[str, ...]
     """Names of ``NAMES`` that the destination can't have."""
 
+    writes_only_at_end: bool
+    """What is there can't be written over (FTP servers without REST)."""
+
     def make(self, wake: Wake) -> Transport:
         """A new transport to the destination, not connected yet."""
 

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import psutil
 
 from pysubtask import TaskMaster
+from tests.servers.ftp import FtpServer
 from tests.servers.openssh import OpenSshServer
 from tests.servers.proxy import TcpProxy
 from tests.servers.rclone import RcloneServer
@@ -115,7 +116,7 @@ class Delivery:
 @contextmanager
 def delivering(
     folder: pathlib.Path,
-    server: OpenSshServer | RcloneServer,
+    server: OpenSshServer | RcloneServer | FtpServer,
     watch: Sequence[str | dict[str, Any]],
     *,
     link: TcpProxy | None = None,
@@ -136,13 +137,10 @@ def delivering(
     data.mkdir(exist_ok=True)
     remote_name, remote = server.new_folder()
     end = link or server
-    login = {"key_file": server.key_file} if "password" not in settings else {}
     given = {
-        "to": f"sftp://{server.user}@{end.host}:{end.port}{remote_name}{below}",
-        "host_key": server.fingerprint,
+        **_destination(server, f"{end.host}:{end.port}", remote_name + below, settings),
         "bak_to_folder": str(folder / "state"),
         "log_to_folder": str(folder / "logs"),
-        **login,
         **QUICK,
         **settings,
     }
@@ -156,6 +154,28 @@ def delivering(
         pid = master.status().pid
         master.stop(forcekill=True)
         assert pid is None or not is_running(pid)
+
+
+def _destination(
+    server: OpenSshServer | RcloneServer | FtpServer,
+    place: str,
+    folder: str,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    if isinstance(server, FtpServer):
+        scheme = "ftp" if server.tls == "off" else "ftps"
+        given: dict[str, Any] = {
+            "to": f"{scheme}://{server.user}@{place}/{folder}",
+            "password": server.password,
+        }
+        if server.tls != "off":
+            given |= {"ca_file": server.ca_file, "ftp_tls": server.tls}
+        return given
+    given = {
+        "to": f"sftp://{server.user}@{place}{folder}",
+        "host_key": server.fingerprint,
+    }
+    return given if "password" in settings else {**given, "key_file": server.key_file}
 
 
 def _below(data: pathlib.Path, entry: str | dict[str, Any]) -> dict[str, Any]:

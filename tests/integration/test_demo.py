@@ -295,10 +295,10 @@ def test_a_server_from_the_configuration(
 
 
 def test_a_mistake_is_told_at_once(start: Callable[..., Demo]) -> None:
-    demo = start("--to", "ftp://host.example/folder")
+    demo = start("--to", "dropbox:///folder")
     output = demo.talk("")
     assert demo.process.returncode == 2
-    assert "this version can't deliver to ftp:// yet" in output
+    assert "this version can't deliver to dropbox:// yet" in output
     assert "Traceback" not in output
 
 

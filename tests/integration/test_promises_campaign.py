@@ -27,6 +27,16 @@ def test_thirty_kills(tmp_path: pathlib.Path) -> None:
     assert report.looks > 100
 
 
+@pytest.mark.timeout(200)
+@pytest.mark.usefixtures("vsftpd")  # or else it is skipped
+def test_twenty_kills_over_ftp(tmp_path: pathlib.Path) -> None:
+    report = run(20, "vsftpd", keep=tmp_path)
+    assert report.clean, (report.lost, report.torn, report.orphans, str(report))
+    assert report.kills.total() >= 17
+    assert report.files > 8
+    assert report.looks > 100
+
+
 @pytest.fixture
 def contents() -> Contents:
     return Contents(7)

@@ -24,6 +24,7 @@ import paramiko
 import pytest
 
 from tests.integration.promises import Delivery, delivering, wait_until
+from tests.servers.ftp import FtpServer
 from tests.servers.openssh import OpenSshServer
 from tests.servers.rclone import RcloneServer
 
@@ -38,7 +39,7 @@ class Hands:
 
 
 @contextmanager
-def by_disk(made: Delivery, server: OpenSshServer) -> Iterator[Hands]:
+def by_disk(made: Delivery, server: OpenSshServer | FtpServer) -> Iterator[Hands]:
     """A consumer on the server itself."""
     (made.remote / "taken").mkdir()
 
@@ -120,15 +121,19 @@ class Consumer:
             self._crash = error
 
 
-@pytest.mark.parametrize("growth", ["append", "auto"])
+@pytest.mark.parametrize(
+    ("kind", "growth"),
+    [("openssh", "append"), ("openssh", "auto"), ("vsftpd", "append"), ("proftpd", "auto")],
+)
 def test_the_pieces_joined_are_the_file(
-    tmp_path: pathlib.Path, openssh: OpenSshServer, growth: str
+    tmp_path: pathlib.Path, request: pytest.FixtureRequest, kind: str, growth: str
 ) -> None:
     """It takes the file at any moment, in the middle of a write as well."""
+    server = request.getfixturevalue(kind)
     watch = [{"file": "grows.csv", "growth": growth}]
     rng = random.Random(growth)
-    with delivering(tmp_path, openssh, watch, on_remote_gone="continue") as made:
-        with by_disk(made, openssh) as hands, Consumer(hands.take, rng.random()) as consumer:
+    with delivering(tmp_path, server, watch, on_remote_gone="continue") as made:
+        with by_disk(made, server) as hands, Consumer(hands.take, rng.random()) as consumer:
             until = time.monotonic() + 30
             line = 0
             while consumer.taken < 25 and time.monotonic() < until:

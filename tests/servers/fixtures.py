@@ -16,6 +16,7 @@ from typing import TypeVar
 import pytest
 
 from tests.servers.dropbox import DropboxServer
+from tests.servers.ftp import FtpServer, Proftpd, Pyftpd, Vsftpd
 from tests.servers.openssh import OpenSshServer
 from tests.servers.processes import ServerMissing
 from tests.servers.proxy import TcpProxy
@@ -91,6 +92,79 @@ def dropbox(_dropbox_emulator: DropboxServer) -> Iterator[DropboxServer]:
     _dropbox_emulator.calm()
     yield _dropbox_emulator
     _dropbox_emulator.calm()
+
+
+@pytest.fixture(scope="session")
+def vsftpd() -> Iterator[FtpServer]:
+    """The system's vsftpd, in the clear."""
+    with ExitStack() as stack:
+        yield enter_or_skip(stack, Vsftpd())
+
+
+@pytest.fixture(scope="session")
+def vsftpd_tls() -> Iterator[FtpServer]:
+    """vsftpd with explicit TLS, which data connections have to go on with."""
+    with ExitStack() as stack:
+        yield enter_or_skip(stack, Vsftpd(tls="explicit"))
+
+
+@pytest.fixture(scope="session")
+def vsftpd_implicit() -> Iterator[FtpServer]:
+    """vsftpd with TLS from the first byte."""
+    with ExitStack() as stack:
+        yield enter_or_skip(stack, Vsftpd(tls="implicit"))
+
+
+@pytest.fixture(scope="session")
+def proftpd() -> Iterator[FtpServer]:
+    """ProFTPD that lets clients continue files."""
+    with ExitStack() as stack:
+        yield enter_or_skip(stack, Proftpd())
+
+
+@pytest.fixture(scope="session")
+def proftpd_whole() -> Iterator[FtpServer]:
+    """ProFTPD as it is by default: no file can be continued."""
+    with ExitStack() as stack:
+        yield enter_or_skip(stack, Proftpd(restartable=False))
+
+
+@pytest.fixture(scope="session")
+def proftpd_tls() -> Iterator[FtpServer]:
+    """ProFTPD with mod_tls."""
+    with ExitStack() as stack:
+        yield enter_or_skip(stack, Proftpd(tls="explicit"))
+
+
+@pytest.fixture(scope="session")
+def pyftpd() -> Iterator[FtpServer]:
+    """pyftpdlib."""
+    with ExitStack() as stack:
+        yield enter_or_skip(stack, Pyftpd())
+
+
+@pytest.fixture(scope="session")
+def pyftpd_bare() -> Iterator[FtpServer]:
+    """A server that knows APPE but neither REST nor MLST, and hides what program it is."""
+    with ExitStack() as stack:
+        server = Pyftpd(
+            without=["REST", "MLST", "MLSD", "MDTM", "STAT", "EPSV"], config=['banner="hello"']
+        )
+        yield enter_or_skip(stack, server)
+
+
+@pytest.fixture(scope="session")
+def pyftpd_implicit() -> Iterator[FtpServer]:
+    """pyftpdlib with TLS from the first byte."""
+    with ExitStack() as stack:
+        yield enter_or_skip(stack, Pyftpd(tls="implicit"))
+
+
+@pytest.fixture
+def open_ftpd() -> Iterator[Callable[..., FtpServer]]:
+    """Makes further FTP servers: ``open_ftpd(Proftpd, restartable=False)``."""
+    with ExitStack() as stack:
+        yield lambda kind, **options: enter_or_skip(stack, kind(**options))
 
 
 @pytest.fixture

@@ -65,7 +65,7 @@ class Child:
     def running(self) -> bool:
         return self._process.poll() is None
 
-    def wait_for_port(self, port: int, timeout_secs: float = 10.0) -> None:
+    def wait_for_port(self, port: int, timeout_secs: float = 10.0, host: str = "127.0.0.1") -> None:
         """Wait until somebody listens.
 
         Raises:
@@ -73,7 +73,7 @@ class Child:
         """
         deadline = time.monotonic() + timeout_secs
         while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.5):
+            with contextlib.suppress(OSError), socket.create_connection((host, port), 0.5):
                 return
             if not self.running:
                 break

@@ -13,19 +13,20 @@ import time
 from dataclasses import dataclass, field
 from typing import cast
 
-__all__ = ["TcpProxy"]
+__all__ = ["TcpProxy", "Way"]
 
 _PIECE_BYTES = 65536
 _MOST_QUEUED_BYTES = 4 * 1024 * 1024
 
 
 @dataclass
-class _Way:
+class Way:
     """One direction of one connection."""
 
     source: socket.socket
     sink: socket.socket
     up: bool
+    target: tuple[str, int] = ("", 0)
     queue: list[tuple[float, int, bytes]] = field(default_factory=list)
     queued_bytes: int = 0
     busy_until: float = 0.0
@@ -77,7 +78,9 @@ class TcpProxy:
         self._stopping = False
         self._numbers = itertools.count()
         self._passed: dict[int, list[int]] = {}
-        self._pairs: list[tuple[_Way, _Way]] = []
+        self._pairs: list[tuple[Way, Way]] = []
+        self._listeners: dict[socket.socket, tuple[str, int]] = {}
+        """Further ones, each for one connection to its target."""
         self._lock = threading.Lock()
 
     def __enter__(self) -> TcpProxy:
@@ -128,7 +131,7 @@ class TcpProxy:
         with contextlib.suppress(OSError):
             self._ring.send(b"x")
 
-    def _end(self, pair: tuple[_Way, _Way], reset: bool) -> None:
+    def _end(self, pair: tuple[Way, Way], reset: bool) -> None:
         if pair in self._pairs:
             self._pairs.remove(pair)
             self.cuts += 1
@@ -150,13 +153,15 @@ class TcpProxy:
                 for pair in list(self._pairs):
                     self._end(pair, True)
             self._listener.close()
+            for listener in self._listeners:
+                listener.close()
 
     def _turn(self) -> None:
         with self._lock:
             ways = [way for pair in self._pairs for way in pair]
         frozen = self._frozen.is_set()
         now = time.monotonic()
-        readers = [self._listener, self._bell]
+        readers = [self._listener, *self._listeners, self._bell]
         writers = []
         timeout = 1.0
         if not frozen:
@@ -177,7 +182,10 @@ class TcpProxy:
             with contextlib.suppress(BlockingIOError):
                 self._bell.recv(4096)
         if self._listener in readable:
-            self._accept()
+            self._accept(self._listener, self._target)
+        for listener in [one for one in self._listeners if one in readable]:
+            self._accept(listener, self._listeners.pop(listener))
+            listener.close()
         if frozen:
             return
         with self._lock:
@@ -192,16 +200,16 @@ class TcpProxy:
                     except OSError:
                         self._end(pair, True)
 
-    def _accept(self) -> None:
+    def _accept(self, listener: socket.socket, target: tuple[str, int]) -> None:
         try:
-            client, _ = self._listener.accept()
+            client, _ = listener.accept()
         except OSError:
             return
         self.connections += 1
         try:
             if self._refusing:
                 raise OSError
-            server = socket.create_connection(self._target, 5)
+            server = socket.create_connection(target, 5)
         except OSError:
             with contextlib.suppress(OSError):
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -211,11 +219,11 @@ class TcpProxy:
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         with self._lock:
-            pair = _Way(client, server, True), _Way(server, client, False)
+            pair = Way(client, server, True, target), Way(server, client, False, target)
             self._passed[id(pair[0])] = self._passed[id(pair[1])] = [0, 0]
             self._pairs.append(pair)
 
-    def _take(self, way: _Way) -> None:
+    def _take(self, way: Way) -> None:
         try:
             data = way.source.recv(_PIECE_BYTES)
         except BlockingIOError:
@@ -223,13 +231,18 @@ class TcpProxy:
         if not data:
             way.ended = True
             return
+        data = self._translate(way, data)
         start = time.monotonic()
         if self.bytes_per_sec is not None:
             start = way.busy_until = max(start, way.busy_until) + len(data) / self.bytes_per_sec
         heapq.heappush(way.queue, (start + self.delay_secs, next(self._numbers), data))
         way.queued_bytes += len(data)
 
-    def _give(self, way: _Way, pair: tuple[_Way, _Way], writable: bool) -> None:
+    def _translate(self, way: Way, data: bytes) -> bytes:
+        """For protocols that speak of further connections."""
+        return data
+
+    def _give(self, way: Way, pair: tuple[Way, Way], writable: bool) -> None:
         while writable and way.queue and way.queue[0][0] <= time.monotonic():
             due, number, data = way.queue[0]
             passed = self._passed[id(way)]

@@ -196,6 +196,8 @@ class Checker:
             if view.exempt:
                 return
             raise Violation(*self._diagnose(source, view, content))
+        if source.untold:
+            source.owed.clear()  # ours were written behind another hand's
         view.exempt = source.untold = False
         view.floor = -1
         view.past.append((self._now_ns(), view.index, view.size))
@@ -220,6 +222,16 @@ class Checker:
                 continue
             if lineage.holds(content, in_place=in_place):
                 view.index, view.size = lineage.index, size
+                return True
+        return self.continued and self._advance_returned(source, view, content)
+
+    def _advance_returned(self, source: Source, view: _View, content: bytearray) -> bool:
+        """A loss of power brought back a content and the journal of its time, while its file at
+        the destination was being swapped for a newer one: gone, as if a consumer had it."""
+        for lineage in source.lineages[view.index :]:
+            end = lineage.returned
+            if end and lineage.content[end:].startswith(content):
+                view.index, view.size, view.taken_end = lineage.index, end + len(content), end
                 return True
         return False
 

@@ -25,6 +25,9 @@ MS = 1_000_000
 _FAULTY = frozenset({"append", "create", "sync", "rename", "read", "open", "remove", "sync_dir"})
 _FILLING = frozenset({"append", "create", "mkdir"})
 
+_FORGIVEN_NS = 1 << 62
+"""Known to be gone, and forgiven for good."""
+
 
 class Machine(Stage):
     """The stage, and the child on it."""
@@ -81,7 +84,7 @@ class Machine(Stage):
         """When the disk failed in what brings data to it."""
         self._births_ns: dict[str, int] = {}
         """When files of the outbox were made."""
-        self._forgotten_ns = 1 << 62
+        self._forgotten_ns = _FORGIVEN_NS
         """A loss of power may have taken what was made since then, if it was the last end."""
         self._process = _Process(self, 0)
         self._flush_asks: list[list[tuple[Source, Touch]]] = []
@@ -141,13 +144,13 @@ class Machine(Stage):
             if self.fs.exists(path):
                 continue
             born_ns = self._births_ns.get(path, 0)
-            if born_ns < self._forgotten_ns:
+            if born_ns < self._forgotten_ns and born_ns != _FORGIVEN_NS:
                 secs = (self.clock.now_ns - born_ns) / SEC
                 raise Violation(
                     "unbacked", f"the journal relies on {path}, made {secs:.1f} s ago and gone"
                 )
-            self._births_ns[path] = 1 << 62  # known to be gone, and forgiven for good
-        self._forgotten_ns = 1 << 62
+            self._births_ns[path] = _FORGIVEN_NS
+        self._forgotten_ns = _FORGIVEN_NS
 
     def _log_child(self, text: str) -> None:
         self.trace(f"    child: {text}")
@@ -270,6 +273,9 @@ class Machine(Stage):
             if refused_ns >= last_ns - window_ns:  # the disk would not take it then
                 last_ns = min(last_ns, refused_ns)
         recent_ns = last_ns - window_ns
+        for path, born_ns in self._births_ns.items():
+            if born_ns >= recent_ns and not self.fs.exists(path):
+                self._births_ns[path] = _FORGIVEN_NS  # a record of then may come back as well
         self._forgotten_ns = min(self._forgotten_ns, recent_ns)
         self.ledger.after_crash(self._read_local, before, recent_ns)
         self.checker.roll_back(recent_ns)

@@ -50,7 +50,7 @@ def _unmet_now(checker: Checker, source: Source) -> Iterable[tuple[str, str]]:
             return
         due = touch.size
     pieces = checker.pieces.get(source.remote, [])
-    if pieces:
+    if pieces or (checker.continued and source.current.returned):
         yield from _unmet_pieces(checker, source, wanted, due, pieces)
         return
     file = checker.disk.files.get(source.remote)

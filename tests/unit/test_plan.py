@@ -84,6 +84,11 @@ THE_TABLE = [
           Send(0, 100, "replace", conflict=True)),
     _case("longer after an unclean boot", GROWN, SHOWN, Present(101, 5.0),
           Send(0, 100, "replace", set_aside=True), policy=UNCLEAN),
+    _case("another after an unclean boot", GROWN, SHOWN, Present(60, 6.0, ours=False),
+          Send(0, 100, "replace", set_aside=True), policy=UNCLEAN),
+    _case("another hand since an unclean boot", GROWN, replace(SHOWN, at=9.0),
+          Present(60, 6.0, ours=False), Send(0, 100, "replace", conflict=True),
+          policy=replace(UNCLEAN, noted_since=8.0)),
     _case("shorter here after an unclean boot", replace(NEXT, set_aside_remote=True), SHOWN,
           Present(60), Send(0, 100, "replace", set_aside=True)),
 ]  # fmt: skip

@@ -71,6 +71,8 @@ def test_the_extension_follows_from_the_url() -> None:
     sftp = TaskMaster(["a"], to=URL)
     assert type(sftp) is FTPTaskMaster
     assert isinstance(sftp, TaskMaster)
+    assert type(TaskMaster(["a"], to="ftps://h/x")) is FTPTaskMaster
+    assert type(TaskMaster(["a"], host="h", use_sftp=False)) is FTPTaskMaster
     assert type(TaskMaster(["a"], to="file:///mnt/share")) is FolderTaskMaster
     by_token = {"to": "dropbox:///in", "dropbox_access_token": "t"}
     assert type(TaskMaster(["a"], **by_token)) is DropboxTaskMaster
@@ -88,14 +90,13 @@ def test_the_extension_follows_from_the_url() -> None:
     ("given", "words"),
     [
         ({}, "says no destination"),
-        ({"to": "ftp://h/x"}, "this version can't deliver to ftp://"),
-        ({"to": "ftps://h/x"}, "it can do sftp://, dropbox://, file://"),
+        ({"to": "ftps://h/x", "ftp_tls": "off"}, "does not go with ftps://"),
+        ({"to": "ftps://h/x", "ftp_tls": "maybe"}, "must be one of"),
         ({"to": "dropbox:///x"}, "dropbox_refresh_token: is missing"),
         ({"to": "dropbox:///x", "dropbox_refresh_token": "t"}, "dropbox_app_key: is missing"),
         ({"to": "dropbox://folder", "dropbox_access_token": "t"}, "three slashes"),
-        ({"to": "gopher://h"}, "no scheme"),
+        ({"to": "gopher://h"}, "it can do sftp://, ftp://, ftps://, dropbox://, file://"),
         ({"config": {"dropbox": {"UseDropbox": True}}}, "dropbox_refresh_token: is missing"),
-        ({"host": "h", "use_sftp": False}, "ftp://"),
         ({"to": URL, "subtask": 5}, "must be text"),
         ({"to": URL, "timer": 5}, "no such setting"),
     ],

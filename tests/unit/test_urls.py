@@ -119,8 +119,10 @@ def test_no_mistake_shows_the_password(noise: str) -> None:
 def test_what_this_version_can_not_do_is_refused_with_what_it_can() -> None:
     assert extension_of("sftp") == "ftp"
     assert extension_of("file") == "folder"
-    for scheme in ("ftp", "ftps", "s3"):
-        with pytest.raises(SettingsError, match=r"sftp://, dropbox://, file://"):
+    assert extension_of("ftp") == extension_of("ftps") == "ftp"
+    assert extension_of("dropbox") == "dropbox"
+    for scheme in ("s3", "smb"):
+        with pytest.raises(SettingsError, match=r"sftp://, ftp://, ftps://, dropbox://, file://"):
             extension_of(scheme)
 
 

@@ -126,6 +126,7 @@ class Delivery:
         self._beating = False
         self._opened_for_beat = False
         self._link = LinkState("resting", clock.time())
+        self._limits: tuple[str, ...] = ()
 
     # -- from any thread ---------------------------------------------------------------------
 
@@ -170,6 +171,11 @@ class Delivery:
             words = f"no acknowledgement from the server for more than {self.silent_secs:g} s"
         silent = since is not None and self._clock.monotonic() - since > self.silent_secs
         return words if silent else None
+
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What the destination lacks, as it was found at the last connection."""
+        return self._limits
 
     @property
     def is_idle(self) -> bool:
@@ -292,6 +298,8 @@ class Delivery:
         self._last_busy = self._connected_at = self._clock.monotonic()
         took = self._connected_at - began
         self._says.connected(took, str(getattr(transport, "described", "")))
+        self._limits = can.limits
+        self._says.lacks(can.limits)
         self._set_link("connected")
         if self._must_purge:
             self._engine.spawn(self._courier.purge(), priority=BULK, done=self._note_purged)

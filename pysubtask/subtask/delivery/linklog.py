@@ -37,6 +37,11 @@ class LinkLog:
         self._tries = 0
         self._log.info("connected to %s%s in %.0f ms", self._destination, words, took_secs * 1000)
 
+    def lacks(self, limits: tuple[str, ...]) -> None:
+        """What the destination can't do, and what that costs; told once for each connection."""
+        for limit in limits:
+            self._log.warning("%s: %s", self._destination, limit)
+
     def lost(self, why: str, lived_secs: float, wait_secs: float) -> None:
         """A connection broke that was needed."""
         self._log.warning(

@@ -55,7 +55,7 @@ class Pump:
         """
         unanswered: deque[tuple[int, int, int]] = deque()
         copied_bytes = 0
-        self.acked = noted = sent_to = start
+        self.acked = noted = sent_to = end = start
         todo = self._requests(kept, start, create)
         at_once = 1 if self._upload.token else _MAX_UNANSWERED
         request: Request | None = None
@@ -69,11 +69,11 @@ class Pump:
                         request, end = made
                 copies = request.length if isinstance(request, Copy) else 0
                 # As far ahead as the window, and no farther: what is answered meanwhile is noted.
-                written_bytes = sent_to - self.acked - copied_bytes
+                written_bytes = max(sent_to, end) - self.acked - copied_bytes
                 room = len(unanswered) < at_once and (
                     copied_bytes + copies <= _MAX_COPIED_UNANSWERED_BYTES
                     if copies
-                    else not unanswered or written_bytes < self._session.window.limit_bytes
+                    else not unanswered or written_bytes <= self._session.window.limit_bytes
                 )
                 allowance = self._session.allowance
                 if request is not None and not unanswered:

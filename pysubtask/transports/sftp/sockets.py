@@ -9,7 +9,7 @@ import time
 
 from pysubtask.errors import LinkError
 
-__all__ = ["PatientSocket", "dial"]
+__all__ = ["PatientSocket", "dial", "tune"]
 
 _TICK_SECS = 1.0
 """How often a blocked send or receive looks up: paramiko checks its keepalive then."""
@@ -46,7 +46,7 @@ def dial(
             began = time.monotonic()
             sock.connect(address)
             took = time.monotonic() - began
-            _tune(sock, dead_after_secs)
+            tune(sock, dead_after_secs)
         except OSError as error:
             sock.close()
             words = "no answer" if isinstance(error, TimeoutError) else error.strerror
@@ -87,7 +87,8 @@ def _look_up(host: str, port: int, timeout_secs: float) -> list[tuple]:  # type:
     return found
 
 
-def _tune(sock: socket.socket, dead_after_secs: float) -> None:
+def tune(sock: socket.socket, dead_after_secs: float) -> None:
+    """No delay for small packets, and an end to a connection whose peer is gone."""
     # Without TCP_NODELAY an unpipelined loop of 32 KiB writes runs at 1.1 instead of 83 MB/s.
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)

@@ -1,0 +1,195 @@
+"""FTP replies: reading them from bytes, and what they mean as errors (RFC 959, 4.2; RFC 2228).
+
+Servers use few codes for many troubles (550 above all), and vsftpd says "Could not create file" for
+a missing folder and a denied one alike. So the text is looked at first, then the code; where
+neither tells, the error is a plain :class:`~pysubtask.errors.RemoteError`, and the client asks
+further.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from pysubtask.errors import (
+    LinkLost,
+    RemoteDenied,
+    RemoteError,
+    RemoteExists,
+    RemoteFull,
+    RemoteNotFound,
+    RemoteUnsupported,
+)
+
+__all__ = ["Reply", "ReplyReader", "parse_epsv", "parse_pasv", "remote_error"]
+
+_MAX_LINE_BYTES = 8192
+_MAX_REPLY_BYTES = 262_144
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One reply; ``lines`` without their line ends, the first one without the code."""
+
+    code: int
+    lines: tuple[bytes, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Done (2xx), or the next command of a pair is expected (3xx)."""
+        return 200 <= self.code < 400
+
+    @property
+    def begins(self) -> bool:
+        """A transfer begins (1xx)."""
+        return 100 <= self.code < 200
+
+    @property
+    def text(self) -> str:
+        """What it says, for people; one line, not too long."""
+        words = b" ".join(line.strip() for line in self.lines)[:200]
+        return re.sub(r"[\x00-\x1f\x7f]", " ", words.decode("utf-8", "replace")).strip()
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.text}".strip()
+
+
+class ReplyReader:
+    """Bytes in, replies out; no input or output of its own."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._lines: list[bytes] = []
+        self._bytes = 0
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes of the control connection."""
+        self._buffer += data
+
+    def next_reply(self) -> Reply | None:
+        """The next whole reply, if it has arrived.
+
+        Raises:
+            LinkLost: this is not FTP.
+        """
+        while (end := self._buffer.find(b"\n")) >= 0:
+            line = bytes(self._buffer[:end]).rstrip(b"\r")
+            del self._buffer[: end + 1]
+            self._lines.append(line)
+            self._bytes += len(line)
+            if self._bytes > _MAX_REPLY_BYTES:
+                raise _not_ftp(b"a reply without end")
+            first = self._lines[0]
+            if not re.match(rb"[1-6][0-9][0-9]([ -]|$)", first):
+                raise _not_ftp(first)
+            # RFC 959, 4.2: a reply of several lines ends with its code and a space
+            if first[3:4] != b"-" or (
+                len(self._lines) > 1 and re.match(first[:3] + b"( |$)", line)
+            ):
+                lines = [first[4:], *self._lines[1:]]
+                if len(lines) > 1:
+                    lines[-1] = lines[-1][4:]
+                self._lines, self._bytes = [], 0
+                return Reply(int(first[:3]), tuple(lines))
+        if len(self._buffer) > _MAX_LINE_BYTES:
+            raise _not_ftp(bytes(self._buffer[:40]))
+        return None
+
+
+def parse_epsv(reply: Reply) -> int | None:
+    """The port of ``229 … (|||port|)`` (RFC 2428, 3); None if it makes no sense."""
+    found = re.search(rb"\(([!-~])\1\1(\d{1,5})\1\)", reply.lines[0])
+    port = int(found[2]) if found else 0
+    return port if 0 < port < 65_536 else None
+
+
+def parse_pasv(reply: Reply) -> int | None:
+    """The port of ``227 … (h1,h2,h3,h4,p1,p2)``; None if it makes no sense.
+
+    The address is not looked at: behind a NAT it is wrong, from a hostile server it names a third
+    party. The peer of the control connection is used.
+    """
+    found = re.search(rb"(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)", reply.lines[0])
+    if found is None or int(found[5]) > 255 or int(found[6]) > 255:
+        return None
+    return int(found[5]) * 256 + int(found[6]) or None
+
+
+_FULL_WORDS = (
+    "no space",
+    "disk full",
+    "disk is full",
+    "quota",
+    "insufficient storage",
+    "enospc",
+    "failure writing to local file",  # vsftpd (with 426); it does not tell why
+)
+_MISSING_WORDS = (
+    "no such file",
+    "no such directory",
+    "not found",
+    "does not exist",
+    "doesn't exist",
+    "cannot find",
+    "can't find",
+)
+_EXISTS_WORDS = ("already exists", "file exists", "directory exists")
+_DENIED_WORDS = (
+    "permission",
+    "access is denied",
+    "access denied",
+    "not permitted",
+    "read-only",
+    "not allowed",
+    "forbidden",
+    "not enough privileges",
+)
+_BY_WORDS: tuple[tuple[tuple[str, ...], type[RemoteError], str], ...] = (
+    (_FULL_WORDS, RemoteFull, "no space is left on the server"),
+    (_MISSING_WORDS, RemoteNotFound, "there is no such file or folder"),
+    (_EXISTS_WORDS, RemoteExists, "something is there already"),
+    (_DENIED_WORDS, RemoteDenied, "the server denies permission"),
+)
+_TELLING_CODES = {426, 450, 451, 501, 521, 550, 551, 552, 553}
+_BY_CODE: dict[int, tuple[type[RemoteError], str]] = {
+    452: (RemoteFull, "no space is left on the server"),
+    552: (RemoteFull, "the quota on the server is used up"),
+    500: (RemoteUnsupported, "the server does not know the command"),
+    502: (RemoteUnsupported, "the server does not know the command"),
+    504: (RemoteUnsupported, "the server does not support it"),
+    521: (RemoteExists, "something is there already"),
+    530: (RemoteDenied, "the server denies permission"),
+    532: (RemoteDenied, "the server wants an account for storing files"),
+}
+
+
+def remote_error(reply: Reply, operation: str, path: str) -> RemoteError:
+    """The error for a refusal (4xx or 5xx).
+
+    Raises:
+        LinkLost: the reply is no refusal, or one that says that a connection broke (425, 426, 522).
+    """
+    if reply.code < 400:
+        raise LinkLost(f"the server answered {operation!r} with {reply}", operation=operation)
+    lowered = reply.text.lower()
+    if reply.code in _TELLING_CODES:
+        for words, kind, meaning in _BY_WORDS:
+            if any(word in lowered for word in words):
+                return kind(f"{meaning}: {str(reply)!r}", operation=operation, path=path)
+    if reply.code in (425, 426, 522):  # 522: its TLS (RFC 4217, 10.2)
+        raise LinkLost(
+            f"the data connection failed: {str(reply)!r}",
+            operation=operation,
+            path=path,
+            hint="the server's passive ports must be reachable",
+        )
+    kind, meaning = _BY_CODE.get(reply.code, (RemoteError, "the server refuses"))
+    return kind(f"{meaning}: {str(reply)!r}", operation=operation, path=path)
+
+
+def _not_ftp(data: bytes) -> LinkLost:
+    return LinkLost(
+        f"the other side does not speak FTP; it sent {data[:40]!r}",
+        operation="read a reply",
+        hint="an ftps:// server with implicit TLS listens on port 990",
+    )

@@ -1,0 +1,182 @@
+"""Transfers: STOR, APPE, RETR, MLSD, LIST, each over a data connection of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from pysubtask.errors import LinkLost, RemoteError, RemoteNotFound
+from pysubtask.transports.ftp.data import DataConnection
+from pysubtask.transports.ftp.login import Session
+from pysubtask.transports.ftp.names import encode_path
+from pysubtask.transports.ftp.replies import Reply, remote_error
+
+__all__ = ["Transfers", "size_of"]
+
+_MAX_LISTING_BYTES = 64 * 1024 * 1024
+
+
+def size_of(reply: Reply) -> int | None:
+    """The size in a reply to SIZE; None if there is none."""
+    digits = reply.lines[0].strip() if reply.code == 213 else b""
+    return int(digits) if digits.isdigit() and len(digits) < 20 else None
+
+
+class Transfers:
+    """Moves bytes over one session.
+
+    Args:
+        pipelined: the server is known to take several commands at once.
+    """
+
+    def __init__(self, session: Session, *, pipelined: bool = False) -> None:
+        self._session = session
+        self._control = session.control
+        self.pipelined = pipelined
+
+    def store(
+        self,
+        path: str,
+        data: memoryview,
+        *,
+        offset: int = 0,
+        append: bool = False,
+        expected_size: int | None = None,
+        go_on: Callable[[], bool] = lambda: True,
+    ) -> int:
+        """Store at an offset (REST + STOR), from the start (STOR), or at the end (APPE).
+
+        Args:
+            expected_size: the size that the file was just seen to have. On a server that takes
+                commands in one go it is asked for once more, right before the file is opened: had
+                a consumer taken the file meanwhile, STOR would make a new one that begins with a
+                hole.
+            go_on: asked now and then while sending; False ends the transfer early, in order.
+
+        Returns:
+            How many bytes the server acknowledged.
+
+        Raises:
+            RemoteError: refused; RemoteNotFound also for a file that is gone meanwhile.
+        """
+        raw = encode_path(path)
+        commands = [b"SIZE " + raw] if expected_size is not None and self.pipelined else []
+        checked = bool(commands)
+        if offset and not append:
+            commands.append(b"REST %d" % offset)
+        commands.append((b"APPE " if append else b"STOR ") + raw)
+        connection = self._session.passive.open()
+        try:
+            replies = self._ask_all(commands)
+            last = replies[-1]
+            taken = checked and size_of(replies[0]) != expected_size
+            if not last.begins:
+                error = remote_error(last, "write", path)
+                # ProFTPD makes the file before it finds that it is too short for the offset
+                raise self._taken_meanwhile(path, raw) if taken else error
+            connection.begin()
+            if taken:
+                connection.end()  # vsftpd answers in the clear after a TLS handshake that failed
+                self._control.reply()
+                raise self._taken_meanwhile(path, raw)
+            return self._send(connection, path, data, go_on)
+        finally:
+            connection.close()
+
+    def _ask_all(self, commands: list[bytes]) -> list[Reply]:
+        if self.pipelined:
+            self._control.send(*commands)
+            return [self._control.reply() for _ in commands]
+        replies: list[Reply] = []
+        for command in commands:
+            reply = self._control.ask(command)
+            replies.append(reply)
+            if not reply.ok and not reply.begins:
+                break
+        return replies
+
+    def _taken_meanwhile(self, path: str, raw: bytes) -> RemoteNotFound:
+        """No data was sent. If STOR made a new, empty file, it goes."""
+        if size_of(self._control.ask(b"SIZE " + raw)) == 0:
+            self._control.ask(b"DELE " + raw)
+        return RemoteNotFound("it is not what it was a moment ago", operation="write", path=path)
+
+    def _send(
+        self,
+        connection: DataConnection,
+        path: str,
+        data: memoryview,
+        go_on: Callable[[], bool],
+    ) -> int:
+        try:
+            sent = connection.send(data, go_on)
+            connection.end()
+        except TimeoutError:
+            raise LinkLost("nothing could be sent for too long", operation="write") from None
+        except OSError as error:
+            reply = self._control.reply()  # the server may say why it hung up
+            if reply.code >= 400:
+                raise remote_error(reply, "write", path) from error
+            raise LinkLost(f"the data connection broke: {error.strerror or error}") from error
+        reply = self._control.reply(progress=connection.unsent)
+        if not reply.ok:
+            raise remote_error(reply, "write", path)
+        return sent
+
+    def fetch(self, path: str, offset: int, length: int) -> bytes:
+        """Up to ``length`` bytes from ``offset``; fewer only at the end of the file."""
+        raw = encode_path(path)
+        connection = self._session.passive.open(length)
+        try:
+            commands = [b"REST %d" % offset] if offset else []
+            reply = self._ask_all([*commands, b"RETR " + raw])[-1]
+            if not reply.begins:
+                if offset and reply.code in (501, 551, 554):
+                    return b""  # ProFTPD, of an offset behind the end
+                raise remote_error(reply, "read", path)
+            connection.begin()
+            parts: list[bytes] = []
+            missing = length
+            try:
+                for piece in connection.receive():
+                    parts.append(piece[:missing])
+                    missing -= len(parts[-1])
+                    if not missing:
+                        break
+            except OSError as error:
+                raise LinkLost(f"the data connection broke: {error}", operation="read") from error
+            connection.close()
+            reply = self._control.reply()
+            if missing and not reply.ok:
+                raise remote_error(reply, "read", path)
+            return b"".join(parts)
+        finally:
+            connection.close()
+
+    def listing(self, command: bytes, path: str) -> list[bytes]:
+        """The lines that MLSD or LIST sends.
+
+        Raises:
+            RemoteError: refused.
+        """
+        connection = self._session.passive.open()
+        try:
+            reply = self._control.ask(command)
+            if not reply.begins:
+                raise remote_error(reply, "list", path)
+            connection.begin()
+            listed = bytearray()
+            try:
+                for piece in connection.receive():
+                    listed += piece
+                    if len(listed) > _MAX_LISTING_BYTES:
+                        raise RemoteError("the folder is too large", operation="list", path=path)
+            except OSError as error:
+                raise LinkLost(f"the data connection broke: {error}", operation="list") from error
+            finally:
+                connection.close()
+                reply = self._control.reply()
+            if not reply.ok:
+                raise remote_error(reply, "list", path)
+            return bytes(listed).replace(b"\r\n", b"\n").split(b"\n")
+        finally:
+            connection.close()
