@@ -1,4 +1,4 @@
-"""Heartbeat files on a server, read through pysubtask's own transports (SFTP among them).
+"""Heartbeat files on a server, read through pysubtask's own transports (SFTP, Dropbox).
 
 A server tells a file's size and modified time, no inode and no change time; so a beat's time is
 when its change was seen, at most one scan late, and a modified time that is far from it is flagged.
@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from pysubtask.config import build
-from pysubtask.errors import LinkLost, PysubtaskError, RemoteError
+from pysubtask.errors import LinkLost, PysubtaskError, RemoteError, SettingsError
 from pysubtask.monitor.beatfile import MAX_BYTES
 from pysubtask.monitor.clients import Sighting
 from pysubtask.monitor.fleet import Scan
@@ -61,6 +61,13 @@ class RemoteFolder:
         **settings: Any,
     ) -> None:
         destination = parse_url(url)
+        if destination.scheme not in ("sftp", "dropbox") and make_transport is None:
+            raise SettingsError(
+                f"heartbeat files are not read over {destination.scheme}://, whose listings tell "
+                "times by the minute and in any zone",
+                operation="look for heartbeat files",
+                hint="a folder, sftp://user@host/folder or dropbox:///folder",
+            )
         given = {name: value for name, value in settings.items() if value is not None}
         # Dropbox stamps by its own clock what clients can't set: as good as a change time.
         self._stamps_are_true = destination.scheme == "dropbox"

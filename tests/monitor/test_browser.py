@@ -233,6 +233,8 @@ def test_files_that_vanish_together_until_somebody_says_that_it_is_meant(
         page.get_by_role("button", name="Forget").click()
         page.get_by_role("link", name="3 gone").wait_for()
         page.context.close()
+    # its own page may have asked for it once more
+    stand.complaints[:] = [one for one in stand.complaints if "404" not in one]
 
 
 def test_logging_in_and_losing_the_monitor(stand: Stand, tmp_path: pathlib.Path) -> None:

@@ -116,6 +116,6 @@ def test_what_is_refused(source: RemoteFolder) -> None:
 
 
 def test_schemes_without_a_transport_are_refused() -> None:
-    for url in ("gopher://x/y", "sftp://", "nonsense"):
+    for url in ("gopher://x/y", "sftp://", "nonsense", "ftp://host/drop", "ftps://host/drop"):
         with pytest.raises(SettingsError):
             RemoteFolder(url)
