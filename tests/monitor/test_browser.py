@@ -189,7 +189,7 @@ def test_axe_finds_nothing_serious(stand: Stand, scheme: str) -> None:
     stand.serving.wait(lambda clients: clients.get("axe-down", {}).get("state") == "down")
     page = stand.page(color_scheme=scheme)
     paths = ["/", f"/clients/{client_id('axe-down')}", "/alerts", "/nowhere"]
-    for path in paths if scheme == "light" else paths[:2]:
+    for path in paths if scheme == "light" else paths[:1]:
         page.goto(stand.serving.url + path)
         page.evaluate(axe)  # by the debugger, which the page's policy does not bind
         found = page.evaluate("async () => (await axe.run()).violations")

@@ -10,11 +10,17 @@ import time
 import pytest
 
 from pysubtask.errors import SettingsError
+from pysubtask.monitor import cli
 from pysubtask.monitor.cli import main
 from pysubtask.monitor.config import Config, descriptions, load_config, read_secret
 from pysubtask.monitor.serve import split_address
 
 Drop = pathlib.Path
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "_SECOND_LOOK_SECS", 0.02)
 
 
 @pytest.fixture

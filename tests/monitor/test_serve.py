@@ -316,9 +316,9 @@ def test_prometheus_and_alertmanager_really_scraping_two_monitors(tmp_path: path
         config = config.replace(
             f'"127.0.0.1:{first.port}"', f'"127.0.0.1:{first.port}", "127.0.0.1:{second.port}"'
         )
-        config = config.replace("127.0.0.1:9093", f"127.0.0.1:{ports[1]}").replace("15s", "1s")
+        config = config.replace("127.0.0.1:9093", f"127.0.0.1:{ports[1]}").replace("15s", "500ms")
         (tmp_path / "prometheus.yml").write_text(config)
-        rules = KINDS["prometheus-rules"]("x").replace("for: 30s", "for: 1s")
+        rules = KINDS["prometheus-rules"]("x").replace("for: 30s", "for: 0s")
         (tmp_path / "pysubtask.rules.yml").write_text(rules)
         manager = KINDS["alertmanager"]("x").replace("group_wait: 10s", "group_wait: 1s")
         (tmp_path / "alertmanager.yml").write_text(manager)
