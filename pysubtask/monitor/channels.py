@@ -23,7 +23,7 @@ from typing import Any, Protocol
 from pysubtask.errors import LinkError, LinkLost, SettingsError
 from pysubtask.version import __version__
 
-__all__ = ["Apprise", "Channel", "Mail", "Webhook", "ping"]
+__all__ = ["Apprise", "Channel", "Mail", "Webhook", "checked_url", "ping"]
 
 _TIMEOUT_SECS = 15.0
 _AGENT = f"pysubtask-monitor/{__version__}"
@@ -79,7 +79,12 @@ def _place(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
 
 
-def _checked(url: str, what: str, schemes: tuple[str, ...]) -> str:
+def checked_url(url: str, what: str, schemes: tuple[str, ...]) -> str:
+    """The URL, if it is one of these schemes with a host.
+
+    Raises:
+        SettingsError: it is not; the message does not repeat it.
+    """
     try:
         parts = urllib.parse.urlsplit(url)
         wrong = parts.scheme not in schemes or not parts.hostname
@@ -101,7 +106,7 @@ class Webhook:
     """
 
     def __init__(self, url: str, secret: str | None = None) -> None:
-        self._url = _checked(url, "--webhook", ("https", "http"))
+        self._url = checked_url(url, "--webhook", ("https", "http"))
         self._secret = secret
         mark = hashlib.sha256(url.encode()).hexdigest()[:6]
         self.name = f"webhook {_place(url)} #{mark}"
@@ -127,7 +132,7 @@ class Mail:
     """
 
     def __init__(self, url: str, password: str | None = None) -> None:
-        parts = urllib.parse.urlsplit(_checked(url, "--smtp", ("smtp", "smtps")))
+        parts = urllib.parse.urlsplit(checked_url(url, "--smtp", ("smtp", "smtps")))
         options = urllib.parse.parse_qs(parts.query)
         if parts.password is not None:
             raise SettingsError(
@@ -227,4 +232,4 @@ def ping(url: str) -> None:
     Raises:
         LinkError: it could not be told.
     """
-    _request(_checked(url, "--ping", ("https", "http")), None, {}, "ping")
+    _request(checked_url(url, "--ping", ("https", "http")), None, {}, "ping")

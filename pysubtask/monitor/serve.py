@@ -8,6 +8,7 @@ import os
 import pathlib
 import signal
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ import uvicorn
 
 from pysubtask.errors import SettingsError, StateError
 from pysubtask.monitor.alerts import AlertSettings
-from pysubtask.monitor.channels import Apprise, Channel, Mail, Webhook
+from pysubtask.monitor.channels import Apprise, Channel, Mail, Webhook, checked_url
 from pysubtask.monitor.clients import Settings
 from pysubtask.monitor.config import Config, read_secret
 from pysubtask.monitor.history import History
@@ -88,6 +89,8 @@ def channels_of(config: Config, environ: Mapping[str, str]) -> list[Channel]:
             Mail(config.smtp, read_secret(config.smtp_password_file, environ, "SMTP_PASSWORD"))
         )
     found += [Apprise(url) for url in config.apprise]
+    if config.ping:
+        checked_url(config.ping, "--ping", ("https", "http"))
     return found
 
 
@@ -107,6 +110,8 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
             hint="give --password-file, or listen on 127.0.0.1",
         )
     tls = config.tls_cert is not None
+    if config.tls_cert is not None:
+        _check_certificate(config.tls_cert, config.tls_key)
     source, channels = open_source(config, environ), channels_of(config, environ)
     listener = _listen(host, port)
     with listener, _alone(state):
@@ -158,8 +163,8 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
         shown = f"[{host}]" if ":" in host else host
         if host not in LOOPBACK and not (tls or config.behind_tls):
             print("Passwords cross the network in the clear: see --tls-cert.", file=sys.stderr)
-        print(f"Watching {source}, at http{'s' if tls else ''}://{shown}:{port}/", flush=True)
         told = _Told()
+        print(f"Watching {source}, at http{'s' if tls else ''}://{shown}:{port}/", flush=True)
         if config.until_eof:
             threading.Thread(target=_end_with_input, args=(server, told), daemon=True).start()
         monitor.start()
@@ -169,6 +174,19 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
         finally:
             monitor.stop()
     return 0
+
+
+def _check_certificate(cert: str, key: str | None) -> None:
+    """uvicorn would end with a traceback."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(
+            error.strerror or str(error),
+            operation="load the certificate",
+            path=cert,
+            hint="PEM files for --tls-cert and --tls-key that belong together, the key unencrypted",
+        ) from error
 
 
 @contextlib.contextmanager

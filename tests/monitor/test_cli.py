@@ -185,4 +185,8 @@ def test_serve_refuses_the_network_without_a_password(
     assert "there is no password" in capsys.readouterr().err
     assert main(["serve", str(drop), "--webhook", "nonsense", *state]) == 2
     assert main(["serve", "--listen", "127.0.0.1:0", *state]) == 2
+    assert main(["serve", str(drop), "--ping", "nonsense", *state]) == 2
+    capsys.readouterr()
+    assert main(["serve", str(drop), "--tls-cert", str(drop / "no.pem"), *state]) == 2
+    assert "load the certificate" in capsys.readouterr().err
     assert main(["serve", "gopher://x/y", "--listen", "127.0.0.1:0", *state]) == 2
