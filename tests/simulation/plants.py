@@ -102,8 +102,8 @@ PLANTS: dict[str, Plant] = {
     ),
     "touch-served-unread": _one(
         "the touch is noted as served before the file has been looked at",
-        "subtask.intake.intake",
-        "Intake._serve",
+        "subtask.intake.looks",
+        "Looks._serve",
         "outcome = self._look(target, touch, final)",
         "touch and self._ledger.update(target.path, lambda e: __import__('dataclasses').replace("
         "e, served=touch.stamp), remote=target.remote_path); "
@@ -148,8 +148,8 @@ PLANTS: dict[str, Plant] = {
     ),
     "no-second-look": _one(
         "a touch that came within one tick of the look is taken as served",
-        "subtask.intake.intake",
-        "Intake._plan_second_look",
+        "subtask.intake.looks",
+        "Looks._plan_second_look",
         "wait: float | None = None",
         "return",
     ),
@@ -348,9 +348,9 @@ PLANTS: dict[str, Plant] = {
     ),
     "look-not-repeated": _one(
         "a look that failed is not tried again",
-        "subtask.intake.intake",
-        "Intake._digest",
-        "self._schedule(target, now + wait)\n        return\n    target.failures = 0",
+        "subtask.intake.looks",
+        "Looks._digest",
+        "self.schedule(target, now + wait)\n        return\n    target.failures = 0",
         "return\n    target.failures = 0",
     ),
     "upload-restarted": _one(

@@ -39,7 +39,7 @@ def _hooks(tmp_path: Path) -> Bench:
 def _ready_at(bench: Bench) -> list[float]:
     """Have the times noted at which the file is let go."""
     at: list[float] = []
-    bench.intake._ready = lambda path: at.append(bench.clock.now)
+    bench.intake._ready = bench.intake._looks._ready = lambda path: at.append(bench.clock.now)
     return at
 
 

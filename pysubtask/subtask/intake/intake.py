@@ -9,24 +9,24 @@ network.
 
 from __future__ import annotations
 
-import heapq
 import logging
 import os
 import threading
 from collections.abc import Callable
 
-from pysubtask.core.burst import Burst, BurstRule, advance, notified
+from pysubtask.core.burst import Burst, BurstRule, notified
 from pysubtask.core.model import Entry, Stamp
-from pysubtask.core.retry import RetryRule, file_wait_secs
+from pysubtask.core.retry import RetryRule
 from pysubtask.core.ticks import tick_secs
 from pysubtask.seams.clock import Clock
-from pysubtask.seams.disk import Disk, FileStat, is_full, local_words
+from pysubtask.seams.disk import Disk, FileStat
 from pysubtask.signals import (
     HEARTBEAT_SUFFIX,
     NOTIFY_SUFFIX,
     StateLayout,
     notify_path,
 )
+from pysubtask.subtask.intake.looks import AFTER_TICK_SECS, Looks
 from pysubtask.subtask.intake.residuals import find_residuals
 from pysubtask.subtask.intake.snapshot import Outcome, Touch
 from pysubtask.subtask.intake.target import BLANK, Target, read_stamp, remove_served
@@ -35,11 +35,7 @@ from pysubtask.watch import Watch
 
 __all__ = ["Intake"]
 
-_STEP_LOOKS = 256
-_SETTLE_WAITS_SECS = (0.2, 0.5, 1.0)
 _SCAN_SHARE = 100
-_AFTER_TICK_SECS = 0.001
-_FULL_WAIT_SECS = 10.0
 
 
 class Intake:
@@ -80,21 +76,27 @@ class Intake:
         self._ledger = ledger
         self._watches = watches
         self._layout = layout
-        self._look = look
         self._ready = ready
         self._timer_secs = timer_interval_secs
         self._settle_secs = settle_secs
-        self._settle_max_secs = settle_max_secs
         self._burst_rule = burst_rule
-        self._retry_rule = retry_rule
         self._log = log
         self._hold_looks = hold_looks
         self._own_names = own_names
         self._folders = {w.path: w for w in watches if w.is_dir}
         self._targets: dict[str, Target] = {}
-        self._due: list[tuple[float, int, Target]] = []
-        self._order = 0
-        self._looks = 0
+        self._looks = Looks(
+            disk,
+            clock,
+            ledger,
+            look=look,
+            ready=ready,
+            done_with=self._done_with,
+            settle_secs=settle_secs,
+            settle_max_secs=settle_max_secs,
+            retry_rule=retry_rule,
+            log=log,
+        )
         self._hints: dict[str, bool] = {}
         self._hint_all = False
         self._forced: dict[str, None] = {}
@@ -144,7 +146,7 @@ class Intake:
                 continue  # the scan compares it, and waits if somebody is still writing it
             if entry.versions and self._differs(entry, st):
                 target.rechecks_touch = entry.served is not None
-                self._schedule(target, now)
+                self._looks.schedule(target, now)
         for entry in self._ledger.journal.entries():
             if entry.next_owed is not None or entry.upload is not None:
                 self._ready(entry.path)
@@ -160,7 +162,7 @@ class Intake:
         if abs(age) <= tick:
             target.touch_seen_at = now
             target.rechecks_touch = True
-            self._schedule(target, now + tick + _AFTER_TICK_SECS)
+            self._looks.schedule(target, now + tick + AFTER_TICK_SECS)
 
     def sweep(self, now: float, up_to_days_old: float) -> list[str]:
         """Have every declared file looked at now, and the residual files, which it gives.
@@ -169,7 +171,7 @@ class Intake:
             OSError: the folder of the first watch can't be read.
         """
         for target in self._declared:
-            self._schedule(target, now)
+            self._looks.schedule(target, now)
         residuals = find_residuals(
             self._disk,
             self._watches,
@@ -179,7 +181,7 @@ class Intake:
             up_to_days_old=up_to_days_old,
         )
         for watch in residuals:
-            self._schedule(self._target(watch.path, watch), now)
+            self._looks.schedule(self._target(watch.path, watch), now)
         return [watch.path for watch in residuals]
 
     def step(self, now: float) -> float:
@@ -191,7 +193,7 @@ class Intake:
         for path in forced:
             target = self._targets.get(path) or self._folder_target(path)
             if target is not None:
-                self._schedule(target, now)
+                self._looks.schedule(target, now)
         for path, complete in hints.items():
             self._follow_hint(path, complete, now)
         if everything or now >= self._next_timer:
@@ -202,19 +204,8 @@ class Intake:
             for folder in self._folders:
                 if everything or now >= self._next_scan.get(folder, 0.0):
                     self._scan(folder, now)
-        for _ in range(_STEP_LOOKS):
-            if not self._due or self._due[0][0] > now:
-                break
-            at, _, target = heapq.heappop(self._due)
-            target.burst, go = advance(target.burst, now)
-            if go:
-                self._ready(target.path)
-            if target.look_at == at:
-                target.look_at = None
-                self._serve(target, now)
-                self._still_alive()
-                now = self._clock.monotonic()
-        return min(self._next_timer, self._due[0][0] if self._due else self._next_timer)
+        due = self._looks.step(now, self._still_alive)
+        return self._next_timer if due is None else min(self._next_timer, due)
 
     def release_all(self, now: float) -> None:
         """End every burst, look at every touch that is not served yet (flush, stop)."""
@@ -225,7 +216,7 @@ class Intake:
                 target.burst = Burst()
                 self._ready(target.path)
                 if self._hold_looks:
-                    self._schedule(target, now)
+                    self._looks.schedule(target, now)
 
     def look_at_all(self, now: float) -> Callable[[], bool]:
         """Look at everything that waits for it; the result says when each of those was looked at
@@ -234,10 +225,10 @@ class Intake:
         A file that may still be on its way in is not waited for, and neither are touches that come
         later, nor second looks.
         """
-        mark = self._looks
+        mark = self._looks.count
         for target in list(self._targets.values()):
             if target.look_at is not None and not target.is_settling:
-                self._schedule(target, now)
+                self._looks.schedule(target, now)
         self.step(now)
         waiting = [
             target
@@ -325,7 +316,7 @@ class Intake:
         pending = target.look_at is not None and (
             target.failures > 0
             or target.unstable_since is not None
-            or target.look_at <= now + tick + 2 * _AFTER_TICK_SECS
+            or target.look_at <= now + tick + 2 * AFTER_TICK_SECS
         )
         # one that is not there any more was removed because it had been served
         same = target.touch_seen in (entry.served, None, BLANK)
@@ -366,6 +357,9 @@ class Intake:
             self._targets[path] = target
         return target
 
+    def _done_with(self, target: Target) -> None:
+        self._targets.pop(target.path, None)
+
     def _folder_target(self, path: str) -> Target | None:
         watch = self._folders.get(os.path.dirname(path))
         if watch is None or not self._is_data(path):
@@ -396,7 +390,7 @@ class Intake:
             entry = self._ledger.get(path)
             target = self._folder_target(path)
             if target is not None and entry is not None and entry.versions:
-                self._schedule(target, now)  # renamed or deleted: read it to its end
+                self._looks.schedule(target, now)  # renamed or deleted: read it to its end
             return
         self._consider(path, st, complete, now)
 
@@ -412,13 +406,13 @@ class Intake:
             return
         if complete or target.is_complete:
             target.is_complete = True
-            self._schedule(target, now)
+            self._looks.schedule(target, now)
         elif target.failures:
             return  # its next look is planned, ever later
         elif target.settle_facts != st:
             target.settle_facts = st
             target.settle_until = now + self._settle_secs
-            self._schedule(target, target.settle_until)
+            self._looks.schedule(target, target.settle_until)
 
     def _differs(self, entry: Entry, st: FileStat | None) -> bool:
         version = entry.current
@@ -469,8 +463,8 @@ class Intake:
                 look_at = target.burst.release_at
                 target.look_at = None  # a look that was planned waits as well
             if not go and target.burst.release_at is not None:
-                self._push(target.burst.release_at, target)
-        self._schedule(target, look_at)
+                self._looks.wake(target, target.burst.release_at)
+        self._looks.schedule(target, look_at)
 
     def _check_fallback_touches(self, now: float) -> None:
         try:
@@ -489,93 +483,3 @@ class Intake:
         target = self._targets.get(path) or self._folder_target(path)
         if target is not None:
             self._check_touch(target, now)
-
-    # -- looking -----------------------------------------------------------------------------
-
-    def _schedule(self, target: Target, at: float) -> None:
-        if target.look_at is None or at < target.look_at:
-            target.look_at = at
-            self._push(at, target)
-
-    def _push(self, at: float, target: Target) -> None:
-        self._order += 1
-        heapq.heappush(self._due, (at, self._order, target))
-
-    def _serve(self, target: Target, now: float) -> None:
-        if target.is_settling:
-            st = self._stat(target.path)
-            if st is not None and st != target.settle_facts:
-                target.settle_facts = st
-                target.settle_until = now + self._settle_secs
-            if now < target.settle_until:
-                self._schedule(target, target.settle_until)
-                return
-        target.settle_facts = None
-        rechecks = target.rechecks_touch and tick_secs(target.touch_seen or BLANK) >= 1.0
-        target.rechecks_touch = False
-        was_told, target.is_complete = target.is_complete, False
-        seen = target.touch_seen
-        entry = self._ledger.get(target.path)
-        served = None if entry is None else entry.served
-        touch = Touch(seen, self._clock.time()) if was_told or rechecks or seen != served else None
-        final = (
-            target.unstable_since is not None
-            and now - target.unstable_since >= self._settle_max_secs
-        )
-        try:
-            outcome = self._look(target, touch, final)
-        except BaseException:
-            self._schedule(target, now + self._retry_rule.short_wait_secs)
-            raise
-        if outcome.result == "unstable":
-            target.is_complete = was_told or rechecks  # still: whoever said so is waited for
-        self._digest(target, outcome, now)
-
-    def _digest(self, target: Target, outcome: Outcome, now: float) -> None:
-        if outcome.result == "failed":
-            target.failures += 1
-            error = outcome.error
-            words = local_words(error) if error is not None else "the look failed"
-            if target.error != words:
-                self._log.warning("look at %s: %s", target.path, words)
-            target.error = words
-            wait = file_wait_secs(target.failures, self._retry_rule)
-            if is_full(error):
-                wait = min(wait, _FULL_WAIT_SECS)
-            self._schedule(target, now + wait)
-            return
-        target.failures = 0
-        target.error = None
-        if outcome.result != "unstable":
-            self._looks += 1
-            target.last_look = self._looks
-        if outcome.result == "unstable":
-            if target.unstable_since is None:
-                target.unstable_since = now
-            waited = now - target.unstable_since
-            wait = next((w for w in _SETTLE_WAITS_SECS if w > waited), _SETTLE_WAITS_SECS[-1])
-            self._schedule(target, now + wait)
-            return
-        target.unstable_since = None
-        self._plan_second_look(target, outcome, now)
-        if not self.held_by_burst(target.path):
-            self._ready(target.path)  # even "missing" may have read a deleted file to its end
-        if not target.watch.is_dir or target.look_at is not None:
-            return
-        if target.burst.last_at is None and target.failures == 0:
-            self._targets.pop(target.path, None)
-
-    def _plan_second_look(self, target: Target, outcome: Outcome, now: float) -> None:
-        """Look once more where the look came too soon after a change to trust the stamps."""
-        wait: float | None = None
-        if target.touch_seen is not None and target.touch_seen_at:
-            tick = tick_secs(target.touch_seen)
-            if now - target.touch_seen_at <= tick:
-                wait = target.touch_seen_at + tick + _AFTER_TICK_SECS - now
-                target.rechecks_touch = True
-        entry = self._ledger.get(target.path)
-        version = None if entry is None else entry.current
-        if outcome.result != "missing" and version is not None and not version.settled:
-            wait = max(wait or 0.0, tick_secs(version.stamp) + _AFTER_TICK_SECS)
-        if wait is not None:
-            self._schedule(target, now + wait)
