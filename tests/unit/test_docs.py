@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 
 import pysubtask
+from pysubtask.monitor.beatfile import Facts
+from pysubtask.monitor.config import Config
 from pysubtask.settings import describe
 
 ROOT = pathlib.Path(pysubtask.__file__).parent.parent
@@ -172,6 +174,7 @@ def test_what_the_docs_point_at_is_there(page: pathlib.Path) -> None:
 def test_settings_named_in_the_docs_exist() -> None:
     known = {name for name, *_ in describe()}
     units = ("_secs", "_milli", "_bytes")
+    known |= {*Config.__struct_fields__, *Facts.__dataclass_fields__}  # the monitor's page
     for page in PAGES:
         for name in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", page.read_text("utf-8")):
             if name.endswith(units) and name not in known:
