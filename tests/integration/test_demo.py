@@ -298,7 +298,7 @@ def test_a_mistake_is_told_at_once(start: Callable[..., Demo]) -> None:
     demo = start("--to", "dropbox:///folder")
     output = demo.talk("")
     assert demo.process.returncode == 2
-    assert "this version can't deliver to dropbox:// yet" in output
+    assert "dropbox_refresh_token: is missing" in output
     assert "Traceback" not in output
 
 
