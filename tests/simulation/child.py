@@ -79,6 +79,10 @@ class Child(Protocol):
     def look(self) -> float:
         """Do what the main loop has to do; when to be called again."""
 
+    def sync(self) -> float:
+        """What a stop goes on with while it waits: the journal reaches the disk. The child's
+        monotonic time of the next."""
+
     def hint(self, path: str, complete: bool) -> None:
         """A file-system event."""
 
@@ -230,6 +234,10 @@ class RealChild:
     def look(self) -> float:
         return self._subtask.step()
 
+    def sync(self) -> float:
+        due = self._subtask.sync_if_due()
+        return self._boot.clock.monotonic() + 3600.0 if due is None else due
+
     def hint(self, path: str, complete: bool) -> None:
         self._subtask.hint(path, complete)
 
@@ -243,7 +251,8 @@ class RealChild:
         return self._subtask.stop(deadline)
 
     def pending_bytes(self) -> int:
-        return sum(self._subtask.ledger.owed.values())
+        owed = self._subtask.ledger.owed  # what is in doubt owes no bytes, but may soon
+        return sum(owed.values()) + len(owed)
 
     def claims(self) -> Iterable[Claim]:
         for entry in self._subtask.ledger.journal.entries():
@@ -286,6 +295,9 @@ class IdleChild:
 
     def look(self) -> float:
         return self.step()
+
+    def sync(self) -> float:
+        return 1e6
 
     def hint(self, path: str, complete: bool) -> None:
         pass
