@@ -118,8 +118,7 @@ def find_states(place: str) -> list[str]:
             continue
     from pysubtask.master._state import other_places
 
-    for section in SECTIONS:
-        wanted = os.path.join(home, "upload", section)
+    for wanted in (place, *(os.path.join(home, "upload", section) for section in SECTIONS)):
         found |= {other for other in other_places(wanted, make=False) if _is_state(other)}
     return sorted(found)
 

@@ -33,12 +33,12 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pysubtask.errors import SettingsError
 from pysubtask.layers import Layer, Merged, canonical, environment_layer, is_secret, merge
-from pysubtask.passwords import check_private
+from pysubtask.passwords import SOURCES, check_private
 from pysubtask.urls import parse_url
 
 if TYPE_CHECKING:
@@ -61,6 +61,13 @@ class Delivery:
     merged: Merged
     follow: bool = True
     follow_secs: float = 1.0
+
+    def without_passwords(self) -> Delivery:
+        """The same with no password to fetch: to look at, not to deliver."""
+        settings = {
+            name: given for name, given in self.merged.settings.items() if name not in SOURCES
+        }
+        return replace(self, merged=replace(self.merged, settings=settings))
 
     def make_master(self, environ: Mapping[str, str] | None = None) -> TaskMaster:
         """A master for it; passwords are fetched now.

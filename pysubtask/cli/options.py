@@ -228,3 +228,13 @@ def _connection(given: dict[str, Any]) -> Connection:
     if host_keys:
         flags["host_key"] = tuple(host_keys)
     return Connection(flags, given.pop("config"))
+
+
+def options_origin() -> str:
+    """What settings from options are called where origins are shown."""
+    return ORIGIN
+
+
+def user_layer(config: str | None) -> Merged:
+    """What the user's file (or ``config``) and the environment say for every command."""
+    return Connection(config=config).merged(None)

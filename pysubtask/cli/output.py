@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import msgspec
 from rich.console import Console, RenderableType
@@ -16,6 +16,9 @@ from pysubtask.cli.messages import ErrorMessage, Message, NoteMessage
 from pysubtask.status import printable
 
 __all__ = ["Output", "age", "plain", "size"]
+
+
+_WIDE = 500
 
 
 class Output:
@@ -30,8 +33,8 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self.out = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-        self.err = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self.out = _console(sys.stdout)
+        self.err = _console(sys.stderr)
 
     @property
     def has_bars(self) -> bool:
@@ -69,6 +72,13 @@ class Output:
         for line in rest:
             self.err.print(Text(f"       {printable(line)}"))
         self.err.print(Text.assemble(("Try: ", "bold green"), attempt))
+
+
+def _console(stream: TextIO) -> Console:
+    console = Console(file=stream, highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = _WIDE  # nothing is folded for a file or a pipe
+    return console
 
 
 def to_line(message: Message) -> str:

@@ -12,6 +12,7 @@ from hashlib import blake2b
 from typing import Any
 
 import click
+import msgspec
 from rich.text import Text
 
 from pysubtask.cli.exits import Busy, Code, Failure, code_of_kind, scrub
@@ -32,7 +33,7 @@ from pysubtask.states import Owed, holder_pid, read_owed
 from pysubtask.status import Status
 from pysubtask.urls import Destination
 
-__all__ = ["command", "push_state_dir"]
+__all__ = ["command", "push_state_dir", "push_states"]
 
 _LOOK_SECS = 0.1
 _FOREVER_SECS = 30 * 86_400.0
@@ -116,11 +117,16 @@ def _watches(files: Sequence[str], follow: bool) -> list[dict[str, Any]]:
 def push_state_dir(destination: Destination, home: str) -> str:
     """Where pushes from the folder ``home`` to a destination keep their journal: in the user's
     state folder, so that nothing is left beside the files."""
-    import platformdirs
-
     key = f"{destination}\0{home}".encode("utf-8", "surrogateescape")
     name = blake2b(key, digest_size=8).hexdigest()
-    return os.path.join(platformdirs.user_state_dir("pysubtask", False), "push", name)
+    return os.path.join(push_states(), name)
+
+
+def push_states() -> str:
+    """The folder of all states of pushes."""
+    import platformdirs
+
+    return os.path.join(platformdirs.user_state_dir("pysubtask", False), "push")
 
 
 @dataclass(slots=True)
@@ -162,6 +168,9 @@ class _Push:
         self._status: Status | None = None
         self._flushed = False
         self._flusher: threading.Thread | None = None
+        self._stale: float | None = None
+        self._told: dict[str, tuple[int, float | None]] = {}
+        self._began_at = time.time()
         self._began = time.monotonic()
         self._moved = self._began
 
@@ -178,6 +187,7 @@ class _Push:
         if pid is not None:
             raise Busy(pid, self.state_dir, f"push from there to {self._url}")
         self._note_resumed()
+        self._stale = self._master.status().updated_at
         self._master.start()
         follower = Follower(self._master, secs=follow_secs)
         try:
@@ -230,6 +240,8 @@ class _Push:
 
     def _look(self) -> None:
         before, status = self._status, self._master.status()
+        if status.updated_at == self._stale:  # files as a former run left them
+            status = msgspec.structs.replace(status, files={}, last_error=None)
         self._status = status
         for event in between(before, status):
             self._tell(event)
@@ -249,7 +261,8 @@ class _Push:
                     next_try=event.next_try,
                 )
             )
-            if event.error and self._bars is None and not output.as_json:
+            shown = event.error and event.link != "gone"
+            if shown and self._bars is None and not output.as_json:
                 output.note(f"{event.link}: {event.error}")
         elif isinstance(event, Progress):
             file = self._file(event.path)
@@ -282,6 +295,13 @@ class _Push:
         return self._files.setdefault(path, _File(path))  # new in a folder
 
     def _delivered(self, event: Delivered) -> None:
+        assert self._status is not None
+        notified_at = self._status.files[event.path].notified_at
+        news = (event.size_bytes, notified_at)
+        early = not self._follow and (notified_at or 0.0) < self._began_at - 0.1
+        if early or self._told.get(event.path) == news:
+            return  # delivered by a former run; the notify of this one is still to be served
+        self._told[event.path] = news
         file = self._file(event.path)
         now = time.monotonic()
         secs, self._moved = now - file.began, now

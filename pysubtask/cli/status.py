@@ -17,11 +17,12 @@ from pysubtask.cli.exits import Code, Failure, code_of_kind, scrub
 from pysubtask.cli.messages import FileMessage, StatusMessage
 from pysubtask.cli.options import json_option
 from pysubtask.cli.output import Output, age, plain, size
+from pysubtask.cli.push import push_states
 from pysubtask.states import find_states, read_status
 from pysubtask.status import FileStatus, Status, printable
 from pysubtask.tomlfile import load
 
-__all__ = ["command", "places_of"]
+__all__ = ["command", "note_news", "panel", "places_of"]
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _SPARK_LOOKS = 24
@@ -82,21 +83,19 @@ def places_of(place: str) -> list[str]:
         SettingsError: the TOML file has a mistake.
     """
     if place.endswith(".toml") and os.path.isfile(place):
-        masters = [delivery.make_master({}) for delivery in _without_secrets(place)]
+        masters = [one.without_passwords().make_master() for one in load(place).deliveries]
         return [state for master in masters for state in find_states(master.state_dir)]
-    return find_states(place)
+    return sorted({*find_states(place), *_pushes_from(place)})
 
 
-def _without_secrets(place: str) -> list:  # type: ignore[type-arg]
-    import dataclasses
-
-    from pysubtask.passwords import SOURCES
-
+def _pushes_from(place: str) -> list[str]:
+    """State folders of ``pysubtask push`` whose files lie in ``place``, or are it."""
+    place = os.path.abspath(place)
     found = []
-    for delivery in load(place).deliveries:
-        settings = {k: v for k, v in delivery.merged.settings.items() if k not in SOURCES}
-        merged = dataclasses.replace(delivery.merged, settings=settings)
-        found.append(dataclasses.replace(delivery, merged=merged))
+    for state in find_states(push_states()):
+        paths = read_status(state).files
+        if any(path == place or os.path.dirname(path) == place for path in paths):
+            found.append(state)
     return found
 
 
@@ -128,12 +127,12 @@ def _watch(output: Output, states: list[str], every: float) -> None:
         while True:
             found = [(state, read_status(state)) for state in states]
             for state, status in found:
-                _note_news(status, state, sparks, before)
-            live.update(Group(*(_panel(*pair, sparks) for pair in found)), refresh=True)
+                note_news(status, state, sparks, before)
+            live.update(Group(*(panel(*pair, sparks) for pair in found)), refresh=True)
             time.sleep(every)
 
 
-def _note_news(
+def note_news(
     status: Status, state: str, sparks: dict[str, deque[int]], before: dict[str, dict[str, int]]
 ) -> None:
     """How many bytes came to each file since the last look, for its sparkline."""
@@ -168,7 +167,7 @@ def _show(output: Output, found: list[tuple[str, Status]]) -> None:
         else:
             if number:
                 output.say("")
-            output.say(_panel(state, status, {}))
+            output.say(panel(state, status, {}))
 
 
 def _file_message(state: str, path: str, file: FileStatus) -> FileMessage:
@@ -184,7 +183,8 @@ def _file_message(state: str, path: str, file: FileStatus) -> FileMessage:
     )
 
 
-def _panel(state: str, status: Status, sparks: dict[str, deque[int]]) -> RenderableType:
+def panel(state: str, status: Status, sparks: dict[str, deque[int]]) -> RenderableType:
+    """One state folder for a person; ``sparks``: the news of each file, if they are known."""
     now = time.time()
     head = Text()
     head.append(f"● {status.link}", style=_STYLES.get(status.link, ""))
@@ -203,6 +203,11 @@ def _panel(state: str, status: Status, sparks: dict[str, deque[int]]) -> Rendera
     parts += [Text(f"  {printable(note)}", style="yellow") for note in status.notes]
     if status.files:
         parts.append(_lanes(state, status, sparks, now))
+        parts += [
+            Text(f"  {plain(path)}: {printable(scrub(file.last_error))}", style="red")
+            for path, file in status.files.items()
+            if file.last_error and file.last_error != status.last_error
+        ]
     if status.files_left_out:
         parts.append(Text(f"  … and {status.files_left_out} more files", style="dim"))
     parts.append(Text(f"  state: {shlex.quote(plain(state))}", style="dim"))
@@ -231,8 +236,6 @@ def _lanes(state: str, status: Status, sparks: dict[str, deque[int]], now: float
         if sparks:
             row.append(_spark(sparks.get(f"{state}\0{path}", deque())))
         table.add_row(*row)
-        if file.last_error:
-            table.add_row(Text(f"    {printable(scrub(file.last_error))}", style="red"))
     return table
 
 

@@ -122,6 +122,11 @@ class TaskMaster:
         """Absolute paths of the files that are declared one by one (not those in folders)."""
         return list(self._notifier.files)
 
+    @property
+    def watches(self) -> list[Watch]:
+        """What is watched, as it was understood."""
+        return list(self._watches)
+
     def watched_path(self, which: Which) -> str:
         """The absolute path of a watched file, by any way to it or its index.
 
