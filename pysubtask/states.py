@@ -16,7 +16,7 @@ from pysubtask.settings import SECTIONS
 from pysubtask.signals import StateLayout, read_json
 from pysubtask.status import Status
 
-__all__ = ["Owed", "find_states", "holder_pid", "read_owed", "read_status"]
+__all__ = ["Owed", "find_states", "holder_pid", "program_of", "read_owed", "read_status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +66,17 @@ def holder_pid(state_dir: str) -> int | None:
     if not isinstance(pid, int) or not isinstance(start, str):
         return None
     return pid if process_start(pid) == start else None
+
+
+def program_of(pid: int) -> int:
+    """The program whose subtask ``pid`` is; ``pid`` itself if that can't be told."""
+    import psutil
+
+    try:
+        parent = psutil.Process(pid).ppid()
+    except psutil.Error:
+        return pid
+    return parent if parent > 1 else pid
 
 
 def read_owed(state_dir: str) -> list[Owed]:

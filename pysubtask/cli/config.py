@@ -25,7 +25,7 @@ from pysubtask.urls import extension_of, parse_url
 __all__ = ["command", "config_argument", "config_path"]
 
 
-@click.group("config")
+@click.group("config", short_help="Check a TOML file; show settings and their origin.")
 def command() -> None:
     """Check a TOML file, or show the settings in force and where each comes from."""
 
@@ -47,7 +47,7 @@ def config_path(config: str | None) -> str:
     return default_config()
 
 
-@command.command("check")
+@command.command("check", short_help="Is all of a TOML file in order?")
 @config_argument
 @json_option
 def check(config: str | None, as_json: bool) -> int:
@@ -84,7 +84,7 @@ def check(config: str | None, as_json: bool) -> int:
     return Code.OK
 
 
-@command.command("show")
+@command.command("show", short_help="Which settings are in force?")
 @config_argument
 @click.option("--origin", is_flag=True, help="Say where each value comes from.")
 @click.option("--all", "everything", is_flag=True, help="Also what is as by default.")

@@ -30,7 +30,7 @@ _LOOK_SECS = 0.2
 _FLUSH_SECS = 30.0
 
 
-@click.command("demo")
+@click.command("demo", short_help="See it work, in a folder of its own.")
 @click.option("--to", type=UrlType(), metavar="URL", help="Deliver there, not to a local folder.")
 @click.option(
     "--seconds",

@@ -24,7 +24,7 @@ _MARKS = {
 }
 
 
-@click.command("doctor")
+@click.command("doctor", short_help="Find what is broken, and what a server can do.")
 @click.argument("url", type=UrlType(), required=False)
 @connection_options
 @json_option

@@ -18,6 +18,7 @@ from pysubtask.errors import (
     SettingsError,
     StateError,
 )
+from pysubtask.states import program_of
 
 __all__ = ["Busy", "Code", "Failure", "code_of", "code_of_kind", "scrub", "what_to_try"]
 
@@ -60,13 +61,18 @@ class Failure(PysubtaskError):
 
 
 class Busy(Failure):
-    """Somebody else uses the state folder."""
+    """Somebody else uses the state folder.
+
+    Args:
+        pid: of the subtask that holds it.
+    """
 
     def __init__(self, pid: int, state_dir: str, what: str) -> None:
+        program = program_of(pid)
         super().__init__(
-            f"{what}: process {pid} does it already",
+            f"{what}: process {program} does it already",
             Code.RUNNING,
-            f"pysubtask status {shlex.quote(state_dir)}; or end it: kill {pid}",
+            f"pysubtask status {shlex.quote(state_dir)}; or end that process: kill {program}",
         )
 
 

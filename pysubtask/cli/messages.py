@@ -193,6 +193,7 @@ class ResidualMessage(_Base, tag="residual"):
     """``owed``: in the journal. ``beside``: beside the watched files, never notified."""
     pending_bytes: int
     state_dir: str | None = None
+    destination: str | None = None
 
 
 class VerifiedMessage(_Base, tag="verified"):

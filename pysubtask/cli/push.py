@@ -40,7 +40,7 @@ _FOREVER_SECS = 30 * 86_400.0
 _MAX_RESTARTS = 3
 
 
-@click.command("push")
+@click.command("push", short_help="Deliver files now; --follow: and what they become.")
 @click.argument(
     "files",
     nargs=-1,
@@ -399,7 +399,9 @@ class _Push:
         if code is not Code.OK and not interrupted:
             self._tell_failures(files, code)
         elif interrupted and code is not Code.OK:
-            raise KeyboardInterrupt
+            left = size(status.pending_bytes)
+            attempt = "the same command again, which goes on from here"
+            raise Failure(f"interrupted; {left} are pending", code, attempt)
         return code
 
     def _tell_failures(self, files: list[_File], code: Code) -> None:

@@ -14,13 +14,13 @@ from pysubtask.cli.messages import ResidualMessage, SummaryMessage
 from pysubtask.cli.options import json_option
 from pysubtask.cli.output import Output, plain, size
 from pysubtask.cli.status import places_of
-from pysubtask.states import read_owed
+from pysubtask.states import read_owed, read_status
 from pysubtask.tomlfile import load
 
 __all__ = ["command"]
 
 
-@click.command("residuals")
+@click.command("residuals", short_help="List what former runs left undelivered.")
 @click.argument("place", default=".", metavar="[PLACE]")
 @json_option
 def command(place: str, as_json: bool) -> int:
@@ -41,9 +41,14 @@ def command(place: str, as_json: bool) -> int:
         )
     found: list[ResidualMessage] = []
     for state in states:
+        destination = read_status(state).destination
         found += [
             ResidualMessage(
-                path=owed.path, kind="owed", pending_bytes=owed.pending_bytes, state_dir=state
+                path=owed.path,
+                kind="owed",
+                pending_bytes=owed.pending_bytes,
+                state_dir=state,
+                destination=destination,
             )
             for owed in read_owed(state)
             if owed.pending_bytes
@@ -53,6 +58,8 @@ def command(place: str, as_json: bool) -> int:
     for residual in found:
         words = "owed" if residual.kind == "owed" else "beside"
         shown = f"  {plain(residual.path)}  {size(residual.pending_bytes)}"
+        if residual.destination:
+            shown += f"  to {residual.destination}"
         output.emit(residual, Text.assemble((f"{words:<6}", "yellow"), shown))
     total = sum(residual.pending_bytes for residual in found)
     code = Code.PARTIAL if found else Code.OK
@@ -60,12 +67,10 @@ def command(place: str, as_json: bool) -> int:
         SummaryMessage(command="residuals", ok=0, total=len(found), exit_code=code, bytes=total)
     )
     if found:
-        again = f"pysubtask run --sweep {shlex.quote(place)}" if is_config else "the same delivery"
-        raise Failure(
-            f"{len(found)} files with {size(total)} are not delivered",
-            code,
-            f"{again}, which goes on where it ended",
-        )
+        again = "the same push, run or program again: it goes on where it ended"
+        if is_config:
+            again = f"pysubtask run --sweep {shlex.quote(place)}"
+        raise Failure(f"{len(found)} files with {size(total)} are not delivered", code, again)
     output.say(Text("nothing is left", style="bold green"))
     return code
 

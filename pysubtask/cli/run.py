@@ -50,7 +50,7 @@ class _Running:
         return self.delivery.name or (scrub(str(to.value)) if to is not None else "delivery")
 
 
-@click.command("run")
+@click.command("run", short_help="Run the deliveries of a TOML file as a service.")
 @config_argument
 @click.option(
     "--sweep",

@@ -19,12 +19,12 @@ __all__ = ["command", "launchd", "systemd", "windows"]
 _STOP_SPARE_SECS = 10
 
 
-@click.group("service")
+@click.group("service", short_help="Print a service's definition.")
 def command() -> None:
     """Run deliveries as a service of the system."""
 
 
-@command.command("print")
+@command.command("print", short_help="For systemd, launchd or windows.")
 @click.argument("kind", type=click.Choice(["systemd", "launchd", "windows"]))
 @config_argument
 @click.option("--user", "own", is_flag=True, help="systemd: a service of yours, not the system's.")

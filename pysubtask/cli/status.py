@@ -37,7 +37,7 @@ _STYLES = {
 }
 
 
-@click.command("status")
+@click.command("status", short_help="Show how deliveries are; --watch: go on showing.")
 @click.argument("place", default=".", metavar="[PLACE]")
 @click.option("--watch", is_flag=True, help="Go on showing it until Ctrl-C.")
 @click.option(

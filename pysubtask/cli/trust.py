@@ -19,7 +19,7 @@ from pysubtask.trust import judge, known_hosts_file, look, pin
 __all__ = ["command"]
 
 
-@click.command("trust")
+@click.command("trust", short_help="Show a server's host key, and pin it.")
 @click.argument("url", type=UrlType(), required=False)
 @click.option(
     "--fingerprint",

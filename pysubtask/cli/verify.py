@@ -27,7 +27,7 @@ _STYLES = {
 }
 
 
-@click.command("verify")
+@click.command("verify", short_help="Compare with the destination, byte for byte.")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(exists=True))
 @click.option("--to", type=UrlType(), metavar="URL", help="The destination.")
 @click.option("--sizes", is_flag=True, help="Compare sizes only; nothing is read back.")
