@@ -117,7 +117,7 @@ def _show(output: Output, master: TaskMaster, seconds: float) -> None:
         while time.monotonic() < until:
             status = master.status()
             note_news(status, state, sparks, before)
-            live.update(panel(state, status, sparks), refresh=True)
+            live.update(panel(state, status, sparks, output.out.width), refresh=True)
             time.sleep(_LOOK_SECS)
 
 

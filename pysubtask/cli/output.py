@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import sys
-from typing import Any, TextIO
+from typing import Any
 
 import msgspec
 from rich.console import Console, RenderableType
@@ -15,7 +14,7 @@ from pysubtask.cli.exits import scrub
 from pysubtask.cli.messages import ErrorMessage, Message, NoteMessage
 from pysubtask.status import printable
 
-__all__ = ["Output", "age", "plain", "size"]
+__all__ = ["Output", "age", "crop", "plain", "size"]
 
 
 _WIDE = 500
@@ -33,8 +32,15 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self.out = _console(sys.stdout)
-        self.err = _console(sys.stderr)
+        self.out = _console(stderr=False)
+        self.err = _console(stderr=True)
+        self.bars: Console | None = None
+        """The console that bars are drawn on at the moment."""
+
+    def _print(self, shown: RenderableType) -> None:
+        """On a terminal that bars are drawn on, above them."""
+        bars = self.bars if self.out.is_terminal else None
+        (bars or self.out).print(shown, soft_wrap=not self.out.is_terminal)
 
     @property
     def has_bars(self) -> bool:
@@ -46,19 +52,19 @@ class Output:
         if self.as_json:
             print(to_line(message), flush=True)
         elif shown is not None:
-            self.out.print(shown)
+            self._print(shown)
 
     def say(self, text: RenderableType) -> None:
         """Text for a person on standard output; not with ``--json``."""
         if not self.as_json:
-            self.out.print(text)
+            self._print(text)
 
     def note(self, text: str) -> None:
         """Something that a person should know; on standard error, or as a ``note``."""
         if self.as_json:
             print(to_line(NoteMessage(text=text)), flush=True)
         else:
-            self.err.print(Text(text, style="dim"))
+            self.err.print(Text(text, style="dim"), soft_wrap=True)
 
     def fail(self, message: str, attempt: str, code: int, kind: str | None) -> None:
         """An error and its remedy; the last words of a command."""
@@ -68,14 +74,14 @@ class Output:
             print(to_line(error), flush=True)
             return
         head, *rest = message.splitlines() or [""]
-        self.err.print(Text.assemble(("Error: ", "bold red"), printable(head)))
+        self.err.print(Text.assemble(("Error: ", "bold red"), printable(head)), soft_wrap=True)
         for line in rest:
-            self.err.print(Text(f"       {printable(line)}"))
-        self.err.print(Text.assemble(("Try: ", "bold green"), attempt))
+            self.err.print(Text(f"       {printable(line)}"), soft_wrap=True)
+        self.err.print(Text.assemble(("Try: ", "bold green"), attempt), soft_wrap=True)
 
 
-def _console(stream: TextIO) -> Console:
-    console = Console(file=stream, highlight=False, soft_wrap=True)
+def _console(*, stderr: bool) -> Console:
+    console = Console(stderr=stderr, highlight=False)
     if not console.is_terminal:
         console.width = _WIDE  # nothing is folded for a file or a pipe
     return console
@@ -111,6 +117,11 @@ def age(secs: float) -> str:
         if secs < limit:
             return f"{secs / step:.0f} {unit}"
     return f"{secs / 86_400:.0f} d"
+
+
+def crop(text: str, columns: int) -> str:
+    """``text``, or its end behind a ``…`` if it is longer."""
+    return text if len(text) <= columns else "…" + text[len(text) - columns + 1 :]
 
 
 def plain(path: str) -> str:

@@ -6,21 +6,43 @@ import time
 
 from rich.progress import (
     BarColumn,
-    DownloadColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
-    TransferSpeedColumn,
 )
+from rich.table import Column
+from rich.text import Text
 
-from pysubtask.cli.output import Output, plain, size
+from pysubtask.cli.output import Output, crop, plain, size
 from pysubtask.status import Status
 
 __all__ = ["Bars"]
 
 _MAX_BARS = 8
-_NAME_COLUMNS = 32
+_NAME_COLUMNS = 24
+
+
+class _Amount(ProgressColumn):
+    """``3.5 of 19.1 MiB``"""
+
+    def render(self, task: Task) -> Text:
+        if task.total is None:
+            return Text("")
+        done, unit = size(task.completed).split()
+        total, total_unit = size(task.total).split()
+        first = done if unit == total_unit else f"{done} {unit}"
+        return Text(f"{first} of {total} {total_unit}", style="green")
+
+
+class _Rate(ProgressColumn):
+    """``1.2 MiB/s``, once it is known."""
+
+    def render(self, task: Task) -> Text:
+        speed = task.speed
+        return Text(f"{size(speed)}/s" if speed else "", style="cyan")
 
 
 class Bars:
@@ -32,17 +54,21 @@ class Bars:
     def __init__(self, output: Output) -> None:
         self._tasks: dict[str, TaskID] = {}
         self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=24),
-            DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
+            BarColumn(bar_width=20),
+            _Amount(table_column=Column(no_wrap=True)),
+            _Rate(table_column=Column(no_wrap=True, min_width=11)),
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[resumed]}", style="dim", markup=False),
             console=output.err,
             transient=True,
             refresh_per_second=5,
+            redirect_stdout=False,
+            redirect_stderr=False,
         )
         self._link: TaskID | None = None
+        self._output = output
+        output.bars = output.err
         self._progress.start()
         self._open = True
 
@@ -64,11 +90,13 @@ class Bars:
         if task is None:
             if len(self._tasks) >= _MAX_BARS:
                 return
-            name = _short(plain(path))
+            name = crop(plain(path), _NAME_COLUMNS).ljust(_NAME_COLUMNS)
             words = f"{size(resumed)} were there" if resumed else ""
             task = self._progress.add_task(name, total=total, completed=resumed, resumed=words)
             self._tasks[path] = task
-        self._progress.update(task, completed=sent, total=total)
+        elif resumed:
+            self._progress.update(task, resumed=f"{size(resumed)} were there")
+        self._progress.update(task, completed=max(0, sent), total=total)
 
     def done(self, path: str, total: int) -> None:
         """The file is delivered."""
@@ -80,6 +108,7 @@ class Bars:
         """Leave the terminal as it was; idempotent."""
         if self._open:
             self._open = False
+            self._output.bars = None
             self._progress.stop()
 
 
@@ -94,9 +123,3 @@ def _link_words(status: Status) -> str | None:
     if status.last_error:
         words += f": {status.last_error[:60]}"
     return words
-
-
-def _short(name: str) -> str:
-    if len(name) <= _NAME_COLUMNS:
-        return name.ljust(_NAME_COLUMNS)
-    return "…" + name[-(_NAME_COLUMNS - 1) :]

@@ -26,7 +26,16 @@ from pysubtask.cli.messages import (
 from pysubtask.cli.options import Connection, Target, UrlType, connection_options, json_option
 from pysubtask.cli.output import Output, plain, size
 from pysubtask.cli.progress import Bars
-from pysubtask.events import Delivered, Event, FileFailed, LinkChanged, Progress, TakenOver, between
+from pysubtask.events import (
+    Delivered,
+    Event,
+    FileFailed,
+    LinkChanged,
+    Pending,
+    Progress,
+    TakenOver,
+    between,
+)
 from pysubtask.follow import Follower
 from pysubtask.master._master import TaskMaster
 from pysubtask.states import Owed, holder_pid, read_owed
@@ -280,6 +289,10 @@ class _Push:
             )
             if self._bars is not None:
                 self._bars.progress(event.path, event.sent_bytes, event.size_bytes, resumed)
+        elif isinstance(event, Pending) and self._bars is not None:
+            assert self._status is not None
+            total = self._status.files[event.path].size_bytes or event.pending_bytes
+            self._bars.progress(event.path, total - event.pending_bytes, total, 0)
         elif isinstance(event, Delivered):
             self._delivered(event)
         elif isinstance(event, FileFailed):
@@ -399,7 +412,8 @@ class _Push:
         if code is not Code.OK and not interrupted:
             self._tell_failures(files, code)
         elif interrupted and code is not Code.OK:
-            left = size(status.pending_bytes)
+            sizes = (file.size_bytes or 0 for file in status.files.values())
+            left = size(max(0, sum(sizes) - total))
             attempt = "the same command again, which goes on from here"
             raise Failure(f"interrupted; {left} are pending", code, attempt)
         return code

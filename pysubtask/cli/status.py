@@ -16,7 +16,7 @@ from rich.text import Text
 from pysubtask.cli.exits import Code, Failure, code_of_kind, scrub
 from pysubtask.cli.messages import FileMessage, StatusMessage
 from pysubtask.cli.options import json_option
-from pysubtask.cli.output import Output, age, plain, size
+from pysubtask.cli.output import Output, age, crop, plain, size
 from pysubtask.cli.push import push_states
 from pysubtask.states import find_states, read_status
 from pysubtask.status import FileStatus, Status, printable
@@ -25,8 +25,9 @@ from pysubtask.tomlfile import load
 __all__ = ["command", "note_news", "panel", "places_of"]
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
-_SPARK_LOOKS = 24
-_LANE = 12
+_SPARK_LOOKS = 20
+_LANE = 10
+_OTHER_COLUMNS = 58
 _STYLES = {
     "connected": "bold green",
     "resting": "green",
@@ -128,7 +129,8 @@ def _watch(output: Output, states: list[str], every: float) -> None:
             found = [(state, read_status(state)) for state in states]
             for state, status in found:
                 note_news(status, state, sparks, before)
-            live.update(Group(*(panel(*pair, sparks) for pair in found)), refresh=True)
+            panels = (panel(*pair, sparks, output.out.width) for pair in found)
+            live.update(Group(*panels), refresh=True)
             time.sleep(every)
 
 
@@ -167,7 +169,7 @@ def _show(output: Output, found: list[tuple[str, Status]]) -> None:
         else:
             if number:
                 output.say("")
-            output.say(panel(state, status, {}))
+            output.say(panel(state, status, {}, output.out.width))
 
 
 def _file_message(state: str, path: str, file: FileStatus) -> FileMessage:
@@ -183,7 +185,7 @@ def _file_message(state: str, path: str, file: FileStatus) -> FileMessage:
     )
 
 
-def panel(state: str, status: Status, sparks: dict[str, deque[int]]) -> RenderableType:
+def panel(state: str, status: Status, sparks: dict[str, deque[int]], width: int) -> RenderableType:
     """One state folder for a person; ``sparks``: the news of each file, if they are known."""
     now = time.time()
     head = Text()
@@ -202,7 +204,7 @@ def panel(state: str, status: Status, sparks: dict[str, deque[int]]) -> Renderab
         parts.append(Text("  no subtask runs; this is how the last one left it", style="dim"))
     parts += [Text(f"  {printable(note)}", style="yellow") for note in status.notes]
     if status.files:
-        parts.append(_lanes(state, status, sparks, now))
+        parts.append(_lanes(state, status, sparks, now, width))
         parts += [
             Text(f"  {plain(path)}: {printable(scrub(file.last_error))}", style="red")
             for path, file in status.files.items()
@@ -214,9 +216,12 @@ def panel(state: str, status: Status, sparks: dict[str, deque[int]]) -> Renderab
     return Group(*parts)
 
 
-def _lanes(state: str, status: Status, sparks: dict[str, deque[int]], now: float) -> RenderableType:
+def _lanes(
+    state: str, status: Status, sparks: dict[str, deque[int]], now: float, width: int
+) -> RenderableType:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    table.add_column("  file", overflow="fold")
+    room = max(16, width - _OTHER_COLUMNS - (_SPARK_LOOKS if sparks else 0))
+    table.add_column("  file", no_wrap=True)
     table.add_column("")
     for name in ("local", "delivered", "pending"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -226,7 +231,7 @@ def _lanes(state: str, status: Status, sparks: dict[str, deque[int]], now: float
     for path, file in status.files.items():
         told = f"{age(now - file.notified_at)} ago" if file.notified_at else "–"
         row: list[RenderableType] = [
-            Text(f"  {plain(path)}"),
+            Text(f"  {crop(plain(path), room)}"),
             _lane(file),
             "–" if file.size_bytes is None else size(file.size_bytes),
             size(file.delivered_bytes),
