@@ -152,6 +152,7 @@ def _close_stdout() -> None:
 
 
 @click.group(
+    "pysubtask",
     cls=_App,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog="Exit codes: 0 ok, 1 error, 2 usage, 3 partial, 10 unreachable, 11 already running, "

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pysubtask.cli.exits import Code
 from pysubtask.cli.messages import ConfigMessage, SettingMessage
-from pysubtask.cli.options import json_option, options_origin, user_layer
+from pysubtask.cli.options import ORIGIN, default_config, json_option, user_layer
 from pysubtask.cli.output import Output, plain
 from pysubtask.config import destination_from
 from pysubtask.errors import SettingsError
@@ -19,7 +19,7 @@ from pysubtask.layers import Given, is_secret, unknown_variables
 from pysubtask.passwords import SOURCES, check_private
 from pysubtask.settings import Secret, Settings, describe
 from pysubtask.status import printable
-from pysubtask.tomlfile import Delivery, Project, load
+from pysubtask.tomlfile import Delivery, Project, load, read_layer
 from pysubtask.urls import extension_of, parse_url
 
 __all__ = ["command", "config_argument", "config_path"]
@@ -38,8 +38,6 @@ config_argument = click.argument(
 def config_path(config: str | None) -> str:
     """The file that is meant: the one named, ``PYSUBTASK_CONFIG``, ``./pysubtask.toml``, or the
     user's ``config.toml``."""
-    from pysubtask.cli.options import default_config
-
     if config is not None:
         return config
     if not os.environ.get("PYSUBTASK_CONFIG") and os.path.exists("pysubtask.toml"):
@@ -121,9 +119,6 @@ def load_project(config: str | None, *, needs_watches: bool = True) -> Project:
     Raises:
         SettingsError: there is none, or it has a mistake.
     """
-    from pysubtask.cli.options import default_config
-    from pysubtask.tomlfile import read_layer
-
     path = os.path.abspath(os.path.expanduser(config_path(config)))
     if config is None and not os.path.exists(path):
         raise SettingsError(
@@ -132,17 +127,13 @@ def load_project(config: str | None, *, needs_watches: bool = True) -> Project:
             hint=f"name one, or write {path}",
         )
     own = os.path.abspath(default_config())
-    if not needs_watches:
-        from pysubtask.cli.options import user_layer
-
-        try:
-            return load(path, origin=options_origin())
-        except SettingsError as error:
-            if "watches nothing" not in error.message:
-                raise
-            return Project(path, (Delivery(None, (), user_layer(path)),))
     below = read_layer(own) if own != path and os.path.exists(own) else None
-    return load(path, below=below, origin=options_origin())
+    try:
+        return load(path, below=below, origin=ORIGIN)
+    except SettingsError as error:
+        if needs_watches or "watches nothing" not in error.message:
+            raise
+        return Project(path, (Delivery(None, (), user_layer(path)),))
 
 
 def _warnings(delivery: Delivery) -> list[str]:

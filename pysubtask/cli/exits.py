@@ -141,7 +141,7 @@ def what_to_try(error: BaseException, url: str | None, command: str) -> str:
     return f"{command} --help"
 
 
-_LOGIN_IN_URL = re.compile(r"(://[^/\s:@]*):[^/\s]*@")
+_LOGIN_IN_URL = re.compile(r"(://[^/\s:@]*):\S*@")
 
 
 def scrub(text: str) -> str:

@@ -35,6 +35,7 @@ __all__ = [
     "default_config",
     "forget_secrets",
     "json_option",
+    "user_layer",
 ]
 
 ORIGIN = "command line"
@@ -228,11 +229,6 @@ def _connection(given: dict[str, Any]) -> Connection:
     if host_keys:
         flags["host_key"] = tuple(host_keys)
     return Connection(flags, given.pop("config"))
-
-
-def options_origin() -> str:
-    """What settings from options are called where origins are shown."""
-    return ORIGIN
 
 
 def user_layer(config: str | None) -> Merged:
