@@ -28,6 +28,7 @@ from pysubtask.cli.options import UrlType
 
 ROOT = pathlib.Path(pysubtask.__file__).parent.parent
 SCHEMA = json.loads((ROOT / "docs" / "cli-messages.schema.json").read_text("utf-8"))
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
 URL = "sftp://edge@collector.example/incoming"
 
 Run = Callable[..., Result]
@@ -67,7 +68,7 @@ def lines(result: Result) -> list[dict[str, Any]]:
     """The NDJSON of a result, each line checked against the schema."""
     found = [json.loads(line) for line in result.stdout.splitlines()]
     for line in found:
-        jsonschema.validate(line, SCHEMA)
+        VALIDATOR.validate(line)
     return found
 
 
@@ -280,7 +281,7 @@ def test_the_schema_refuses_what_is_no_message() -> None:
         {},
     ):
         with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate(wrong, SCHEMA)
+            VALIDATOR.validate(wrong)
 
 
 def test_paths_that_are_no_utf8_are_printed() -> None:
