@@ -12,6 +12,7 @@ from pysubtask.cli.messages import CheckMessage, SummaryMessage
 from pysubtask.cli.options import Connection, UrlType, connection_options, json_option
 from pysubtask.cli.output import Output
 from pysubtask.doctor import Check, examine
+from pysubtask.errors import HostKeyRefused
 from pysubtask.status import printable
 
 __all__ = ["command"]
@@ -72,7 +73,7 @@ def command(url: str | None, connection: Connection, as_json: bool) -> int:
         first = failed[0]
         words = f"{first.title}: {first.detail}"
         attempt = first.remedy or ""
-        if first.error is not None and (not attempt or first.name == "identity"):
+        if first.error is not None and (not attempt or isinstance(first.error, HostKeyRefused)):
             attempt = what_to_try(first.error, str(target.destination), "pysubtask doctor")
         raise Failure(words, code, attempt)
     missing = sum(check.verdict == "missing" for check in checks)

@@ -47,6 +47,7 @@ __all__ = ["command", "push_state_dir", "push_states"]
 _LOOK_SECS = 0.1
 _FOREVER_SECS = 30 * 86_400.0
 _MAX_RESTARTS = 3
+_FIRST_TRY_SECS = 60.0
 
 
 @click.command("push", short_help="Deliver files now; --follow: and what they become.")
@@ -251,6 +252,7 @@ class _Push:
         before, status = self._status, self._master.status()
         if status.updated_at == self._stale:  # files as a former run left them
             status = msgspec.structs.replace(status, files={}, last_error=None)
+            self._moved = time.monotonic()  # the subtask is still starting
         self._status = status
         for event in between(before, status):
             self._tell(event)
@@ -348,9 +350,13 @@ class _Push:
             self._fail(status, code)
         if status.restarts >= _MAX_RESTARTS:
             self._fail(status, Code.ERROR)
-        if time.monotonic() - self._moved < self._give_up_after:
+        still = time.monotonic() - self._moved
+        if still < self._give_up_after:
             return
-        if status.last_error_kind is not None or status.link != "connected":
+        trying = status.last_error_kind is None and status.link != "connected"
+        if trying and still < _FIRST_TRY_SECS:
+            return  # the first try has not failed yet
+        if trying or status.last_error_kind is not None:
             self._fail(status, Code.UNREACHABLE)
         if status.last_error:
             self._flushed = True  # the files say why; the others are delivered
