@@ -166,7 +166,7 @@ class Trials:
         copy = self._new_name()
         self._made.append(copy)
         size = self._size(self._name)
-        self._talk.ask(Copy(self._name, 0, size, copy, 0))
+        self._talk.ask(Copy(self._name, 0, size, copy, 0, create=True))
         self._talk.ask(Finish(copy))
         if self._size(copy) != size:
             return _wrong("copy", f"the copy has {self._size(copy)} bytes, not {size}")
