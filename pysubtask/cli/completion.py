@@ -17,7 +17,7 @@ _PLACES = {
 
 
 @click.command("completion", short_help="Print a shell's completion script.")
-@click.argument("shell", type=click.Choice(list(_PLACES)))
+@click.argument("shell", type=click.Choice(list(_PLACES)), metavar="{bash|zsh|fish}")
 @click.pass_context
 def command(ctx: click.Context, shell: str) -> int:
     """Print the completion script of a shell; write it where the last line says."""

@@ -37,6 +37,7 @@ _FLUSH_SECS = 30.0
     type=click.FloatRange(0.5, 3600),
     default=20.0,
     show_default=True,
+    metavar="SECS",
     help="How long to write.",
 )
 @click.option("--keep", is_flag=True, help="Keep the demo's folder.")

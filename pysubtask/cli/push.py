@@ -65,6 +65,7 @@ _FIRST_TRY_SECS = 60.0
     type=click.FloatRange(0.05, 3600),
     default=1.0,
     show_default=True,
+    metavar="SECS",
     help="With --follow: seconds between two looks at the files.",
 )
 @click.option(

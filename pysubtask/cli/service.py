@@ -25,7 +25,11 @@ def command() -> None:
 
 
 @command.command("print", short_help="For systemd, launchd or windows.")
-@click.argument("kind", type=click.Choice(["systemd", "launchd", "windows"]))
+@click.argument(
+    "kind",
+    type=click.Choice(["systemd", "launchd", "windows"]),
+    metavar="{systemd|launchd|windows}",
+)
 @config_argument
 @click.option("--user", "own", is_flag=True, help="systemd: a service of yours, not the system's.")
 @json_option
