@@ -45,6 +45,7 @@ from pysubtask.urls import Destination
 __all__ = ["command", "push_state_dir", "push_states"]
 
 _LOOK_SECS = 0.1
+_LOOK_COST = 10
 _FOREVER_SECS = 30 * 86_400.0
 _MAX_RESTARTS = 3
 _FIRST_TRY_SECS = 60.0
@@ -206,14 +207,14 @@ class _Push:
                 self._output.note(f"following {len(self._files)} files; Ctrl-C ends it")
                 follower.start()
                 while True:
-                    self._look()
-                    time.sleep(_LOOK_SECS)
+                    time.sleep(self._look())
             self._master.notify_all_files()
             self._flusher = threading.Thread(target=self._flush, daemon=True)
             self._flusher.start()
+            pause = _LOOK_SECS
             while not self._flushed:
-                self._flusher.join(_LOOK_SECS)
-                self._look()
+                self._flusher.join(pause)
+                pause = self._look()
                 self._give_up_if_hopeless()
         except KeyboardInterrupt:
             self._close_bars()
@@ -249,7 +250,10 @@ class _Push:
 
     # --- what happens
 
-    def _look(self) -> None:
+    def _look(self) -> float:
+        """Look at the status and tell what is new; gives the seconds until the next look, longer
+        where thousands of files make it costly."""
+        began = time.monotonic()
         before, status = self._status, self._master.status()
         if status.updated_at == self._stale:  # files as a former run left them
             status = msgspec.structs.replace(status, files={}, last_error=None)
@@ -259,6 +263,7 @@ class _Push:
             self._tell(event)
         if self._bars is not None:
             self._bars.link(status)
+        return max(_LOOK_SECS, _LOOK_COST * (time.monotonic() - began))
 
     def _tell(self, event: Event) -> None:
         output = self._output

@@ -135,13 +135,13 @@ def test_an_interrupted_push_goes_on_where_it_ended(
 ) -> None:
     slow = link(openssh, bytes_per_sec=4_000_000)
     target = Target(openssh, slow.port)
-    data = os.urandom(1 << 20) * 12
+    data = os.urandom(1 << 20) * 8
     pathlib.Path("big.bin").write_bytes(data)
     process = start("push", "big.bin", *target.options, "--json")
     assert process.stdout is not None
     for line in process.stdout:
         message = json.loads(line)
-        if message["message_type"] == "progress" and message["sent_bytes"] > 2 << 20:
+        if message["message_type"] == "progress" and message["sent_bytes"] > 1 << 20:
             break
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=LIMIT_SECS)
@@ -152,8 +152,8 @@ def test_an_interrupted_push_goes_on_where_it_ended(
     before = slow.bytes_up
     found = messages(run("push", "big.bin", *target.options, "--json").stdout)
     (delivered,) = [m for m in found if m["message_type"] == "delivered"]
-    assert delivered["resumed_bytes"] > 2 << 20
-    assert slow.bytes_up - before < len(data) - (2 << 20) + 200_000
+    assert delivered["resumed_bytes"] > 1 << 20
+    assert slow.bytes_up - before < len(data) - (1 << 20) + 200_000
     assert (target.folder / "big.bin").read_bytes() == data
 
 
@@ -180,7 +180,8 @@ def test_push_gives_up_with_the_true_cause(
     target: Target, openssh: OpenSshServer, tmp_path: pathlib.Path
 ) -> None:
     pathlib.Path("a.csv").write_text("1\n")
-    where = ["push", "a.csv", "--to", target.url, "--give-up-after", "0.5"]
+    quick = ["--give-up-after", "0.5", "--set", "stop_timeout_secs=0.1"]
+    where = ["push", "a.csv", "--to", target.url, *quick]
     unknown = run(*where, "--key-file", openssh.key_file)
     assert unknown.exit_code == 13
     assert openssh.fingerprint in unknown.stderr
@@ -191,7 +192,7 @@ def test_push_gives_up_with_the_true_cause(
     login = run(*where, "--key-file", other, "--host-key", openssh.fingerprint)
     assert login.exit_code == 12
     assert "is not accepted" in login.stderr
-    nobody = run("push", "a.csv", "--to", "sftp://edge@127.0.0.1:1/in", "--give-up-after", "0.5")
+    nobody = run("push", "a.csv", "--to", "sftp://edge@127.0.0.1:1/in", *quick)
     assert nobody.exit_code == 10
     assert "port 1: Connection refused" in nobody.stderr
     left = run("residuals", "--json")
