@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import click
 
-from pysubtask.cli.exits import Code, code_of, what_to_try
+from pysubtask.cli.exits import Code, Failure, code_of, what_to_try
 from pysubtask.cli.output import Output
 from pysubtask.errors import PysubtaskError
 from pysubtask.version import __version__
@@ -87,14 +87,16 @@ def _report(error: BaseException, given: list[str]) -> Code:
     if isinstance(error, click.ClickException):
         output.fail(error.format_message(), f"{command} --help", Code.ERROR, kind)
         return Code.ERROR
-    if isinstance(error, PysubtaskError | OSError):
+    if isinstance(error, Failure | PysubtaskError | OSError):
         code = code_of(error)
         output.fail(_words(error), what_to_try(error, _url(given), command), code, kind)
         return code
     raise error
 
 
-def _words(error: PysubtaskError | OSError) -> str:
+def _words(error: Failure | PysubtaskError | OSError) -> str:
+    if isinstance(error, Failure):
+        return error.message
     if isinstance(error, OSError):
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror or error}"

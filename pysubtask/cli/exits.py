@@ -43,7 +43,7 @@ class Code(enum.IntEnum):
     """Ctrl-C (128 + SIGINT, as shells count)."""
 
 
-class Failure(PysubtaskError):
+class Failure(Exception):
     """A command's own failure: exit code and remedy are known.
 
     Args:
@@ -53,11 +53,10 @@ class Failure(PysubtaskError):
     """
 
     def __init__(self, message: str, code: Code, attempt: str) -> None:
-        super().__init__(message, hint=attempt)
+        super().__init__(message)
+        self.message = message
         self.code = code
-
-    def __str__(self) -> str:
-        return self.message
+        self.attempt = attempt
 
 
 class Busy(Failure):
@@ -105,6 +104,8 @@ def what_to_try(error: BaseException, url: str | None, command: str) -> str:
         url: the destination, without password, if the command has one.
         command: as typed, such as ``pysubtask push``.
     """
+    if isinstance(error, Failure):
+        return error.attempt
     where = shlex.quote(url) if url else "URL"
     hint = error.hint if isinstance(error, PysubtaskError) else None
     if isinstance(error, HostKeyRefused):
@@ -132,8 +133,8 @@ def what_to_try(error: BaseException, url: str | None, command: str) -> str:
         return f"pysubtask doctor {where}"
     if isinstance(error, StateError):
         return "--set bak_to_folder=FOLDER, a folder on a local disk that can be written"
-    if isinstance(error, SettingsError):
-        return f"{command} --help"
+    if isinstance(error, SettingsError) and error.path == "known_hosts":
+        return f"pysubtask trust --known-hosts FILE {where}   (makes the file)"
     if isinstance(error, PermissionError):
         return "another user, or other permissions for that file"
     if isinstance(error, FileNotFoundError):

@@ -145,6 +145,8 @@ def push_states() -> str:
 class _File:
     path: str
     resumed_bytes: int = 0
+    version: int = 0
+    """The one that ``resumed_bytes`` belong to."""
     sent_bytes: int = 0
     delivered: bool = False
     error: str | None = None
@@ -235,6 +237,19 @@ class _Push:
             file = self._files.get(owed.path)
             if file is not None and _continues(owed):
                 file.resumed_bytes = max(owed.delivered_bytes, owed.sent_bytes)
+                file.version = owed.version
+
+    def _forget_other_versions(self, events: list[Event]) -> None:
+        """What was there of an earlier version is nothing of the one that is delivered now."""
+        paths = {event.path for event in events if isinstance(event, Delivered | Progress)}
+        doubtful = [path for path in paths if self._file(path).resumed_bytes]
+        if not doubtful:
+            return
+        versions = {owed.path: owed.version for owed in read_owed(self.state_dir)}
+        for path in doubtful:
+            file = self._file(path)
+            if versions.get(path) != file.version:
+                file.resumed_bytes = 0
 
     def _flush(self) -> None:
         while not self._flushed:
@@ -259,7 +274,9 @@ class _Push:
             status = msgspec.structs.replace(status, files={}, last_error=None)
             self._moved = time.monotonic()  # the subtask is still starting
         self._status = status
-        for event in between(before, status):
+        events = between(before, status)
+        self._forget_other_versions(events)
+        for event in events:
             self._tell(event)
         if self._bars is not None:
             self._bars.link(status)

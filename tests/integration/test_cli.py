@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -212,6 +213,46 @@ def test_some_files_are_refused(target: Target) -> None:
     assert result.exit_code == 3, result.output
     assert "1 of 2 files are not delivered" in result.stderr
     assert (target.folder / "b.csv").read_text() == "1\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_bars_and_colours_are_for_terminals(openssh: OpenSshServer, link: Any) -> None:
+    import pty
+
+    slow = link(openssh, bytes_per_sec=4_000_000)
+    target = Target(openssh, slow.port)
+    pathlib.Path("big.bin").write_bytes(os.urandom(3 << 20))
+    shown = {}
+    for no_color in ("", "1"):
+        main, side = pty.openpty()
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "pysubtask", "push", "big.bin", *target.options],
+            stdin=side, stdout=subprocess.PIPE, stderr=side,
+            env={**os.environ, "NO_COLOR": no_color, "TERM": "xterm-256color"},
+        )  # fmt: skip
+        os.close(side)
+        seen = b""
+        with open(main, "rb", buffering=0) as terminal:
+            while True:
+                try:
+                    data = terminal.read(65536)
+                except OSError:  # EIO: the other side is closed (pty(7))
+                    break
+                if not data:
+                    break
+                seen += data
+        output, _ = process.communicate(timeout=LIMIT_SECS)
+        assert process.returncode == 0, seen
+        shown[no_color] = seen.decode()
+        # data are not mixed with what is drawn, though both come at one time
+        assert output.decode() == "delivered  big.bin  3.0 MiB\n"
+        (target.folder / "big.bin").unlink()
+        pathlib.Path("big.bin").write_bytes(os.urandom(3 << 20))
+    assert "of 3.0 MiB" in shown[""]
+    assert "━" in shown[""]
+    assert "\x1b[32m" in shown[""]
+    assert "━" in shown["1"]
+    assert not re.search(r"\x1b\[[0-9;]*3[0-9]", shown["1"])
 
 
 # --- verify

@@ -238,6 +238,7 @@ def test_codes_and_remedies() -> None:
         (errors.RemoteFull("no"), 1, "make room"),
         (errors.RemoteError("no"), 1, "doctor"),
         (errors.SettingsError("no"), 1, "pysubtask push --help"),
+        (errors.SettingsError("no", path="known_hosts"), 1, "pysubtask trust --known-hosts"),
         (errors.StateError("no"), 1, "bak_to_folder"),
         (PermissionError(13, "no"), 1, "permissions"),
         (OSError(5, "no"), 1, "pysubtask push --help"),
