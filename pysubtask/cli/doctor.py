@@ -72,6 +72,8 @@ def command(url: str | None, connection: Connection, as_json: bool) -> int:
     if failed:
         first = failed[0]
         words = f"{first.title}: {first.detail}"
+        if isinstance(first.error, HostKeyRefused):
+            words = first.error.message
         attempt = first.remedy or ""
         if first.error is not None and (not attempt or isinstance(first.error, HostKeyRefused)):
             attempt = what_to_try(first.error, str(target.destination), "pysubtask doctor")

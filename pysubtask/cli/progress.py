@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from rich.console import Group, RenderableType
+from rich.live import Live
 from rich.progress import (
     BarColumn,
     Progress,
@@ -16,6 +18,7 @@ from rich.progress import (
 from rich.table import Column
 from rich.text import Text
 
+from pysubtask.cli.exits import scrub
 from pysubtask.cli.output import Output, crop, plain, size
 from pysubtask.status import Status
 
@@ -61,28 +64,29 @@ class Bars:
             TimeRemainingColumn(compact=True),
             TextColumn("{task.fields[resumed]}", style="dim", markup=False),
             console=output.err,
+        )
+        self._link: str | None = None
+        self._output = output
+        output.bars = output.err
+        self._live = Live(
+            get_renderable=self._render,
+            console=output.err,
             transient=True,
             refresh_per_second=5,
             redirect_stdout=False,
             redirect_stderr=False,
         )
-        self._link: TaskID | None = None
-        self._output = output
-        output.bars = output.err
-        self._progress.start()
+        self._live.start()
         self._open = True
+
+    def _render(self) -> RenderableType:
+        if self._link is None:
+            return self._progress
+        return Group(Text(self._link, style="yellow"), self._progress)
 
     def link(self, status: Status) -> None:
         """Show the link while it is not connected: there is nothing else to see then."""
-        words = _link_words(status)
-        if words is None:
-            if self._link is not None:
-                self._progress.remove_task(self._link)
-                self._link = None
-        elif self._link is None:
-            self._link = self._progress.add_task(words, total=None, resumed="")
-        else:
-            self._progress.update(self._link, description=words)
+        self._link = _link_words(status)
 
     def progress(self, path: str, sent: int, total: int, resumed: int) -> None:
         """More of a file has arrived."""
@@ -109,7 +113,7 @@ class Bars:
         if self._open:
             self._open = False
             self._output.bars = None
-            self._progress.stop()
+            self._live.stop()
 
 
 def _link_words(status: Status) -> str | None:
@@ -121,5 +125,5 @@ def _link_words(status: Status) -> str | None:
     if status.link == "retrying" and status.next_try is not None:
         words += f", next try in {max(0.0, status.next_try - time.time()):.0f} s"
     if status.last_error:
-        words += f": {status.last_error[:60]}"
+        words += f": {scrub(status.last_error)}"
     return words

@@ -70,8 +70,12 @@ def command(place: str, watch: bool, every: float, check: bool, as_json: bool) -
             "pysubtask status FOLDER, where FOLDER holds the watched files",
         )
     if watch:
-        _watch(output, states, every)
-        return Code.OK
+        try:
+            _watch(output, states, every)
+        except KeyboardInterrupt:  # the way to end it
+            if not output.as_json and output.out.is_terminal:
+                _show(output, [(state, read_status(state)) for state in states])
+            return Code.OK
     found = [(state, read_status(state)) for state in states]
     _show(output, found)
     return _verdict(found) if check else Code.OK
