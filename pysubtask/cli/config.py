@@ -11,7 +11,14 @@ from rich.text import Text
 
 from pysubtask.cli.exits import Code
 from pysubtask.cli.messages import ConfigMessage, SettingMessage
-from pysubtask.cli.options import ORIGIN, default_config, json_option, user_layer
+from pysubtask.cli.options import (
+    ORIGIN,
+    default_config,
+    json_option,
+    read_assignments,
+    set_option,
+    user_layer,
+)
 from pysubtask.cli.output import Output, plain
 from pysubtask.config import destination_from
 from pysubtask.errors import SettingsError
@@ -47,11 +54,12 @@ def config_path(config: str | None) -> str:
 
 @command.command("check", short_help="Is all of a TOML file in order?")
 @config_argument
+@set_option
 @json_option
-def check(config: str | None, as_json: bool) -> int:
+def check(config: str | None, assignments: tuple[str, ...], as_json: bool) -> int:
     """Read a TOML file and check all of it. Nothing is connected to, no password fetched."""
     output = Output(as_json=as_json)
-    project = load_project(config)
+    project = load_project(config, assignments)
     for delivery in project.deliveries:
         warnings = _warnings(delivery)
         master = delivery.without_passwords().make_master()
@@ -86,8 +94,15 @@ def check(config: str | None, as_json: bool) -> int:
 @config_argument
 @click.option("--origin", is_flag=True, help="Say where each value comes from.")
 @click.option("--all", "everything", is_flag=True, help="Also what is as by default.")
+@set_option
 @json_option
-def show(config: str | None, origin: bool, everything: bool, as_json: bool) -> int:
+def show(
+    config: str | None,
+    origin: bool,
+    everything: bool,
+    assignments: tuple[str, ...],
+    as_json: bool,
+) -> int:
     """Show the settings in force: flags > PYSUBTASK_* > file > default.
 
     Without a file: what your configuration folder and the environment say for every command.
@@ -95,11 +110,12 @@ def show(config: str | None, origin: bool, everything: bool, as_json: bool) -> i
     output = Output(as_json=as_json)
     path = config_path(config)
     if config is None and not os.path.exists(path):
-        merged = user_layer(None)
+        merged = user_layer(None, assignments)
         deliveries = [Delivery(None, (), merged)]
         output.note(f"there is no {path}")
     else:
-        deliveries = list(load_project(config, needs_watches=config is not None).deliveries)
+        project = load_project(config, assignments, needs_watches=config is not None)
+        deliveries = list(project.deliveries)
     for delivery in deliveries:
         rows = _rows(delivery, everything)
         for name, value, where in rows:
@@ -113,7 +129,9 @@ def show(config: str | None, origin: bool, everything: bool, as_json: bool) -> i
     return Code.OK
 
 
-def load_project(config: str | None, *, needs_watches: bool = True) -> Project:
+def load_project(
+    config: str | None, assignments: tuple[str, ...] = (), *, needs_watches: bool = True
+) -> Project:
     """The file that is meant, with the user's own file below it.
 
     Raises:
@@ -129,11 +147,11 @@ def load_project(config: str | None, *, needs_watches: bool = True) -> Project:
     own = os.path.abspath(default_config())
     below = read_layer(own) if own != path and os.path.exists(own) else None
     try:
-        return load(path, below=below, origin=ORIGIN)
+        return load(path, below=below, keywords=read_assignments(assignments), origin=ORIGIN)
     except SettingsError as error:
         if needs_watches or "watches nothing" not in error.message:
             raise
-        return Project(path, (Delivery(None, (), user_layer(path)),))
+        return Project(path, (Delivery(None, (), user_layer(path, assignments)),))
 
 
 def _warnings(delivery: Delivery) -> list[str]:

@@ -35,6 +35,8 @@ __all__ = [
     "default_config",
     "forget_secrets",
     "json_option",
+    "read_assignments",
+    "set_option",
     "user_layer",
 ]
 
@@ -157,6 +159,17 @@ def json_option(command: _Command) -> _Command:
     )(command)
 
 
+def set_option(command: _Command) -> _Command:
+    """``--set``; the command gets it as ``assignments``."""
+    return click.option(
+        "--set",
+        "assignments",
+        metavar="NAME=VALUE",
+        multiple=True,
+        help="Any setting, such as --set reply_timeout_secs=10.",
+    )(command)
+
+
 def connection_options(command: _Command) -> _Command:
     """The options that say how to connect; the command gets them as ``connection``."""
     from functools import wraps
@@ -194,13 +207,7 @@ _OPTIONS = [
     click.option(
         "--password-env", metavar="NAME", help="Environment variable that holds the password."
     ),
-    click.option(
-        "--set",
-        "assignments",
-        metavar="NAME=VALUE",
-        multiple=True,
-        help="Any setting, such as --set reply_timeout_secs=10.",
-    ),
+    set_option,
     click.option(
         "--config",
         type=_FILE,
@@ -212,15 +219,7 @@ _OPTIONS = [
 
 def _connection(given: dict[str, Any]) -> Connection:
     """Take the options out of ``given``."""
-    flags: dict[str, Any] = {}
-    for assignment in given.pop("assignments"):
-        name, mark, text = assignment.partition("=")
-        if not mark:
-            raise _usage(f"--set {name}: a value is missing", None, f"--set {name}=VALUE")
-        known = next(iter(canonical({name.strip(): "x"})))
-        if is_secret(known):
-            raise _usage(_REFUSED_HERE, None, _OTHER_WAYS)
-        flags[known] = parse_text(known, text, f"--set {name}")
+    flags = read_assignments(given.pop("assignments"))
     for name in ("known_hosts", "key_file", *SOURCES):
         value = given.pop(name)
         if value is not None:
@@ -231,6 +230,25 @@ def _connection(given: dict[str, Any]) -> Connection:
     return Connection(flags, given.pop("config"))
 
 
-def user_layer(config: str | None) -> Merged:
+def read_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
+    """Settings from ``--set NAME=VALUE``.
+
+    Raises:
+        click.UsageError: no value, or a secret.
+        SettingsError: there is no such setting, or it can't have that value.
+    """
+    flags: dict[str, Any] = {}
+    for assignment in assignments:
+        name, mark, text = assignment.partition("=")
+        if not mark:
+            raise _usage(f"--set {name}: a value is missing", None, f"--set {name}=VALUE")
+        known = next(iter(canonical({name.strip(): "x"})))
+        if is_secret(known):
+            raise _usage(_REFUSED_HERE, None, _OTHER_WAYS)
+        flags[known] = parse_text(known, text, f"--set {name}")
+    return flags
+
+
+def user_layer(config: str | None, assignments: tuple[str, ...] = ()) -> Merged:
     """What the user's file (or ``config``) and the environment say for every command."""
-    return Connection(config=config).merged(None)
+    return Connection(read_assignments(assignments), config).merged(None)

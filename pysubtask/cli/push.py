@@ -203,6 +203,7 @@ class _Push:
         self._note_resumed()
         self._stale = self._master.status().updated_at
         self._master.start()
+        self.state_dir = self._master.state_dir  # elsewhere, if the wanted one can't be used
         follower = Follower(self._master, secs=follow_secs)
         try:
             if self._follow:

@@ -17,7 +17,7 @@ from pysubtask.cli.messages import (
     LinkMessage,
     SummaryMessage,
 )
-from pysubtask.cli.options import forget_secrets, json_option
+from pysubtask.cli.options import forget_secrets, json_option, set_option
 from pysubtask.cli.output import Output, plain, size
 from pysubtask.events import Delivered, Event, FileFailed, LinkChanged, Restarted, TakenOver
 from pysubtask.follow import Follower
@@ -57,8 +57,9 @@ class _Running:
     is_flag=True,
     help="At the start also send residual files beside the watched ones, then archive old files.",
 )
+@set_option
 @json_option
-def command(config: str | None, sweep: bool, as_json: bool) -> int:
+def command(config: str | None, sweep: bool, assignments: tuple[str, ...], as_json: bool) -> int:
     """Run the deliveries of a TOML file until Ctrl-C or SIGTERM, then stop gracefully.
 
     Without a file: ./pysubtask.toml, or config.toml in your configuration folder. A program may
@@ -66,7 +67,7 @@ def command(config: str | None, sweep: bool, as_json: bool) -> int:
     every `follow_secs`. For a service see `pysubtask service print`.
     """
     output = Output(as_json=as_json)
-    project = load_project(config)
+    project = load_project(config, assignments)
     running = [_prepare(delivery) for delivery in project.deliveries]
     forget_secrets(*(delivery.merged for delivery in project.deliveries))
     for one in running:
@@ -81,7 +82,9 @@ def command(config: str | None, sweep: bool, as_json: bool) -> int:
                 for event in one.master.events():
                     _tell(output, one, event)
             time.sleep(_LOOK_SECS)
-        return Code.RUNNING
+        first = running[0]
+        pid = holder_pid(first.master.state_dir) or 0
+        raise Busy(pid, first.master.state_dir, f"deliver {first.label} (it was taken over)")
     except KeyboardInterrupt:
         output.note("stopping")
         return _stop(output, running)

@@ -363,6 +363,17 @@ def test_config_show_tells_origins(run: Run, monkeypatch: pytest.MonkeyPatch) ->
     assert "hunter2" not in shown.output
 
 
+def test_flags_win_over_variables(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_config(GOOD)
+    monkeypatch.setenv("PYSUBTASK_RETRY_TRIES", "9")
+    monkeypatch.setenv("PYSUBTASK_RETRY_JITTER", "0.5")
+    found = lines(run("config", "show", "--json", "--set", "RetryTries=8"))
+    rows = {row["name"]: row for row in found if row["delivery"] == "share"}
+    assert (rows["retry_tries"]["value"], rows["retry_tries"]["origin"]) == (8, "command line")
+    assert rows["retry_jitter"]["value"] == 0.5
+    assert run("config", "check", "--set", "retry_tries=0").exit_code == 1
+
+
 def test_config_show_without_a_file(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYSUBTASK_RETRY_TRIES", "9")
     result = run("config", "show", "--origin")

@@ -56,11 +56,12 @@ def section(path: str, command: click.Command, common: dict[str, click.Parameter
     table = rows(own)
     if table:
         lines += ["", "| option | meaning |", "| --- | --- |", *table]
-    names = [p.name for p in command.params if p.name in common]
-    if "known_hosts" in names:
+    options = [p for p in command.params if isinstance(p, click.Option) and p.name in common]
+    if any(p.name == "known_hosts" for p in options):
         lines += ["", "And the [options of a connection](#options-of-a-connection), and `--json`."]
-    elif "as_json" in names:
-        lines += ["", "And `--json`."]
+    elif options:
+        shown = ", ".join(f"`{p.opts[0]}`" for p in options)
+        lines += ["", f"And {shown} as [there](#options-of-a-connection)."]
     return lines
 
 
