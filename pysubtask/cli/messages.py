@@ -49,6 +49,10 @@ class ProgressMessage(_Base, tag="progress"):
     size_bytes: int
     resumed_bytes: int = 0
     """Of them, what was there before this command began."""
+    rate_bytes_per_sec: float | None = None
+    """Since the file's first sign of progress; None with the first one."""
+    eta_secs: float | None = None
+    """Until all of it has arrived, at that rate."""
 
 
 class LinkMessage(_Base, tag="link"):

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import Any
 
 import click
@@ -26,6 +25,7 @@ from pysubtask.cli.messages import (
 from pysubtask.cli.options import Connection, Target, UrlType, connection_options, json_option
 from pysubtask.cli.output import Output, plain, size
 from pysubtask.cli.progress import Bars
+from pysubtask.cli.pushes import forget_old_states, push_state_dir
 from pysubtask.events import (
     Delivered,
     Event,
@@ -40,9 +40,8 @@ from pysubtask.follow import Follower
 from pysubtask.master._master import TaskMaster
 from pysubtask.states import Owed, holder_pid, read_owed
 from pysubtask.status import Status
-from pysubtask.urls import Destination
 
-__all__ = ["command", "push_state_dir", "push_states"]
+__all__ = ["command"]
 
 _LOOK_SECS = 0.1
 _LOOK_COST = 10
@@ -126,21 +125,6 @@ def _watches(files: Sequence[str], follow: bool) -> list[dict[str, Any]]:
     return list(found.values())
 
 
-def push_state_dir(destination: Destination, home: str) -> str:
-    """Where pushes from the folder ``home`` to a destination keep their journal: in the user's
-    state folder, so that nothing is left beside the files."""
-    key = f"{destination}\0{home}".encode("utf-8", "surrogateescape")
-    name = blake2b(key, digest_size=8).hexdigest()
-    return os.path.join(push_states(), name)
-
-
-def push_states() -> str:
-    """The folder of all states of pushes."""
-    import platformdirs
-
-    return os.path.join(platformdirs.user_state_dir("pysubtask", False), "push")
-
-
 @dataclass(slots=True)
 class _File:
     path: str
@@ -151,6 +135,16 @@ class _File:
     delivered: bool = False
     error: str | None = None
     began: float = field(default_factory=time.monotonic)
+    first: tuple[float, int] | None = None
+    """When the first progress was seen, and how much it was."""
+
+    def rate(self, sent_bytes: int) -> float | None:
+        """Bytes a second since the first sign of progress."""
+        now = time.monotonic()
+        if self.first is None or sent_bytes < self.first[1]:
+            self.first = now, sent_bytes
+        at, before = self.first
+        return (sent_bytes - before) / (now - at) if sent_bytes > before else None
 
 
 class _Push:
@@ -200,6 +194,7 @@ class _Push:
         pid = holder_pid(self.state_dir)
         if pid is not None:
             raise Busy(pid, self.state_dir, f"push from there to {self._url}")
+        forget_old_states(time.time())
         self._note_resumed()
         self._stale = self._master.status().updated_at
         self._master.start()
@@ -305,12 +300,16 @@ class _Push:
                 self._moved = time.monotonic()
             file.sent_bytes = event.sent_bytes
             resumed = min(file.resumed_bytes, event.sent_bytes)
+            rate = file.rate(event.sent_bytes)
+            eta = max(0, event.size_bytes - event.sent_bytes) / rate if rate else None
             output.emit(
                 ProgressMessage(
                     path=event.path,
                     sent_bytes=event.sent_bytes,
                     size_bytes=event.size_bytes,
                     resumed_bytes=resumed,
+                    rate_bytes_per_sec=rate and round(rate, 1),
+                    eta_secs=eta and round(eta, 1),
                 )
             )
             if self._bars is not None:

@@ -17,7 +17,7 @@ from pysubtask.cli.exits import Code, Failure, code_of_kind, scrub
 from pysubtask.cli.messages import FileMessage, StatusMessage
 from pysubtask.cli.options import json_option
 from pysubtask.cli.output import Output, age, crop, plain, size
-from pysubtask.cli.push import push_states
+from pysubtask.cli.pushes import push_states
 from pysubtask.states import find_states, read_status
 from pysubtask.status import FileStatus, Status, printable
 from pysubtask.tomlfile import load

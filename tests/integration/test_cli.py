@@ -20,6 +20,7 @@ from click.testing import CliRunner, Result
 
 from pysubtask import TaskMaster
 from pysubtask.cli.app import app
+from pysubtask.cli.pushes import forget_old_states, push_states
 from pysubtask.events import Delivered, LinkChanged, between
 from pysubtask.states import find_states, holder_pid, read_owed, read_status
 from tests.servers.openssh import OpenSshServer
@@ -131,6 +132,22 @@ def test_push_and_push_again(target: Target) -> None:
     }
 
 
+def test_states_of_old_pushes_are_forgotten_unless_they_owe(tmp_path: pathlib.Path) -> None:
+    share = tmp_path / "share"
+    share.mkdir()
+    pathlib.Path("a.csv").write_text("1\n")
+    assert run("push", "a.csv", "--to", share.as_uri()).exit_code == 0
+    quick = ["--give-up-after", "0", "--set", "stop_timeout_secs=0.1"]
+    assert run("push", "a.csv", "--to", "file:///no/such/share", *quick).exit_code == 10
+    states = find_states(push_states())
+    assert len(states) == 2
+    forget_old_states(time.time() + 89 * 86_400)
+    assert find_states(push_states()) == states
+    forget_old_states(time.time() + 91 * 86_400)
+    (left,) = find_states(push_states())
+    assert read_status(left).destination == "file:///no/such/share"
+
+
 def test_an_interrupted_push_goes_on_where_it_ended(
     openssh: OpenSshServer, start: Started, link: Callable[..., TcpProxy]
 ) -> None:
@@ -154,6 +171,8 @@ def test_an_interrupted_push_goes_on_where_it_ended(
     found = messages(run("push", "big.bin", *target.options, "--json").stdout)
     (delivered,) = [m for m in found if m["message_type"] == "delivered"]
     assert delivered["resumed_bytes"] > 1 << 20
+    rates = [m for m in found if m["message_type"] == "progress" and m["rate_bytes_per_sec"]]
+    assert all(m["rate_bytes_per_sec"] > 0 and m["eta_secs"] is not None for m in rates)
     assert slow.bytes_up - before < len(data) - (1 << 20) + 200_000
     assert (target.folder / "big.bin").read_bytes() == data
 
