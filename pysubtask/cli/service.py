@@ -72,7 +72,7 @@ def systemd(config: str, stop_secs: int, *, own: bool) -> tuple[str, str]:
     user = "" if own else "# User=edge\n"
     text = f"""[Unit]
 Description=pysubtask: deliver what {_systemd_text(os.path.basename(config))} watches
-Documentation=man:sftp(1)
+Documentation=https://github.com/djacobson/pysubtask
 {network}
 [Service]
 Type=exec

@@ -228,6 +228,7 @@ def test_some_files_are_refused(target: Target) -> None:
     pathlib.Path("a.csv").write_text("1\n")
     pathlib.Path("b.csv").write_text("1\n")
     more = ["--give-up-after", "0.5", "--set", "on_first_contact=replace"]
+    more += ["--set", "stop_timeout_secs=0.1"]
     result = run("push", "a.csv", "b.csv", *target.options, *more)
     assert result.exit_code == 3, result.output
     assert "1 of 2 files are not delivered" in result.stderr
@@ -240,7 +241,7 @@ def test_bars_and_colours_are_for_terminals(openssh: OpenSshServer, link: Any) -
 
     slow = link(openssh, bytes_per_sec=4_000_000)
     target = Target(openssh, slow.port)
-    pathlib.Path("big.bin").write_bytes(os.urandom(3 << 20))
+    pathlib.Path("big.bin").write_bytes(os.urandom(3 << 19))
     shown = {}
     for no_color in ("", "1"):
         main, side = pty.openpty()
@@ -264,10 +265,10 @@ def test_bars_and_colours_are_for_terminals(openssh: OpenSshServer, link: Any) -
         assert process.returncode == 0, seen
         shown[no_color] = seen.decode()
         # data are not mixed with what is drawn, though both come at one time
-        assert output.decode() == "delivered  big.bin  3.0 MiB\n"
+        assert output.decode() == "delivered  big.bin  1.5 MiB\n"
         (target.folder / "big.bin").unlink()
-        pathlib.Path("big.bin").write_bytes(os.urandom(3 << 20))
-    assert "of 3.0 MiB" in shown[""]
+        pathlib.Path("big.bin").write_bytes(os.urandom(3 << 19))
+    assert "of 1.5 MiB" in shown[""]
     assert "━" in shown[""]
     assert "\x1b[32m" in shown[""]
     assert "━" in shown["1"]

@@ -414,9 +414,11 @@ def test_service_systemd(run: Run, tmp_path: pathlib.Path) -> None:
     unit = tmp_path / "pysubtask.service"
     unit.write_text(result.stdout)
     done = subprocess.run(
-        [verify, "verify", "--recursive-errors=no", str(unit)],
+        [verify, "verify", "--man=no", "--recursive-errors=no", str(unit)],
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
+    if "unrecognized option" in done.stderr:  # before systemd 250
+        pytest.skip("systemd-analyze is too old")
     assert (done.returncode, done.stderr) == (0, "")
 
 
