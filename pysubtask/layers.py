@@ -29,6 +29,7 @@ __all__ = [
     "canonical",
     "environment_layer",
     "is_secret",
+    "is_secret_variable",
     "merge",
     "parse_text",
     "unknown_variables",
@@ -221,6 +222,11 @@ def parse_text(name: str, text: str, where: str) -> Any:
         raise SettingsError(
             f"must be {words}, not {text[:40]!r}", operation="setting", path=where
         ) from None
+
+
+def is_secret_variable(name: str) -> bool:
+    """Whether an environment variable gives a setting whose value must not be shown."""
+    return name.startswith(ENV_PREFIX) and is_secret(name.removeprefix(ENV_PREFIX).lower())
 
 
 def is_secret(name: str) -> bool:

@@ -56,7 +56,7 @@ class _App(click.Group):
         """Run and end the process with the command's exit code."""
         given = list(sys.argv[1:] if args is None else args)
         extra.pop("standalone_mode", None)
-        _end_as_ctrl_c_does()
+        before = _end_as_ctrl_c_does()
         try:
             code = super().main(
                 args=given, prog_name=prog_name or "pysubtask", standalone_mode=False, **extra
@@ -67,6 +67,9 @@ class _App(click.Group):
             code = Code.ERROR
         except BaseException as error:
             code = _report(error, given)
+        finally:
+            if before is not None:
+                signal.signal(signal.SIGTERM, before)
         sys.exit(int(code) if isinstance(code, int) else Code.OK)
 
 
@@ -133,16 +136,16 @@ def _url(given: list[str]) -> str | None:
     return str(parse_url(to)) if to else None
 
 
-def _end_as_ctrl_c_does() -> None:
-    """SIGTERM ends a command as Ctrl-C does: gracefully."""
+def _end_as_ctrl_c_does() -> Any:
+    """SIGTERM ends a command as Ctrl-C does: gracefully. Gives what it did before."""
 
     def interrupt(number: int, frame: object) -> None:
         raise KeyboardInterrupt
 
     try:
-        signal.signal(signal.SIGTERM, interrupt)
+        return signal.signal(signal.SIGTERM, interrupt)
     except ValueError:
-        pass  # not the main thread: somebody else's program
+        return None  # not the main thread: somebody else's program
 
 
 def _close_stdout() -> None:

@@ -12,12 +12,12 @@ import click
 from pysubtask.config import build, destination_from
 from pysubtask.errors import SettingsError
 from pysubtask.layers import (
-    ENV_PREFIX,
     Layer,
     Merged,
     canonical,
     environment_layer,
     is_secret,
+    is_secret_variable,
     merge,
     parse_text,
 )
@@ -134,7 +134,7 @@ class Target:
 def forget_secrets(*merged: Merged) -> None:
     """Take secrets out of this process's environment, which a subtask would inherit."""
     for name in list(os.environ):
-        if name.startswith(ENV_PREFIX) and is_secret(name.removeprefix(ENV_PREFIX).lower()):
+        if is_secret_variable(name):
             del os.environ[name]
     for layers in merged:
         given = layers.settings.get("password_env")

@@ -219,6 +219,18 @@ def test_variables_become_values() -> None:
     ]
 
 
+def test_a_child_does_not_inherit_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    from pysubtask.master._child import _environment
+
+    assert _environment() is None
+    monkeypatch.setenv("PYSUBTASK_PASSWORD", "hunter2")
+    monkeypatch.setenv("PYSUBTASK_KEY_PASSPHRASE", "hunter3")
+    monkeypatch.setenv("PYSUBTASK_RETRY_TRIES", "3")
+    inherited = _environment()
+    assert inherited is not None
+    assert set(os.environ) - set(inherited) == {"PYSUBTASK_PASSWORD", "PYSUBTASK_KEY_PASSPHRASE"}
+
+
 def test_a_users_file_needs_no_watches() -> None:
     layer = read_layer(os.path.abspath(write("[settings]\nretry_tries = 2\n")))
     assert dict(layer.settings) == {"retry_tries": 2}
