@@ -156,7 +156,11 @@ def canonical(table: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(value, str) or not value:
             raise SettingsError("must be text", operation="setting", path=name)
     rest = {name: value for name, value in table.items() if name not in sources}
-    return {**section_values({"base": rest}, "base", "base"), **sources}
+    try:
+        return {**section_values({"base": rest}, "base", "base"), **sources}
+    except SettingsError as error:  # there are no sections here
+        error.path = (error.path or "").removeprefix("base.")
+        raise
 
 
 def environment_layer(environ: Mapping[str, str]) -> Layer:

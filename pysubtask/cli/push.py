@@ -26,6 +26,7 @@ from pysubtask.cli.options import Connection, Target, UrlType, connection_option
 from pysubtask.cli.output import Output, plain, size
 from pysubtask.cli.progress import Bars
 from pysubtask.cli.pushes import forget_old_states, push_state_dir
+from pysubtask.errors import SettingsError
 from pysubtask.events import (
     Delivered,
     Event,
@@ -47,6 +48,7 @@ _LOOK_SECS = 0.1
 _LOOK_COST = 10
 _FOREVER_SECS = 30 * 86_400.0
 _MAX_RESTARTS = 3
+_TELLING_BYTES = 1 << 20
 _FIRST_TRY_SECS = 60.0
 
 
@@ -95,7 +97,14 @@ def command(
     output = Output(as_json=as_json)
     watches = _watches(files, follow)
     target = connection.target(to)
-    with _Push(output, target, watches, follow, give_up_after) as push:
+    try:
+        push = _Push(output, target, watches, follow, give_up_after)
+    except SettingsError as error:
+        if "would have the name" not in error.message:
+            raise
+        attempt = "push them one after the other, each to a folder of its own in the URL"
+        raise Failure(f"{error.path}: {error.message}", Code.ERROR, attempt) from None
+    with push:
         return push.run(follow_secs)
 
 
@@ -421,7 +430,8 @@ class _Push:
         secs = time.monotonic() - self._began
         total = sum(file.sent_bytes for file in files)
         resumed = sum(file.resumed_bytes for file in files)
-        rate = f", {size((total - resumed) / secs)}/s" if total > resumed and secs > 0.5 else ""
+        enough = total - resumed >= _TELLING_BYTES and secs > 0.5
+        rate = f", {size((total - resumed) / secs)}/s" if enough else ""
         there = f", {size(resumed)} of it were there" if resumed else ""
         self._output.emit(
             SummaryMessage(

@@ -124,7 +124,8 @@ ERRORS: list[tuple[tuple[str, ...], int, str]] = [
     (("push", "a.csv", "--to", "gopher://h/x"), 2, "is no scheme"),
     (("push", "a.csv", "--to", URL, "--give-up-after", "-1"), 2, "invalid value"),
     (("push", "a.csv", "--to", URL, "--set", "timer"), 2, "--set timer: a value is missing"),
-    (("push", "a.csv", "--to", URL, "--set", "timr_interval_secs=1"), 1, "no such setting"),
+    (("push", "a.csv", "--to", URL, "--set", "timr_interval_secs=1"), 1, "setting timr_interval"),
+    (("push", "a.csv", "other/a.csv", "--to", URL), 1, "would have the name 'a.csv'"),
     (("push", "a.csv", "--to", URL, "--set", "timer_interval_secs=fast"), 1, "must be a number"),
     (("push", "a.csv", "--to", URL, "--set", "timer_interval_secs=0"), 1, "must be at least"),
     (("push", "a.csv", "--to", URL, "--key-file", "nix"), 1, "there is no file"),
@@ -157,6 +158,8 @@ def test_errors_end_with_what_to_try(
 ) -> None:
     pathlib.Path("a.csv").write_text("1\n")
     pathlib.Path("empty").mkdir()
+    pathlib.Path("other").mkdir()
+    pathlib.Path("other/a.csv").write_text("1\n")
     result = run(*args)
     assert result.exit_code == code
     *_, last = result.stderr.splitlines()
