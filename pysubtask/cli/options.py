@@ -12,6 +12,7 @@ import click
 from pysubtask.config import build, destination_from
 from pysubtask.errors import SettingsError
 from pysubtask.layers import (
+    ENV_PREFIX,
     Layer,
     Merged,
     canonical,
@@ -243,6 +244,9 @@ def read_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
         if not mark:
             raise _usage(f"--set {name}: a value is missing", None, f"--set {name}=VALUE")
         known = next(iter(canonical({name.strip(): "x"})))
+        if is_secret(known) and known != "password":
+            ways = f"{ENV_PREFIX}{known.upper()} in the environment, or [settings] in a TOML file"
+            raise _usage(_REFUSED_HERE, None, f"{ways} that only you may read (--config)")
         if is_secret(known):
             raise _usage(_REFUSED_HERE, None, _OTHER_WAYS)
         flags[known] = parse_text(known, text, f"--set {name}")

@@ -23,6 +23,7 @@ from pysubtask.errors import (
 from pysubtask.transports.contract import (
     Copy,
     Finish,
+    Put,
     Read,
     RemoteSpace,
     RemoteStat,
@@ -117,8 +118,7 @@ class Trials:
         self._name = self._new_name()
         self._made.append(self._name)
         self._written_at = time.time()
-        self._talk.ask(Write(self._name, 0, _FIRST, create=True))
-        self._talk.ask(Finish(self._name))
+        self._write_whole(self._name, _FIRST)
         found = self._talk.ask(Stat(self._name))
         assert isinstance(found, RemoteStat)
         self._mtime = found.mtime
@@ -145,10 +145,12 @@ class Trials:
         return self._expect("append", self._name, _FIRST + _SECOND, "only new bytes are sent")
 
     def _try_replace(self) -> Check:
+        if self._talk.can.max_put_bytes:
+            self._write_whole(self._name, _SECOND)
+            return self._expect("replace", self._name, _SECOND, "readers never miss the file")
         new = self._new_name()
         self._made.append(new)
-        self._talk.ask(Write(new, 0, _SECOND, create=True))
-        self._talk.ask(Finish(new))
+        self._write_whole(new, _SECOND)
         if self._talk.can.atomic_replace:
             self._talk.ask(Rename(new, self._name, replace=True))
             self._made.remove(new)
@@ -238,6 +240,13 @@ class Trials:
         if not self._folder:
             return name
         return f"{self._folder.rstrip('/')}/{name}"
+
+    def _write_whole(self, path: str, data: bytes) -> None:
+        if self._talk.can.max_put_bytes:
+            self._talk.ask(Put(path, data))
+            return
+        self._talk.ask(Write(path, 0, data, create=True))
+        self._talk.ask(Finish(path))
 
     def _size(self, path: str) -> int:
         found = self._talk.ask(Stat(path))

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from pysubtask.cli.app import app
 from pysubtask.core.costs import ABILITIES
+from tests.servers.dropbox import DropboxServer
 from tests.servers.openssh import OpenSshServer
 from tests.servers.processes import find_program
 from tests.servers.rclone import RcloneServer
@@ -95,6 +96,23 @@ def test_a_folder(tmp_path: pathlib.Path) -> None:
     assert report.verdicts("missing") == {"copy"}
     assert not {"dns", "port", "identity", "login"} & set(report.checks)
     assert list(share.iterdir()) == []
+
+
+def test_a_dropbox(dropbox: DropboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in dropbox.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYSUBTASK_DROPBOX_REFRESH_TOKEN", dropbox.refresh_token)
+    name, _ = dropbox.new_folder()
+    options = [f"dropbox://{name}", "--set", f"dropbox_app_key={dropbox.app_key}",
+               "--set", f"ca_file={dropbox.ca_file}"]  # fmt: skip
+    report = Report(options)
+    assert report.exit_code == 0, report.checks
+    assert {"login", "folder", "write", "read", "replace", "delete"} <= report.verdicts("ok")
+    assert report.verdicts("missing") == {"append", "copy"}
+    assert report.verdicts("failed") == report.verdicts("skipped") == set()
+    assert "PYSUBTASK_DROPBOX_REFRESH_TOKEN" not in os.environ
+    monkeypatch.setenv("PYSUBTASK_DROPBOX_REFRESH_TOKEN", "nonsense")
+    broken(Report(options), "login", 12, "", "")
 
 
 def test_a_folder_that_is_made_later(openssh: OpenSshServer) -> None:
