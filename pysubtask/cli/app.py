@@ -24,6 +24,7 @@ COMMANDS = {
     "status": "pysubtask.cli.status",
     "doctor": "pysubtask.cli.doctor",
     "trust": "pysubtask.cli.trust",
+    "login": "pysubtask.cli.login",
     "verify": "pysubtask.cli.verify",
     "residuals": "pysubtask.cli.residuals",
     "config": "pysubtask.cli.config",

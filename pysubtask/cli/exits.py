@@ -116,6 +116,8 @@ def what_to_try(error: BaseException, url: str | None, command: str) -> str:
                 "ask who runs the server; if it really has a new key: "
                 f"pysubtask trust --replace {where}"
             )
+    if isinstance(error, LoginRefused) and (url or error.path or "").startswith("dropbox"):
+        return hint or "pysubtask login dropbox --save FILE, and --config FILE"
     if isinstance(error, LoginRefused):
         ways = "--key-file, --password-file, --password-command or --password-env"
         return f"another user in the URL, or {ways}" + (f" ({hint})" if hint else "")

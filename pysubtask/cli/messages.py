@@ -22,6 +22,7 @@ __all__ = [
     "FileMessage",
     "HostKeyMessage",
     "LinkMessage",
+    "LoginMessage",
     "Message",
     "NoteMessage",
     "ProgressMessage",
@@ -151,6 +152,13 @@ class HostKeyMessage(_Base, tag="host_key"):
     known_hosts: str | None = None
 
 
+class LoginMessage(_Base, tag="login"):
+    """A login was made; the settings for it are in a file."""
+
+    service: Literal["dropbox"]
+    file: str
+
+
 class SettingMessage(_Base, tag="setting"):
     """A setting in force. The value of a secret is not shown."""
 
@@ -237,6 +245,7 @@ Message: TypeAlias = (
     | FileMessage
     | CheckMessage
     | HostKeyMessage
+    | LoginMessage
     | SettingMessage
     | ConfigMessage
     | DeliveryMessage

@@ -23,6 +23,7 @@ from pysubtask.cli.app import app
 from pysubtask.cli.pushes import forget_old_states, push_states
 from pysubtask.events import Delivered, LinkChanged, between
 from pysubtask.states import find_states, holder_pid, read_owed, read_status
+from tests.servers.dropbox import DropboxServer
 from tests.servers.openssh import OpenSshServer
 from tests.servers.proxy import TcpProxy
 
@@ -304,6 +305,41 @@ def test_verify_tells_the_differences(target: Target) -> None:
     sizes = run("verify", "different", *target.options, "--sizes")
     assert (sizes.exit_code, "equal" in sizes.stdout) == (0, True)
     assert run("verify", "missing", *target.options).exit_code == 1
+
+
+# --- login
+
+
+def test_login_dropbox_saves_what_push_then_needs(
+    dropbox: DropboxServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in dropbox.environment().items():
+        monkeypatch.setenv(name, value)
+    args = ["login", "dropbox", "--app-key", dropbox.app_key, "--save", "dropbox.toml",
+            "--ca-file", dropbox.ca_file]  # fmt: skip
+    wrong = CliRunner().invoke(app, args, input="wr0ng\n")
+    assert wrong.exit_code == 12
+    assert "did not take the code" in wrong.stderr
+    assert "begin again" in wrong.stderr.splitlines()[-1]
+    assert not os.path.exists("dropbox.toml")
+
+    def visit(text: str, **_: Any) -> str:
+        """A person opens the page that was shown, and types the code."""
+        return dropbox.approve(shown[-1].split()[-1])
+
+    shown: list[str] = []
+    monkeypatch.setattr("click.prompt", visit)
+    monkeypatch.setattr("click.echo", lambda text, **_: shown.append(text))
+    assert run(*args).exit_code == 0
+    assert os.stat("dropbox.toml").st_mode & 0o777 == 0o600
+    assert dropbox.app_key in pathlib.Path("dropbox.toml").read_text()
+    name, folder = dropbox.new_folder()
+    pathlib.Path("a.csv").write_text("1\n")
+    more = ["--config", "dropbox.toml", "--set", f"ca_file={dropbox.ca_file}"]
+    result = run("push", "a.csv", "--to", f"dropbox://{name}", *more)
+    assert result.exit_code == 0, result.output
+    assert (folder / "a.csv").read_text() == "1\n"
+    assert run("verify", "a.csv", "--to", f"dropbox://{name}", *more).exit_code == 0
 
 
 # --- run, status, residuals

@@ -141,6 +141,8 @@ ERRORS: list[tuple[tuple[str, ...], int, str]] = [
     (("doctor", "file:///no/such/folder"), 10, "the folder is not there"),
     (("trust", "file:///tmp"), 1, "there is no host key for pysubtask to check"),
     (("trust", URL, "--set", "ssh_command=ssh"), 1, "with ssh_command there is no host key"),
+    (("login", "dropbox"), 2, "missing option '--save'"),
+    (("login", "dropbox", "--app-key", "k", "--save", "a.csv"), 1, "a.csv: it exists"),
     (("verify", "nix", "--to", URL), 2, "does not exist"),
     (("residuals",), 1, "no delivery keeps its state in ."),
     (("config", "check", "nix.toml"), 1, "there is no such file"),
