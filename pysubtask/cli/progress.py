@@ -25,7 +25,7 @@ from pysubtask.status import Status
 __all__ = ["Bars"]
 
 _MAX_BARS = 8
-_NAME_COLUMNS = 24
+_WIDE_COLUMNS = 100
 
 
 class _Amount(ProgressColumn):
@@ -56,15 +56,18 @@ class Bars:
 
     def __init__(self, output: Output) -> None:
         self._tasks: dict[str, TaskID] = {}
-        self._progress = Progress(
+        wide = output.err.width >= _WIDE_COLUMNS
+        self._name_columns = 24 if wide else 18
+        columns: list[ProgressColumn] = [
             TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=20 if wide else 12),
             _Amount(table_column=Column(no_wrap=True)),
             _Rate(table_column=Column(no_wrap=True, min_width=11)),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[resumed]}", style="dim", markup=False),
-            console=output.err,
-        )
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+        ]
+        if wide:
+            columns.append(TextColumn("{task.fields[resumed]}", style="dim", markup=False))
+        self._progress = Progress(*columns, console=output.err)
         self._link: str | None = None
         self._output = output
         output.bars = output.err
@@ -94,7 +97,7 @@ class Bars:
         if task is None:
             if len(self._tasks) >= _MAX_BARS:
                 return
-            name = crop(plain(path), _NAME_COLUMNS).ljust(_NAME_COLUMNS)
+            name = crop(plain(path), self._name_columns).ljust(self._name_columns)
             words = f"{size(resumed)} were there" if resumed else ""
             task = self._progress.add_task(name, total=total, completed=resumed, resumed=words)
             self._tasks[path] = task
