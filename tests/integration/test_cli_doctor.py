@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from pysubtask.cli.app import app
 from pysubtask.core.costs import ABILITIES
 from tests.servers.dropbox import DropboxServer
+from tests.servers.ftp import FtpServer
 from tests.servers.openssh import OpenSshServer
 from tests.servers.processes import find_program
 from tests.servers.rclone import RcloneServer
@@ -113,6 +114,21 @@ def test_a_dropbox(dropbox: DropboxServer, monkeypatch: pytest.MonkeyPatch) -> N
     assert "PYSUBTASK_DROPBOX_REFRESH_TOKEN" not in os.environ
     monkeypatch.setenv("PYSUBTASK_DROPBOX_REFRESH_TOKEN", "nonsense")
     broken(Report(options), "login", 12, "", "")
+
+
+@pytest.mark.parametrize("name", ["vsftpd", "proftpd", "pyftpd_bare"])
+def test_ftp(name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    server: FtpServer = request.getfixturevalue(name)
+    remote, folder = server.new_folder()
+    monkeypatch.setenv("FTP_PW", server.password)
+    where = f"ftp://{server.user}@{server.host}:{server.port}/{remote}"
+    report = Report([where, "--password-env", "FTP_PW"])
+    assert report.exit_code == 0, report.checks
+    assert report.verdicts("failed") == report.verdicts("skipped") == set()
+    assert {"dns", "port", "login", "folder", "write", "read"} <= report.verdicts("ok")
+    assert list(folder.iterdir()) == []
+    monkeypatch.setenv("FTP_PW", "wrong")
+    broken(Report([where, "--password-env", "FTP_PW"]), "login", 12, "", "")
 
 
 def test_a_folder_that_is_made_later(openssh: OpenSshServer) -> None:
