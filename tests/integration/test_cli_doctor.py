@@ -125,7 +125,7 @@ def test_ftp(name: str, request: pytest.FixtureRequest, monkeypatch: pytest.Monk
     report = Report([where, "--password-env", "FTP_PW"])
     assert report.exit_code == 0, report.checks
     assert report.verdicts("failed") == report.verdicts("skipped") == set()
-    assert {"dns", "port", "login", "folder", "write", "read"} <= report.verdicts("ok")
+    assert {"dns", "port", "login", "folder", "write"} <= report.verdicts("ok")
     assert list(folder.iterdir()) == []
     monkeypatch.setenv("FTP_PW", "wrong")
     broken(Report([where, "--password-env", "FTP_PW"]), "login", 12, "", "")
