@@ -294,6 +294,7 @@ class BaseSubtask:
             notified_at=entry.notified_at,
             delivered_bytes=done.size if done is not None and shown else 0,
             pending_bytes=entry.pending_bytes,
+            sent_bytes=entry.upload.acked if entry.upload is not None else 0,
             last_error=error,
         )
 

@@ -22,7 +22,7 @@ from pysubtask.errors import (
     RemoteFull,
     RemoteNotFound,
 )
-from pysubtask.transports.contract import RemoteStat
+from pysubtask.transports.contract import RemoteSpace, RemoteStat
 from pysubtask.transports.simple import SimpleTransport
 
 __all__ = ["FolderTransport"]
@@ -160,6 +160,18 @@ class FolderTransport(SimpleTransport):
         except OSError as error:
             raise _convert("list", path, error) from error
         return found
+
+    def space(self, path: str) -> RemoteSpace:
+        try:
+            if hasattr(os, "statvfs"):
+                found = os.statvfs(self._local(path))
+                files = found.f_favail if found.f_files else None
+                return RemoteSpace(found.f_frsize * found.f_bavail, files)
+            import shutil
+
+            return RemoteSpace(shutil.disk_usage(self._local(path)).free)
+        except OSError as error:
+            raise _convert("ask for the free space of", path, error) from error
 
     def _forget(self, path: str) -> None:
         """The name is about to stand for another file, or for none."""
