@@ -44,8 +44,9 @@ class Demo:
         self.temporary = folder / "tmp"
         self.temporary.mkdir(exist_ok=True)
         script = options.pop("script", ROOT / "demo.py")
+        known = os.environ.items()
         env = {
-            **os.environ,
+            **{name: value for name, value in known if name not in ("COLUMNS", "LINES")},
             "TMPDIR": str(self.temporary),
             "PYTHONIOENCODING": "utf-8",
             "PYTHONPATH": str(ROOT),
