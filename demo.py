@@ -21,12 +21,16 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 import demo_config
+from examples.demo_monitor import HEARTBEAT, DemoMonitor
 from examples.demo_screen import Gauge, Screen, data_files, size_of
 from examples.demo_server import OwnServer
-from pysubtask import PysubtaskError, TaskMaster
+from pysubtask import PysubtaskError, SettingsError, TaskMaster
 
 WATCHED: list[dict[str, Any]] = [
     {"file": "logs/test1.mrk"},  # every notify is delivered at once
@@ -342,12 +346,33 @@ def arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--no-writer", action="store_true", help="write only when a command says so"
     )
+    parser.add_argument(
+        "--with-monitor", action="store_true", help="send heartbeats, and show who is online"
+    )
     return parser.parse_args(argv)
 
 
 def end_by_signal(number: int, frame: object) -> None:
     """SIGTERM and SIGHUP end the demo as Ctrl-C does."""
     raise KeyboardInterrupt
+
+
+def start_monitor(server: OwnServer | None, to: str | None, stack: ExitStack) -> DemoMonitor:
+    """The monitor of the folder that is delivered to; it ends with the demo."""
+    if server is not None:
+        drop = server.files / "incoming"
+    elif to is not None and to.startswith("file://"):
+        drop = Path(url2pathname(urlsplit(to).path))
+    else:
+        raise SettingsError(
+            "it can only watch a folder on this machine",
+            operation="start the monitor",
+            hint="leave out --with-monitor, or deliver to the demo's own server or to file:///…",
+        )
+    base = Path(stack.enter_context(TemporaryDirectory(prefix="pysubtask-demo-monitor-")))
+    monitor = DemoMonitor(drop, base)
+    stack.callback(monitor.close)
+    return monitor
 
 
 def run(options: argparse.Namespace, stack: ExitStack) -> bool:
@@ -358,6 +383,10 @@ def run(options: argparse.Namespace, stack: ExitStack) -> bool:
         server = OwnServer()
         stack.callback(server.close)
         target = server.settings()
+    monitor: DemoMonitor | None = None
+    if options.with_monitor:
+        monitor = start_monitor(server, options.to, stack)
+        target |= HEARTBEAT
     master = TaskMaster(WATCHED, demo_config, **target)
     stack.callback(master.stop, forcekill=True)  # whatever happens; nothing if it was stopped
     screen = Screen(len(WATCHED))
@@ -369,6 +398,10 @@ def run(options: argparse.Namespace, stack: ExitStack) -> bool:
     screen.open()
     screen.say(f"files:   {Path('logs').resolve()} (logs of pysubtask included)")
     screen.say(f"go to:   {server.files / 'incoming' if server else master.status().destination}")
+    if monitor is not None:
+        screen.say(f"monitor: {monitor.url} (it calls the demo down 15 s after its last beat)")
+        if not piped:
+            monitor.show()
     if options.seconds is None:
         screen.say("Copy a file into logs/watch_all_in_here, or touch a .notify file yourself.")
         screen.say(HELP.format(last=len(WATCHED) - 1))

@@ -144,6 +144,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
     # --- bursts
+    burst_rule: Annotated[
+        Literal["calls", "bytes", "auto"],
+        _about(
+            "burst_mode",
+            '`"calls"`: the rule of the next three settings. `"bytes"`: data waits while more is '
+            "to be expected soon, until `burst_full_bytes` wait or `max_delay_secs` are over. "
+            '`"auto"`: the better one, `"bytes"`.',
+        ),
+    ] = "calls"
     burst_start_trigger_milli: Annotated[
         int,
         _about(
@@ -166,6 +175,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             le=86_400_000,
         ),
     ] = 5000
+    burst_full_bytes: Annotated[
+        int,
+        _about(
+            "burst_mode",
+            '`burst_rule="bytes"`: so many new bytes of a file are not kept back.',
+            ge=1,
+        ),
+    ] = 32_768
+    max_delay_secs: Annotated[
+        float,
+        _about(
+            "burst_mode",
+            '`burst_rule="bytes"`: no byte is kept back for longer.',
+            ge=0,
+            le=86_400,
+        ),
+    ] = 5.0
 
     # --- looking at files
     settle_secs: Annotated[

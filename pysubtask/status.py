@@ -32,6 +32,9 @@ class FileStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How much is known and not yet there."""
     copied_bytes: int = 0
     """How much of that has a copy in the outbox; the rest is in the file only."""
+    sent_bytes: int = 0
+    """How much of a version that is being uploaded the destination has acknowledged, under a
+    temporary name. (Told once a MiB.)"""
     last_error: str | None = None
 
 
@@ -47,6 +50,9 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """When the next connection is tried."""
     last_error: str | None = None
     """The true cause of the last trouble, in words; None once it is over."""
+    last_error_kind: str | None = None
+    """For programs: the class of the link's last error (``LoginRefused``, ``HostKeyRefused``,
+    ``LinkLost`` … in :mod:`pysubtask.errors`); None if ``last_error`` is not the link's."""
     pending_bytes: int = 0
     """What is known and not yet at the destination."""
     copied_bytes: int = 0

@@ -1,5 +1,12 @@
-"""Fixtures that all tests share."""
+"""Fixtures and settings that all tests share."""
 
 from __future__ import annotations
 
+import os
+
 pytest_plugins = ["tests.servers.fixtures"]
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: most tests wait for a server or a child half of the time."""
+    return (os.cpu_count() or 1) + 1

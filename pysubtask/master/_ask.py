@@ -21,13 +21,19 @@ class Question:
     def __init__(self, layout: StateLayout, question: dict[str, Any]) -> None:
         self._layout = layout
         self._id = os.urandom(8).hex()
-        self._asked = _write(layout, self._id, question)
+        self.asked = _write(layout, self._id, question)
+        """Whether the question is on disk."""
 
     def __enter__(self) -> Question:
         return self
 
     def __exit__(self, *exc: object) -> None:
         _remove(self._layout, self._id)
+
+    def look(self) -> dict[str, Any] | None:
+        """The answer, if it is there."""
+        path = self._layout.answer_path(self._id)
+        return read_json(path) if os.path.exists(path) else None
 
     def wait(
         self, deadline: float, hopeless: Callable[[], bool] = lambda: False
@@ -37,15 +43,13 @@ class Question:
         Args:
             hopeless: asked now and then; True ends the wait.
         """
-        if not self._asked:
+        if not self.asked:
             return None
-        path = self._layout.answer_path(self._id)
         pause = _FIRST_PAUSE_SECS
         while True:
-            if os.path.exists(path):
-                answer = read_json(path)
-                if answer is not None:
-                    return answer
+            answer = self.look()
+            if answer is not None:
+                return answer
             rest = deadline - time.monotonic()
             if rest <= 0 or hopeless():
                 return None

@@ -170,6 +170,18 @@ class Child:
                 pass
 
 
+def _environment() -> dict[str, str] | None:
+    """The program's environment without the secrets that ``PYSUBTASK_*`` variables may hold (they
+    reach the child by the pipe); None: as it is."""
+    ours = [name for name in os.environ if name.startswith("PYSUBTASK_")]
+    if not ours:
+        return None
+    from pysubtask.layers import is_secret_variable
+
+    secret = {name for name in ours if is_secret_variable(name)}
+    return {name: value for name, value in os.environ.items() if name not in secret}
+
+
 def _spawn(command: list[str], stderr: str | None, cwd: str) -> subprocess.Popen[bytes]:
     options: dict[str, Any] = {}
     if sys.platform == "win32":
@@ -195,6 +207,7 @@ def _spawn(command: list[str], stderr: str | None, cwd: str) -> subprocess.Popen
             bufsize=0,
             close_fds=True,
             cwd=cwd if os.path.isdir(cwd) else None,
+            env=_environment(),
             **options,
         )
     except OSError as error:

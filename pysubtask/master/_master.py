@@ -13,6 +13,7 @@ import msgspec
 
 from pysubtask.errors import PysubtaskError, SettingsError
 from pysubtask.master._ask import BurstRelease, Question
+from pysubtask.master._conveniences import Conveniences
 from pysubtask.master._notify import Notifier, Touch, Which
 from pysubtask.master._others import note_start, others_running, refuse_shared
 from pysubtask.master._status import status_of_subtask, with_state_folder, with_supervisor
@@ -37,7 +38,7 @@ __all__ = ["TaskMaster"]
 STATUS_QUESTION_SECS = 2.0
 
 
-class TaskMaster:
+class TaskMaster(Conveniences):
     """Declares files, keeps a subtask running that delivers them, and tells it what is new.
 
     ::

@@ -15,7 +15,14 @@ from typing import Literal
 from pysubtask.errors import SettingsError, StateError
 from pysubtask.settings import Settings
 
-__all__ = ["Place", "is_network_mount", "log_file", "place_state", "refuse_to_sweep"]
+__all__ = [
+    "Place",
+    "is_network_mount",
+    "log_file",
+    "other_places",
+    "place_state",
+    "refuse_to_sweep",
+]
 
 # Types of file systems that are a network's, as /proc/self/mountinfo names them (proc(5)).
 _NETWORK_TYPES = frozenset(
@@ -46,7 +53,7 @@ def place_state(wanted: str) -> Place:
     why = _trouble_with(wanted)
     if why is None:
         return Place(wanted)
-    for folder in _other_places(wanted):
+    for folder in other_places(wanted):
         if _trouble_with(folder) is None:
             return Place(folder, instead_of=wanted, why=why)
     raise StateError(
@@ -83,7 +90,8 @@ def _make(folder: str) -> None:
             raise
 
 
-def _other_places(wanted: str) -> list[str]:
+def other_places(wanted: str, *, make: bool = True) -> list[str]:
+    """Where the state of ``wanted`` goes instead. ``make=False``: only look, make no folder."""
     from hashlib import blake2b  # late: seldom needed
 
     name = blake2b(os.fsencode(wanted), digest_size=8).hexdigest()
@@ -97,7 +105,8 @@ def _other_places(wanted: str) -> list[str]:
     if sys.platform != "win32":
         ours = f"/var/tmp/pysubtask-{os.getuid()}"  # noqa: S108  (checked below)
         try:
-            os.makedirs(ours, mode=0o700, exist_ok=True)
+            if make:
+                os.makedirs(ours, mode=0o700, exist_ok=True)
             found = os.lstat(ours)
             # anybody may make this name first: only our own private folder will do
             if found.st_uid == os.getuid() and not found.st_mode & 0o077:

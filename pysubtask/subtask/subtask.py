@@ -10,10 +10,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 
-from pysubtask.core.burst import BurstRule
+from pysubtask.core.burst import BurstRule, ByteRule, Rule
 from pysubtask.core.model import Entry
 from pysubtask.core.retry import RetryRule
 from pysubtask.seams.disk import FileStat
+from pysubtask.settings import Settings
 from pysubtask.status import FileStatus, Status
 from pysubtask.subtask.archive import Archive
 from pysubtask.subtask.boot import boot_id
@@ -79,11 +80,7 @@ class BaseSubtask:
             timer_interval_secs=settings.timer_interval_secs,
             settle_secs=settings.settle_secs,
             settle_max_secs=settings.settle_max_secs,
-            burst_rule=BurstRule(
-                settings.burst_start_trigger_milli / 1000,
-                settings.burst_start_trigger_count,
-                settings.burst_expire_milli / 1000,
-            ),
+            burst_rule=_burst_rule(settings),
             retry_rule=self.retry_rule,
             log=context.log,
             hold_looks=self.holds_looks,
@@ -294,6 +291,7 @@ class BaseSubtask:
             notified_at=entry.notified_at,
             delivered_bytes=done.size if done is not None and shown else 0,
             pending_bytes=entry.pending_bytes,
+            sent_bytes=entry.upload.acked if entry.upload is not None else 0,
             last_error=error,
         )
 
@@ -351,3 +349,13 @@ class BaseSubtask:
             return False
         name = os.path.basename(path)
         return "_taskmaster.log" in name or name.startswith(handover.log_name)
+
+
+def _burst_rule(settings: Settings) -> Rule:
+    if settings.burst_rule == "calls":
+        return BurstRule(
+            settings.burst_start_trigger_milli / 1000,
+            settings.burst_start_trigger_count,
+            settings.burst_expire_milli / 1000,
+        )
+    return ByteRule(settings.burst_full_bytes, settings.max_delay_secs)

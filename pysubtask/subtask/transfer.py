@@ -315,6 +315,7 @@ class TransferSubtask(BaseSubtask):
             since=link.since,
             next_try=link.next_try,
             last_error=link.last_error or self._silence or first or plain.last_error,
+            last_error_kind=link.last_error_kind if link.last_error else None,
             pending_bytes=sum(list(self.ledger.owed.values())),
             files=files,
             files_left_out=max(0, len(others) - _MAX_OTHER_FILES),
@@ -413,6 +414,7 @@ class TransferSubtask(BaseSubtask):
             notified_at=plain.notified_at,
             delivered_bytes=plain.delivered_bytes,
             pending_bytes=plain.pending_bytes,
+            sent_bytes=plain.sent_bytes,
             last_error=error,
         )
 
@@ -430,6 +432,7 @@ class TransferSubtask(BaseSubtask):
             delivered=self._delivered,
             token_hex=lambda: self.ledger.journal.client_id + self.random_hex(4),
             is_segmented=self._is_segmented,
+            progress=self.context.status_changed,
         )
         return Courier(
             Session(

@@ -28,7 +28,8 @@ def transport_factory(
 
     Args:
         client_id: 8 hex digits that tell our temporary names at the destination from others'.
-        notes: what is remembered of the destination over restarts.
+        notes: what is remembered of the destination over restarts; None: nothing (a single push, a
+            look).
 
     Raises:
         SettingsError: there is no transport for the scheme, or it can't be loaded.
@@ -45,7 +46,10 @@ def transport_factory(
         from pysubtask.transports.folder import FolderTransport
 
         held = notes or Notes()
-        return lambda: FolderTransport(destination.path, notes=held, mount=settings.folder_mount)
+        rule = settings.folder_mount
+        if notes is None and rule == "auto":
+            rule = "ignored"  # whoever remembers nothing has no use for a marker
+        return lambda: FolderTransport(destination.path, notes=held, mount=rule)
     if destination.scheme == "dropbox":
         from pysubtask.transports.dropbox import dropbox_factory
 

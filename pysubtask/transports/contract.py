@@ -30,11 +30,13 @@ __all__ = [
     "MakeDir",
     "Put",
     "Read",
+    "RemoteSpace",
     "RemoteStat",
     "Remove",
     "Rename",
     "Request",
     "Result",
+    "Space",
     "Stat",
     "Transport",
     "Wake",
@@ -53,6 +55,14 @@ class RemoteStat:
     mtime: float | None = None
     is_dir: bool = False
     digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteSpace:
+    """What is free for the user who is logged in (``None`` where the server does not tell)."""
+
+    free_bytes: int
+    free_files: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,10 +201,19 @@ class Copy:
     create: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Space:
+    """What is free where the folder ``path`` lies. Result: :class:`RemoteSpace`."""
+
+    path: str
+
+
 Request: TypeAlias = (
-    Stat | Write | Finish | Put | Begin | Read | Rename | Remove | MakeDir | List | Copy
+    Stat | Write | Finish | Put | Begin | Read | Rename | Remove | MakeDir | List | Copy | Space
 )
-Result: TypeAlias = "bytes | RemoteStat | Begun | dict[str, RemoteStat] | RemoteError | None"
+Result: TypeAlias = (
+    "bytes | RemoteStat | RemoteSpace | Begun | dict[str, RemoteStat] | RemoteError | None"
+)
 Wake: TypeAlias = Callable[[], None]
 """Called from any thread when :meth:`Transport.collect` may have something new."""
 

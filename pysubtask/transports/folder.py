@@ -27,7 +27,7 @@ from pysubtask.errors import (
     RemoteFull,
     RemoteNotFound,
 )
-from pysubtask.transports.contract import RemoteStat, Request, Result
+from pysubtask.transports.contract import RemoteSpace, RemoteStat, Request, Result
 from pysubtask.transports.mount import MountRule, Root
 from pysubtask.transports.notes import Notes
 from pysubtask.transports.simple import SimpleTransport
@@ -197,6 +197,24 @@ class FolderTransport(SimpleTransport):
     def _refuse(self, operation: str, path: str, error: OSError) -> NoReturn:
         """Raise what the error means: for the whole folder, or for this file."""
         raise (self._root.lost(error) or _convert(operation, path, error)) from error
+
+    def space(self, path: str) -> RemoteSpace:
+        try:
+            with self._root.at() as at:
+                local = self._local(path, at)
+                if at is None:
+                    import shutil
+
+                    return RemoteSpace(shutil.disk_usage(local).free)
+                fd = os.open(local, os.O_RDONLY | _BINARY, dir_fd=at)
+                try:
+                    found = os.statvfs(fd)
+                finally:
+                    os.close(fd)
+                files = found.f_favail if found.f_files else None
+                return RemoteSpace(found.f_frsize * found.f_bavail, files)
+        except OSError as error:
+            self._refuse("ask for the free space of", path, error)
 
     def _forget(self, path: str) -> None:
         """The name is about to stand for another file, or for none."""

@@ -21,11 +21,13 @@ from pysubtask.transports.contract import (
     MakeDir,
     Put,
     Read,
+    RemoteSpace,
     RemoteStat,
     Remove,
     Rename,
     Request,
     Result,
+    Space,
     Stat,
     Write,
 )
@@ -99,6 +101,8 @@ class SimpleTransport(ABC):
                 return self.list(path)
             case Copy():
                 self.copy(request)
+            case Space(path):
+                return self.space(path)
         return None
 
     def stat(self, path: str) -> RemoteStat:
@@ -137,6 +141,9 @@ class SimpleTransport(ABC):
 
     def copy(self, request: Copy) -> None:
         raise _unsupported("copy", request.path)
+
+    def space(self, path: str) -> RemoteSpace:
+        raise _unsupported("ask for the free space of", path)
 
 
 def _unsupported(operation: str, path: str) -> RemoteUnsupported:

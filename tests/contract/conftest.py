@@ -371,13 +371,20 @@ SEEN = pytest.StashKey[dict[str, Capabilities]]()
 """What each transport said of itself: for the page that ``python -m tests.contract`` writes."""
 
 
-@pytest.fixture(scope="session")
-def _connections() -> Iterator[dict[str, Driver]]:
-    """One connection for each kind of transport that can serve several tests."""
-    kept: dict[str, Driver] = {}
-    yield kept
-    for made in kept.values():
-        made.close()
+_KEPT = pytest.StashKey[dict[str, Driver]]()
+"""One connection for each kind of transport that can serve several tests."""
+_LEAVING = pytest.StashKey[bool]()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """After the last test here, close what is kept, while the servers are still there."""
+    leaving = nextitem is None or nextitem.path.parent != item.path.parent
+    item.config.stash[_LEAVING] = leaving
+    if leaving:
+        kept = item.config.stash.get(_KEPT, {})
+        while kept:
+            kept.popitem()[1].close()
 
 
 @pytest.fixture(params=MAKERS, ids=lambda maker: maker.__name__)
@@ -387,21 +394,18 @@ def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
 
 
 @pytest.fixture
-def driver(
-    request: pytest.FixtureRequest, harness: Harness, _connections: dict[str, Driver]
-) -> Iterator[Driver]:
+def driver(request: pytest.FixtureRequest, harness: Harness) -> Iterator[Driver]:
+    stash = request.config.stash
+    kept = stash.setdefault(_KEPT, {})
     kind = request.node.callspec.params["harness"].__name__
-    made = _connections.pop(kind, None)
+    made = kept.pop(kind, None)
     if made is None or not made.is_usable:
         made = Driver(harness)
-        request.config.stash.setdefault(SEEN, {})[kind] = made.transport.capabilities
+        stash.setdefault(SEEN, {})[kind] = made.transport.capabilities
     try:
         yield made
     finally:
-        if harness.shares and made.is_usable:
-            _connections[kind] = made
+        if harness.shares and made.is_usable and not stash.get(_LEAVING, True):
+            kept[kind] = made
         else:
             made.close()
-        if request.node is request.session.items[-1]:  # while the servers are still there
-            for driver in _connections.values():
-                driver.close()

@@ -132,7 +132,7 @@ def _tables(outcomes: Outcomes) -> str:
 def main(arguments: list[str]) -> int:
     """Run the suite and print the tables; the exit code is the suite's."""
     outcomes = Outcomes()
-    options = ["-p", "no:cacheprovider", "-p", "no:terminal", str(HERE)]
+    options = ["-p", "no:cacheprovider", "-p", "no:terminal", "-n0", str(HERE)]
     code = pytest.main(options, plugins=[outcomes])
     if not outcomes.cells:
         return int(code)

@@ -23,10 +23,12 @@ from pysubtask.transports.contract import (
     MakeDir,
     Put,
     Read,
+    RemoteSpace,
     RemoteStat,
     Remove,
     Rename,
     Request,
+    Space,
     Stat,
     Write,
 )
@@ -458,6 +460,20 @@ def test_a_digest_is_of_the_whole_file(driver: Driver, harness: Harness) -> None
     for at in range(0, len(data), 777_777):
         ours.update(data[at : at + 777_777])
     assert told.digest == ours.hexdigest()
+
+
+def test_free_space_is_told_or_not(driver: Driver, harness: Harness) -> None:
+    write_whole(driver, harness.path("x"), b"1")
+    folder = harness.path("x").rpartition("/")[0] or "."
+    try:
+        found = driver.ask(Space(folder))
+    except RemoteUnsupported:
+        return  # who does not know says so, and the connection is good
+    finally:
+        assert isinstance(driver.ask(Stat(harness.path("x"))), RemoteStat)
+    assert isinstance(found, RemoteSpace)
+    assert found.free_bytes >= 0
+    assert found.free_files is None or found.free_files >= 0
 
 
 def test_close_is_idempotent_and_ends_everything(driver: Driver, harness: Harness) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import re
@@ -11,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -42,8 +44,9 @@ class Demo:
         self.temporary = folder / "tmp"
         self.temporary.mkdir(exist_ok=True)
         script = options.pop("script", ROOT / "demo.py")
+        known = os.environ.items()
         env = {
-            **os.environ,
+            **{name: value for name, value in known if name not in ("COLUMNS", "LINES")},
             "TMPDIR": str(self.temporary),
             "PYTHONIOENCODING": "utf-8",
             "PYTHONPATH": str(ROOT),
@@ -296,7 +299,7 @@ def test_a_mistake_is_told_at_once(start: Callable[..., Demo]) -> None:
     demo = start("--to", "dropbox:///folder")
     output = demo.talk("")
     assert demo.process.returncode == 2
-    assert "this version can't deliver to dropbox:// yet" in output
+    assert "dropbox_refresh_token: is missing" in output
     assert "Traceback" not in output
 
 
@@ -362,3 +365,27 @@ def test_the_server_of_its_own_is_closed(
     finally:
         server.close()
     assert not list(tmp_path.iterdir())
+
+
+@posix
+def test_with_the_monitor_and_killed(start: Callable[..., Demo]) -> None:
+    """The page says that the demo is up; and the monitor does not outlive it."""
+    pytest.importorskip("starlette")
+    demo = start("--no-writer", "--with-monitor", "--seconds", "60", stdin=subprocess.DEVNULL)
+    assert demo.process.stdout is not None
+    said = b""
+    while not (found := re.search(rb"monitor: (http://[\d.:]+/)", said)):
+        line = demo.process.stdout.readline()
+        assert line, said.decode()
+        said += line
+
+    def is_up() -> bool:
+        with urllib.request.urlopen(f"{found[1].decode()}api/v1/clients", timeout=5) as answer:
+            clients = json.loads(answer.read())["clients"]
+        return [(one["name"], one["state"]) for one in clients] == [("demo", "up")]
+
+    wait_for(is_up, 20)
+    demo.children()
+    demo.process.kill()
+    demo.process.wait(10)
+    wait_for(lambda: not demo.children(), 15)

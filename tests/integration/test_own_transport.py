@@ -113,7 +113,7 @@ def test_the_contract_suite_tries_whatever_is_named(shelf: ShelfServer) -> None:
     """As ``docs/transports.md`` says; ``shelf`` has the example installed."""
     paths = [path for path in sys.path if "shelf" in path]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "tests/contract"],
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-n0", "-q", "tests/contract"],
         capture_output=True,
         text=True,
         timeout=100,

@@ -15,9 +15,11 @@ from pysubtask.settings import from_wire
 from pysubtask.signals import StateLayout
 from pysubtask.subtask.context import Context
 from pysubtask.subtask.transfer import TransferSubtask
+from pysubtask.transports.contract import Transport
 from pysubtask.transports.sftp.client import SftpTransport
 from pysubtask.urls import Destination
 from pysubtask.watch import Watch
+from tests.simulation.calls import CallsTransport
 from tests.simulation.checker import Claim
 from tests.simulation.clock import ChildClock, Killed
 from tests.simulation.disk import SimDisk
@@ -76,6 +78,10 @@ class Child(Protocol):
 
     def look(self) -> float:
         """Do what the main loop has to do; when to be called again."""
+
+    def sync(self) -> float:
+        """What a stop goes on with while it waits: the journal reaches the disk. The child's
+        monotonic time of the next."""
 
     def hint(self, path: str, complete: bool) -> None:
         """A file-system event."""
@@ -143,6 +149,14 @@ def _watches(boot: Boot) -> list[Watch]:
     return watches
 
 
+def _transport(boot: Boot, ack_timeout_secs: float) -> Transport:
+    if boot.connector.network.server.kind.calls:
+        return CallsTransport(boot.connector, boot.wake)
+    return SftpTransport(
+        boot.connector, boot.clock, wake=boot.wake, ack_timeout_secs=ack_timeout_secs
+    )
+
+
 class RealChild:
     """The child's own classes; the thread that delivers is replaced by a turn of each step."""
 
@@ -180,12 +194,7 @@ class RealChild:
         self._subtask = TransferSubtask(
             context,
             make_transport=lambda: CountingTransport(
-                SftpTransport(
-                    boot.connector,
-                    boot.clock,
-                    wake=boot.wake,
-                    ack_timeout_secs=settings.reply_timeout_secs,
-                ),
+                _transport(boot, settings.reply_timeout_secs),
                 boot.resends,
                 self._find_upload,
                 self._window_bytes,
@@ -225,6 +234,10 @@ class RealChild:
     def look(self) -> float:
         return self._subtask.step()
 
+    def sync(self) -> float:
+        due = self._subtask.sync_if_due()
+        return self._boot.clock.monotonic() + 3600.0 if due is None else due
+
     def hint(self, path: str, complete: bool) -> None:
         self._subtask.hint(path, complete)
 
@@ -238,7 +251,8 @@ class RealChild:
         return self._subtask.stop(deadline)
 
     def pending_bytes(self) -> int:
-        return sum(self._subtask.ledger.owed.values())
+        owed = self._subtask.ledger.owed  # what is in doubt owes no bytes, but may soon
+        return sum(owed.values()) + len(owed)
 
     def claims(self) -> Iterable[Claim]:
         for entry in self._subtask.ledger.journal.entries():
@@ -281,6 +295,9 @@ class IdleChild:
 
     def look(self) -> float:
         return self.step()
+
+    def sync(self) -> float:
+        return 1e6
 
     def hint(self, path: str, complete: bool) -> None:
         pass

@@ -212,6 +212,7 @@ class SimFileSystem:
         inode.links = 1
         self._stamp(inode)
         self._sequence += 1
+        inode.made = self._sequence
         self._change(folder, (name, inode))
         self.on_change("create", path)
         return inode
@@ -332,11 +333,27 @@ class SimFileSystem:
                         entries.pop(name, None)
                     else:
                         entries[name] = node
-            directory.entries, directory.durable = entries, dict(entries)
+            directory.entries = entries
             directory.pending.clear()
+        self._remove_replaced()
         self._directories = {}
         self.used_bytes = 0
         self._recover(self._root, "", rng, {})
+
+    def _remove_replaced(self) -> None:
+        """Where a file survived that was given the number of a removed one, so did the removal."""
+        newest: dict[int, int] = {}
+        for directory in self._directories.values():
+            for node in directory.entries.values():
+                if isinstance(node, Inode):
+                    newest[node.number] = max(node.made, newest.get(node.number, 0))
+        for directory in self._directories.values():
+            directory.entries = {
+                name: node
+                for name, node in directory.entries.items()
+                if not isinstance(node, Inode) or node.made == newest[node.number]
+            }
+            directory.durable = dict(directory.entries)
 
     def _surviving_names(self, rng: random.Random) -> dict[str, int]:
         """For each folder the last change that survives."""
@@ -368,10 +385,8 @@ class SimFileSystem:
             if seen.get(node.number) is node:
                 node.links += 1
                 continue
-            if node.number in seen or node.number in self._free_numbers:
-                # its name was undone after the number had been given away
-                self._last_number += 1
-                node.number = self._last_number
+            if node.number in self._free_numbers:  # its removal was undone
+                self._free_numbers.remove(node.number)
             seen[node.number] = node
             node.links, node.opens, node.path = 1, 0, node_path
             node.settle(rng, self.kind.zero_tails, self.kind.zero_writes)

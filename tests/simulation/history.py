@@ -33,6 +33,9 @@ LIMITED_FROM = 3_000_000_000
 """Histories of this seed and up have an outbox that is soon full: what a program only appends must
 not be lost for that, and nothing be torn."""
 
+CALLED_FROM = 4_000_000_000
+"""Histories of this seed and up have a destination of another kind: FTP's manners, or Dropbox's."""
+
 
 @dataclass(frozen=True, slots=True)
 class FileSpec:
@@ -200,8 +203,16 @@ def _bent(rng: random.Random, config: Config, focus: Focus) -> Config:
 
 
 def _with_own_limits(seed: int, rng: random.Random, config: Config, *, is_bent: bool) -> Config:
-    """What the seeds from :data:`ARCHIVING_FROM` and :data:`LIMITED_FROM` on have beside."""
-    if seed >= LIMITED_FROM:
+    """What the seeds from :data:`ARCHIVING_FROM`, :data:`LIMITED_FROM` and :data:`CALLED_FROM` on
+    have beside."""
+    if seed >= CALLED_FROM:
+        name = rng.choice(["ftp", "sessions"])
+        server = ServerKind(calls=name, extensions=_NO_REPLACE if name == "ftp" else ALL_EXTENSIONS)
+        settings = dict(config.settings)
+        if name == "sessions":  # a consumer is served by segments there
+            settings["on_remote_gone"] = "resend"
+        config = replace(config, server_name=name, server=server, settings=settings)
+    elif seed >= LIMITED_FROM:
         settings = {**config.settings, "outbox_max_bytes": rng.choice([0, 100, 3_000, 20_000])}
         files = config.files
         if not is_bent and rng.random() < 0.5:  # else it may do more than append

@@ -182,7 +182,7 @@ class Machine(Stage):
         clock, child = self.clock, self._child
         end_ns = clock.now_ns + duration_ns
         due_ns = clock.now_ns
-        while child is not None and child.delivers:
+        while child is not None:
             wanted_ns = min(due_ns, end_ns)
             next_ns = clock.next_event_ns()
             if next_ns is not None and next_ns < wanted_ns:
@@ -194,7 +194,8 @@ class Machine(Stage):
             clock.advance_to(wanted_ns)
             if wanted_ns >= end_ns:
                 break
-            due_ns = max(self._process.clock.true_ns(child.look()), clock.now_ns + MS)
+            due = child.look() if child.delivers else child.sync()
+            due_ns = max(self._process.clock.true_ns(due), clock.now_ns + MS)
             self._woken = False
         clock.advance_to(end_ns)
         self._woken = child is not None

@@ -20,6 +20,7 @@ __all__ = ["SimChannel", "SimConnector", "SimNetwork"]
 
 _SEND_BUFFER_BYTES = 262_144
 _CONNECT_LIMIT_SECS = 10.0
+_CALL_LIMIT_SECS = 5.0
 
 
 class _Direction:
@@ -241,6 +242,39 @@ class SimChannel:
                 return
             clock.run_next()
 
+    def travel(self, size: int, *, back: bool = False) -> None:
+        """For who makes calls instead of sending bytes: a message of that size goes one way.
+
+        Raises:
+            LinkLost: it did not get through.
+        """
+        self._before_call("call", "")
+        link = self._link
+        network = link.network
+        took_ns = network.latency_ns
+        if network.jitter_ns:
+            took_ns += network.rng.randrange(network.jitter_ns)
+        if network.bytes_per_sec:
+            took_ns += size * 1_000_000_000 // network.bytes_per_sec
+        if not back:
+            network.up_bytes += size
+        self._pause(took_ns)
+        way = link.down if back else link.up
+        if not way.open and not link.ended:  # nobody was told: the client's limit
+            self._pause(int(_CALL_LIMIT_SECS * 1e9))
+        if link.ended or self._closed or not way.open:
+            raise LinkLost("the connection is gone", operation="call")
+
+    def break_off(self) -> None:
+        """The connection ends here.
+
+        Raises:
+            LinkLost: always.
+        """
+        self._link.cut(self._link.network.rng, "both")
+        self._link.ended = True
+        raise LinkLost("the connection is gone", operation="call")
+
     def close(self) -> None:
         if not self._closed:
             self._closed = True
@@ -259,7 +293,7 @@ class SimConnector:
         before_call: Callable[[str, str], None],
         pause: Callable[[int], None] | None = None,
     ) -> None:
-        self._network = network
+        self.network = self._network = network
         self._before_call = before_call
         self._pause = pause or network.clock.advance
         self.channels: list[SimChannel] = []

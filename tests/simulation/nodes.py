@@ -15,6 +15,7 @@ class Inode:
         "data",
         "durable",
         "links",
+        "made",
         "mtime_ns",
         "number",
         "opens",
@@ -29,6 +30,8 @@ class Inode:
         self.mtime_ns = 0
         self.ctime_ns = 0
         self.links = 0
+        self.made = 0
+        """Greater than that of every file made before."""
         self.opens = 0
         self.durable: tuple[bytes, int, int] = (b"", 0, 0)
         """Data, mtime and ctime that a loss of power can't take."""

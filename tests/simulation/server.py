@@ -73,6 +73,8 @@ class ServerKind:
     extensions: tuple[tuple[bytes, bytes], ...] = ALL_EXTENSIONS
     readable: bool = True
     max_handles: int = 19_995
+    calls: str = ""
+    """``ftp`` or ``sessions``: its clients make calls (:mod:`tests.simulation.calls`)."""
     service_ns: int = 0
     """A request takes up to this long; 0: it is done at once (sequential only)."""
 
@@ -94,6 +96,8 @@ class SimServer:
         self.kind = kind
         self.home = home
         self.executed = 0
+        self.uploads: dict[str, bytearray] = {}
+        """Begun by a call and not committed yet, by token."""
         self.write_bytes = 0
         """Payload of all WRITE requests that arrived."""
         self.cut_at = 0

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from pysubtask.core.burst import BurstRule
+from pysubtask.core.burst import BurstRule, Rule
 from pysubtask.core.retry import RetryRule
 from pysubtask.seams.disk import FileStat, ReadHandle
 from pysubtask.signals import StateLayout, notify_path, touch
@@ -87,6 +87,7 @@ class Bench:
     folder: Path
     files: tuple[str, ...] = ("a.csv",)
     burstmode: bool = False
+    burst_rule: Rule = field(default_factory=BurstRule)
     hold_looks: bool = False
     own_names: Callable[[str], bool] = lambda path: False
     clock: ManualClock = field(default_factory=ManualClock)
@@ -145,7 +146,7 @@ class Bench:
             timer_interval_secs=TIMER_SECS,
             settle_secs=SETTLE_SECS,
             settle_max_secs=SETTLE_MAX_SECS,
-            burst_rule=BurstRule(),
+            burst_rule=self.burst_rule,
             retry_rule=RetryRule(),
             log=LOG,
             hold_looks=self.hold_looks,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pysubtask.core.burst import Burst, BurstRule, advance, notified
+from pysubtask.core.burst import Burst, BurstRule, ByteRule, Rule, advance, notified
 
 RULE = BurstRule(start_trigger_secs=1.0, start_trigger_count=2, expire_secs=5.0)
 
@@ -106,3 +106,71 @@ def test_time_alone_changes_nothing_before_the_release(gaps: list[float], rule: 
             assert advance(burst, middle) == (burst, False)
         else:
             assert advance(burst, now + 1000.0)[1] is (burst.release_at is not None)
+
+
+# --- the rule that counts bytes -----------------------------------------------------------------
+
+BYTES = ByteRule(full_bytes=1000, max_delay_secs=5.0)
+
+
+def _went(notifies: list[tuple[float, int]], rule: Rule, until: float = 100.0) -> list[float]:
+    """When data goes; ``notifies``: the time and the file's size."""
+    burst = Burst()
+    gone = []
+    for at, size in [*notifies, (until, -1)]:
+        while burst.release_at is not None and burst.release_at < at:
+            released_at = burst.release_at
+            burst, go = advance(burst, released_at)
+            assert go
+            gone.append(released_at)
+        if size >= 0:
+            burst, go = notified(burst, at, rule, size)
+            if go:
+                gone.append(at)
+    return gone
+
+
+@pytest.mark.parametrize(
+    ("notifies", "goes"),
+    [
+        pytest.param([(0.0, 10)], [0.0], id="the first goes at once"),
+        pytest.param(
+            [(0.0, 10), (6.0, 20), (12.0, 30)], [0.0, 6.0, 12.0], id="what comes seldom, too"
+        ),
+        pytest.param(
+            [(0.0, 10), (0.5, 20), (1.0, 30)], [0.0, 4.0], id="others wait for six usual gaps"
+        ),
+        pytest.param(
+            [(n / 2, 10 + n) for n in range(12)], [0.0, 5.5], id="but no longer than promised"
+        ),
+        pytest.param(
+            [(0.0, 10), (0.5, 600), (0.75, 1010), (1.0, 1020)],
+            [0.0, 0.75, 2.875],
+            id="enough to fill a transfer goes at once",
+        ),
+        pytest.param(
+            [(0.0, 500), (0.5, 600), (0.75, 20)], [0.0, 0.75], id="a new file goes at once"
+        ),
+    ],
+)
+def test_when_data_goes_by_bytes(notifies: list[tuple[float, int]], goes: list[float]) -> None:
+    assert _went(notifies, BYTES) == goes
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 0.01, 0.3, 1.0, 2.5, 6.0]), st.integers(0, 2000)),
+        min_size=1,
+        max_size=60,
+    ),
+    st.builds(ByteRule, st.sampled_from([1, 1000]), st.sampled_from([0.0, 1.0, 5.0])),
+)
+def test_no_byte_waits_longer_than_promised(steps: list[tuple[float, int]], rule: ByteRule) -> None:
+    now, size = 0.0, 0
+    notifies = []
+    for gap, added in steps:
+        now, size = now + gap, size + added
+        notifies.append((now, size))
+    goes = _went(notifies, rule, now + 100)
+    for at, _ in notifies:
+        assert any(at <= gone <= at + rule.max_delay_secs for gone in goes)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import logging
 import pathlib
 import re
 import shutil
@@ -18,6 +19,8 @@ import pytest
 
 import pysubtask
 from pysubtask.core.capabilities import Capabilities
+from pysubtask.monitor.beatfile import Facts
+from pysubtask.monitor.config import Config
 from pysubtask.settings import describe
 
 ROOT = pathlib.Path(pysubtask.__file__).parent.parent
@@ -131,6 +134,25 @@ def test_the_second_example_makes_a_master(
     )
 
 
+def test_the_example_of_a_program_runs(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (block,) = (b for b in code_blocks(README, "python") if "NotifyingHandler" in b)
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "share").mkdir()
+    monkeypatch.chdir(tmp_path)
+    local, count = re.subn(r'to="[^"]*"', f'to="file://{tmp_path.as_posix()}/share"', block)
+    assert count == 1
+    names: dict[str, Any] = {}
+    try:
+        exec(compile(local, "README.md", "exec"), names)
+    finally:
+        logging.getLogger("app").removeHandler(names["handler"])
+    assert sorted(capsys.readouterr().out.splitlines()) == ["logs/app.log 9", "logs/test1.csv 6"]
+    assert (tmp_path / "share/test1.csv").read_text() == "1,2,3\n"
+    assert (tmp_path / "share/app.log").read_text() == "measured\n"
+
+
 def test_the_subtask_of_the_readme_is_the_example() -> None:
     (block,) = (b for b in code_blocks(README, "python") if "class CountLines" in b)
     example = (ROOT / "examples" / "count_lines.py").read_text("utf-8")
@@ -174,11 +196,12 @@ def test_what_the_docs_point_at_is_there(page: pathlib.Path) -> None:
 def test_settings_named_in_the_docs_exist() -> None:
     known = {name for name, *_ in describe()}
     units = ("_secs", "_milli", "_bytes")
+    known |= {*Config.__struct_fields__, *Facts.__dataclass_fields__}  # the monitor's page
     for page in PAGES:
         for name in re.findall(r"`([a-z]+(?:_[a-z]+)+)`", page.read_text("utf-8")):
             if name.endswith(units) and name not in known:
                 fields = {*pysubtask.Status.__struct_fields__, *Capabilities.__slots__}
-                fields |= {*pysubtask.FileStatus.__struct_fields__, "wait_secs"}
+                fields |= {*pysubtask.FileStatus.__struct_fields__, "wait_secs", "follow_secs"}
                 assert name in fields | {"start_trigger_milli", "expire_milli"}, (page.name, name)
 
 

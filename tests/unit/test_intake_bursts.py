@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pysubtask.core.burst import ByteRule
 from tests.unit.intake_fakes import Bench
 
 
@@ -71,6 +72,20 @@ def test_a_burst_that_goes_on_and_on_lets_go_every_five_seconds(tmp_path: Path) 
     times = _distinct(ready, began)
     assert times[:3] == [0.0, 0.5, 6.0]
     assert max(b - a for a, b in itertools.pairwise(times)) <= 6.0
+
+
+def test_the_rule_that_counts_bytes_knows_the_size(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, burstmode=True, burst_rule=ByteRule(100, 3.0))
+    bench.step()
+    ready = _ready_at(bench)
+    began = bench.clock.now
+    for at, added in [(0.0, 10), (0.25, 10), (0.5, 150), (0.75, 10)]:
+        bench.run(began + at - bench.clock.now)
+        bench.write("a.csv", b"." * added)
+        bench.touch("a.csv")
+        bench.step()
+    bench.run(20)
+    assert _distinct(ready, began) == [0.0, 0.5, 2.25]
 
 
 def test_without_burstmode_nothing_is_held(tmp_path: Path) -> None:

@@ -65,6 +65,16 @@ def test_flush_is_answered_when_all_is_delivered(setting: Setting) -> None:
     assert len(setting.requests) == 0
 
 
+def test_an_answer_to_what_was_taken_back_meanwhile_is_removed(setting: Setting) -> None:
+    setting.ask({"ask": "flush"})
+    setting.requests.look()
+    os.unlink(setting.layout.ask_path(ID))
+    setting.subtask.delivered = True
+    setting.requests.answer()
+    assert os.listdir(setting.layout.requests) == []
+    assert len(setting.requests) == 0
+
+
 def test_snapshot_is_answered_when_the_touch_is_served(setting: Setting) -> None:
     path = os.fsdecode(b"/data/\xff.csv")
     setting.ask({"ask": "snapshot", "path": path, "mtime_ns": 17})

@@ -162,8 +162,10 @@ class Courier:
 
             def owe(e: Entry) -> Entry:
                 now = e.current
-                if e.delivered != done or now is None or now.size != version.size:
+                if e.delivered != done or now is None:
                     return e
+                if (now.number, now.size) != (version.number, version.size):
+                    return e  # more has been seen while we looked there
                 return replace(e.with_version(whole), delivered=None)
 
             entry = ledger.update(path, owe, must=False)

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from pysubtask.core.costs import missing
 from pysubtask.core.flow import Window
 from pysubtask.core.retry import RetryRule, file_wait_secs, link_wait_secs, refusal_wait_secs
 from pysubtask.errors import AskedToWait, HostKeyRefused, LinkError, LoginRefused
@@ -47,6 +48,7 @@ class LinkState:
     since: float
     next_try: float | None = None
     last_error: str | None = None
+    last_error_kind: str | None = None
 
 
 @dataclass(slots=True)
@@ -127,6 +129,7 @@ class Delivery:
         self._opened_for_beat = False
         self._link = LinkState("resting", clock.time())
         self._limits: tuple[str, ...] = ()
+        self._told: Capabilities | None = None  # whose missing abilities the log has told
 
     # -- from any thread ---------------------------------------------------------------------
 
@@ -158,7 +161,9 @@ class Delivery:
         if state.link in ("connected", "resting"):
             for held in list(self._held.values()):
                 if held.conflict:
-                    return replace(state, link="conflict", last_error=held.error)
+                    return replace(
+                        state, link="conflict", last_error=held.error, last_error_kind=None
+                    )
         return state
 
     @property
@@ -272,7 +277,7 @@ class Delivery:
         return min(waiting, default=math.inf)
 
     def _connect(self) -> bool:
-        self._set_link("connecting", error=self._link.last_error)
+        self._set_link("connecting", error=self._link.last_error, kind=self._link.last_error_kind)
         transport = self._make_transport()
         began = self._clock.monotonic()
         self._connecting_since = began
@@ -303,6 +308,10 @@ class Delivery:
         self._says.connected(took, str(getattr(transport, "described", "")))
         self._limits = can.limits
         self._says.lacks(can.limits)
+        if can != self._told:
+            self._told = can
+            for ability in missing(can):
+                self._log.info("the destination can't %s: %s", ability.title, ability.cost)
         self._set_link("connected")
         if self._must_purge:
             self._engine.spawn(self._courier.purge(), priority=BULK, done=self._note_purged)
@@ -457,17 +466,23 @@ class Delivery:
     def _retry_in(self, wait_secs: float, error: LinkError) -> None:
         self._next_try = self._clock.monotonic() + wait_secs
         next_try = self._clock.time() + wait_secs
-        self._set_link("retrying", error=_words(error), next_try=next_try)
+        kind = type(error).__name__
+        self._set_link("retrying", error=_words(error), kind=kind, next_try=next_try)
 
     def _rest(self) -> None:
         self._says.resting(self._dead_time_secs)
         self.close()
 
     def _set_link(
-        self, link: Link, *, error: str | None = None, next_try: float | None = None
+        self,
+        link: Link,
+        *,
+        error: str | None = None,
+        kind: str | None = None,
+        next_try: float | None = None,
     ) -> None:
         since = self._link.since if self._link.link == link else self._clock.time()
-        state = LinkState(link, since, next_try, error)
+        state = LinkState(link, since, next_try, error, kind)
         if state != self._link:
             self._link = state
             self._status_changed()

@@ -38,7 +38,8 @@ class Send:
     """Let the request leave; the job gets its ticket.
 
     ``unless_refused``: if an earlier request of the job was refused, and it has not waited for that
-    yet, the request does not leave, and the refusal is raised into the job.
+    yet, the request does not leave, and the refusal is raised into the job. Once a refusal was
+    raised, those of requests that had left before it do not count any more.
     """
 
     request: Request
@@ -79,7 +80,7 @@ def flight(*requests: Request) -> Generator[Step, Any, list[Any]]:
 
 
 class _Task:
-    __slots__ = ("done", "job", "outstanding", "priority", "results", "waits_for")
+    __slots__ = ("done", "job", "outstanding", "priority", "refusals_from", "results", "waits_for")
 
     def __init__(self, job: Job, priority: int, done: Callable[[Exception | None], None]):
         self.job = job
@@ -88,6 +89,8 @@ class _Task:
         self.outstanding: set[int] = set()
         self.results: dict[int, Result] = {}
         self.waits_for: int | None = None
+        self.refusals_from = 0
+        """Refusals of tickets before this one are known to the job, by the first of them."""
 
 
 class Engine:
@@ -240,6 +243,7 @@ class Engine:
         while True:
             try:
                 if isinstance(value, RemoteError):
+                    task.refusals_from = self._next_ticket
                     step = task.job.throw(value)
                 else:
                     step = task.job.send(value)
@@ -328,8 +332,8 @@ class Engine:
 
 def _refusal(task: _Task, step: Send) -> RemoteError | None:
     if step.unless_refused:
-        for result in task.results.values():
-            if isinstance(result, RemoteError):
+        for ticket, result in task.results.items():
+            if isinstance(result, RemoteError) and ticket >= task.refusals_from:
                 return result
     return None
 

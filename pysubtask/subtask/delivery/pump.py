@@ -146,6 +146,7 @@ class Pump:
     def _note(self, reach: int) -> None:
         noted = replace(self._upload, acked=self.acked, reach=reach)
         self._session.ledger.update(self._path, lambda e: with_upload(e, noted), must=False)
+        self._session.hooks.progress()
 
 
 def parts(kept: list[Kept], start: int, end: int) -> Iterator[tuple[int, int, int | None]]:

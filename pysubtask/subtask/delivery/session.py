@@ -46,6 +46,8 @@ class Hooks:
     """16 random hex digits for a temporary name."""
     is_segmented: Callable[[str], bool] = lambda path: False
     """Whether the file is delivered piece by piece, each a file of its own."""
+    progress: Callable[[], None] = lambda: None
+    """More of an upload has been acknowledged."""
 
 
 @dataclass(slots=True)

@@ -74,8 +74,10 @@ class Uploads:
             return replace(e, upload=upload)
 
         entry = self._session.ledger.update(path, begin)
-        if entry.upload is not upload:
+        covered = entry.version(version.number)  # its pieces reach back to the base now
+        if entry.upload is not upload or covered is None:
             return
+        version = covered
         if not upload.temp:
             yield from self._put(path, entry, version, upload)
             return
@@ -368,8 +370,9 @@ class Uploads:
                     return False
             except RemoteNotFound:
                 return False
-        self._arrived(path, upload, st.mtime)
-        if st.size > size:  # it was appended to, and the journal lost that with the power
+        # One that is longer was appended to, and the journal lost that with the power.
+        self._arrived(path, upload, st.mtime, is_all=st.size == size)
+        if st.size > size:
             self._session.known.pop(path, None)
         return True
 
@@ -379,9 +382,13 @@ class Uploads:
             return f"{name}~{upload.base}-{upload.size}"
         return segment_name(name, upload.base) if upload.segment else name
 
-    def _arrived(self, path: str, upload: Upload, mtime: float | None) -> None:
+    def _arrived(
+        self, path: str, upload: Upload, mtime: float | None, *, is_all: bool = True
+    ) -> None:
+        """Note that it is in place; ``is_all``: and nothing of ours behind it."""
         base = 0 if upload.segment and not upload.tail else upload.base
-        done = Delivered(upload.version, upload.size, base, mtime, self._session.clock.time())
+        at = self._session.clock.time() if is_all else 0.0
+        done = Delivered(upload.version, upload.size, base, mtime, at)
 
         older: list[int] = []
 
@@ -389,7 +396,7 @@ class Uploads:
             if e.delivered is not None and e.delivered.version != upload.version:
                 older.append(e.delivered.version)
             if upload.conflict:
-                e = replace(e, conflict_at=done.at)
+                e = replace(e, conflict_at=self._session.clock.time())
             return drop_superseded(replace(record_delivery(e, done), upload=None))
 
         self._session.ledger.update(path, arrive, must=False)

@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import Callable
 
-from pysubtask.core.burst import Burst, BurstRule, notified
+from pysubtask.core.burst import Burst, ByteRule, Rule, notified
 from pysubtask.core.model import Entry, Stamp
 from pysubtask.core.retry import RetryRule
 from pysubtask.core.ticks import tick_secs
@@ -70,7 +70,7 @@ class Intake:
         timer_interval_secs: float,
         settle_secs: float,
         settle_max_secs: float,
-        burst_rule: BurstRule,
+        burst_rule: Rule,
         retry_rule: RetryRule,
         log: logging.Logger,
         hold_looks: bool = False,
@@ -481,7 +481,8 @@ class Intake:
         target.is_complete = True
         look_at = now
         if target.watch.burstmode:
-            target.burst, go = notified(target.burst, now, self._burst_rule)
+            size = self._size(target.path) if isinstance(self._burst_rule, ByteRule) else 0
+            target.burst, go = notified(target.burst, now, self._burst_rule, size)
             if not go and self._hold_looks and target.burst.release_at is not None:
                 look_at = target.burst.release_at
                 target.look_at = None  # a look that was planned waits as well
@@ -493,6 +494,10 @@ class Intake:
         target.blank_mark = mark
         if target.path in self._declared_files:
             self._blanks.note(target.path, mark)
+
+    def _size(self, path: str) -> int:
+        st = self._stat(path)
+        return 0 if st is None else st.size
 
     def _check_fallback_touches(self, now: float) -> None:
         try:

@@ -119,9 +119,10 @@ class Looks:
         try:
             outcome = self._look(target, touch, final)
         except BaseException:
+            target.is_complete = was_told or rechecks
             self.schedule(target, now + self._retry_rule.short_wait_secs)
             raise
-        if outcome.result == "unstable":
+        if outcome.result in ("unstable", "failed"):
             target.is_complete = was_told or rechecks  # still: whoever said so is waited for
         self._digest(target, outcome, now)
 

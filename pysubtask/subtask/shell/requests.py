@@ -179,14 +179,17 @@ class Requests:
             self._failing = True
             return  # it stays open: the next round tries again
         self._open.pop(request_id, None)
-        self._drop(f"{request_id}.ask", None)
+        if not self._drop(f"{request_id}.ask", None):
+            self._drop(f"{request_id}.answer", None)  # taken back meanwhile: nobody reads it
 
-    def _drop(self, name: str, why: str | None) -> None:
+    def _drop(self, name: str, why: str | None) -> bool:
+        """Remove a file; False if it was gone already."""
         if why is not None:
             self._log.warning("question %s dropped: %s", name, why)
         try:
             self._disk.remove(os.path.join(self._layout.requests, name))
         except FileNotFoundError:
-            pass
+            return False
         except OSError:
             self._done.add(name.partition(".")[0])
+        return True

@@ -28,7 +28,7 @@ from pysubtask.errors import StateError
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import Disk, WriteHandle
 
-__all__ = ["Journal"]
+__all__ = ["Journal", "lines"]
 
 FORMAT = 1
 _SYNC_AGAIN_SECS = 1.0
@@ -170,7 +170,7 @@ class Journal:
         header: dict[str, Any] | None = None
         good_end = 0
         bad_at: int | None = None
-        for start, end, record in _lines(data):
+        for start, end, record in lines(data):
             if record is None:
                 bad_at = start if bad_at is None else bad_at
                 continue
@@ -430,8 +430,8 @@ def _encode(record: dict[str, Any]) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
-def _lines(data: bytes) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
-    """Each line's start and end, and its record or None if it is not whole."""
+def lines(data: bytes) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
+    """Each line of a journal: its start and end, and its record or None if it is not whole."""
     start = 0
     while start < len(data):
         newline = data.find(b"\n", start)

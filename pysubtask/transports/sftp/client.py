@@ -35,10 +35,12 @@ from pysubtask.transports.contract import (
     List,
     MakeDir,
     Read,
+    RemoteSpace,
     Remove,
     Rename,
     Request,
     Result,
+    Space,
     Stat,
     Wake,
     Write,
@@ -109,6 +111,7 @@ class SftpTransport:
             MakeDir: self._make_dir,  # type: ignore[dict-item]
             List: self._list,  # type: ignore[dict-item]
             Copy: self._copy,  # type: ignore[dict-item]
+            Space: self._space,  # type: ignore[dict-item]
         }
 
     def __repr__(self) -> str:
@@ -414,6 +417,18 @@ class SftpTransport:
             raise ValueError("the server can't copy")
         encode_path(request.target)
         Copying(self._wire, self._handles, request, partial(self._end, ticket)).start()
+
+    def _space(self, ticket: int, request: Space) -> None:
+        if not self._connected().statvfs:
+            raise ValueError("the server does not tell its free space")
+        request_id = self._wire.ask(partial(self._spaced, ticket, request.path))
+        self._wire.put(codec.encode_statvfs(request_id, encode_path(request.path)))
+
+    def _spaced(self, ticket: int, path: str, reply: Reply) -> None:
+        if reply.kind == codec.EXTENDED_REPLY and isinstance(reply.value, bytes):
+            self._end(ticket, RemoteSpace(*codec.decode_statvfs_free(reply.value)))
+        else:
+            self._end(ticket, remote_error(reply, "ask for the free space of", path))
 
     # --- names ----------------------------------------------------------------------------------
 

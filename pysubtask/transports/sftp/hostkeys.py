@@ -21,7 +21,14 @@ from typing import Protocol
 
 from pysubtask.errors import HostKeyRefused, SettingsError
 
-__all__ = ["HostKeyPolicy", "KnownHosts", "PinnedKeys", "fingerprint", "policy_for"]
+__all__ = [
+    "HostKeyPolicy",
+    "KnownHosts",
+    "PinnedKeys",
+    "fingerprint",
+    "matches_host",
+    "policy_for",
+]
 
 # Key type to the signature algorithms that prove it (RFC 8332 for RSA), in order of preference.
 _ALGORITHMS = {
@@ -162,10 +169,10 @@ class KnownHosts:
 
     def _lines(self, host: str, port: int) -> list[_Line]:
         lines = [line for path in self._paths for line in _read(path)]
-        found = [line for line in lines if _matches(line.names, _name(host, port))]
+        found = [line for line in lines if matches_host(line.names, _name(host, port))]
         if not any(not line.revoked for line in found) and port != 22:
             # As ssh does: a key that is known for the host without a port counts for all ports.
-            found += [line for line in lines if _matches(line.names, host)]
+            found += [line for line in lines if matches_host(line.names, host)]
         return found
 
 
@@ -216,7 +223,8 @@ def _read(path: str) -> list[_Line]:
     return lines
 
 
-def _matches(patterns: str, name: str) -> bool:
+def matches_host(patterns: str, name: str) -> bool:
+    """Whether the first field of a ``known_hosts`` line means the host ``name``."""
     lowered = name.lower()
     if patterns.startswith("|"):
         return _matches_hash(patterns, lowered)

@@ -23,7 +23,7 @@ from pysubtask.core.compression import Compress, CompressionChoice
 from pysubtask.errors import HostKeyRefused, LinkError, LinkLost
 from pysubtask.transports.contract import Wake
 from pysubtask.transports.sftp.channel import Channel
-from pysubtask.transports.sftp.hostkeys import policy_for
+from pysubtask.transports.sftp.hostkeys import HostKeyPolicy, policy_for
 from pysubtask.transports.sftp.login import Credentials, RevealsText
 from pysubtask.transports.sftp.sockets import PatientSocket, dial
 
@@ -74,6 +74,7 @@ class SshConnector:
         keepalive_secs: an SSH message after so much silence, so that NAT tables remember the
             connection; 0: none.
         compress: whether to compress what is sent; ``"auto"``: where it seems to pay.
+        policy: judges the host key, instead of ``host_key`` and ``known_hosts``.
 
     Raises:
         SettingsError: a fingerprint that is none.
@@ -95,11 +96,12 @@ class SshConnector:
         send_timeout_secs: float = 60.0,
         keepalive_secs: float = 30.0,
         compress: Compress = False,
+        policy: HostKeyPolicy | None = None,
     ) -> None:
         self._host = host
         self._port = port
         self._credentials = Credentials(user, password, key_file, key_passphrase)
-        self._policy = policy_for(host_key, known_hosts)
+        self._policy = policy or policy_for(host_key, known_hosts)
         self._connect_timeout_secs = connect_timeout_secs
         self._login_timeout_secs = login_timeout_secs
         self._send_timeout_secs = send_timeout_secs

@@ -1,0 +1,190 @@
+"""``pysubtask run``: a service of many watches and destinations, described by a TOML file."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+import click
+
+from pysubtask.cli.config import config_argument, load_project
+from pysubtask.cli.exits import Busy, Code, scrub
+from pysubtask.cli.messages import (
+    DeliveredMessage,
+    DeliveryMessage,
+    FailedMessage,
+    LinkMessage,
+    SummaryMessage,
+)
+from pysubtask.cli.options import forget_secrets, json_option, set_option
+from pysubtask.cli.output import Output, plain, size
+from pysubtask.events import Delivered, Event, FileFailed, LinkChanged, Restarted, TakenOver
+from pysubtask.follow import Follower
+from pysubtask.master._master import TaskMaster
+from pysubtask.states import holder_pid
+from pysubtask.tomlfile import Delivery
+
+__all__ = ["command"]
+
+_LOOK_SECS = 0.25
+_QUIET_EVERY_SECS = 60.0
+
+
+@dataclass(slots=True)
+class _Running:
+    """One delivery of the file, and who does it."""
+
+    delivery: Delivery
+    master: TaskMaster
+    follower: Follower | None
+    quiet_until: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str | None:
+        return self.delivery.name
+
+    @property
+    def label(self) -> str:
+        to = self.delivery.merged.to
+        return self.delivery.name or (scrub(str(to.value)) if to is not None else "delivery")
+
+
+@click.command("run", short_help="Run the deliveries of a TOML file as a service.")
+@config_argument
+@click.option(
+    "--sweep",
+    is_flag=True,
+    help="At the start also send residual files beside the watched ones, then archive old files.",
+)
+@set_option
+@json_option
+def command(config: str | None, sweep: bool, assignments: tuple[str, ...], as_json: bool) -> int:
+    """Run the deliveries of a TOML file until Ctrl-C or SIGTERM, then stop gracefully.
+
+    Without a file: ./pysubtask.toml, or config.toml in your configuration folder. A program may
+    touch FILE.notify to have it looked at within milliseconds; without that, changes are seen
+    every `follow_secs`. For a service see `pysubtask service print`.
+    """
+    output = Output(as_json=as_json)
+    project = load_project(config, assignments)
+    running = [_prepare(delivery) for delivery in project.deliveries]
+    forget_secrets(*(delivery.merged for delivery in project.deliveries))
+    for one in running:
+        pid = holder_pid(one.master.state_dir)
+        if pid is not None:
+            raise Busy(pid, one.master.state_dir, f"deliver {one.label}")
+    try:
+        for one in running:
+            _start(output, one, sweep)
+        while any(not one.master.status().taken_over for one in running):
+            for one in running:
+                for event in one.master.events():
+                    _tell(output, one, event)
+            time.sleep(_LOOK_SECS)
+        first = running[0]
+        pid = holder_pid(first.master.state_dir) or 0
+        raise Busy(pid, first.master.state_dir, f"deliver {first.label} (it was taken over)")
+    except KeyboardInterrupt:
+        output.note("stopping")
+        return _stop(output, running)
+    finally:
+        for one in running:
+            one.master.stop()
+
+
+def _prepare(delivery: Delivery) -> _Running:
+    master = delivery.make_master()
+    follower = None
+    if delivery.follow and master.declared_files:
+        follower = Follower(master, secs=delivery.follow_secs)
+    return _Running(delivery, master, follower)
+
+
+def _start(output: Output, one: _Running, sweep: bool) -> None:
+    one.master.start(precleanup_old_files=sweep)
+    if one.follower is not None:
+        one.follower.start()
+    destination = one.master.status().destination
+    output.emit(
+        DeliveryMessage(
+            event="started",
+            delivery=one.name,
+            destination=destination,
+            state_dir=one.master.state_dir,
+        )
+    )
+    if not output.as_json:
+        output.note(f"{one.label}: started, to {destination}; state in {one.master.state_dir}")
+
+
+def _stop(output: Output, running: list[_Running]) -> int:
+    """All at once, since each may take ``stop_timeout_secs``."""
+    for one in running:
+        if one.follower is not None:
+            one.follower.stop()
+    threads = [threading.Thread(target=one.master.stop, daemon=True) for one in running]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    pending = 0
+    good = 0
+    for one in running:
+        for event in one.master.events():
+            if not isinstance(event, LinkChanged):
+                _tell(output, one, event)
+        left = one.master.status().pending_bytes
+        pending += left
+        good += not left
+        output.emit(
+            DeliveryMessage(event="stopped", delivery=one.name, state_dir=one.master.state_dir)
+        )
+        if not output.as_json:
+            rest = f"; {size(left)} are left for the next start" if left else ""
+            output.note(f"{one.label}: stopped{rest}")
+    code = Code.PARTIAL if pending else Code.OK
+    output.emit(SummaryMessage(command="run", ok=good, total=len(running), exit_code=code))
+    return code
+
+
+def _tell(output: Output, one: _Running, event: Event) -> None:
+    text = None
+    if isinstance(event, LinkChanged):
+        output.emit(
+            LinkMessage(
+                link=event.link,
+                delivery=one.name,
+                error=event.error and scrub(event.error),
+                error_kind=event.error_kind,
+                next_try=event.next_try,
+            )
+        )
+        if event.error or event.link == "connected":
+            text = event.link + (f": {event.error}" if event.error else "")
+    elif isinstance(event, Delivered):
+        output.emit(
+            DeliveredMessage(path=event.path, size_bytes=event.size_bytes, delivery=one.name)
+        )
+        if _may_tell(one, event.path):
+            text = f"delivered {plain(event.path)} ({size(event.size_bytes)})"
+    elif isinstance(event, FileFailed):
+        output.emit(FailedMessage(path=event.path, error=scrub(event.error), delivery=one.name))
+        text = f"{plain(event.path)}: {event.error}"
+    elif isinstance(event, Restarted):
+        output.emit(DeliveryMessage(event="restarted", delivery=one.name))
+        text = f"the subtask was started again ({event.restarts})"
+    elif isinstance(event, TakenOver):
+        output.emit(DeliveryMessage(event="taken_over", delivery=one.name))
+        text = f"another program has taken over {one.master.state_dir}"
+    if text is not None and not output.as_json:
+        output.note(scrub(f"{one.label}: {text}"))
+
+
+def _may_tell(one: _Running, path: str) -> bool:
+    """A file that grows all the time is told once a minute: a service's log must stay small."""
+    now = time.monotonic()
+    if now < one.quiet_until.get(path, 0.0):
+        return False
+    one.quiet_until[path] = now + _QUIET_EVERY_SECS
+    return True

@@ -1,0 +1,266 @@
+"""``pysubtask status``: how deliveries are, read from their state folders; nothing need run."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from collections import deque
+
+import click
+from rich.console import Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from pysubtask.cli.exits import Code, Failure, code_of_kind, scrub
+from pysubtask.cli.messages import FileMessage, StatusMessage
+from pysubtask.cli.options import json_option
+from pysubtask.cli.output import Output, age, crop, plain, size
+from pysubtask.cli.pushes import push_states
+from pysubtask.states import find_states, read_status
+from pysubtask.status import FileStatus, Status, printable
+from pysubtask.tomlfile import load
+
+__all__ = ["command", "note_news", "panel", "places_of"]
+
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_SPARK_LOOKS = 20
+_LANE = 10
+_OTHER_COLUMNS = 58
+_STYLES = {
+    "connected": "bold green",
+    "resting": "green",
+    "connecting": "yellow",
+    "retrying": "bold red",
+    "conflict": "bold red",
+    "gone": "dim",
+}
+
+
+@click.command("status", short_help="Show how deliveries are; --watch: go on showing.")
+@click.argument("place", default=".", metavar="[PLACE]")
+@click.option("--watch", is_flag=True, help="Go on showing it until Ctrl-C.")
+@click.option(
+    "--every",
+    type=click.FloatRange(0.1, 3600),
+    default=1.0,
+    show_default=True,
+    metavar="SECS",
+    help="With --watch: seconds between two looks.",
+)
+@click.option(
+    "--check",
+    is_flag=True,
+    help="For scripts: exit code 0 only if all run and nothing is pending or in trouble.",
+)
+@json_option
+def command(place: str, watch: bool, every: float, check: bool, as_json: bool) -> int:
+    """Show how deliveries are: link, files, what is pending, the last error in words.
+
+    PLACE is a state folder, a folder with watched files (default: this one), a watched file, or a
+    TOML file of `pysubtask run`.
+    """
+    output = Output(as_json=as_json)
+    states = places_of(place)
+    if not states:
+        raise Failure(
+            f"no delivery keeps its state in {place}",
+            Code.ERROR,
+            "pysubtask status FOLDER, where FOLDER holds the watched files",
+        )
+    if watch:
+        try:
+            _watch(output, states, every)
+        except KeyboardInterrupt:  # the way to end it
+            if not output.as_json and output.out.is_terminal:
+                _show(output, [(state, read_status(state)) for state in states])
+            return Code.OK
+    found = [(state, read_status(state)) for state in states]
+    _show(output, found)
+    return _verdict(found) if check else Code.OK
+
+
+def places_of(place: str) -> list[str]:
+    """State folders that ``place`` means, a TOML file included.
+
+    Raises:
+        SettingsError: the TOML file has a mistake.
+    """
+    if place.endswith(".toml") and os.path.isfile(place):
+        masters = [one.without_passwords().make_master() for one in load(place).deliveries]
+        return [state for master in masters for state in find_states(master.state_dir)]
+    return sorted({*find_states(place), *_pushes_from(place)})
+
+
+def _pushes_from(place: str) -> list[str]:
+    """State folders of ``pysubtask push`` whose files lie in ``place``, or are it."""
+    place = os.path.abspath(place)
+    found = []
+    for state in find_states(push_states()):
+        paths = read_status(state).files
+        if any(path == place or os.path.dirname(path) == place for path in paths):
+            found.append(state)
+    return found
+
+
+def _verdict(found: list[tuple[str, Status]]) -> int:
+    codes = [_code(status) for _, status in found]
+    return next((code for code in codes if code is not Code.OK), Code.OK)
+
+
+def _code(status: Status) -> Code:
+    if status.last_error_kind is not None:
+        return code_of_kind(status.last_error_kind)
+    if status.link in ("gone", "conflict", "retrying") or status.last_error:
+        return Code.ERROR
+    return Code.PARTIAL if status.pending_bytes else Code.OK
+
+
+def _watch(output: Output, states: list[str], every: float) -> None:
+    sparks: dict[str, deque[int]] = {}
+    before: dict[str, dict[str, int]] = {}
+    if output.as_json or not output.out.is_terminal:
+        shown: dict[str, Status] = {}
+        while True:
+            news = [(s, read_status(s)) for s in states]
+            news = [(s, status) for s, status in news if shown.get(s) != status]
+            shown.update(news)
+            _show(output, news)
+            time.sleep(every)
+    with Live(console=output.out, auto_refresh=False, screen=True) as live:
+        while True:
+            found = [(state, read_status(state)) for state in states]
+            for state, status in found:
+                note_news(status, state, sparks, before)
+            panels = (panel(*pair, sparks, output.out.width) for pair in found)
+            live.update(Group(*panels), refresh=True)
+            time.sleep(every)
+
+
+def note_news(
+    status: Status, state: str, sparks: dict[str, deque[int]], before: dict[str, dict[str, int]]
+) -> None:
+    """How many bytes came to each file since the last look, for its sparkline."""
+    old = before.setdefault(state, {})
+    for path, file in status.files.items():
+        news = max(0, (file.size_bytes or 0) - old.get(path, file.size_bytes or 0))
+        old[path] = file.size_bytes or 0
+        sparks.setdefault(f"{state}\0{path}", deque(maxlen=_SPARK_LOOKS)).append(news)
+
+
+def _show(output: Output, found: list[tuple[str, Status]]) -> None:
+    for number, (state, status) in enumerate(found):
+        message = StatusMessage(
+            state_dir=state,
+            link=status.link,
+            pid=status.pid,
+            destination=status.destination,
+            since=status.since,
+            next_try=status.next_try,
+            last_error=status.last_error and scrub(status.last_error),
+            last_error_kind=status.last_error_kind,
+            pending_bytes=status.pending_bytes,
+            files=len(status.files),
+            files_left_out=status.files_left_out,
+            updated_at=status.updated_at,
+            notes=status.notes,
+        )
+        output.emit(message)
+        if output.as_json:
+            for path, file in status.files.items():
+                output.emit(_file_message(state, path, file))
+        else:
+            if number:
+                output.say("")
+            output.say(panel(state, status, {}, output.out.width))
+
+
+def _file_message(state: str, path: str, file: FileStatus) -> FileMessage:
+    return FileMessage(
+        state_dir=state,
+        path=path,
+        size_bytes=file.size_bytes,
+        notified_at=file.notified_at,
+        delivered_bytes=file.delivered_bytes,
+        pending_bytes=file.pending_bytes,
+        sent_bytes=file.sent_bytes,
+        last_error=file.last_error,
+    )
+
+
+def panel(state: str, status: Status, sparks: dict[str, deque[int]], width: int) -> RenderableType:
+    """One state folder for a person; ``sparks``: the news of each file, if they are known."""
+    now = time.time()
+    head = Text()
+    head.append(f"● {status.link}", style=_STYLES.get(status.link, ""))
+    if status.since:
+        head.append(f" for {age(now - status.since)}", style="dim")
+    head.append(f"  {printable(status.destination or 'no destination')}")
+    if status.pid is not None:
+        head.append(f"  subtask {status.pid}", style="dim")
+    parts: list[RenderableType] = [head]
+    if status.link == "retrying" and status.next_try is not None:
+        parts.append(Text(f"  next try in {max(0.0, status.next_try - now):.0f} s"))
+    if status.last_error:
+        parts.append(Text(f"  {printable(scrub(status.last_error))}", style="red"))
+    if status.link == "gone":
+        parts.append(Text("  no subtask runs; this is how the last one left it", style="dim"))
+    parts += [Text(f"  {printable(note)}", style="yellow") for note in status.notes]
+    if status.files:
+        parts.append(_lanes(state, status, sparks, now, width))
+        parts += [
+            Text(f"  {plain(path)}: {printable(scrub(file.last_error))}", style="red")
+            for path, file in status.files.items()
+            if file.last_error and file.last_error != status.last_error
+        ]
+    if status.files_left_out:
+        parts.append(Text(f"  … and {status.files_left_out} more files", style="dim"))
+    parts.append(Text(f"  state: {shlex.quote(plain(state))}", style="dim"))
+    return Group(*parts)
+
+
+def _lanes(
+    state: str, status: Status, sparks: dict[str, deque[int]], now: float, width: int
+) -> RenderableType:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    room = max(16, width - _OTHER_COLUMNS - (_SPARK_LOOKS if sparks else 0))
+    table.add_column("  file", no_wrap=True)
+    table.add_column("")
+    for name in ("local", "delivered", "pending"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("notified", justify="right", no_wrap=True)
+    if sparks:
+        table.add_column("news", no_wrap=True)
+    for path, file in status.files.items():
+        told = f"{age(now - file.notified_at)} ago" if file.notified_at else "–"
+        row: list[RenderableType] = [
+            Text(f"  {crop(plain(path), room)}"),
+            _lane(file),
+            "–" if file.size_bytes is None else size(file.size_bytes),
+            size(file.delivered_bytes),
+            Text(size(file.pending_bytes), style="yellow" if file.pending_bytes else "dim"),
+            told,
+        ]
+        if sparks:
+            row.append(_spark(sparks.get(f"{state}\0{path}", deque())))
+        table.add_row(*row)
+    return table
+
+
+def _lane(file: FileStatus) -> Text:
+    """How much of the file has arrived, as a bar: full, on its way, missing."""
+    total = max(file.size_bytes or 0, file.delivered_bytes, 1)
+    done = round(_LANE * file.delivered_bytes / total)
+    sent = max(0, round(_LANE * max(file.sent_bytes, file.delivered_bytes) / total) - done)
+    return Text.assemble(
+        ("━" * done, "green"), ("━" * sent, "yellow"), ("─" * (_LANE - done - sent), "dim")
+    )
+
+
+def _spark(news: deque[int]) -> Text:
+    top = max(news, default=0)
+    if not top:
+        return Text("")
+    steps = len(_BLOCKS) - 1
+    return Text("".join(_BLOCKS[-(-steps * count // top)] for count in news), style="cyan")

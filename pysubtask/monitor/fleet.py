@@ -1,0 +1,280 @@
+"""All clients of one source: a scan in, what changed out. Pure: clocks and files are arguments.
+
+Besides asking the rule about each client it decides what no single file can tell: that the monitor
+is blind (the source can't be read, or lost half its files at once), that a clock was set, and that
+clients could not beat while nobody looked.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from pysubtask.monitor.clients import Client, Settings, Sighting
+from pysubtask.monitor.names import skeleton
+from pysubtask.monitor.rule import State
+
+__all__ = ["Changes", "Fleet", "Flip", "Scan"]
+
+STEP_SECS = 5.0
+"""Wall and monotonic clock may part by this between two scans; more is a step of the clock."""
+MIN_LOSS = 2
+_LAGS = 64
+_NO_SOURCE = "it has not been read yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What a source gave: sightings, or why it could not be read."""
+
+    sightings: tuple[Sighting, ...] = ()
+    error: str | None = None
+    root: str = ""
+    """What identifies the folder itself (device and inode); another one is another mount."""
+    took_secs: float = 0.0
+    warnings: tuple[str, ...] = ()
+    unread: tuple[str, ...] = ()
+    """Folders below the top (``site/``) that could not be read: nobody knows of what is in them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flip:
+    """A client changed its state."""
+
+    client: Client
+    at: float
+    old: State | None
+    """None: the client was seen for the first time."""
+    new: State
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one scan changed."""
+
+    now: float
+    flips: list[Flip] = field(default_factory=list)
+    changed: list[Client] = field(default_factory=list)
+    """Clients of which anything changed, a beat included."""
+    blind: str | None = None
+    """Why nothing can be seen now."""
+    went_blind: bool = False
+    sight_back: bool = False
+    step_secs: float = 0.0
+    """By how much the clock was set, if it was."""
+
+
+class Fleet:
+    """The clients by their ids, and what is known of the source."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+        self.clients: dict[str, Client] = {}
+        self.by_name: dict[str, Client] = {}
+        self.blind: str | None = _NO_SOURCE
+        self.blind_since: float | None = None
+        self.loss_since: float | None = None
+        self.lost_accepted = False
+        self.root = ""
+        self.offset = 0.0
+        self._alike: dict[str, list[Client]] = defaultdict(list)
+        self._lags: deque[float] = deque(maxlen=_LAGS)
+        self._last: tuple[float, float] | None = None
+        self._previous: float | None = None
+
+    def add(self, client: Client) -> None:
+        """Take in a client, a remembered one for instance."""
+        self.clients[client.id] = client
+        self.by_name[client.name] = client
+        twins = self._alike[skeleton(client.name)]
+        twins.append(client)
+        if len(twins) > 1:
+            for twin in twins:
+                twin.settled_until = 0.0
+                twin.look_alike = next(one.name for one in twins if one is not twin)
+
+    def remove(self, client: Client) -> None:
+        """Forget a client."""
+        self.clients.pop(client.id, None)
+        self.by_name.pop(client.name, None)
+        twins = self._alike[skeleton(client.name)]
+        twins.remove(client)
+        if len(twins) == 1:
+            twins[0].look_alike, twins[0].settled_until = None, 0.0
+
+    def remember_sight(self, last_look: float | None) -> None:
+        """A former run's last look: what came due after it could be seen by nobody."""
+        self.blind_since = last_look
+        self._previous = last_look
+
+    def accept_loss(self) -> None:
+        """Somebody says that the missing files are meant to be missing."""
+        self.lost_accepted = True
+
+    def observe(self, scan: Scan, now: float, monotonic: float) -> Changes:
+        """Take in a scan that began at ``now`` by the wall clock, ``monotonic`` by the other."""
+        changes = Changes(now)
+        gap = monotonic - self._last[1] if self._last is not None else 0.0
+        changes.step_secs = self._step(now, monotonic)
+        was_blind = self.blind
+        self.blind = self._blindness(scan, now)
+        changes.blind = self.blind
+        if self.blind is not None:
+            if was_blind is None:
+                self.blind_since = self._previous if self._previous is not None else now
+                changes.went_blind = True
+            self._judge_all(changes, now)
+            return changes
+        beats = self._take_in(scan, now, gap if changes.step_secs else None)
+        changes.changed.extend(beats)
+        if was_blind is not None:
+            changes.sight_back = was_blind is not _NO_SOURCE
+            self._pardon(now)
+            self.blind_since = None
+        self.root = scan.root
+        self._previous = now
+        self._judge_all(changes, now)
+        return changes
+
+    def _step(self, now: float, monotonic: float) -> float:
+        last, self._last = self._last, (now, monotonic)
+        if last is None:
+            return 0.0
+        step = (now - last[0]) - (monotonic - last[1])
+        if abs(step) <= STEP_SECS:
+            return 0.0
+        self._lags.clear()
+        for client in self.clients.values():
+            client.shift(step)
+        if self._previous is not None:
+            self._previous += step
+        if self.blind_since is not None:
+            self.blind_since += step
+        return step
+
+    def _blindness(self, scan: Scan, now: float) -> str | None:
+        if scan.error is not None:
+            return scan.error
+        there = {sighting.name for sighting in scan.sightings}
+        expected = [
+            client.name
+            for client in self.clients.values()
+            if client.present and not client.name.startswith(scan.unread or "\0")
+        ]
+        lost = sum(name not in there for name in expected)
+        swapped = bool(self.root and scan.root and scan.root != self.root)
+        if not lost or (lost < MIN_LOSS and not swapped) or lost * 2 < len(expected):
+            self.loss_since = None
+            self.lost_accepted = False
+            return None
+        if self.loss_since is None:
+            self.loss_since = now
+        waited = now - self.loss_since
+        if self.lost_accepted or (waited >= self.settings.accept_loss_secs and not swapped):
+            self.loss_since = None
+            self.lost_accepted = False
+            return None
+        other = "another folder is mounted there" if swapped else "is it still mounted?"
+        return f"{lost} of {len(expected)} heartbeat files vanished at once ({other})"
+
+    def _take_in(self, scan: Scan, now: float, gap: float | None) -> list[Client]:
+        """Take in all sightings; gives the clients that beat.
+
+        ``gap``: the clock was set since the last look, so many seconds ago by the monotonic one.
+        Beats from between are stamped by either clock, but can't be older than that.
+        """
+        beats = []
+        there = set()
+        for sighting in scan.sightings:
+            client = self.by_name.get(sighting.name)
+            if client is None:
+                client = Client(sighting.name, first_seen=now)
+                self.add(client)
+            there.add(client.id)
+            first = client.identity is None
+            if client.see(sighting, now, self.offset):
+                beats.append(client)
+                client.pardon_until = None
+                if not first and gap is None:
+                    self._note_lag(sighting, now)
+                elif not first and client.beat_at is not None:
+                    client.beat_at = min(max(client.beat_at, now - (gap or 0.0)), now)
+                    client.skew = None
+            if client.settled_until == 0.0 or self.settings.data_secs is not None:
+                before = client.no_data
+                client.look_at_data(now, self.settings.data_secs)
+                if before != client.no_data:
+                    client.settled_until = 0.0
+            if client.unseen_since is not None:
+                self._pardon_one(client, client.unseen_since, now)
+                client.unseen_since = None
+        for client in self.clients.values():
+            if client.id in there:
+                continue
+            if client.present and scan.unread and client.name.startswith(scan.unread):
+                if client.unseen_since is None:
+                    client.unseen_since = self._previous if self._previous is not None else now
+                    client.settled_until = 0.0
+            else:
+                client.unseen_since = None
+                client.vanish(now)
+        return beats
+
+    def _note_lag(self, sighting: Sighting, now: float) -> None:
+        """The smallest distance between a change and its sighting is the server's clock's error.
+
+        A network mount stamps by the file server's clock. On a local disk the smallest distance is
+        less than the time between two scans, and is left alone.
+        """
+        if sighting.ctime_ns is None or self._previous is None:
+            return
+        self._lags.append(now - sighting.ctime_ns / 1e9)
+        least, gap = min(self._lags), now - self._previous
+        trusted = len(self._lags) >= 3
+        self.offset = least if trusted and not -2.0 <= least <= gap + 2.0 else 0.0
+
+    def _pardon(self, now: float) -> None:
+        """After a time of blindness: who was not overdue before it gets one interval more."""
+        since = self.blind_since
+        if since is None:
+            return  # the first look ever: what is overdue is overdue
+        for client in self.clients.values():
+            self._pardon_one(client, since, now)
+
+    def _pardon_one(self, client: Client, since: float, now: float) -> None:
+        client.settled_until = 0.0
+        deadline = client.deadline
+        if deadline is not None and since < deadline < now and client.interval_secs:
+            client.pardon_until = now + client.interval_secs + self.settings.grace_secs
+
+    def _judge_all(self, changes: Changes, now: float) -> None:
+        held = bool(changes.step_secs)
+        settings, blind = self.settings, self.blind is not None
+        everyone = blind or held or changes.sight_back or changes.went_blind
+        touched = {client.id for client in changes.changed}
+        for client in self.clients.values():
+            if now < client.settled_until and not everyone:
+                continue
+            fresh = client.first_seen == now
+            if held and not fresh:
+                client.settled_until = 0.0
+                continue
+            looked_at = client.settled_until == 0.0  # something of its file or of people's wishes
+            before = client.online, client.flags
+            former = client.take(client.evidence(now, blind, settings), now)
+            if former is not None or fresh:
+                changes.flips.append(Flip(client, now, None if fresh else former, client.state))
+            differs = former is not None or before != (client.online, client.flags)
+            if (looked_at or differs) and client.id not in touched:
+                changes.changed.append(client)
+
+    def rejudge(self, clients: Iterable[Client], now: float) -> list[Flip]:
+        """Ask the rule again about clients that somebody paused or resumed between two scans."""
+        flips = []
+        for client in clients:
+            blind = self.blind is not None
+            former = client.take(client.evidence(now, blind, self.settings), now)
+            if former is not None:
+                flips.append(Flip(client, now, former, client.state))
+        return flips

@@ -1,0 +1,58 @@
+"""A monitor over a World, with its web application."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pysubtask.monitor.fleet import Scan
+from pysubtask.monitor.history import History
+from pysubtask.monitor.keeper import Monitor
+from pysubtask.monitor.web.access import Access, hash_password
+from pysubtask.monitor.web.app import make_app
+from tests.monitor.fakes import Answer, World, ask
+
+
+class FakeSource:
+    """A World as a source."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def scan(self) -> Scan:
+        return self.world.scan()
+
+    def close(self) -> None:
+        pass
+
+    def __str__(self) -> str:
+        return "/srv/drop"
+
+
+class Site:
+    """Everything but the threads and the network."""
+
+    def __init__(self, world: World, password: str | None = None, **options: Any) -> None:
+        self.world = world
+        self.monitor = Monitor(
+            FakeSource(world),
+            History(None),
+            settings=world.settings,
+            clock=lambda: world.now,
+            monotonic=lambda: world.monotonic,
+            **options,
+        )
+        self.access = Access(
+            self.monitor.history,
+            self.monitor.lock,
+            hash_password(password) if password else None,
+            clock=lambda: world.now,
+        )
+        self.app = make_app(self.monitor, self.access)
+
+    def look(self, after: float = 1.0) -> None:
+        self.world.now += after
+        self.world.monotonic += after
+        self.monitor.step()
+
+    def ask(self, path: str, **options: Any) -> Answer:
+        return ask(self.app, path, **options)

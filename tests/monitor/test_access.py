@@ -1,0 +1,163 @@
+"""Who may ask what, from where: hosts, origins, passwords, keys, the policy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from pysubtask.monitor.names import client_id
+from pysubtask.monitor.web.access import Scope
+from pysubtask.monitor.web.app import make_app
+from tests.monitor.bench import Site
+from tests.monitor.fakes import ask
+
+MakeSite = Callable[..., Site]
+
+
+def test_only_pages_of_our_own_may_change_anything(site: MakeSite) -> None:
+    one = site()
+    one.world.beat("edge")
+    one.look()
+    path = f"/clients/{client_id('edge')}/pause"
+    for headers in (
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"origin": "http://127.0.0.1:9999"},
+        {"sec-fetch-site": "cross-site"},
+        {"sec-fetch-site": "same-site"},
+        {"sec-fetch-site": "cross-site", "origin": "http://127.0.0.1:8642"},
+    ):
+        assert one.ask(path, method="POST", form={"until": "hand"}, headers=headers).status == 403
+        assert one.monitor.snapshot.rows[client_id("edge")].state == "up"
+    for headers in ({"origin": "http://127.0.0.1:8642"}, {"sec-fetch-site": "same-origin"}, {}):
+        assert one.ask(path, method="POST", form={"until": "hand"}, headers=headers).status == 303
+    assert one.ask(path).status == 405
+
+
+def test_only_our_own_names_are_answered(site: MakeSite) -> None:
+    one = site()
+    for host in ("evil.example", "evil.example:8642", "", "127.0.0.1.evil.example", "[::2]:1"):
+        assert one.ask("/", headers={"host": host}).status == 421
+    for host in ("localhost", "127.0.0.1:1", "[::1]:8642", "LOCALHOST:8642"):
+        assert one.ask("/", headers={"host": host}).status == 200
+
+
+def test_who_listens_on_all_addresses_is_called_by_each_but_by_no_strange_name(
+    site: MakeSite,
+) -> None:
+    one = site(password="x")
+    app = make_app(one.monitor, one.access, any_address=True)
+    for host, status in (
+        ("192.0.2.7:8642", 200),
+        ("[2001:db8::1]:8642", 200),
+        ("evil.example", 421),
+        ("192.0.2.7.evil.example", 421),
+        ("0x7f.1", 421),
+    ):
+        assert ask(app, "/login", headers={"host": host}).status == status
+
+
+def test_every_answer_carries_the_policy(site: MakeSite) -> None:
+    one = site()
+    for path in ("/", "/api/v1/clients", "/static/app.js", "/nowhere", "/metrics", "/healthz"):
+        headers = one.ask(path).headers
+        policy = headers["content-security-policy"]
+        assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
+        assert "unsafe" not in policy
+        assert headers["x-content-type-options"] == "nosniff"
+    assert one.ask("/", headers={"host": "evil"}).headers["x-frame-options"] == "DENY"
+
+
+def test_no_file_is_served_but_our_own(site: MakeSite) -> None:
+    one = site()
+    for path in (
+        "/static/../web/app.py",
+        "/static/%2e%2e/app.py",
+        "/static//etc/passwd",
+        "/static/",
+    ):
+        assert one.ask(path).status == 404
+    assert one.ask("/", method="POST", body=b"x" * 70_000).status == 413
+
+
+def test_a_password(site: MakeSite) -> None:
+    one = site(password="correct horse")
+    one.world.beat("edge")
+    one.look()
+    assert (one.ask("/").status, one.ask("/").headers["location"]) == (303, "/login")
+    assert one.ask("/api/v1/clients").status == 401
+    assert one.ask("/metrics").status == 401
+    assert one.ask("/badges/fleet.svg").status == 401
+    assert one.ask("/events").status == 303
+    assert one.ask("/map.json").status == 303
+    assert one.ask("/", headers={"hx-request": "true"}).headers["hx-redirect"] == "/login"
+    assert one.ask("/healthz").status == 200
+    login = one.ask("/login")
+    assert "/srv/drop" not in login.text  # a stranger learns nothing
+    assert one.ask("/login", method="POST", form={"password": "wrong"}).status == 403
+    answer = one.ask("/login", method="POST", form={"password": "correct horse"})
+    assert answer.status == 303
+    cookie = answer.headers["set-cookie"]
+    assert "httponly" in cookie.lower()
+    assert "samesite=strict" in cookie.lower()
+    mine = {"cookie": cookie.partition(";")[0]}
+    assert one.ask("/", headers=mine).status == 200
+    stored = one.monitor.history.query("SELECT hash FROM sessions")
+    assert stored[0][0] not in cookie
+    assert one.ask("/logout", method="POST", headers=mine).status == 303
+    assert one.ask("/", headers=mine).status == 303
+    for odd in ("pysubtask_monitor=", "pysubtask_monitor=\udcff", "=;=", "x" * 5000):
+        assert (
+            one.ask("/", headers={"cookie": odd.encode("utf-8", "replace").decode()}).status == 303
+        )
+
+
+def test_guessing_is_slowed_down(site: MakeSite) -> None:
+    one = site(password="correct horse")
+    for _ in range(10):
+        assert one.ask("/login", method="POST", form={"password": "no"}).status == 403
+    answer = one.ask("/login", method="POST", form={"password": "correct horse"})
+    assert (answer.status, "wait a minute" in answer.text) == (403, True)
+    one.world.now += 61
+    assert one.ask("/login", method="POST", form={"password": "correct horse"}).status == 303
+
+
+def test_sessions_and_keys_end_though_they_are_remembered(site: MakeSite) -> None:
+    one = site(password="correct horse")
+    one.look()
+    answer = one.ask("/login", method="POST", form={"password": "correct horse"})
+    mine = {"cookie": answer.headers["set-cookie"].partition(";")[0]}
+    key = {"authorization": f"Bearer {one.access.make_key('x', Scope.READ)}"}
+    for _ in range(2):
+        assert one.ask("/", headers=mine).status == 200
+        assert one.ask("/api/v1/clients", headers=key).status == 200
+    one.monitor.history.query("DELETE FROM keys")  # by another process
+    one.world.now += 11
+    assert one.ask("/api/v1/clients", headers=key).status == 401
+    one.world.now += 15 * 86_400
+    assert one.ask("/", headers=mine).status == 303
+
+
+def test_keys(site: MakeSite) -> None:
+    one = site(password="correct horse")
+    one.world.beat("edge")
+    one.look()
+    keys = {scope: one.access.make_key(scope.name, scope) for scope in list(Scope)[1:]}
+
+    def status(scope: Scope, path: str, method: str = "GET") -> int:
+        return one.ask(
+            path, method=method, headers={"authorization": f"Bearer {keys[scope]}"}
+        ).status
+
+    pause = "/api/v1/clients/edge/pause"
+    assert [status(scope, "/metrics") for scope in keys] == [200, 200, 200]
+    assert [status(scope, "/api/v1/clients") for scope in keys] == [403, 200, 200]
+    assert [status(scope, pause, "POST") for scope in keys] == [403, 403, 200]
+    wrong = one.ask("/metrics", headers={"authorization": "Bearer psm_x"})
+    assert (wrong.status, wrong.headers["www-authenticate"]) == (401, "Bearer")
+    stored = json.dumps(one.monitor.history.query("SELECT * FROM keys"))
+    assert not any(key.partition("_")[2].partition("_")[2] in stored for key in keys.values())
+    first = next(key_id for key_id, name, *_ in one.access.all_keys() if name == "METRICS")
+    assert one.access.drop_key(first)
+    assert not one.access.drop_key(first)
+    assert status(Scope.METRICS, "/metrics") == 401

@@ -1,0 +1,291 @@
+"""What people are told, and what not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pysubtask.monitor.alerts import Alerts, AlertSettings
+from pysubtask.monitor.clients import Settings
+from tests.monitor.fakes import HOSTILE, World
+
+
+def world_of(*names: str, **settings: float) -> World:
+    world = World(alert_settings=AlertSettings(**settings))  # type: ignore[arg-type]
+    for name in names:
+        world.beat(name)
+    world.look()
+    return world
+
+
+def test_down_and_up_are_told_once_with_words() -> None:
+    world = world_of("edge")
+    world.run(300)
+    assert world.told() == ["down"]
+    assert world.notices[0].title == "edge is down"
+    assert world.notices[0].body.startswith("edge: Down ")
+    assert world.notices[0].clients[0]["state"] == "down"
+    world.run(60, beats=["edge"])
+    assert world.told() == ["down", "up"]
+    assert world.notices[1].title.startswith("edge is up again after 4 m ")
+
+
+def test_late_and_back_is_no_news() -> None:
+    world = world_of("edge")
+    world.run(80)
+    assert world.state() == "late"
+    world.run(60, beats=["edge"])
+    assert world.told() == []
+
+
+def test_a_blip_within_the_gathering_time_is_no_news() -> None:
+    world = world_of("edge")
+    world.look(91)
+    assert world.state() == "down"
+    world.beat()
+    world.run(100, beats=["edge"])
+    assert world.told() == []
+
+
+def test_a_first_sight_is_no_news_however_long_it_has_been_dead() -> None:
+    world = World()
+    world.beat("old", mtime=world.now - 1e6, ctime=world.now - 1e6)
+    world.beat("old-style", b"60", mtime=world.now - 1e6, ctime=world.now - 1e6)
+    world.run(300)
+    assert (world.state("old"), world.state("old-style")) == ("down", "down")
+    assert world.told() == []
+    world.run(60, beats=["old"])
+    world.run(300)
+    assert world.told() == ["down"]
+
+
+def test_many_at_once_share_a_notice() -> None:
+    names = [f"c{number:02}" for number in range(30)]
+    world = world_of(*names)
+    world.run(300)
+    (notice,) = world.notices
+    assert (notice.kind, notice.mass, notice.title) == ("down", True, "30 of 30 clients down")
+    assert len(notice.clients) == 30
+    assert notice.body.endswith("… and 10 more.")
+    world.run(100, beats=names)
+    assert [(one.kind, one.title) for one in world.notices[1:]] == [("up", "30 clients are back")]
+
+
+def test_an_outage_that_spreads_over_an_interval_is_a_few_notices() -> None:
+    """The link of a whole site breaks: its clients come due one after the other."""
+    world = World()
+    for number in range(200):
+        world.beat(f"c{number:03}", secs=60 + 3 * number)
+    world.look()
+    world.run(60 + 600 + 400)
+    assert all(client.state == "down" for client in world.fleet.clients.values())
+    assert len(world.notices) <= 7
+    assert world.notices[-1].title.endswith("200 of 200 in all")
+    assert sum(len(notice.clients) for notice in world.notices) == 200
+    before = len(world.notices)
+    for number in range(200):
+        world.beat(f"c{number:03}", secs=86_400)
+        world.look(3)
+    world.run(400)
+    assert len(world.notices) - before <= 4
+    world.run(2000)
+    world.beat("late", secs=60)
+    world.run(300)
+    assert world.notices[-1].title == "late is down"
+
+
+def test_flapping_is_told_once_and_then_how_it_ended() -> None:
+    world = world_of("edge")
+    for _ in range(8):
+        world.run(110)
+        world.run(30, beats=["edge"])
+    assert world.told().count("flapping") == 1
+    assert world.told().count("down") == 3
+    after = len(world.notices)
+    world.run(3800, beats=["edge"])
+    assert [one.kind for one in world.notices[after:]] == ["steady"]
+
+
+def test_reminders_until_it_is_back() -> None:
+    world = world_of("edge", reminder_secs=600.0)
+    world.run(2000)
+    assert world.told() == ["down", "reminder", "reminder", "reminder"]
+    assert world.notices[1].title == "edge is still down"
+
+
+def test_no_reminders_if_not_wanted() -> None:
+    world = world_of("edge", reminder_secs=0.0)
+    world.run(2000)
+    assert world.told() == ["down"]
+
+
+def test_blindness_is_one_alert_about_the_monitor() -> None:
+    world = world_of(*"abcdef")
+    world.run(60, beats="abcdef")
+    world.error = "can't be read"
+    world.run(1000)
+    world.error = None
+    world.run(60, beats="abcdef")
+    assert world.told() == ["blind", "sight"]
+    assert "16 m" in world.notices[1].title
+
+
+def test_a_blink_is_no_news() -> None:
+    world = world_of(*"abc")
+    world.error = "can't be read"
+    world.look(5)
+    world.error = None
+    world.run(50, beats="abc")
+    assert world.told() == []
+
+
+def test_a_down_client_is_not_told_again_after_blindness() -> None:
+    world = world_of("a", "b")
+    world.run(300, beats=["b"])
+    world.error = "can't be read"
+    world.run(60)
+    world.error = None
+    world.run(60, beats=["b"])
+    assert world.told() == ["down", "blind", "sight"]
+    world.run(30, beats=["a", "b"])
+    assert world.told()[3:] == ["up"]
+
+
+def test_goodbye_is_no_trouble_and_ends_one() -> None:
+    world = world_of("edge")
+    world.run(200)
+    world.beat(secs=0)
+    world.run(60)
+    assert world.told() == ["down", "up"]
+    assert world.notices[1].title.startswith("edge is stopped again after")
+
+
+def test_a_file_that_is_removed_is_told() -> None:
+    world = world_of("a", "b", "c")
+    del world.files["a"]
+    world.run(60, beats=["b", "c"])
+    assert [one.title for one in world.notices] == ["a is gone: heartbeat file removed"]
+    world.beat("a")
+    world.run(30, beats=["a", "b", "c"])
+    assert world.told() == ["gone"]
+
+
+def test_paused_clients_are_silent() -> None:
+    world = World(settings=Settings(grace_secs=0))
+    world.beat()
+    world.look()
+    world.client().pause, world.client().settled_until = "hand", 0.0
+    world.run(5000)
+    assert world.told() == []
+
+
+def test_it_goes_on_after_a_restart() -> None:
+    world = world_of("edge")
+    world.run(300)
+    kept = world.alerts.keep()
+    again = Alerts(AlertSettings())
+    again.recall(kept)
+    world.alerts = again
+    world.run(300)
+    assert world.told() == ["down"]
+    world.run(60, beats=["edge"])
+    assert world.told() == ["down", "up"]
+
+
+@pytest.mark.parametrize("kept", [None, {}, [], {"troubles": {"x": {"y": 1}}}, {"troubles": 7}])
+def test_what_was_kept_by_nobody_knows_whom_is_no_obstacle(kept: object) -> None:
+    alerts = Alerts()
+    alerts.recall(kept)
+    assert alerts.troubles == {}
+
+
+def test_online_without_data_is_told_once() -> None:
+    world = world_of("edge")
+    for backlog in range(100, 100_000, 100):
+        world.beat(backlog_bytes=backlog)
+        world.look(5)
+        if world.now > 1_800_000_000 + 3000:
+            break
+    assert world.told() == ["no_data"]
+    assert world.notices[0].title == "edge: online, but data do not arrive"
+    world.beat(backlog_bytes=0)
+    world.run(4000, beats=["edge"])
+    for backlog in (1, 2, 3, 4):
+        world.beat(backlog_bytes=backlog)
+        world.look(5)
+    assert world.told() == ["no_data", "no_data"]
+
+
+def test_hostile_names_make_one_harmless_line() -> None:
+    world = World(alert_settings=AlertSettings(mass_count=1000))
+    for name in HOSTILE:
+        world.beat(name)
+    world.look()
+    world.run(300)
+    assert len(world.notices) == len(HOSTILE)
+    for notice in world.notices:
+        assert notice.title.isprintable()
+        assert len(notice.title) <= 150
+        assert len(notice.body.splitlines()) == 1
+
+
+acts = st.lists(
+    st.tuples(
+        st.sampled_from("beat beat beat bye gone error unread step pause wait restart".split()),
+        st.sampled_from("abcdef"),
+        st.sampled_from([1.0, 5.0, 30.0, 200.0]),
+    ),
+    max_size=60,
+)
+
+
+@given(acts)
+@settings(max_examples=150, deadline=None)
+def test_whatever_happens_notices_are_true_and_in_order(
+    history: list[tuple[str, str, float]],
+) -> None:
+    world = World()
+    down: set[str] = set()
+    for act, name, wait in history:
+        world.error, world.unread = None, ()
+        if act in ("beat", "bye"):
+            world.beat(name, secs=40 if act == "beat" else 0)
+        elif act == "gone":
+            world.files.pop(name, None)
+        elif act == "error":
+            world.error = "can't"
+        elif act == "unread":
+            world.unread = (name,)
+        elif act == "step":
+            world.now += 4000
+        elif act == "pause" and name in world.fleet.by_name:
+            world.fleet.by_name[name].pause = "beat"
+            world.fleet.by_name[name].settled_until = 0.0
+        elif act == "restart":
+            kept, world.alerts = world.alerts.keep(), Alerts(world.alert_settings)
+            world.alerts.recall(json.loads(json.dumps(kept)))
+        before = len(world.notices)
+        changes = world.look(wait)
+        for notice in world.notices[before:]:
+            names = {one["name"] for one in notice.clients}
+            if changes.blind is not None:
+                assert notice.kind == "blind"
+            if notice.kind == "down":
+                for one in names:
+                    client = world.client(one)
+                    assert client.state == "down"
+                    assert world.now > (client.deadline or 0) + world.settings.grace_secs
+                assert not names & down  # nobody is told of twice
+                down |= names
+            elif notice.kind == "up":
+                assert names <= down
+                down -= names
+            elif notice.kind == "gone":
+                assert all(world.client(one).state == "gone" for one in names)
+                down -= names
+        for client in world.fleet.clients.values():
+            if client.state in ("paused", "archived", "gone"):
+                down.discard(client.name)

@@ -1,0 +1,298 @@
+"""The whole monitor without its pages: what survives a restart, what is written, uptime."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import stat
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pysubtask.errors import StateError
+from pysubtask.monitor.alerts import AlertSettings
+from pysubtask.monitor.fleet import Scan
+from pysubtask.monitor.history import History, Past, Span
+from pysubtask.monitor.keeper import Monitor
+from pysubtask.monitor.names import client_id
+from pysubtask.monitor.uptime import days, uptime
+from tests.monitor.fakes import HOSTILE, World
+
+
+class FakeSource:
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def scan(self) -> Scan:
+        return self.world.scan()
+
+    def close(self) -> None:
+        pass
+
+    def __str__(self) -> str:
+        return "/srv/drop"
+
+
+class Bench:
+    """A monitor that looks at a World and can be started again."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder, self.world = folder, World()
+        self.monitor = self.make()
+
+    def make(self) -> Monitor:
+        return Monitor(
+            FakeSource(self.world),
+            History(self.folder),
+            alert_settings=AlertSettings(),
+            clock=lambda: self.world.now,
+            monotonic=lambda: self.world.monotonic,
+        )
+
+    def look(self, after: float = 5.0) -> None:
+        self.world.now += after
+        self.world.monotonic += after
+        self.monitor.step()
+
+    def run(self, secs: float, *beats: str) -> None:
+        for _ in range(round(secs / 5)):
+            for name in beats:
+                self.world.beat(name)
+            self.look()
+
+    def restart(self, away: float = 3.0, *, kill: bool = False) -> None:
+        if kill:
+            self.monitor.history.close()  # nothing more is written
+        else:
+            self.monitor.stop()
+        self.world.now += away
+        self.world.monotonic = 7.0  # another boot's, maybe
+        self.monitor = self.make()
+
+    def states(self) -> dict[str, str]:
+        return {row.name: row.state.value for row in self.monitor.snapshot.rows.values()}
+
+    def told(self) -> list[str]:
+        return [row[0] for row in self.monitor.history.query("SELECT kind FROM notices")]
+
+
+@pytest.fixture
+def bench(tmp_path: pathlib.Path) -> Iterator[Bench]:
+    made = Bench(tmp_path / "state")
+    yield made
+    made.monitor.stop()
+
+
+@pytest.mark.parametrize("kill", [False, True])
+def test_a_restart_loses_no_state_and_raises_no_alert(bench: Bench, kill: bool) -> None:
+    for name in ("up", "down", "bye", "paused", "skewed"):
+        bench.world.beat(name)
+    bench.look()
+    bench.monitor.pause(client_id("paused"), "hand")
+    bench.monitor.tag(client_id("up"), ["north", "north", "roof"])
+    bench.world.beat("bye", secs=0)
+    bench.world.beat("skewed", mtime=4e9, ctime=bench.world.now)
+    bench.run(200, "up")
+    bench.world.beat("skewed", mtime=4e9)
+    bench.run(15, "up")
+    before = bench.states()
+    assert before == {
+        "up": "up", "down": "down", "bye": "stopped", "paused": "paused", "skewed": "up"
+    }  # fmt: skip
+    told = bench.told()
+    assert told == ["down", "down", "up"]  # skewed was down meanwhile
+    flips = bench.monitor.history.flips(client_id("down"))
+    bench.world.chmod("down")  # while nobody looks
+    bench.restart(kill=kill)
+    bench.look(1)
+    assert bench.states() == before
+    assert bench.monitor.snapshot.rows[client_id("up")].tags == ("north", "roof")
+    bench.run(55, "up", "skewed")
+    assert bench.states() == before
+    assert bench.told() == told
+    assert bench.monitor.history.flips(client_id("down")) == flips
+    bench.run(30, "up", "skewed", "down")
+    assert bench.told() == [*told, "up"]
+
+
+def test_while_nobody_looked_nobody_could_see_beats(bench: Bench) -> None:
+    for name in "abcdefgh":
+        bench.world.beat(name)
+    bench.look()
+    bench.run(100, *"abcdefgh")
+    bench.restart(away=4000)  # the file server was down, too: nobody could deliver
+    bench.look()
+    assert set(bench.states().values()) == {"late"}
+    bench.run(60, *"abcdefg")
+    assert set(bench.states().values()) == {"up", "late"}
+    assert bench.told() == []
+    bench.run(60, *"abcdefg")
+    assert bench.told() == ["down"]
+    (span,) = bench.monitor.history.blind_spans(0)
+    assert (span.until or 0) - span.since == pytest.approx(4005, abs=61)
+
+
+def test_a_remembered_folder_that_is_empty_now_is_an_unmount(bench: Bench) -> None:
+    for name in "abc":
+        bench.world.beat(name, secs=3600)
+    bench.look()
+    bench.restart()
+    files, bench.world.files, bench.world.root = bench.world.files, {}, "8:8"
+    bench.run(60)
+    assert set(bench.states().values()) == {"unknown"}
+    assert bench.told() == ["blind"]
+    bench.world.files, bench.world.root = files, "1:2"
+    bench.run(60)
+    assert set(bench.states().values()) == {"up"}
+    assert bench.told() == ["blind", "sight"]
+
+
+def test_a_source_that_raises_makes_the_monitor_blind_and_is_told(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench.world.beat("a", secs=3600)
+    bench.look()
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.monitor.source, "scan", lambda: 1 / 0)
+        bench.run(30)
+    assert bench.states() == {"a": "unknown"}
+    assert bench.told() == ["blind"]
+    bench.look()
+    assert bench.states() == {"a": "up"}
+
+
+def test_another_mount_is_noticed_after_a_restart_even_with_one_client(bench: Bench) -> None:
+    bench.world.beat("only", secs=3600)
+    bench.look()
+    bench.restart()
+    del bench.world.files["only"]
+    bench.world.root = "8:8"
+    bench.look()
+    assert bench.states() == {"only": "unknown"}
+
+
+def test_forgetting(bench: Bench) -> None:
+    for name in "abc":
+        bench.world.beat(name, secs=3600)
+    bench.look()
+    assert not bench.monitor.forget(client_id("a"))  # it is there
+    del bench.world.files["a"]
+    bench.look()
+    assert bench.states()["a"] == "gone"
+    assert bench.monitor.forget(client_id("a"))
+    assert set(bench.states()) == {"b", "c"}
+    bench.restart()
+    bench.look()
+    assert set(bench.states()) == {"b", "c"}
+    for act in (bench.monitor.resume, bench.monitor.forget):
+        assert not act("no such id")
+    assert not bench.monitor.pause("no such id", "hand")
+
+
+def test_pausing_for_a_time(bench: Bench) -> None:
+    bench.world.beat("a")
+    bench.look()
+    bench.monitor.pause(client_id("a"), "time", 600.0)
+    assert bench.states() == {"a": "paused"}
+    bench.run(590)
+    bench.restart()
+    bench.run(5)
+    assert bench.states() == {"a": "paused"}
+    bench.run(30)
+    assert bench.states() == {"a": "down"}
+    assert bench.told() == ["down"]
+    bench.monitor.pause(client_id("a"), "beat")
+    bench.run(100)
+    bench.monitor.resume(client_id("a"))
+    assert bench.states() == {"a": "down"}
+
+
+def test_hostile_names_survive_the_history(bench: Bench) -> None:
+    for name in HOSTILE:
+        bench.world.beat(name, secs=3600)
+    bench.look()
+    bench.restart()
+    bench.look()
+    assert set(bench.states()) == set(HOSTILE)
+    assert set(bench.states().values()) == {"up"}
+
+
+def test_beats_alone_are_written_once_a_minute(bench: Bench) -> None:
+    bench.world.beat("a")
+    bench.look()
+    changes = bench.monitor.history.query("SELECT total_changes()")[0][0]
+    bench.run(50, "a")
+    assert bench.monitor.history.query("SELECT total_changes()")[0][0] == changes
+    bench.run(20, "a")
+    assert bench.monitor.history.query("SELECT total_changes()")[0][0] > changes
+
+
+def test_samples_of_what_changes(bench: Bench) -> None:
+    for backlog in (5, 5, 9):
+        bench.world.beat("a", secs=3600, backlog_bytes=backlog)
+        bench.run(900)
+    found = bench.monitor.history.samples(client_id("a"), 0)
+    assert [one.backlog_bytes for one in found] == [5, 9]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")
+def test_the_state_folder_is_private(bench: Bench) -> None:
+    assert stat.S_IMODE(os.stat(bench.folder).st_mode) == 0o700
+
+
+def test_a_history_that_cannot_be_used_says_so(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StateError, match="--state"):
+        History(tmp_path / "file" / "below")
+    (tmp_path / "history.sqlite3").write_bytes(b"no database at all, but long enough" * 50)
+    with pytest.raises(StateError, match="not a database"):
+        History(tmp_path)
+    history = History(tmp_path / "new")
+    history.query("PRAGMA user_version=99")
+    history.close()
+    with pytest.raises(StateError, match="newer version"):
+        History(tmp_path / "new")
+
+
+def test_pruning_keeps_what_a_client_is(bench: Bench) -> None:
+    bench.world.beat("a", secs=86_400 * 30)
+    bench.look()
+    bench.monitor.history.prune(bench.world.now + 200 * 86_400)
+    assert [flip.new for flip in bench.monitor.history.flips(client_id("a"))] == ["up"]
+
+
+DAY = 86_400.0
+
+
+@pytest.fixture
+def _utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if sys.platform == "win32":
+        pytest.skip("no tzset")
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "UTC")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+@pytest.mark.usefixtures("_utc")
+def test_uptime_is_up_by_known_time() -> None:
+    noon = 1_800_014_400.0  # 2027-01-15 12:00 UTC
+    past = [
+        Past(noon - 2 * DAY, None, "up"),
+        Past(noon - DAY, "up", "down"),
+        Past(noon - DAY + 3600, "down", "up"),
+        Past(noon - 7200, "up", "paused"),
+        Past(noon - 3600, "paused", "up"),
+    ]
+    blind = [Span(noon - DAY + 1800, noon - DAY + 5400, "the monitor did not run")]
+    found = days(past, blind, noon, 4)
+    assert [round(day.up_secs) for day in found] == [0, 43_200, 86_400 - 1800 - 3600, 43_200 - 3600]
+    assert [round(day.down_secs) for day in found] == [0, 0, 1800, 0]
+    assert [round(day.unknown_secs) for day in found] == [0, 0, 3600, 0]
+    assert [day.uptime is None for day in found] == [True, False, False, False]
+    known = 43_200 + 86_400 - 3600 + 43_200 - 3600
+    assert uptime(found) == pytest.approx((known - 1800) / known)
+    assert uptime([]) is None

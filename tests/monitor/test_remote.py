@@ -1,0 +1,121 @@
+"""A folder on a server: links that break, answers that never come. No network: a transport that
+does what it is told."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from pysubtask.errors import LinkLost, RemoteDenied, SettingsError
+from pysubtask.monitor import remote
+from pysubtask.monitor.remote import RemoteFolder
+from pysubtask.transports.contract import List, Read, RemoteStat, Request, Result
+from pysubtask.transports.folder import FolderTransport
+
+
+class Moody(FolderTransport):
+    """A folder that breaks, refuses or falls silent."""
+
+    mood: str = ""
+    asked: list[Request]
+
+    def submit(self, ticket: int, request: Request) -> None:
+        self.asked.append(request)
+        super().submit(ticket, request)
+
+    def collect(self) -> Iterator[tuple[int, Result]]:
+        if Moody.mood == "break":
+            raise LinkLost("cut")
+        if Moody.mood == "silent":
+            return
+        yield from super().collect()
+
+    def read(self, path: str, offset: int, length: int) -> bytes:
+        if Moody.mood == "refuse":
+            raise RemoteDenied("no", operation="read", path=path)
+        return super().read(path, offset, length)
+
+    def list(self, path: str) -> dict[str, RemoteStat]:
+        if Moody.mood == "shut" and path.endswith("site"):
+            raise RemoteDenied("no", operation="list", path=path)
+        return super().list(path)
+
+
+@pytest.fixture
+def drop(tmp_path: pathlib.Path) -> Iterator[pathlib.Path]:
+    Moody.mood = ""
+    (tmp_path / "site").mkdir()
+    (tmp_path / ".hidden").mkdir()
+    for name in ("edge", "site/edge", ".pysubtask-0", ".hidden/x"):
+        (tmp_path / f"{name}.heartbeat").write_bytes(b"60\n")
+    (tmp_path / "data.csv").write_bytes(b"1\n")
+    yield tmp_path
+    Moody.mood = ""
+
+
+@pytest.fixture
+def source(drop: pathlib.Path) -> Iterator[RemoteFolder]:
+    def make(wake: Callable[[], None]) -> Moody:
+        made = Moody(str(drop))
+        made.asked = asked
+        made_transports.append(made)
+        return made
+
+    asked: list[Request] = []
+    made_transports: list[Moody] = []
+    source = RemoteFolder(drop.as_uri(), make_transport=make)
+    source.asked = asked  # type: ignore[attr-defined]
+    source.made = made_transports  # type: ignore[attr-defined]
+    yield source
+    source.close()
+
+
+def test_a_file_is_fetched_again_when_it_differs(drop: pathlib.Path, source: RemoteFolder) -> None:
+    asked: list[Request] = source.asked  # type: ignore[attr-defined]
+    assert {one.name for one in source.scan().sightings} == {"edge", "site/edge"}
+    assert sum(isinstance(request, Read) for request in asked) == 2
+    asked.clear()
+    assert len(source.scan().sightings) == 2
+    assert [type(request) for request in asked] == [List, List]
+    (drop / "edge.heartbeat").write_bytes(b"600\n")
+    found = {one.name: one.content for one in source.scan().sightings}
+    assert found["edge"] == b"600\n"
+    assert sum(isinstance(request, Read) for request in asked) == 1
+    assert len(source.made) == 1  # type: ignore[attr-defined]
+
+
+def test_a_link_that_breaks_is_made_anew(source: RemoteFolder) -> None:
+    assert source.scan().error is None
+    Moody.mood = "break"
+    assert source.scan().error == "cut"
+    Moody.mood = ""
+    scan = source.scan()
+    assert (scan.error, len(scan.sightings)) == (None, 2)
+    assert len(source.made) == 2  # type: ignore[attr-defined]
+
+
+def test_a_server_that_falls_silent_is_given_up(
+    source: RemoteFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote, "_STALL_SECS", 0.1)
+    Moody.mood = "silent"
+    assert "no answer for" in (source.scan().error or "")
+
+
+def test_what_is_refused(source: RemoteFolder) -> None:
+    Moody.mood = "refuse"
+    scan = source.scan()
+    assert {one.refused for one in scan.sightings} == {"can't be read: no"}
+    Moody.mood = "shut"
+    scan = source.scan()
+    assert [one.name for one in scan.sightings] == ["edge"]
+    assert scan.warnings == ("site/ can't be read: no",)
+    assert scan.unread == ("site/",)
+
+
+def test_schemes_without_a_transport_are_refused() -> None:
+    for url in ("gopher://x/y", "sftp://", "nonsense", "ftp://host/drop", "ftps://host/drop"):
+        with pytest.raises(SettingsError):
+            RemoteFolder(url)
