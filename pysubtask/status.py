@@ -23,7 +23,7 @@ class FileStatus(msgspec.Struct, frozen=True, kw_only=True):
     """One watched file."""
 
     size_bytes: int | None = None
-    """When the subtask looked last; None if the file is not there."""
+    """When the subtask looked last; None if it has not, or the file is not there."""
     notified_at: float | None = None
     """The last touch that the subtask saw."""
     delivered_bytes: int = 0
@@ -155,6 +155,8 @@ def _link_words(status: Status, now: float) -> str:
 
 
 def _file_words(file: FileStatus) -> str:
+    if file == FileStatus():
+        return "not notified yet"
     if file.size_bytes is None:
         text = "not there" if not file.pending_bytes else "gone"
     else:

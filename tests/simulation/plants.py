@@ -100,14 +100,25 @@ PLANTS: dict[str, Plant] = {
         "write = Write(name, offset - todo.base, data); "
         "self._session.record(path, version.number, offset + size, todo.base, None)",
     ),
-    "touch-served-unread": _one(
-        "the touch is noted as served before the file has been looked at",
-        "subtask.intake.looks",
-        "Looks._serve",
-        "outcome = self._look(target, touch, final)",
-        "touch and self._ledger.update(target.path, lambda e: __import__('dataclasses').replace("
-        "e, served=touch.stamp), remote=target.remote_path); "
-        "outcome = self._look(target, touch, final)",
+    "touch-served-unread": Plant(
+        "the touch is noted as served before the file has been looked at, and a new process looks "
+        "only at what was not served",
+        (
+            Edit(
+                "subtask.intake.looks",
+                "Looks._serve",
+                "outcome = self._look(target, touch, final)",
+                "touch and self._ledger.update(target.path, lambda e: __import__('dataclasses')"
+                ".replace(e, served=touch.stamp), remote=target.remote_path); "
+                "outcome = self._look(target, touch, final)",
+            ),
+            Edit(
+                "subtask.intake.intake",
+                "Intake.start",
+                "if entry.versions and self._differs(entry, st):",
+                "if False:",
+            ),
+        ),
     ),
     "size-trusted-alone": Plant(
         "a file that is not smaller than before is taken to have grown",
@@ -404,6 +415,7 @@ PLANTS: dict[str, Plant] = {
 WORLDS = {
     "piece-removed-early": "trickle",
     "resume-at-size": "bulk",
+    "touch-served-unread": "deaths",
     "torn-tail-kept": "deaths",
     "swap-forgotten": "deaths",
     "digest-unchecked": "outage",
@@ -426,14 +438,14 @@ seldom show; the others are looked for in any."""
 
 KNOWN: dict[str, int] = {
     "early-acknowledgement": 0,
-    "touch-served-unread": 1945,
+    "touch-served-unread": 61529,
     "size-trusted-alone": 0,
     "inode-alone": 0,
     "rename-before-close": 0,
     "no-second-look": 4,
     "piece-removed-early": 4689,
     "resume-at-size": 1,
-    "torn-tail-kept": 217,
+    "torn-tail-kept": 5470,
     "swap-forgotten": 2097,
     "temp-name-reused": 2,
     "growing-version-skipped": 9,

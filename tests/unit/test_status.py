@@ -43,6 +43,7 @@ def test_words() -> None:
         files={
             "a.csv": FileStatus(size_bytes=2048, delivered_bytes=1024, pending_bytes=1024),
             "b\n.csv": FileStatus(last_error="no permission"),
+            "c.csv": FileStatus(),
         },
         files_left_out=4,
     )
@@ -57,6 +58,7 @@ def test_words() -> None:
         "a note",
         "a.csv: 2.0 KiB, 1.0 KiB delivered, 1.0 KiB pending",
         "b\\x0a.csv: not there, 0 B delivered; no permission",
+        "c.csv: not notified yet",
         "and 4 more",
     ):
         assert words in text
