@@ -122,7 +122,7 @@ class Root:
     def _check(self) -> None:
         with self._opened() as at:
             device = self._device_of(at)
-            os.listdir(self.path if at is None else at)
+            _peep(self.path if at is None else at)
             mount = mount_point(self.path)
             if self._rule != "ignored":
                 self._identify(at, mount, device)
@@ -245,7 +245,7 @@ class Root:
         if not is_gone(error):
             return None
         try:
-            os.listdir(self.path)
+            _peep(self.path)
         except OSError as now:
             return LinkLost(
                 f"the folder can't be reached any more: {now.strerror or now}",
@@ -277,3 +277,9 @@ class Root:
 
     def _device_of(self, at: int | None) -> int:
         return (os.stat(self.path) if at is None else os.fstat(at)).st_dev
+
+
+def _peep(folder: str | int) -> None:
+    """Read the folder's first entry: an error, if it can't be read. It may hold very many."""
+    with os.scandir(folder) as entries:
+        next(entries, None)
