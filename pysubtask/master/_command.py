@@ -10,6 +10,7 @@ import os
 import sys
 
 from pysubtask.errors import SettingsError
+from pysubtask.systems.frozen import is_frozen
 
 __all__ = ["child_command", "run_child"]
 
@@ -45,13 +46,6 @@ def child_command(module: str, python: str | None) -> list[str]:
     if not own or "py" not in os.path.basename(own).lower():
         raise _no_interpreter(f"{own or 'this program'!r} is no Python interpreter")
     return [own, *_arguments(module, elsewhere=False)]
-
-
-def is_frozen() -> bool:
-    """Whether the program was packed by PyInstaller, cx_Freeze, Nuitka …"""
-    return bool(getattr(sys, "frozen", False)) or hasattr(
-        sys.modules.get("__main__"), "__compiled__"
-    )
 
 
 def run_child() -> None:

@@ -1,0 +1,39 @@
+"""Programs that were packed into one piece by PyInstaller, cx_Freeze, Nuitka …"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+__all__ = ["environment_for_others", "is_frozen"]
+
+# What PyInstaller's bootloader sets for its own program, beside the former value if there was one:
+# https://pyinstaller.org/en/stable/runtime-information.html#ld-library-path-libpath-considerations
+_LIBRARY_PATHS = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "LIBPATH")
+
+
+def is_frozen() -> bool:
+    """Whether this program is one."""
+    return bool(getattr(sys, "frozen", False)) or hasattr(
+        sys.modules.get("__main__"), "__compiled__"
+    )
+
+
+def environment_for_others(own: Mapping[str, str]) -> dict[str, str]:
+    """An environment for programs that are not this one.
+
+    A program that PyInstaller froze runs with its own libraries in front; the system's ``ssh``, or
+    a Python interpreter, would load those instead of its own, and fail or crash.
+
+    Args:
+        own: this process's, as ``os.environ``.
+    """
+    given = dict(own)
+    if is_frozen():
+        for name in _LIBRARY_PATHS:
+            former = given.pop(f"{name}_ORIG", None)
+            if former is not None:
+                given[name] = former
+            elif hasattr(sys, "_MEIPASS"):
+                given.pop(name, None)
+    return given
