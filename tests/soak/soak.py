@@ -75,17 +75,16 @@ class Summary:
         flat = "NOT flat" if self.growth else "flat"
         if self.secs < _TOO_SHORT_SECS:
             flat = "not judged (too short)"
-        lines = [
+        line = (
             f"{self.secs / 60:.1f} minutes, {len(self.reports)} programs: "
             f"kills {self.kills.total()} ({kills}), "
             f"cuts {sum(report.cuts for report in reports)}, rotations {self.rotations}, "
             f"restarts {self.restarts}, files {sum(report.files for report in reports)}, "
             f"bytes {size:,}, looks {sum(report.looks for report in reports):,}, "
             f"lost {lost}, torn {torn}, orphans {orphans}, descriptors and memory {flat}, "
-            f"seed {self.seed}",
-            *(f"  {track}" for track in self.tracks),
-        ]
-        return "\n".join(lines)
+            f"seed {self.seed}"
+        )
+        return "\n".join([line, *(f"  {track}" for track in self.tracks)])
 
 
 class _Killed(Campaign):
@@ -172,9 +171,7 @@ def run(
         ]
         if ftp:
             try:
-                plans.append(
-                    ("killed by FTP", _Killed, stack.enter_context(SERVERS["vsftpd"]()))
-                )
+                plans.append(("killed by FTP", _Killed, stack.enter_context(SERVERS["vsftpd"]())))
             except ServerMissing as missing:
                 say(f"without FTP: {missing} is not installed")
         for number, (name, kind, server) in enumerate(plans):
