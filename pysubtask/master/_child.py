@@ -162,8 +162,10 @@ class Child:
 
 def _spawn(command: list[str], stderr: str | None, cwd: str) -> subprocess.Popen[bytes]:
     environment = None
-    if frozen.is_frozen() and command[0] != sys.executable:  # another interpreter
-        environment = frozen.environment_for_others(os.environ)
+    if frozen.is_frozen():
+        itself = command[0] == sys.executable
+        make = frozen.environment_for_itself if itself else frozen.environment_for_others
+        environment = make(os.environ)
     error_fd: int | None = None
     if stderr is not None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 
-__all__ = ["environment_for_others", "is_frozen"]
+__all__ = ["environment_for_itself", "environment_for_others", "is_frozen"]
 
 # What PyInstaller's bootloader sets for its own program, beside the former value if there was one:
 # https://pyinstaller.org/en/stable/runtime-information.html#ld-library-path-libpath-considerations
@@ -37,3 +37,15 @@ def environment_for_others(own: Mapping[str, str]) -> dict[str, str]:
             elif hasattr(sys, "_MEIPASS"):
                 given.pop(name, None)
     return given
+
+
+def environment_for_itself(own: Mapping[str, str]) -> dict[str, str]:
+    """An environment for the program itself, started again as its subtask.
+
+    A one-file program unpacks its libraries to a folder that PyInstaller's bootloader removes as
+    soon as the program has ended. The subtask may stay for a while and load some of them only then,
+    so it is told to unpack its own:
+    https://pyinstaller.org/en/stable/common-issues-and-pitfalls.html#independent-subprocess
+    (PyInstaller 6.9; others do not know the variable).
+    """
+    return {**environment_for_others(own), "PYINSTALLER_RESET_ENVIRONMENT": "1"}
