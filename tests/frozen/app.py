@@ -1,8 +1,9 @@
 """The program that :mod:`tests.frozen` freezes: one line a step, told on standard output.
 
-Its argument is JSON: ``file``, ``to``, ``settings``, and ``end``, which says how it ends: ``stop``,
-or ``kill``: by itself, SIGKILL, right after the last notify. ``--unprepared`` after it: it does not
-call ``run_child()``.
+Its argument is JSON: ``file``, ``to``, ``settings``, and ``end``, which says how it ends: ``stop``;
+``kill``: by itself, SIGKILL, right after the last notify; ``forcekill``: by killing the subtask for
+good; ``restart``: by killing the subtask, which is replaced, and then ``stop``. ``--unprepared``
+after it: it does not call ``run_child()``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import os
 import signal
 import sys
+import time
 from typing import Any
 
 import pysubtask
@@ -39,7 +41,14 @@ def main() -> int:
         if given["end"] == "kill":
             master.notify(0, wait_secs=10)
             os.kill(os.getpid(), signal.SIGKILL)
+        pid = master.status().pid
+        if given["end"] == "restart" and pid is not None:
+            os.kill(pid, signal.SIGKILL)
+            while master.status().pid in (pid, None):
+                time.sleep(0.05)
         print("flushed" if master.flush(30) else str(master.status()), flush=True)
+        if given["end"] == "forcekill":
+            master.stop(forcekill=True)
     return 0
 
 

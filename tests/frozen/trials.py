@@ -3,6 +3,7 @@
 * Without ``run_child()`` it is refused, and told the remedy; no second program is started.
 * With it, it delivers by SFTP to a real sshd, and leaves no process.
 * By the system's ``ssh`` as well (``ssh_command``), which must not get the program's libraries.
+* Its subtask can be killed, by the program's stop or by anybody; then another one delivers.
 * Killed while the link was down, it leaves a subtask that delivers, although the bootloader of a
   one-file program removes the folder with the program's libraries as soon as that has ended.
 """
@@ -125,22 +126,33 @@ def try_out(program: pathlib.Path, folder: pathlib.Path, say: Callable[[str], No
         code, lines = by_ssh.run(settings=settings)
         expect("delivers by the system's ssh", code == 0 and by_ssh.delivered(), code, lines)
 
+        for end in ("forcekill", "restart"):
+            one = trial(end)
+            one.given["end"] = end
+            code, lines = one.run()
+            expect(f"{end}: delivers", code == 0 and one.delivered(), code, lines)
+            _wait_until(lambda: not _left_of(program), 15)
+            expect(f"{end}: leaves no process", not _left_of(program), _left_of(program))
+
         killed = trial("killed")
         killed.given["end"] = "kill"
         link.freeze()
         code, lines = killed.run()
         time.sleep(1.0)  # for the bootloader, which removes its folder
         link.thaw()
-        until = time.monotonic() + 15
-        while not killed.delivered() and time.monotonic() < until:
-            time.sleep(0.05)
+        _wait_until(killed.delivered, 15)
         expect("is killed in the middle", -code in (signal.SIGKILL, 0) or code > 128, code)
         log = killed.log.read_text() if killed.log.exists() else "no log"
         expect("its orphan delivers", killed.delivered(), log)
-        while _left_of(program) and time.monotonic() < until + 15:
-            time.sleep(0.05)
+        _wait_until(lambda: not _left_of(program), 15)
         expect("its orphan leaves", not _left_of(program), _left_of(program))
     return faults
+
+
+def _wait_until(look: Callable[[], bool], secs: float) -> None:
+    until = time.monotonic() + secs
+    while not look() and time.monotonic() < until:
+        time.sleep(0.05)
 
 
 def _known_hosts(server: OpenSshServer, link: TcpProxy, folder: pathlib.Path) -> pathlib.Path:
