@@ -128,6 +128,8 @@ def is_network_mount(path: str) -> bool:
 def _mount_type(path: str) -> str | None:
     """The file system's type: found by the device number that stat tells, so that overlapping
     mounts do not matter; by the longest mount point where that number is not listed (btrfs)."""
+    if sys.platform == "win32":
+        return None
     try:
         device = os.stat(path).st_dev
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:

@@ -8,6 +8,8 @@ import fcntl
 import io
 import os
 import pathlib
+import queue
+import select
 import signal
 import subprocess
 import sys
@@ -22,7 +24,7 @@ from pysubtask.seams.clock import RealClock
 from pysubtask.seams.disk import RealDisk
 from pysubtask.signals import StateLayout, read_json, write_json
 from pysubtask.subtask import boot
-from pysubtask.subtask.shell import events, lock
+from pysubtask.subtask.shell import events, lifeline, lock
 from pysubtask.subtask.store.journal import Journal
 from pysubtask.systems import frozen, macos, processes, windows
 from tests.integration.promises import is_running, wait_until
@@ -239,6 +241,24 @@ def test_processes_have_a_group_of_their_own() -> None:
         assert process.poll() is None
         processes.end(process, force=True)
         assert process.wait(10) == -signal.SIGKILL
+
+
+def test_the_life_line_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of the pipe is all that is looked at: no poll, no parent process."""
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.delattr(select, "poll")
+    monkeypatch.delattr(os, "getppid")
+    read, write = os.pipe()
+    gone = queue.SimpleQueue[str]()
+    line = lifeline.LifeLine(read)
+    os.write(write, b'{"hand": "over"}\n')
+    assert line.read_handover() == b'{"hand": "over"}'
+    line.watch(1, gone.put)
+    with pytest.raises(queue.Empty):
+        gone.get(timeout=0.2)
+    os.close(write)
+    assert gone.get(timeout=10) == "its end of the life line is closed"
+    os.close(read)
 
 
 # --- macOS
