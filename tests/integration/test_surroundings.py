@@ -138,8 +138,9 @@ def test_ctrl_c(times: int, run: Callable[..., Any]) -> None:
         os.killpg(program.process.pid, signal.SIGINT)
         if times == 2:
             stop = program.log.parent.parent / "upload" / "ftp" / "stop"
-            wait_until(stop.exists, 10, "the program stops")
-            os.killpg(program.process.pid, signal.SIGINT)
+            ended = program.process.poll
+            wait_until(lambda: stop.exists() or ended() is not None, 20, "the program stops")
+            program.process.send_signal(signal.SIGINT)
         assert program.ends_well() == -signal.SIGINT
 
 

@@ -20,6 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 import psutil
 
@@ -87,15 +88,23 @@ class Summary:
         return "\n".join([line, *(f"  {track}" for track in self.tracks)])
 
 
-class _Killed(Campaign):
-    """Killed now and then, and restarted as programs are."""
+class _Course(Campaign):
+    """What both have in common."""
 
     program = "tests.soak.host"
-    kinds = ("child", "child", "master", "both", "server", "link", "link", "restart")
     restarts = 0
+    most_pause_secs = 60.0
+    """A short soak has short pauses."""
+
+
+class _Killed(_Course):
+    """Killed now and then, and restarted as programs are."""
+
+    kinds = ("child", "child", "master", "both", "server", "link", "link", "restart")
 
     def _pause(self, host: Host) -> None:
-        time.sleep(self._rng.uniform(0.2, 8.0) if self._rng.random() < 0.9 else 0.05)
+        pause = self._rng.uniform(0.2, 8.0) if self._rng.random() < 0.9 else 0.05
+        time.sleep(min(pause, self.most_pause_secs))
 
     def _kill(self, kind: str, host: Host) -> Host:
         if kind == "restart":
@@ -108,16 +117,14 @@ class _Killed(Campaign):
         return super()._kill(kind, host)
 
 
-class _Steady(Campaign):
+class _Steady(_Course):
     """Never killed; its vitals are noted."""
 
-    program = "tests.soak.host"
     kinds = ("server", "link", "link")
-    restarts = 0
     note_every_secs = 1.0
 
     def _pause(self, host: Host) -> None:
-        until = time.monotonic() + self._rng.uniform(2.0, 15.0)
+        until = time.monotonic() + min(self._rng.uniform(2.0, 15.0), self.most_pause_secs)
         while (left := until - time.monotonic()) > 0 and not host.ended:
             time.sleep(min(left, self.note_every_secs))
             self._note(host)
@@ -162,10 +169,10 @@ def run(
     """
     summary = Summary(seed)
     began = time.monotonic()
-    courses: dict[str, Campaign] = {}
+    courses: dict[str, _Course] = {}
     with ExitStack() as stack:
         sshd = stack.enter_context(SERVERS["openssh"]())
-        plans: list[tuple[str, type[Campaign], object]] = [
+        plans: list[tuple[str, type[_Course], Any]] = [
             ("steady", _Steady, sshd),
             ("killed", _Killed, stack.enter_context(SERVERS["openssh"]())),
         ]
@@ -178,8 +185,9 @@ def run(
             report = Report(seed + number, name)
             home = folder / name.replace(" ", "-")
             home.mkdir(parents=True)
-            link = stack.enter_context(link_to(server))  # type: ignore[arg-type]
-            courses[name] = kind(report, server, link, home)  # type: ignore[arg-type]
+            link = stack.enter_context(link_to(server))
+            courses[name] = kind(report, server, link, home)
+            courses[name].most_pause_secs = secs / 4
             summary.reports[name] = report
         steady = courses["steady"]
         assert isinstance(steady, _Steady)
@@ -191,7 +199,7 @@ def run(
 
 
 def _run_all(
-    courses: dict[str, Campaign], secs: float, summary: Summary, say: Callable[[str], None]
+    courses: dict[str, _Course], secs: float, summary: Summary, say: Callable[[str], None]
 ) -> None:
     began = time.monotonic()
 
@@ -199,7 +207,7 @@ def _run_all(
         while time.monotonic() - began < secs:
             yield
 
-    def work(name: str, course: Campaign) -> None:
+    def work(name: str, course: _Course) -> None:
         try:
             course.run(turns())
         except BaseException as error:
@@ -218,10 +226,10 @@ def _run_all(
 
 
 def _sum_up(
-    summary: Summary, steady: _Steady, courses: dict[str, Campaign], folder: pathlib.Path
+    summary: Summary, steady: _Steady, courses: dict[str, _Course], folder: pathlib.Path
 ) -> None:
     summary.tracks = [steady.ours, steady.childs]
-    summary.restarts = sum(getattr(course, "restarts", 0) for course in courses.values())
+    summary.restarts = sum(course.restarts for course in courses.values())
     for how in ("asked", "casual"):
         summary.rotations += sum(1 for _ in folder.glob(f"*/data/rotated-*.{how}"))
     for name, report in summary.reports.items():
