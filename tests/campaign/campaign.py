@@ -279,7 +279,7 @@ class Campaign:
             if self._rng.random() < _WAIT_FOR_ORPHAN:
                 self._orphans.wait()
             return self._start_host()
-        if kind == "server" and not isinstance(self._server, RcloneServer):
+        if kind == "server" and isinstance(self._server, OpenSshServer | FtpServer):
             hit = _until_true(self._server.kill_sessions)
         else:
             kind = "link"
