@@ -163,7 +163,7 @@ class Child:
 def _spawn(command: list[str], stderr: str | None, cwd: str) -> subprocess.Popen[bytes]:
     environment = None
     if frozen.is_frozen():
-        itself = command[0] == sys.executable
+        itself = frozen.CHILD_FLAG in command[1:2]
         make = frozen.environment_for_itself if itself else frozen.environment_for_others
         environment = make(os.environ)
     error_fd: int | None = None

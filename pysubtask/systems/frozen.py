@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 
-__all__ = ["environment_for_itself", "environment_for_others", "is_frozen"]
+__all__ = [
+    "CHILD_FLAG",
+    "environment_for_itself",
+    "environment_for_others",
+    "is_frozen",
+    "own_program",
+]
+
+CHILD_FLAG = "--pysubtask-child"
+"""The first argument of a frozen program that is started as a subtask; the module follows."""
 
 # What PyInstaller's bootloader sets for its own program, beside the former value if there was one:
 # https://pyinstaller.org/en/stable/runtime-information.html#ld-library-path-libpath-considerations
@@ -17,6 +27,19 @@ def is_frozen() -> bool:
     return bool(getattr(sys, "frozen", False)) or hasattr(
         sys.modules.get("__main__"), "__compiled__"
     )
+
+
+def own_program() -> str | None:
+    """The file that starts this frozen program again; None if it can't be told.
+
+    ``sys.executable``, by PyInstaller's and cx_Freeze's rules. Nuitka names a ``python`` there that
+    does not exist, so that programs that start themselves by mistake fail, and itself in
+    ``sys.argv[0]`` (https://github.com/Nuitka/Nuitka/issues/3672).
+    """
+    for path in (sys.executable, *sys.argv[:1]):
+        if path and os.path.isfile(path):
+            return os.path.abspath(path)
+    return None
 
 
 def environment_for_others(own: Mapping[str, str]) -> dict[str, str]:

@@ -349,8 +349,8 @@ def test_a_frozen_program_gives_its_libraries_to_nobody(
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     monkeypatch.setenv("LD_LIBRARY_PATH_ORIG", "/opt/lib")
     seen = []
-    for command in (sys.executable, "/usr/bin/other-python"):
-        made = _child._spawn([command], None, str(tmp_path))
+    for command in ([sys.executable, "--pysubtask-child", "m"], ["/usr/bin/python3", "-P"]):
+        made = _child._spawn(command, None, str(tmp_path))
         assert isinstance(made, FakePopen)
         seen.append(FakePopen.made.pop().options["env"])
         made.stdin.close()
@@ -358,6 +358,21 @@ def test_a_frozen_program_gives_its_libraries_to_nobody(
     assert [env["LD_LIBRARY_PATH"] for env in seen] == ["/opt/lib", "/opt/lib"]
     # the subtask may outlive the program, whose unpacked libraries go with it
     assert [env.get("PYINSTALLER_RESET_ENVIRONMENT") for env in seen] == ["1", None]
+
+
+def test_what_starts_a_frozen_program_again(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "logger.bin"
+    program.write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["logger.bin", "--verbose"])
+    assert frozen.own_program() == os.path.abspath(sys.executable)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))  # Nuitka: there is none
+    assert frozen.own_program() == str(program)
+    for nothing in ([], ["logger"]):
+        monkeypatch.setattr(sys, "argv", nothing)
+        assert frozen.own_program() is None
 
 
 def test_a_program_without_standard_error(
