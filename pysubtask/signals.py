@@ -181,17 +181,14 @@ def write_json(path: str, value: dict[str, Any]) -> None:
 def read_json(path: str, limit_bytes: int = 16 << 20) -> dict[str, Any] | None:
     """A JSON file's object; None if it is missing, unreadable, too big or no JSON object."""
     try:
-        with open(path, "rb", opener=_open_shared if sys.platform == "win32" else None) as file:
+        # a plain open() would keep the other side from replacing the file meanwhile
+        opener = windows.opener if sys.platform == "win32" else None
+        with open(path, "rb", opener=opener) as file:
             data = file.read(limit_bytes + 1)
         value = json.loads(data) if len(data) <= limit_bytes else None
     except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
-
-
-def _open_shared(path: str, flags: int) -> int:
-    """A plain ``open`` would keep the other side from replacing the file meanwhile (Windows)."""
-    return windows.open_shared(path)
 
 
 _BLANK_BEFORE_NS = 400_000_000 * 1_000_000_000

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat as stat_module
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
 
@@ -22,6 +23,7 @@ from pysubtask.errors import (
     RemoteFull,
     RemoteNotFound,
 )
+from pysubtask.systems import windows
 from pysubtask.transports.contract import RemoteStat
 from pysubtask.transports.simple import SimpleTransport
 
@@ -110,7 +112,8 @@ class FolderTransport(SimpleTransport):
 
     def read(self, path: str, offset: int, length: int) -> bytes:
         try:
-            with open(self._local(path), "rb") as file:
+            opener = windows.opener if sys.platform == "win32" else None
+            with open(self._local(path), "rb", opener=opener) as file:
                 file.seek(offset)
                 return file.read(length)
         except OSError as error:
@@ -122,7 +125,7 @@ class FolderTransport(SimpleTransport):
         self._forget(target)
         try:
             if replace:
-                os.replace(source, goal)
+                (windows.replace if sys.platform == "win32" else os.replace)(source, goal)
                 return
             if os.path.lexists(goal):
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), goal)
@@ -177,7 +180,7 @@ class FolderTransport(SimpleTransport):
     def _handle(self, path: str, *, create: bool) -> int:
         fd = self._open.get(path)
         if fd is None:
-            fd = os.open(self._local(path), _FLAGS | (os.O_CREAT if create else 0), 0o666)
+            fd = _open_for_writing(self._local(path), create)
             self._open[path] = fd
             while len(self._open) > _MAX_OPEN:
                 _, oldest = self._open.popitem(last=False)
@@ -190,6 +193,12 @@ class FolderTransport(SimpleTransport):
         view = memoryview(data)
         while view:
             view = view[os.write(fd, view) :]
+
+
+def _open_for_writing(path: str, create: bool) -> int:
+    if sys.platform == "win32":  # where a consumer could not take away what we hold open
+        return windows.open_shared(path, write=True, create=create)
+    return os.open(path, _FLAGS | (os.O_CREAT if create else 0), 0o666)
 
 
 def _close(fd: int) -> None:

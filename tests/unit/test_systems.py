@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import psutil
 import pytest
 
+from pysubtask.errors import RemoteNotFound
 from pysubtask.master import _child, _state
 from pysubtask.seams.clock import RealClock
 from pysubtask.seams.disk import RealDisk
@@ -27,6 +28,7 @@ from pysubtask.subtask import boot
 from pysubtask.subtask.shell import events, lifeline, lock
 from pysubtask.subtask.store.journal import Journal
 from pysubtask.systems import frozen, macos, processes, windows
+from pysubtask.transports.folder import FolderTransport
 from tests.integration.promises import is_running, wait_until
 from tests.unit.shell_fakes import quiet_log
 
@@ -40,10 +42,15 @@ def on_windows(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
     def create_file(path: str, access: int, share: int, *rest: int) -> int:
         opened.append((path, access, share, *rest))
-        return os.open(path, os.O_RDONLY)
+        create = os.O_CREAT if rest[1] == 4 else 0
+        return os.open(path, (os.O_RDWR if access & 0x40000000 else os.O_RDONLY) | create, 0o666)
 
     winapi = types.SimpleNamespace(
-        CreateFile=create_file, CloseHandle=os.close, GENERIC_READ=0x80000000, OPEN_EXISTING=3
+        CreateFile=create_file,
+        CloseHandle=os.close,
+        GENERIC_READ=0x80000000,
+        GENERIC_WRITE=0x40000000,
+        OPEN_EXISTING=3,
     )
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setitem(sys.modules, "_winapi", winapi)  # type: ignore[arg-type]
@@ -88,6 +95,26 @@ def test_small_files_are_read_with_all_sharing(
     assert read_json(path) == {"link": "connected"}
     assert read_json(path + ".none") is None
     assert [(name, share) for name, _, share, *_ in on_windows] == [(path, 7), (path + ".none", 7)]
+
+
+def test_consumers_may_take_delivered_files_away(
+    tmp_path: pathlib.Path, on_windows: list[tuple[Any, ...]]
+) -> None:
+    """In a folder that we deliver to, what is held open for the next append is shared as well."""
+    folder = FolderTransport(str(tmp_path))
+    folder.connect()
+    folder.write("a.csv", 0, b"1\n", create=True)
+    folder.write("a.csv", 2, b"2\n", create=False)
+    with pytest.raises(RemoteNotFound):
+        folder.write("b.csv", 0, b"1\n", create=False)
+    assert folder.read("a.csv", 2, 10) == b"2\n"
+    folder.close()
+    both = 0x80000000 | 0x40000000
+    assert [(pathlib.Path(path).name, *how) for path, *how in on_windows] == [
+        ("a.csv", both, 7, 0, 4, 0, 0),
+        ("b.csv", both, 7, 0, 3, 0, 0),
+        ("a.csv", 0x80000000, 7, 0, 3, 0, 0),
+    ]
 
 
 @pytest.mark.parametrize("write", ["write_json", "write_whole", "rename"])
