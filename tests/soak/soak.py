@@ -35,8 +35,9 @@ _FINISH_SECS = 300.0
 _NOTES = 400
 _SAY_EVERY_SECS = 60.0
 _MOST_GROWTH_BYTES = 16 << 20
-_TOO_SHORT_SECS = 300.0
-"""Until then the number of files grows, and what is held for them with it."""
+_TOO_SHORT_SECS = 1200.0
+"""The number of files grows for some five minutes, and what is held open for them with it; the
+first quarter, which is not judged, has to be longer than that."""
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Summary:
 
     @property
     def growth(self) -> list[str]:
-        """What was not flat; None of it if the time was too short to tell."""
+        """What was not flat; nothing if the time was too short to tell."""
         if self.secs < _TOO_SHORT_SECS:
             return []
         return [fault for track in self.tracks for fault in track.faults()]
