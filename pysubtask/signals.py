@@ -24,6 +24,8 @@ import sys
 import time
 from typing import Any, Literal, TypeAlias
 
+from pysubtask.systems import windows
+
 __all__ = [
     "HEARTBEAT_SUFFIX",
     "NOTIFY_SUFFIX",
@@ -51,7 +53,9 @@ touch is taken. ``{"ask": "status", "path"}``: answered ``{"file": {…} | null}
 # would leave the same time stamp. (MS-FSCC 2.1.1; time.time_ns in the Python documentation)
 _STEP_NS = 100 if sys.platform == "win32" else 1
 _SET_BACK_NS = 4_000_000_000
-_CREATE = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_CREATE = os.O_WRONLY | os.O_CREAT
+for _name in ("O_CLOEXEC", "O_NOFOLLOW", "O_BINARY"):  # each where there is such a thing
+    _CREATE |= getattr(os, _name, 0)
 
 
 def notify_path(path: str) -> str:
@@ -166,7 +170,10 @@ def write_json(path: str, value: dict[str, Any]) -> None:
             os.write(fd, data)
         finally:
             os.close(fd)
-        os.replace(temporary, path)
+        if sys.platform == "win32":
+            windows.replace(temporary, path)
+        else:
+            os.replace(temporary, path)
     except OSError:
         try:
             os.unlink(temporary)
@@ -178,7 +185,9 @@ def write_json(path: str, value: dict[str, Any]) -> None:
 def read_json(path: str, limit_bytes: int = 16 << 20) -> dict[str, Any] | None:
     """A JSON file's object; None if it is missing, unreadable, too big or no JSON object."""
     try:
-        with open(path, "rb") as file:
+        # a plain open() would keep the other side from replacing the file meanwhile
+        opener = windows.opener if sys.platform == "win32" else None
+        with open(path, "rb", opener=opener) as file:
             data = file.read(limit_bytes + 1)
         value = json.loads(data) if len(data) <= limit_bytes else None
     except (OSError, ValueError, RecursionError):

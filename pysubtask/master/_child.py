@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 from pysubtask.errors import StartError
+from pysubtask.systems import frozen, processes
 
 __all__ = ["Child"]
 
@@ -106,15 +105,18 @@ class Child:
     def hurry(self) -> None:
         """Ask it to leave by signal, where there are signals: quicker than the stop file alone."""
         if sys.platform != "win32":
-            self._signal(signal.SIGTERM, group=False)
+            with self._lock:
+                if self._popen.poll() is None:
+                    self._popen.terminate()
 
     def kill(self) -> None:
         """Kill it and whatever it started."""
-        if sys.platform == "win32":
-            with self._lock:
-                self._popen.kill()
-        else:
-            self._signal(signal.SIGKILL, group=True)
+        with self._lock:
+            if self._popen.poll() is None:
+                try:
+                    processes.end(self._popen, force=True)
+                except ProcessLookupError:
+                    pass
 
     def close_life_line(self) -> None:
         """Let go of the life line: the child leaves by itself within ``orphan_secs``."""
@@ -157,37 +159,25 @@ class Child:
             except OSError:
                 pass
 
-    def _signal(self, number: int, *, group: bool) -> None:
-        with self._lock:
-            if self._popen.poll() is not None:
-                return
-            try:
-                if group:
-                    os.killpg(self.pid, number)  # it leads its own session
-                else:
-                    os.kill(self.pid, number)
-            except ProcessLookupError:
-                pass
 
-
-def _environment() -> dict[str, str] | None:
+def _environment(command: list[str]) -> dict[str, str] | None:
     """The program's environment without the secrets that ``PYSUBTASK_*`` variables may hold (they
-    reach the child by the pipe); None: as it is."""
-    ours = [name for name in os.environ if name.startswith("PYSUBTASK_")]
+    reach the child by the pipe), and as a frozen program's child needs it; None: as it is."""
+    given: dict[str, str] = dict(os.environ)
+    if frozen.is_frozen():
+        itself = frozen.CHILD_FLAG in command[1:2]
+        make = frozen.environment_for_itself if itself else frozen.environment_for_others
+        given = make(os.environ)
+    ours = [name for name in given if name.startswith("PYSUBTASK_")]
     if not ours:
-        return None
+        return given if frozen.is_frozen() else None
     from pysubtask.layers import is_secret_variable
 
     secret = {name for name in ours if is_secret_variable(name)}
-    return {name: value for name, value in os.environ.items() if name not in secret}
+    return {name: value for name, value in given.items() if name not in secret}
 
 
 def _spawn(command: list[str], stderr: str | None, cwd: str) -> subprocess.Popen[bytes]:
-    options: dict[str, Any] = {}
-    if sys.platform == "win32":
-        options["creationflags"] = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
-    else:
-        options["start_new_session"] = True  # Ctrl-C in the terminal does not reach it
     error_fd: int | None = None
     if stderr is not None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
@@ -207,8 +197,8 @@ def _spawn(command: list[str], stderr: str | None, cwd: str) -> subprocess.Popen
             bufsize=0,
             close_fds=True,
             cwd=cwd if os.path.isdir(cwd) else None,
-            env=_environment(),
-            **options,
+            env=_environment(command),
+            **processes.own_group(),
         )
     except OSError as error:
         hint = None

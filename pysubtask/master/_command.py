@@ -10,11 +10,12 @@ import os
 import sys
 
 from pysubtask.errors import SettingsError
+from pysubtask.systems.frozen import CHILD_FLAG, is_frozen, own_program
 
 __all__ = ["child_command", "run_child"]
 
-_CHILD_FLAG = "--pysubtask-child"
-_run_child_called = False
+_frozen_program: str | None = None
+"""What starts this program again; known once :func:`run_child` was called."""
 
 
 def child_command(module: str, python: str | None) -> list[str]:
@@ -24,8 +25,8 @@ def child_command(module: str, python: str | None) -> list[str]:
         SettingsError: no interpreter is known that would run it.
     """
     if python is None and is_frozen():
-        if _run_child_called:
-            return [sys.executable, _CHILD_FLAG, module]
+        if _frozen_program is not None:
+            return [_frozen_program, CHILD_FLAG, module]
         # sys.executable is the program itself: "-m" would start it again, and that one again …
         raise SettingsError(
             "a frozen program can't run its subtask by itself",
@@ -47,22 +48,15 @@ def child_command(module: str, python: str | None) -> list[str]:
     return [own, *_arguments(module, elsewhere=False)]
 
 
-def is_frozen() -> bool:
-    """Whether the program was packed by PyInstaller, cx_Freeze, Nuitka …"""
-    return bool(getattr(sys, "frozen", False)) or hasattr(
-        sys.modules.get("__main__"), "__compiled__"
-    )
-
-
 def run_child() -> None:
     """For frozen programs: call it first thing in ``main()``.
 
     In the program it only notes that it was called. In a subtask, which a frozen program starts as
     itself, it runs the subtask and never returns.
     """
-    global _run_child_called
-    _run_child_called = True
-    if len(sys.argv) == 3 and sys.argv[1] == _CHILD_FLAG:
+    global _frozen_program
+    _frozen_program = own_program()  # now: the program may change its folder and its arguments
+    if len(sys.argv) == 3 and sys.argv[1] == CHILD_FLAG:
         module = sys.argv[2]
         if not module.startswith("pysubtask."):
             raise SystemExit(f"{module} is no subtask of pysubtask")

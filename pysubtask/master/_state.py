@@ -14,6 +14,7 @@ from typing import Literal
 
 from pysubtask.errors import SettingsError, StateError
 from pysubtask.settings import Settings
+from pysubtask.systems import macos, windows
 
 __all__ = [
     "Place",
@@ -119,7 +120,7 @@ def other_places(wanted: str, *, make: bool = True) -> list[str]:
 def is_network_mount(path: str) -> bool:
     """Whether ``path``, or the nearest folder above it that exists, is on a network mount.
 
-    Tells on Linux and Windows; elsewhere the answer is False.
+    Tells on Linux, Windows and macOS; elsewhere the answer is False.
     """
     existing = os.path.realpath(path)
     while not os.path.exists(existing) and os.path.dirname(existing) != existing:
@@ -127,19 +128,17 @@ def is_network_mount(path: str) -> bool:
     if sys.platform == "linux":
         return _mount_type(existing) in _NETWORK_TYPES
     if sys.platform == "win32":
-        import ctypes
-
-        drive = os.path.splitdrive(existing)[0]
-        remote = 4  # DRIVE_REMOTE, GetDriveTypeW
-        return (
-            drive.startswith("\\\\") or ctypes.windll.kernel32.GetDriveTypeW(f"{drive}\\") == remote
-        )
+        return windows.is_network_drive(existing)
+    if sys.platform == "darwin":
+        return macos.mount_type(existing) in macos.NETWORK_TYPES
     return False
 
 
 def _mount_type(path: str) -> str | None:
     """The file system's type: found by the device number that stat tells, so that overlapping
     mounts do not matter; by the longest mount point where that number is not listed (btrfs)."""
+    if sys.platform == "win32":
+        return None
     try:
         device = os.stat(path).st_dev
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:

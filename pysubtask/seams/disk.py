@@ -14,8 +14,9 @@ import stat as stat_module
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from importlib import import_module
-from typing import Any, Protocol
+from typing import Protocol
+
+from pysubtask.systems import macos, windows
 
 __all__ = [
     "Disk",
@@ -188,7 +189,10 @@ class _RealWriteHandle:
         os.ftruncate(self._fd, size)
 
     def sync(self) -> None:
-        os.fsync(self._fd)
+        if sys.platform == "darwin":
+            macos.sync(self._fd)
+        else:
+            os.fsync(self._fd)
 
     def close(self) -> None:
         if self._fd >= 0:
@@ -242,7 +246,7 @@ class RealDisk:
                     handle.sync()
             finally:
                 handle.close()
-            os.replace(temporary, path)
+            _replace(temporary, path)
         except OSError:
             try:
                 os.unlink(temporary)
@@ -265,7 +269,7 @@ class RealDisk:
             handle.close()
 
     def rename(self, path: str, target: str) -> None:
-        os.replace(path, target)
+        _replace(path, target)
 
     def remove(self, path: str) -> None:
         os.unlink(path)
@@ -297,15 +301,12 @@ class RealDisk:
 def _open_shared(path: str) -> int:
     """Open for reading so that the program may still rename or delete the file."""
     if sys.platform == "win32":
-        return _open_shared_windows(path)
+        return windows.open_shared(path)
     return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | _BINARY)
 
 
-def _open_shared_windows(path: str) -> int:
-    # CPython's open() does not share deletion, which would block the program's rename or delete:
-    # https://learn.microsoft.com/windows/win32/api/fileapi/nf-fileapi-createfilew (dwShareMode)
-    winapi: Any = import_module("_winapi")
-    msvcrt: Any = import_module("msvcrt")
-    share_all = 0x1 | 0x2 | 0x4
-    handle = winapi.CreateFile(path, winapi.GENERIC_READ, share_all, 0, winapi.OPEN_EXISTING, 0, 0)
-    return int(msvcrt.open_osfhandle(handle, os.O_RDONLY | _BINARY))
+def _replace(source: str, target: str) -> None:
+    if sys.platform == "win32":
+        windows.replace(source, target)
+    else:
+        os.replace(source, target)

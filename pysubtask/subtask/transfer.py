@@ -341,7 +341,7 @@ class TransferSubtask(BaseSubtask):
 
     def stop(self, deadline: float) -> bool:
         """Snapshot what was notified, deliver until the deadline, close everything."""
-        clock = self.context.clock
+        clock, known = self.context.clock, self._crash
         done = self.request_flush()
         while not done() and clock.monotonic() < deadline and self._crash is None:
             self.intake.step(clock.monotonic())
@@ -356,6 +356,8 @@ class TransferSubtask(BaseSubtask):
         self._waker.wake()
         if self._thread is not None:
             self._thread.join(_JOIN_SECS)
+        if self._crash is not known:  # nobody steps any more who would raise it
+            self.context.log.error("delivering crashed", exc_info=self._crash)
         if self._thread is None or not self._thread.is_alive():
             self.delivery.close()
         self.checkup.close()

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import os
 import stat as stat_module
+import sys
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,7 @@ from pysubtask.errors import (
     RemoteFull,
     RemoteNotFound,
 )
+from pysubtask.systems import windows
 from pysubtask.transports.contract import RemoteSpace, RemoteStat, Request, Result
 from pysubtask.transports.mount import MountRule, Root
 from pysubtask.transports.notes import Notes
@@ -137,7 +139,7 @@ class FolderTransport(SimpleTransport):
     def read(self, path: str, offset: int, length: int) -> bytes:
         try:
             with self._root.at() as at:
-                fd = os.open(self._local(path, at), os.O_RDONLY | _BINARY, dir_fd=at)
+                fd = _open(self._local(path, at), os.O_RDONLY | _BINARY, at)
             with open(fd, "rb") as file:
                 file.seek(offset)
                 return file.read(length)
@@ -151,7 +153,7 @@ class FolderTransport(SimpleTransport):
             with self._root.at() as at:
                 source, goal = self._local(path, at), self._local(target, at)
                 if replace:
-                    os.replace(source, goal, src_dir_fd=at, dst_dir_fd=at)
+                    _replace(source, goal, at)
                     return
                 if _exists(goal, at):
                     raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), goal)
@@ -202,7 +204,7 @@ class FolderTransport(SimpleTransport):
         try:
             with self._root.at() as at:
                 local = self._local(path, at)
-                if at is None:
+                if at is None or sys.platform == "win32":
                     import shutil
 
                     return RemoteSpace(shutil.disk_usage(local).free)
@@ -234,7 +236,7 @@ class FolderTransport(SimpleTransport):
         if fd is None:
             flags = _FLAGS | (os.O_CREAT if create else 0)
             with self._root.at() as at:
-                fd = os.open(self._local(path, at), flags, 0o666, dir_fd=at)
+                fd = _open(self._local(path, at), flags, at)
             self._open[path] = fd
             while len(self._open) > _MAX_OPEN:
                 _, oldest = self._open.popitem(last=False)
@@ -267,12 +269,28 @@ def _scandir(name: str, at: int | None) -> Iterator[Iterator[os.DirEntry[str]]]:
         with os.scandir(name) as entries:
             yield entries
         return
-    fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY, dir_fd=at)
+    flags = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0)
+    fd = os.open(name, flags, dir_fd=at)
     try:
         with os.scandir(fd) as entries:
             yield entries
     finally:
         os.close(fd)
+
+
+def _open(name: str, flags: int, at: int | None) -> int:
+    if sys.platform == "win32":  # where a consumer could not take away what we hold open
+        return windows.open_shared(
+            name, write=bool(flags & os.O_RDWR), create=bool(flags & os.O_CREAT)
+        )
+    return os.open(name, flags, 0o666, dir_fd=at)
+
+
+def _replace(source: str, goal: str, at: int | None) -> None:
+    if sys.platform == "win32":
+        windows.replace(source, goal)
+    else:
+        os.replace(source, goal, src_dir_fd=at, dst_dir_fd=at)
 
 
 def _close(fd: int) -> None:

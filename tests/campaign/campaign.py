@@ -30,7 +30,7 @@ import socket
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, TypeVar
 
@@ -47,7 +47,7 @@ from tests.servers.openssh import OpenSshServer
 from tests.servers.proxy import TcpProxy
 from tests.servers.rclone import RcloneServer
 
-__all__ = ["Report", "run"]
+__all__ = ["SERVERS", "Campaign", "Report", "link_to", "run"]
 
 KINDS = ("child", "child", "master", "both", "server", "link")
 LINKS = ((None, 0.0), (None, 0.0), (None, 0.02), (300_000.0, 0.005), (60_000.0, 0.05))
@@ -130,8 +130,8 @@ def run(
         folder = (keep or pathlib.Path(temporary)).resolve()
         folder.mkdir(parents=True, exist_ok=True)
         server = SERVERS[server_name]()
-        with server, _link_to(server) as link:
-            _Campaign(report, server, link, folder).run(kills)
+        with server, link_to(server) as link:
+            Campaign(report, server, link, folder).run(range(kills))
     report.took_secs = time.monotonic() - began
     return report
 
@@ -145,13 +145,27 @@ SERVERS: dict[str, Callable[[], _Server]] = {
 }
 
 
-def _link_to(server: _Server) -> TcpProxy:
+def link_to(server: _Server) -> TcpProxy:
+    """A link to the server, which is still to be entered."""
     # under TLS nobody can read where data connections go: they take no part in the link then
     clear = isinstance(server, FtpServer) and server.tls == "off"
     return (FtpLink if clear else TcpProxy)(server.host, server.port)
 
 
-class _Campaign:
+class Campaign:
+    """One campaign: a host program, what happens to it, and the sum.
+
+    Args:
+        report: is filled in.
+        server: runs already.
+        link: leads to it.
+        folder: for the local files, state and logs.
+    """
+
+    program = "tests.campaign.host"
+    kinds: tuple[str, ...] = KINDS
+    links: tuple[tuple[float | None, float], ...] = LINKS
+
     def __init__(
         self,
         report: Report,
@@ -200,18 +214,19 @@ class _Campaign:
         login = {"key_file": server.key_file, "host_key": server.fingerprint}
         return f"sftp://{place}{name}", login
 
-    def run(self, kills: int) -> None:
+    def run(self, turns: Iterable[object]) -> None:
+        """One kill for each of ``turns``, then the end and the sum."""
         host = self._start_host()
         try:
             with self._orphans, self._reader() as reader:
-                for _ in range(kills):
-                    self._pause()
-                    self._link.bytes_per_sec, self._link.delay_secs = self._rng.choice(LINKS)
-                    host = self._kill(self._rng.choice(KINDS), host)
+                for _ in turns:
+                    self._pause(host)
+                    self._link.bytes_per_sec, self._link.delay_secs = self._rng.choice(self.links)
+                    host = self._kill(self._rng.choice(self.kinds), host)
                     if host.ended:
                         self._report.lost.append("the host program ended by itself; see its log")
                         break
-                self._link.bytes_per_sec, self._link.delay_secs = LINKS[0]
+                self._link.bytes_per_sec, self._link.delay_secs = self.links[0]
                 words = host.finish(_FINISH_SECS)
                 if words != "flushed":
                     self._report.lost.append(f"not flushed in the end: {words}")
@@ -240,9 +255,9 @@ class _Campaign:
                 "retry_long_wait_secs": 1.0,
             },
         }
-        return Host(given, self._folder / "host.log", self._environment)
+        return Host(given, self._folder / "host.log", self._environment, self.program)
 
-    def _pause(self) -> None:
+    def _pause(self, host: Host) -> None:
         if self._rng.random() < 0.5:
             low, high = _STARTING_SECS
             time.sleep(low * (high / low) ** self._rng.random())
@@ -264,7 +279,7 @@ class _Campaign:
             if self._rng.random() < _WAIT_FOR_ORPHAN:
                 self._orphans.wait()
             return self._start_host()
-        if kind == "server" and not isinstance(self._server, RcloneServer):
+        if kind == "server" and isinstance(self._server, OpenSshServer | FtpServer):
             hit = _until_true(self._server.kill_sessions)
         else:
             kind = "link"

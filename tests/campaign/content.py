@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import random
 import re
+from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,26 +50,33 @@ class Contents:
 
     Args:
         seed: of the campaign.
+        keep_bytes: how much of the streams is kept in memory; the rest is made anew when needed.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, keep_bytes: int = 64 << 20) -> None:
         self._seed = seed
-        self._streams: dict[tuple[str, int], bytearray] = {}
+        self._most_blocks = max(1, keep_bytes // _BLOCK_BYTES)
+        self._blocks: OrderedDict[tuple[str, int, int], bytes] = OrderedDict()
         self._versions: dict[tuple[str, int], bytes] = {}
 
     def stream(self, name: str, number: int, start: int, end: int) -> bytes:
         """The bytes ``[start, end)`` of a generation of a stream."""
-        key = name, number
-        if key not in self._streams:
-            while len(self._streams) > 32:
-                self._streams.pop(next(iter(self._streams)))
-            self._streams[key] = bytearray(b"stream %08d\n" % number)
-        known = self._streams[key]
-        while len(known) < end:
-            block = len(known) // _BLOCK_BYTES
-            rng = random.Random(f"{self._seed} {name} {number} {block}")
-            known += rng.randbytes((block + 1) * _BLOCK_BYTES - len(known))
-        return bytes(memoryview(known)[start:end])
+        first = start // _BLOCK_BYTES
+        blocks = range(first, -(-end // _BLOCK_BYTES))
+        data = b"".join(self._block(name, number, block) for block in blocks)
+        return data[start - first * _BLOCK_BYTES : end - first * _BLOCK_BYTES]
+
+    def _block(self, name: str, number: int, block: int) -> bytes:
+        key = name, number, block
+        if key in self._blocks:
+            self._blocks.move_to_end(key)
+            return self._blocks[key]
+        head = b"" if block else b"stream %08d\n" % number
+        rng = random.Random(f"{self._seed} {name} {number} {block}")
+        self._blocks[key] = data = head + rng.randbytes(_BLOCK_BYTES - len(head))
+        if len(self._blocks) > self._most_blocks:
+            self._blocks.popitem(last=False)
+        return data
 
     def version(self, name: str, number: int) -> bytes:
         """One version, from some 40 bytes to 200 kB."""

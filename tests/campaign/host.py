@@ -32,7 +32,7 @@ from typing import Any
 from pysubtask import TaskMaster
 from tests.campaign.content import Contents
 
-__all__ = ["ROTATED", "STREAMS", "WHOLE", "main", "watch_list"]
+__all__ = ["ROTATED", "STREAMS", "WHOLE", "HostProgram", "main", "watch_list"]
 
 STREAMS = {"stream-append.dat": "append", "stream-auto.dat": "auto"}
 ROTATED = {"rotated-append.log": "append", "rotated-auto.log": "auto"}
@@ -40,6 +40,7 @@ WHOLE = {"whole-rewrite.json": "rewrite", "whole-auto.cfg": "auto"}
 _SUBTASK_GONE_SECS = 1.5
 _FINAL_FLUSH_SECS = 120.0
 _SLOW_BYTES = 30_000
+_KEPT_BYTES = 2 << 20
 
 
 def watch_list(folder: pathlib.Path) -> list[dict[str, Any]]:
@@ -60,11 +61,14 @@ class HostProgram:
         run: number of this run: runs differ in what they do.
     """
 
+    waits: tuple[float, ...] = (0, 0, 0.002, 0.01, 0.05)
+    """Seconds between two things that it does: one of these."""
+
     def __init__(
         self, folder: pathlib.Path, seed: int, run: int, to: str, settings: dict[str, Any]
     ) -> None:
         self._folder = folder
-        self._contents = Contents(seed)
+        self._contents = Contents(seed, _KEPT_BYTES)
         self._rng = random.Random(f"{seed} run {run}")
         restart = self._rng.random() < 0.25
         self.master = TaskMaster(
@@ -97,7 +101,7 @@ class HostProgram:
         while not self._stop.is_set():
             self._rng.choice(work)()
             self._keep_subtask()
-            self._stop.wait(self._rng.choice((0, 0, 0.002, 0.01, 0.05)))
+            self._stop.wait(self._rng.choice(self.waits))
         while self._slow is not None:
             self._write_slowly()
         self.master.notify_all_files()
@@ -159,15 +163,17 @@ class HostProgram:
                 yield int(match[1])
 
     def _rewrite(self) -> None:
-        name = self._rng.choice(list(WHOLE))
-        path = self._folder / name
-        number = 0
+        path = self._folder / self._rng.choice(list(WHOLE))
+        self._next_version(path)
+        self.master.notify(str(path))
+
+    def _next_version(self, path: pathlib.Path) -> None:
+        number, name = 0, path.name
         with contextlib.suppress(FileNotFoundError):
             seen = self._contents.judge(name, path.read_bytes())
             assert seen.wrong is None, f"the local file: {seen.wrong}"
             number = 0 if seen.number is None else seen.number + 1
         self._replace(path, self._contents.version(name, number))
-        self.master.notify(str(path))
 
     def _put_image(self) -> None:
         name = f"image-{self._rng.randrange(10**9):09d}.bin"
@@ -199,12 +205,12 @@ class HostProgram:
         temporary.replace(path)
 
 
-def main() -> int:
+def main(kind: type[HostProgram] = HostProgram) -> int:
     """Run it as the one argument (JSON) says."""
     given = json.loads(sys.argv[1])
     folder = pathlib.Path(given["folder"])
     (folder / "out").mkdir(parents=True, exist_ok=True)
-    program = HostProgram(folder, given["seed"], given["run"], given["to"], given["settings"])
+    program = kind(folder, given["seed"], given["run"], given["to"], given["settings"])
     flushed = program.run()
     print("flushed" if flushed else f"not flushed: {program.last_status}", flush=True)
     return 0

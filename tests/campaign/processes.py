@@ -23,14 +23,21 @@ ORPHAN_LIMIT_SECS = 15.0
 
 
 class Host:
-    """One run of :mod:`tests.campaign.host`. Made and waited for by the campaign's main thread."""
+    """One run of :mod:`tests.campaign.host`, or another ``module`` that takes the same argument.
+
+    Made and waited for by one thread.
+    """
 
     def __init__(
-        self, given: dict[str, Any], log: pathlib.Path, environment: dict[str, str]
+        self,
+        given: dict[str, Any],
+        log: pathlib.Path,
+        environment: dict[str, str],
+        module: str = "tests.campaign.host",
     ) -> None:
         self._log = log.open("ab")
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.campaign.host", json.dumps(given)],
+            [sys.executable, "-m", module, json.dumps(given)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -205,7 +205,7 @@ def test_a_follower_by_itself(master: TaskMaster) -> None:
     with Follower(master, secs=0.01):
         pathlib.Path("logs/a.csv").write_text("1")
         wait_for(lambda: touched("logs/a.csv") > 0)
-        first = touched("logs/a.csv")
+    first = touched("logs/a.csv")
     pathlib.Path("logs/a.csv").write_text("1234")
     time.sleep(0.05)
     assert touched("logs/a.csv") == first

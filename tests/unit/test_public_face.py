@@ -142,7 +142,7 @@ def test_a_frozen_program_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) ->
     with pytest.raises(SettingsError, match=r"run_child\(\)"):
         TaskMaster(["a"], to=URL).start()
     assert _command.child_command("pysubtask.ftp", sys.executable)[0] == sys.executable
-    monkeypatch.setattr(_command, "_run_child_called", False)
+    monkeypatch.setattr(_command, "_frozen_program", None)
     pysubtask.run_child()
     assert _command.child_command("pysubtask.ftp", None) == [
         sys.executable,
@@ -152,7 +152,7 @@ def test_a_frozen_program_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_frozen_child_runs_its_module_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_command, "_run_child_called", False)
+    monkeypatch.setattr(_command, "_frozen_program", None)
     monkeypatch.setattr(sys, "argv", ["app", "--pysubtask-child", "os"])
     with pytest.raises(SystemExit, match="no subtask"):
         pysubtask.run_child()

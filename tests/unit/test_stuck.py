@@ -1,8 +1,10 @@
-"""A delivery that is stuck in a library ends the process, so that its master starts another."""
+"""A delivery that is stuck in a library, or crashes, ends the process, so that its master starts
+another."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,19 +42,11 @@ class Stuck(MemoryTransport):
         super().write(path, offset, data, create=create)
 
 
-@pytest.mark.parametrize(
-    ("where", "says", "limit_secs"),
-    [
-        # twice reply_timeout_secs and the watchdog's time; for connecting its own limits, too
-        ("write", "no acknowledgement from the server for more than 5 s", 2 * 30 + 60),
-        ("connect", "no answer from the server yet", 2 * 30 + 60 + 8 + 4 * 30),
-    ],
-)
-def test_stuck(tmp_path: Path, where: str, says: str, limit_secs: float) -> None:
-    reached, release = threading.Event(), threading.Event()
+def make_subtask(
+    tmp_path: Path, clock: FakeClock, make_transport: Callable[[], Transport]
+) -> TransferSubtask:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a").write_bytes(b"1\n")
-    clock = FakeClock()
     handover = make_handover(
         tmp_path / "state",
         watches=parse_watches([{"dir": "data"}], str(tmp_path)),
@@ -60,10 +54,7 @@ def test_stuck(tmp_path: Path, where: str, says: str, limit_secs: float) -> None
         settle_secs=0.0,
     )
 
-    def make_transport() -> Transport:
-        return Stuck(where, reached, release)
-
-    subtask = TransferSubtask(
+    return TransferSubtask(
         Context(
             handover=handover,
             layout=make_state(tmp_path),
@@ -75,6 +66,20 @@ def test_stuck(tmp_path: Path, where: str, says: str, limit_secs: float) -> None
         ),
         make_transport=make_transport,
     )
+
+
+@pytest.mark.parametrize(
+    ("where", "says", "limit_secs"),
+    [
+        # twice reply_timeout_secs and the watchdog's time; for connecting its own limits, too
+        ("write", "no acknowledgement from the server for more than 5 s", 2 * 30 + 60),
+        ("connect", "no answer from the server yet", 2 * 30 + 60 + 8 + 4 * 30),
+    ],
+)
+def test_stuck(tmp_path: Path, where: str, says: str, limit_secs: float) -> None:
+    reached, release = threading.Event(), threading.Event()
+    clock = FakeClock()
+    subtask = make_subtask(tmp_path, clock, lambda: Stuck(where, reached, release))
     subtask.start()
     try:
         for _ in range(3):
@@ -93,3 +98,33 @@ def test_stuck(tmp_path: Path, where: str, says: str, limit_secs: float) -> None
     finally:
         release.set()
         subtask.stop(clock.now)
+
+
+class Missing(MemoryTransport):
+    """One whose library is not there, or not any more."""
+
+    def __init__(self, reached: threading.Event) -> None:
+        super().__init__(MemoryServer())
+        self._reached = reached
+
+    def connect(self) -> None:
+        self._reached.set()
+        raise ImportError("libssl.so: cannot open shared object file")
+
+
+def test_a_crash_while_stopping_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, reached = FakeClock(), threading.Event()
+
+    def sleep(secs: float) -> None:
+        assert reached.wait(20)
+        clock.now += secs
+
+    monkeypatch.setattr(clock, "sleep", sleep)
+    subtask = make_subtask(tmp_path, clock, lambda: Missing(reached))
+    subtask.start()
+    assert not subtask.stop(clock.now + 10)
+    told = [record for record in caplog.records if record.exc_info]
+    assert [record.message for record in told] == ["delivering crashed"]
+    assert "libssl.so" in caplog.text

@@ -222,11 +222,11 @@ def test_variables_become_values() -> None:
 def test_a_child_does_not_inherit_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     from pysubtask.master._child import _environment
 
-    assert _environment() is None
+    assert _environment(["python"]) is None
     monkeypatch.setenv("PYSUBTASK_PASSWORD", "hunter2")
     monkeypatch.setenv("PYSUBTASK_KEY_PASSPHRASE", "hunter3")
     monkeypatch.setenv("PYSUBTASK_RETRY_TRIES", "3")
-    inherited = _environment()
+    inherited = _environment(["python"])
     assert inherited is not None
     assert set(os.environ) - set(inherited) == {"PYSUBTASK_PASSWORD", "PYSUBTASK_KEY_PASSPHRASE"}
 

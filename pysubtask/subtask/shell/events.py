@@ -221,6 +221,8 @@ class InotifyEvents:
         self._log.warning("no file-system events%s (%s): the timer has to do", where, why)
 
     def _run(self) -> None:
+        if sys.platform == "win32":
+            raise NotImplementedError("it has no inotify")
         poller = select.poll()
         poller.register(self._inotify.fileno(), select.POLLIN)
         poller.register(self._wake_read, select.POLLIN)

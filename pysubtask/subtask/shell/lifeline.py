@@ -166,6 +166,8 @@ class LifeLine:
         return self._wait_posix()
 
     def _wait_posix(self) -> str:
+        if sys.platform == "win32":
+            raise NotImplementedError("its select can't wait for pipes")
         parent_now = os.getppid()
         pidfd = -1
         if hasattr(os, "pidfd_open"):

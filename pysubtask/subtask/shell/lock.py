@@ -101,7 +101,7 @@ def _kill(pid: int, start: str, lock_file: str) -> bool:
     def is_holder() -> bool:
         return process_start(pid) == start and _has_open(pid, lock_file)
 
-    if hasattr(os, "pidfd_open") and hasattr(signal, "pidfd_send_signal"):
+    if sys.platform == "linux" and hasattr(os, "pidfd_open"):
         try:
             fd = os.pidfd_open(pid)  # holds the process, so that the check below stays true
         except ProcessLookupError:

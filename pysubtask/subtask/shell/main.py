@@ -274,7 +274,7 @@ def _install_signals(stops: StopFlag) -> None:
     for name in ("SIGTERM", "SIGBREAK"):  # SIGBREAK: Windows' CTRL_BREAK_EVENT
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), stop)
-    if hasattr(signal, "pthread_sigmask"):  # masks are inherited, through exec too: sigprocmask(2)
+    if sys.platform != "win32":  # masks are inherited, through exec too: sigprocmask(2)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
 

@@ -7,6 +7,7 @@ import select
 import socket
 import ssl
 import struct
+import sys
 from collections.abc import Callable, Iterator
 
 from pysubtask.errors import HostKeyRefused, LinkError, LinkLost
@@ -161,6 +162,8 @@ class DataConnection:
 
     def unsent(self) -> object:
         """Changes while bytes in the system's buffer are on their way (Linux: tcp(7), SIOCOUTQ)."""
+        if sys.platform == "win32":
+            return None
         try:
             import fcntl
             import termios

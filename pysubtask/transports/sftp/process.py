@@ -17,14 +17,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import signal
 import subprocess
-import sys
 import threading
 from collections import deque
 from typing import IO, Any
 
 from pysubtask.errors import HostKeyRefused, LinkError, LinkLost, LoginRefused, SettingsError
+from pysubtask.systems import frozen, processes
 from pysubtask.transports.contract import Wake
 from pysubtask.transports.sftp.channel import Channel
 
@@ -99,8 +98,11 @@ class ProcessConnector:
                 stderr=subprocess.PIPE,
                 bufsize=0,
                 # ssh must not ask by a window either (ssh(1), SSH_ASKPASS_REQUIRE).
-                env={**os.environ, "SSH_ASKPASS_REQUIRE": "never"},
-                **_own_group(),
+                env={
+                    **frozen.environment_for_others(os.environ),
+                    "SSH_ASKPASS_REQUIRE": "never",
+                },
+                **processes.own_group(),
             )
         except OSError as error:
             raise LinkError(
@@ -115,13 +117,6 @@ class ProcessConnector:
 
 def _bad_setting(words: str) -> SettingsError:
     return SettingsError(words, operation="setting", path="ssh_command")
-
-
-def _own_group() -> dict[str, Any]:
-    if sys.platform == "win32":
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
-        return {"creationflags": flags}
-    return {"start_new_session": True}
 
 
 class _ProcessChannel:
@@ -214,20 +209,14 @@ class _ProcessChannel:
             self._arrived.notify_all()
 
     def _end_group(self) -> None:
+        # A ProxyCommand is in the group, too.
         with contextlib.suppress(OSError):
-            if sys.platform == "win32":
-                self._process.terminate()
-            else:
-                # A ProxyCommand is in the group, too.
-                os.killpg(self._process.pid, signal.SIGTERM)
+            processes.end(self._process, force=False)
         try:
             self._process.wait(0.3)
         except subprocess.TimeoutExpired:
             with contextlib.suppress(OSError):
-                if sys.platform == "win32":
-                    self._process.kill()
-                else:
-                    os.killpg(self._process.pid, signal.SIGKILL)
+                processes.end(self._process, force=True)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(0.3)
 
