@@ -20,6 +20,7 @@ __all__ = ["SimChannel", "SimConnector", "SimNetwork"]
 
 _SEND_BUFFER_BYTES = 262_144
 _CONNECT_LIMIT_SECS = 10.0
+_LONG_WAIT_NS = 2_000_000_000
 _CALL_LIMIT_SECS = 5.0
 
 
@@ -235,12 +236,22 @@ class SimChannel:
         link = self._link
         clock = link.network.clock
         until_ns = clock.now_ns + max(0, int(timeout_secs * 1e9))
+        long_ns = clock.now_ns + _LONG_WAIT_NS  # from then on, the main loop is let look on
         while not link.inbox and not link.ended:
             next_ns = clock.next_event_ns()
             if next_ns is None or next_ns > until_ns:
-                clock.advance_to(until_ns)
+                self._let_pass(until_ns, long_ns)
                 return
-            clock.run_next()
+            if next_ns < long_ns:
+                clock.run_next()
+            else:
+                self._let_pass(next_ns, long_ns)
+
+    def _let_pass(self, until_ns: int, long_ns: int) -> None:
+        clock = self._link.network.clock
+        clock.advance_to(max(clock.now_ns, min(until_ns, long_ns)))
+        if clock.now_ns < until_ns:
+            self._pause(until_ns - clock.now_ns)
 
     def travel(self, size: int, *, back: bool = False) -> None:
         """For who makes calls instead of sending bytes: a message of that size goes one way.

@@ -101,8 +101,8 @@ PLANTS: dict[str, Plant] = {
         "self._session.record(path, version.number, offset + size, todo.base, None)",
     ),
     "touch-served-unread": Plant(
-        "the touch is noted as served before the file has been looked at, and a new process looks "
-        "only at what was not served",
+        "the touch is noted as served, for good, before the file has been looked at, and a new "
+        "process looks only at what was not served",
         (
             Edit(
                 "subtask.intake.looks",
@@ -110,6 +110,7 @@ PLANTS: dict[str, Plant] = {
                 "outcome = self._look(target, touch, final)",
                 "touch and self._ledger.update(target.path, lambda e: __import__('dataclasses')"
                 ".replace(e, served=touch.stamp), remote=target.remote_path); "
+                "touch and self._ledger.journal.sync(); "
                 "outcome = self._look(target, touch, final)",
             ),
             Edit(
@@ -117,6 +118,13 @@ PLANTS: dict[str, Plant] = {
                 "Intake.start",
                 "if entry.versions and self._differs(entry, st):",
                 "if False:",
+            ),
+            Edit(
+                "subtask.intake.intake",
+                "Intake._check_touch",
+                "if stamp == BLANK and not missed:",
+                "known = self._ledger.get(target.path)\n"
+                "    if stamp == BLANK and not missed or known and known.served == stamp:",
             ),
         ),
     ),
@@ -281,9 +289,9 @@ PLANTS: dict[str, Plant] = {
             ),
             Edit(
                 "subtask.intake.target",
-                "read_stamp",
-                "return BLANK if found else None",
-                "return BLANK",
+                "read_touch",
+                "return None, None",
+                "return BLANK, None",
             ),
         ),
     ),
@@ -415,7 +423,7 @@ PLANTS: dict[str, Plant] = {
 WORLDS = {
     "piece-removed-early": "trickle",
     "resume-at-size": "bulk",
-    "touch-served-unread": "deaths",
+    "touch-served-unread": "outage",
     "torn-tail-kept": "deaths",
     "swap-forgotten": "deaths",
     "digest-unchecked": "outage",
@@ -438,7 +446,7 @@ seldom show; the others are looked for in any."""
 
 KNOWN: dict[str, int] = {
     "early-acknowledgement": 0,
-    "touch-served-unread": 61529,
+    "touch-served-unread": 8189,
     "size-trusted-alone": 0,
     "inode-alone": 0,
     "rename-before-close": 0,
@@ -455,7 +463,7 @@ KNOWN: dict[str, int] = {
     "torn-read": 893,
     "first-contact-blind": 45,
     "rename-not-followed": 36,
-    "notify-removed-unread": 2077,
+    "notify-removed-unread": 7301,
     "copy-unsynced": 45,
     "hole-trusted": 1,
     "known-kept": 25,
