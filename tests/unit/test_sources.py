@@ -79,6 +79,22 @@ def test_renamed_and_the_new_one_begins_alike(bench: Bench) -> None:
     assert bench.read(version) == b"content+old"
 
 
+@pytest.mark.parametrize("new", [None, b"another", b"content+new"])
+def test_renamed_while_we_look(bench: Bench, new: bytes | None) -> None:
+    version = bench.version()
+
+    def rotate(operation: str, path: str) -> None:
+        if operation == "open_read" and path == bench.path:
+            bench.disk.before = nothing
+            os.rename(bench.path, bench.path + ".1")
+            if new is not None:
+                Path(bench.path).write_bytes(new)
+
+    bench.disk.before = rotate
+    assert bench.read(version) == b"content"
+    assert not bench.disk.open_handles
+
+
 def test_a_file_that_is_watched_itself_is_no_renamed_one(bench: Bench) -> None:
     """Its inode may have been used again for it, and a header be all that had been seen."""
     version = bench.version()

@@ -156,11 +156,31 @@ class Sources:
         try:
             handle = self._disk.open_read(path)
         except FileNotFoundError:
-            pass
-        else:
-            if self._matches(handle, version):
-                return handle
+            handle = None
+        if is_there and not self._is_inode(handle, version):  # it was renamed while we looked
+            try:
+                renamed = self._find_renamed(path, version)
+            except OSError:
+                if handle is not None:
+                    handle.close()
+                raise
+            if renamed is not None:
+                if handle is not None:
+                    handle.close()
+                return renamed
+        if handle is not None and self._matches(handle, version):
+            return handle
         raise FileNotFoundError(2, "what was there at the last look is gone", path)
+
+    @staticmethod
+    def _is_inode(handle: ReadHandle | None, version: Version) -> bool:
+        if handle is None:
+            return False
+        try:
+            return handle.stat().ino == version.identity.ino
+        except OSError:
+            handle.close()
+            raise
 
     def _find_renamed(self, path: str, version: Version) -> ReadHandle | None:
         if not version.size:
