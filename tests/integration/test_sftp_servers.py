@@ -434,10 +434,12 @@ def test_a_link_that_freezes_during_the_login(
 @pytest.mark.usefixtures("no_threads_left")
 def test_no_sftp_subsystem(open_sshd: Callable[..., OpenSshServer]) -> None:
     server = open_sshd(config=["Subsystem other /bin/false"])
-    config = server.base / "sshd_config"
-    lines = [line for line in config.read_text().splitlines() if "Subsystem sftp" not in line]
+    make = server._config_lines
     server.stop()
-    server._config_lines = lambda: lines  # type: ignore[method-assign]
+    server._config_lines = lambda: [  # type: ignore[method-assign]
+        line for line in make() if "Subsystem sftp" not in line
+    ]
+    server.port = 0  # another one: meanwhile the old one may have been given to somebody else
     server.start()
     with pytest.raises(LinkError, match="opens no SFTP subsystem"):
         Client(by_key(server))
