@@ -13,6 +13,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import psutil
+
 __all__ = ["Child", "ServerMissing", "find_program", "free_port"]
 
 
@@ -40,6 +42,12 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
+def _dying_with_us() -> list[str]:
+    """On Linux, what makes a server end with the tests, even where they are killed."""
+    setpriv = shutil.which("setpriv") if sys.platform == "linux" else None
+    return [setpriv, "--pdeathsig", "KILL", "--"] if setpriv is not None else []
+
+
 class Child:
     """A server process with its own group; its output goes to a file."""
 
@@ -49,7 +57,7 @@ class Child:
         self.log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                command,
+                [*_dying_with_us(), *command],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -74,11 +82,24 @@ class Child:
         deadline = time.monotonic() + timeout_secs
         while time.monotonic() < deadline:
             with contextlib.suppress(OSError), socket.create_connection((host, port), 0.5):
-                return
+                if self._listens(port):  # not somebody who was given the port meanwhile
+                    return
             if not self.running:
                 break
             time.sleep(0.02)
         raise RuntimeError(f"no server on port {port}:\n{self.output()[-2000:]}")
+
+    def _listens(self, port: int) -> bool:
+        try:
+            process = psutil.Process(self.pid)
+            family = [process, *process.children(recursive=True)]
+            return any(
+                found.status == psutil.CONN_LISTEN and found.laddr.port == port
+                for member in family
+                for found in member.net_connections("tcp")
+            )
+        except psutil.NoSuchProcess:
+            return False
 
     def output(self) -> str:
         return self.log.read_text("utf-8", "replace")

@@ -308,7 +308,7 @@ class Delivery:
         self._says.connected(took, str(getattr(transport, "described", "")))
         self._limits = can.limits
         self._says.lacks(can.limits)
-        if can != self._told:
+        if can != self._told and not can.limits:  # else the transport has told it in its own words
             self._told = can
             for ability in missing(can):
                 self._log.info("the destination can't %s: %s", ability.title, ability.cost)
