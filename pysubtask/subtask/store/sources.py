@@ -12,7 +12,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from pysubtask.core.model import Version
 from pysubtask.core.prints import print_of
@@ -145,42 +145,28 @@ class Sources:
 
     def _find(self, path: str, version: Version) -> ReadHandle:
         """The inode goes before the content, for the file that took its place may begin with all
-        that had been seen of it; and neither counts alone, for inodes are used again."""
+        that had been seen of it; and neither counts alone, for inodes are used again. What is open
+        is asked, not its name: a file may be renamed at any moment."""
+        why: OSError = FileNotFoundError(2, "what was there at the last look is gone", path)
+        here: ReadHandle | None = None
         try:
-            is_there = self._disk.stat(path).ino == version.identity.ino
+            here = self._disk.open_read(path)
         except FileNotFoundError:
-            is_there = False
-        renamed = None if is_there else self._find_renamed(path, version)
-        if renamed is not None:
-            return renamed
-        try:
-            handle = self._disk.open_read(path)
-        except FileNotFoundError:
-            handle = None
-        if is_there and not self._is_inode(handle, version):  # it was renamed while we looked
-            try:
-                renamed = self._find_renamed(path, version)
-            except OSError:
-                if handle is not None:
-                    handle.close()
-                raise
-            if renamed is not None:
-                if handle is not None:
-                    handle.close()
-                return renamed
-        if handle is not None and self._matches(handle, version):
-            return handle
-        raise FileNotFoundError(2, "what was there at the last look is gone", path)
-
-    @staticmethod
-    def _is_inode(handle: ReadHandle | None, version: Version) -> bool:
-        if handle is None:
-            return False
-        try:
-            return handle.stat().ino == version.identity.ino
-        except OSError:
-            handle.close()
-            raise
+            pass
+        except OSError as error:
+            why = error
+        with ExitStack() as stack:
+            if here is not None:
+                stack.callback(here.close)
+            found = None
+            if here is None or here.stat().ino != version.identity.ino:
+                found = self._find_renamed(path, version)
+            if found is None and here is not None and is_same_content(here, version):
+                stack.pop_all()
+                found = here
+        if found is None:
+            raise why
+        return found
 
     def _find_renamed(self, path: str, version: Version) -> ReadHandle | None:
         if not version.size:
