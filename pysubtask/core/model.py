@@ -240,6 +240,13 @@ class Entry:
             kept = (*kept, version)
         return replace(self, versions=kept)
 
+    def without_upload(self) -> Entry:
+        """The same entry with its upload given up; its temporary name, if it has one, is litter."""
+        if self.upload is None:
+            return self
+        temps = (self.upload.temp,) if self.upload.temp else ()  # one request for all has none
+        return replace(self, upload=None, litter=(*self.litter, *temps))
+
     def outbox_names(self) -> set[str]:
         """Names of the outbox files that this entry refers to."""
         return {p.name for v in self.versions for p in v.pieces if p.name is not None}

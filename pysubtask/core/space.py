@@ -125,5 +125,5 @@ def without_source(entry: Entry, number: int) -> tuple[Entry, int]:
             left.append(replace(version, size=end, pieces=tuple(kept), print=nothing))
     shorter = replace(entry, versions=tuple(left))
     if entry.upload is not None and entry.upload.version == number:
-        shorter = replace(shorter, upload=None, litter=(*entry.litter, entry.upload.temp))
+        shorter = shorter.without_upload()
     return shorter, version.size - end

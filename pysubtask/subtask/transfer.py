@@ -463,7 +463,8 @@ class TransferSubtask(BaseSubtask):
         destination = self.context.handover.destination
         if not self._settings.segments or destination is None or destination.scheme != "dropbox":
             return False
-        return self.intake.growth_of(path) == "append"
+        watch = self.intake.watch_of(path)  # by the delivering thread
+        return watch is not None and watch.growth == "append"
 
     def _delivered(self, path: str, size: int, how: str) -> None:
         self.account.moved(path, size)

@@ -37,9 +37,15 @@ class LineHold:
         self._released: dict[str, tuple[int, int]] = {}
 
     def concerns(self, path: str, entry: Entry, version: Version) -> bool:
-        """Whether :meth:`limit` has anything to say."""
+        """Whether :meth:`limit` has anything to say. If not (a rotated file is delivered to its
+        end), nothing of it waits any longer."""
         current = entry.current
-        return current is not None and current.number == version.number and self._has_lines(path)
+        if current is not None and current.number == version.number and self._has_lines(path):
+            return True
+        with self._lock:
+            self._held.pop(path, None)
+            self._released.pop(path, None)
+        return False
 
     def limit(self, path: str, version: Version, start: int, read_at: ReadAt) -> int:
         """Up to where ``version`` may be published now.

@@ -413,8 +413,7 @@ class Uploads:
         def drop(e: Entry) -> Entry:
             if e.upload is None or e.upload.temp != upload.temp:
                 return e
-            seen = (upload.temp,) if upload.temp and not self._session.can.upload_tokens else ()
-            return drop_superseded(replace(e, upload=None, litter=(*e.litter, *seen)))
+            return drop_superseded(e.without_upload())
 
         self._session.ledger.update(path, drop, must=False)
 

@@ -354,11 +354,6 @@ class Intake:
         target = self._targets.get(path) or self._folder_target(path)
         return None if target is None else target.remote_path
 
-    def growth_of(self, path: str) -> str | None:
-        """What was declared of how ``path`` grows; None if it is not watched."""
-        target = self._targets.get(path) or self._folder_target(path)
-        return None if target is None else target.watch.growth
-
     # -- finding -----------------------------------------------------------------------------
 
     def _target(self, path: str, watch: Watch) -> Target:
