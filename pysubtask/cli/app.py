@@ -127,14 +127,13 @@ def _url(given: list[str]) -> str | None:
     from pysubtask.errors import SettingsError
     from pysubtask.urls import parse_url
 
-    for word in given:
+    for word in (*given, os.environ.get("PYSUBTASK_TO", "")):
         if "://" in word:
             try:
                 return str(parse_url(word.removeprefix("--to=")))
             except SettingsError:
-                return None
-    to = os.environ.get("PYSUBTASK_TO")
-    return str(parse_url(to)) if to else None
+                break
+    return None
 
 
 def _end_as_ctrl_c_does() -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 import random
 import shutil
 import tempfile
@@ -65,7 +66,7 @@ def command(
 def _run(output: Output, home: str, to: str | None, seconds: float, connection: Connection) -> int:
     if to is None:
         os.mkdir(os.path.join(home, "there"))
-        to = f"file://{home}/there"
+        to = pathlib.Path(home, "there").as_uri()
     target = connection.target(to)
     writer = _Writer(os.path.join(home, "here"))
     watches: list[Entry] = [

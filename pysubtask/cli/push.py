@@ -183,8 +183,7 @@ class _Push:
         self._files = {path: _File(path) for path in self._master.declared_files}
         self._bars = Bars(output) if output.has_bars else None
         self._status: Status | None = None
-        self._flushed = False
-        self._flusher: threading.Thread | None = None
+        self._done = threading.Event()
         self._stale: float | None = None
         self._told: dict[str, tuple[int, float | None]] = {}
         self._began_at = time.time()
@@ -216,11 +215,10 @@ class _Push:
                 while True:
                     time.sleep(self._look())
             self._master.notify_all_files()
-            self._flusher = threading.Thread(target=self._flush, daemon=True)
-            self._flusher.start()
+            threading.Thread(target=self._flush, daemon=True).start()
             pause = _LOOK_SECS
-            while not self._flushed:
-                self._flusher.join(pause)
+            while not self._done.is_set():
+                self._done.wait(pause)
                 pause = self._look()
                 self._give_up_if_hopeless()
         except KeyboardInterrupt:
@@ -257,11 +255,12 @@ class _Push:
                 file.resumed_bytes = 0
 
     def _flush(self) -> None:
-        while not self._flushed:
+        while not self._done.is_set():
             # asked once: each asking makes the subtask try the server at once
-            self._flushed = self._master.flush(timeout=_FOREVER_SECS)
-            if not self._flushed:
-                time.sleep(1)  # the subtask ended and is started again
+            if self._master.flush(timeout=_FOREVER_SECS):
+                self._done.set()
+            else:
+                self._done.wait(1)  # the subtask ended and is started again
 
     def _close_bars(self) -> None:
         if self._bars is not None:
@@ -375,7 +374,7 @@ class _Push:
 
     def _give_up_if_hopeless(self) -> None:
         status = self._status
-        if status is None or self._flushed:
+        if status is None or self._done.is_set():
             return
         code = code_of_kind(status.last_error_kind)
         if code in (Code.LOGIN, Code.IDENTITY):
@@ -391,13 +390,13 @@ class _Push:
         if trying or status.last_error_kind is not None:
             self._fail(status, Code.UNREACHABLE)
         if status.last_error:
-            self._flushed = True  # the files say why; the others are delivered
+            self._done.set()  # the files say why; the others are delivered
 
     def _fail(self, status: Status, code: Code) -> None:
         from pysubtask import errors
         from pysubtask.cli.exits import what_to_try
 
-        self._flushed = True
+        self._done.set()
         self._close_bars()
         words = status.last_error or f"no connection to {self._url}"
         kind = getattr(errors, status.last_error_kind or "", errors.LinkError)

@@ -89,6 +89,8 @@ def checked_url(url: str, what: str, schemes: tuple[str, ...]) -> str:
         parts = urllib.parse.urlsplit(url)
         wrong = parts.scheme not in schemes or not parts.hostname
         _ = parts.port
+        # http.client would refuse these in words that repeat the path, which may be a secret
+        wrong |= not url.isascii() or any(c <= " " or c == "\x7f" for c in url)
     except ValueError:
         wrong = True
     if wrong:

@@ -275,4 +275,7 @@ class Pages:
 async def _form(request: Request) -> dict[str, str]:
     """A form as browsers send it (``application/x-www-form-urlencoded``)."""
     text = (await request.body()).decode("utf-8", "replace")
-    return dict(urllib.parse.parse_qsl(text, keep_blank_values=True, max_num_fields=50))
+    try:
+        return dict(urllib.parse.parse_qsl(text, keep_blank_values=True, max_num_fields=50))
+    except ValueError:  # more fields than any form of ours has
+        return {}
