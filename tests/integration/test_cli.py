@@ -117,7 +117,7 @@ def test_push_and_push_again(target: Target) -> None:
     assert (target.folder / "a.csv").read_text() == "1\n"
     assert (target.folder / "b.bin").stat().st_size == 70_000
     assert sorted(os.listdir()) == ["a.csv", "folder"]  # nothing is left beside the data
-    assert os.listdir("folder").sort() == [".hidden", "b.bin"].sort()
+    assert sorted(os.listdir("folder")) == [".hidden", "b.bin"]
     with open("a.csv", "a") as file:
         file.write("2\n")
     found = messages(run("push", "a.csv", *target.options, "--json").stdout)

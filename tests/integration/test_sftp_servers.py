@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import signal
 import socket
 import threading
 import time
@@ -15,7 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-import psutil
 import pytest
 
 from pysubtask.errors import (
@@ -23,102 +21,18 @@ from pysubtask.errors import (
     LinkError,
     LinkLost,
     LoginRefused,
-    RemoteDenied,
-    RemoteError,
-    RemoteFull,
 )
-from pysubtask.seams.clock import RealClock
-from pysubtask.transports.contract import Finish, List, Rename, Result, Stat, Write
+from pysubtask.secret import Secret
+from pysubtask.transports.contract import Finish, List, Rename, Stat, Write
 from pysubtask.transports.sftp.channel import Channel, Connector
-from pysubtask.transports.sftp.client import SftpTransport
 from pysubtask.transports.sftp.process import ProcessConnector
 from pysubtask.transports.sftp.ssh import SshConnector
+from tests.integration.sftp_clients import Client, by_key, by_ssh, programs
 from tests.servers.openssh import OpenSshServer
 from tests.servers.proxy import TcpProxy
 from tests.servers.rclone import RcloneServer
 
 SECRET_TEXT = "correct-horse-battery"
-
-
-class Secret:
-    """As the settings have it."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def __repr__(self) -> str:
-        return "Secret('•••')"
-
-    def reveal(self) -> str:
-        return self._text
-
-
-def programs() -> list[str]:
-    """The programs that ``ssh_command`` has started and that still run."""
-    names = [child.name() for child in psutil.Process().children() if child.is_running()]
-    return [name for name in names if name in ("sh", "ssh", "sleep")]
-
-
-class Client:
-    """A connected transport and what is needed to wait for it."""
-
-    def __init__(self, connector: Connector, **options: float) -> None:
-        self.news = threading.Event()
-        self.transport = SftpTransport(connector, RealClock(), wake=self.news.set, **options)  # type: ignore[arg-type]
-        self.transport.connect()
-
-    def results(self, count: int, limit_secs: float = 30.0) -> dict[int, Result]:
-        found: dict[int, Result] = {}
-        deadline = time.monotonic() + limit_secs
-        while len(found) < count and time.monotonic() < deadline:
-            self.news.clear()
-            before = len(found)
-            found.update(self.transport.collect())
-            if len(found) == before:
-                self.news.wait(0.05)
-        assert len(found) == count
-        return found
-
-    def do(self, *requests: object) -> list[Result]:
-        for number, request in enumerate(requests):
-            self.transport.submit(number, request)  # type: ignore[arg-type]
-        found = self.results(len(requests))
-        return [found[number] for number in range(len(requests))]
-
-    def close(self) -> None:
-        self.transport.close()
-
-
-def by_key(server: OpenSshServer | RcloneServer | TcpProxy, **options: object) -> SshConnector:
-    target = options.pop("at", server)
-    settings: dict[str, object] = {
-        "user": server.user,  # type: ignore[union-attr]
-        "key_file": server.key_file,  # type: ignore[union-attr]
-        "host_key": server.fingerprint,  # type: ignore[union-attr]
-        **options,
-    }
-    return SshConnector(target.host, port=target.port, **settings)  # type: ignore[arg-type, attr-defined]
-
-
-def by_ssh(server: OpenSshServer, *options: str, port: int | None = None) -> ProcessConnector:
-    command = (
-        f"ssh -F {os.devnull} -o BatchMode=yes -o IdentitiesOnly=yes -i {server.key_file}"
-        f" -o UserKnownHostsFile={server.known_hosts} {' '.join(options)}"
-    )
-    return ProcessConnector(command, server.host, user=server.user, port=port or server.port)
-
-
-@pytest.fixture
-def no_threads_left() -> Iterator[None]:
-    def ours() -> set[threading.Thread]:
-        return {thread for thread in threading.enumerate() if thread.name != TcpProxy.THREAD_NAME}
-
-    before = ours()
-    yield
-    deadline = time.monotonic() + 3
-    while ours() - before and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert ours() - before == set()
 
 
 def many_small_files(client: Client, remote: str, folder: Path, count: int) -> None:
@@ -443,127 +357,6 @@ def test_no_sftp_subsystem(open_sshd: Callable[..., OpenSshServer]) -> None:
     server.start()
     with pytest.raises(LinkError, match="opens no SFTP subsystem"):
         Client(by_key(server))
-
-
-# --- trouble on the way -------------------------------------------------------------------------
-
-
-def keep_looking(client: Client, limit_secs: float = 10.0) -> None:
-    """Collect until something is raised."""
-    deadline = time.monotonic() + limit_secs
-    while time.monotonic() < deadline:
-        list(client.transport.collect())
-        time.sleep(0.02)
-
-
-def flood(client: Client, path: str) -> None:
-    """Submit 80 MB and look at no answer."""
-    for number in range(400):
-        client.transport.submit(number, Write(path, number, bytes(200_000)))
-
-
-@pytest.mark.usefixtures("no_threads_left")
-@pytest.mark.parametrize("connect", [by_key, by_ssh])
-def test_a_cut_is_noticed_at_once(
-    openssh: OpenSshServer, link: Callable[..., TcpProxy], connect: Callable[..., Connector]
-) -> None:
-    wire = link(openssh)
-    made = by_key(openssh, at=wire) if connect is by_key else by_ssh(openssh, port=wire.port)
-    if connect is by_ssh:
-        name = f"HostKeyAlias=[{openssh.host}]:{openssh.port}"
-        made = by_ssh(openssh, "-o", f"'{name}'", port=wire.port)
-    client = Client(made)
-    client.news.clear()
-    before = time.monotonic()
-    wire.cut()
-    assert client.news.wait(3)
-    with pytest.raises(LinkLost):
-        client.transport.collect()
-    assert time.monotonic() - before < 3
-    client.close()
-
-
-@pytest.mark.usefixtures("no_threads_left")
-def test_a_frozen_link_ends_in_time(openssh: OpenSshServer, link: Callable[..., TcpProxy]) -> None:
-    remote, _ = openssh.new_folder()
-    wire = link(openssh)
-    client = Client(by_key(openssh, at=wire, send_timeout_secs=1.0), ack_timeout_secs=1.0)
-    assert client.do(Write(f"{remote}/x", 0, b"1", create=True)) == [None]
-    wire.freeze()
-    before = time.monotonic()
-    with pytest.raises(LinkLost, match="nothing could be sent for 1 s"):
-        flood(client, f"{remote}/x")
-    assert time.monotonic() - before < 10
-    before = time.monotonic()
-    client.close()
-    assert time.monotonic() - before < 1.5
-
-
-@pytest.mark.usefixtures("no_threads_left")
-def test_a_stopped_server_is_not_waited_for(open_sshd: Callable[..., OpenSshServer]) -> None:
-    server = open_sshd()
-    client = Client(by_key(server), ack_timeout_secs=0.5)
-    server.signal_sessions(signal.SIGSTOP)
-    client.transport.submit(1, Stat("/"))
-    before = time.monotonic()
-    with pytest.raises(LinkLost, match="has not answered"):
-        keep_looking(client)
-    assert time.monotonic() - before < 3
-    server.signal_sessions(signal.SIGCONT)
-    client.close()
-
-
-@pytest.mark.usefixtures("no_threads_left")
-@pytest.mark.parametrize("connect", [by_key, by_ssh])
-def test_a_killed_session(
-    open_sshd: Callable[..., OpenSshServer], connect: Callable[..., Connector]
-) -> None:
-    server = open_sshd()
-    client = Client(connect(server))
-    client.news.clear()
-    assert server.kill_sessions()
-    assert client.news.wait(5)
-    with pytest.raises(LinkLost):
-        keep_looking(client)
-    client.close()
-
-
-def test_denied_requests(open_sshd: Callable[..., OpenSshServer]) -> None:
-    server = open_sshd(denied=["posix-rename", "fsync", "copy-data", "remove"])
-    remote, _ = server.new_folder()
-    with closing(Client(by_key(server))) as client:
-        found = client.transport.capabilities
-        assert found.sequential
-        assert (found.atomic_replace, found.fsync, found.server_copy) == (False, False, False)
-        assert [limit.split("(")[1].split(")")[0] for limit in found.limits] == [
-            "posix-rename", "copy-data", "fsync",
-        ]  # fmt: skip
-        client.do(Write(f"{remote}/a", 0, b"1", create=True))
-        assert client.do(Finish(f"{remote}/a", sync=True)) == [None]
-        assert client.do(Rename(f"{remote}/a", f"{remote}/b")) == [None]
-
-
-def test_a_read_only_server(open_sshd: Callable[..., OpenSshServer]) -> None:
-    server = open_sshd(read_only=True)
-    remote, _ = server.new_folder()
-    with closing(Client(by_key(server))) as client:
-        (refused,) = client.do(Write(f"{remote}/a", 0, b"1", create=True))
-        assert isinstance(refused, RemoteDenied)
-        assert isinstance(client.do(Stat(remote))[0].is_dir, bool)  # type: ignore[union-attr]
-
-
-@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
-def test_a_failing_write_fails_alone(openssh: OpenSshServer) -> None:
-    remote, folder = openssh.new_folder()
-    (folder / "full").symlink_to("/dev/full")
-    with closing(Client(by_key(openssh))) as client:
-        refused, good = client.do(
-            Write(f"{remote}/full", 0, b"1"), Write(f"{remote}/ok", 0, b"1", create=True)
-        )
-        # /dev is a file system with room, so the reason stays unknown.
-        assert isinstance(refused, RemoteError)
-        assert not isinstance(refused, RemoteFull)
-        assert good is None
 
 
 # --- ssh_command --------------------------------------------------------------------------------
