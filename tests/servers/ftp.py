@@ -7,7 +7,6 @@ of its own.
 from __future__ import annotations
 
 import contextlib
-import grp
 import json
 import os
 import secrets
@@ -24,6 +23,7 @@ import psutil
 from pysubtask.transports.ftp.client import Memory
 from tests.servers.certificates import make_certificates
 from tests.servers.processes import Child, ServerMissing, find_program, free_port
+from tests.servers.users import add_user, remove_user
 
 __all__ = ["FtpServer", "Proftpd", "Pyftpd", "Vsftpd"]
 
@@ -202,25 +202,12 @@ class Vsftpd(FtpServer):
         return lines + self._config
 
     def _add_user(self) -> None:
-        # The hash comes over standard input (chpasswd), so the password is in no argument list.
-        subprocess.run(
-            ["useradd", "--no-create-home", "--home-dir", str(self.root), "--shell", "/bin/sh",
-             "--gid", grp.getgrgid(os.getgid()).gr_name, self.user],
-            check=True, capture_output=True, timeout=30,
-        )  # fmt: skip
         self._user_made = True
-        subprocess.run(
-            ["chpasswd", "-c", "SHA512"],
-            input=f"{self.user}:{self.password}\n",
-            text=True,
-            check=True,
-            capture_output=True,
-            timeout=30,
-        )
+        add_user(self.user, self.root, self.password)
 
     def _remove_user(self) -> None:
         if self._user_made:
-            subprocess.run(["userdel", self.user], capture_output=True, timeout=30)
+            remove_user(self.user)
 
 
 class Proftpd(FtpServer):

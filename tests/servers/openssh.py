@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import grp
 import os
 import pwd
 import secrets
@@ -18,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from tests.servers.processes import Child, ServerMissing, find_program, free_port
+from tests.servers.users import add_user, remove_user
 
 __all__ = ["OpenSshServer"]
 
@@ -80,7 +80,8 @@ class OpenSshServer:
             self.root.mkdir()
             self.root.chmod(0o777)
             if self._wants_password:
-                self._add_user()
+                self.password_user = f"pst{secrets.token_hex(4)}"
+                add_user(self.password_user, self.root, self.password)
             self._make_keys()
             self.start(sshd)
         except BaseException:
@@ -92,7 +93,7 @@ class OpenSshServer:
         self.stop()
         if self.password_user is not None:
             _end_processes_of(self.password_user)
-            subprocess.run(["userdel", self.password_user], capture_output=True, timeout=30)
+            remove_user(self.password_user)
         shutil.rmtree(self.base, ignore_errors=True)
 
     def start(self, sshd: str | None = None) -> None:
@@ -234,24 +235,6 @@ class OpenSshServer:
             timeout=60,
         )
         return shown.stdout.split()[1]
-
-    def _add_user(self) -> None:
-        name = f"pst{secrets.token_hex(4)}"
-        # The hash comes over standard input (chpasswd), so the password is in no argument list.
-        subprocess.run(
-            ["useradd", "--no-create-home", "--home-dir", str(self.root), "--shell", "/bin/sh",
-             "--gid", grp.getgrgid(os.getgid()).gr_name, name],
-            check=True, capture_output=True, timeout=30,
-        )  # fmt: skip
-        self.password_user = name
-        subprocess.run(
-            ["chpasswd", "-c", "SHA512"],
-            input=f"{name}:{self.password}\n",
-            text=True,
-            check=True,
-            capture_output=True,
-            timeout=30,
-        )
 
 
 def _end_processes_of(user: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,12 @@ def test_an_upload_of_it_is_given_up_too() -> None:
         type(entry)(entry.path, entry.remote, versions=entry.versions, upload=upload), 1
     )
     assert (shorter.upload, shorter.litter, lost) == (None, ("temp",), 10)
+
+
+def test_an_upload_in_one_request_leaves_no_litter() -> None:
+    entry = replace(make_entry(make_version(1, 10)), upload=Upload(1, 10, ""))
+    shorter, _ = without_source(entry, 1)
+    assert (shorter.upload, shorter.litter) == (None, ())
 
 
 # -- asking ------------------------------------------------------------------------------------
