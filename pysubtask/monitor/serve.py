@@ -25,7 +25,7 @@ from pysubtask.monitor.config import Config, read_secret
 from pysubtask.monitor.history import History
 from pysubtask.monitor.keeper import Monitor
 from pysubtask.monitor.sources import open_source
-from pysubtask.monitor.web.access import Access, hash_password
+from pysubtask.monitor.web.access import Access, settle_password
 from pysubtask.monitor.web.app import LOOPBACK, make_app
 from pysubtask.monitor.web.stream import Hub
 
@@ -109,6 +109,12 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
             operation="listen",
             hint="give --password-file, or listen on 127.0.0.1",
         )
+    if (config.behind_tls or config.allow_host) and password is None:
+        raise SettingsError(
+            "a proxy in front lets others in, and there is no password",
+            operation="listen",
+            hint="give --password-file",
+        )
     tls = config.tls_cert is not None
     if config.tls_cert is not None:
         _check_certificate(config.tls_cert, config.tls_key)
@@ -133,7 +139,8 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
             ping_url=config.ping,
             ping_secs=config.ping_secs,
         )
-        access = Access(history, monitor.lock, hash_password(password) if password else None)
+        password_hash = settle_password(history, password) if password else None
+        access = Access(history, monitor.lock, password_hash)
         hub = Hub()
         hosts = {*LOOPBACK, host, socket.gethostname(), *config.allow_host}
         app = make_app(

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable
 
 from pysubtask.monitor.names import client_id
-from pysubtask.monitor.web.access import Scope
+from pysubtask.monitor.web.access import Access, Scope, settle_password
 from pysubtask.monitor.web.app import make_app
 from tests.monitor.bench import Site
 from tests.monitor.fakes import ask
@@ -110,6 +110,24 @@ def test_a_password(site: MakeSite) -> None:
         assert (
             one.ask("/", headers={"cookie": odd.encode("utf-8", "replace").decode()}).status == 303
         )
+
+
+def test_another_password_ends_the_sessions(site: MakeSite) -> None:
+    one = site(password="correct horse")
+    history = one.monitor.history
+    first = settle_password(history, "correct horse")
+    cookie = one.ask("/login", method="POST", form={"password": "correct horse"}).headers
+    mine = cookie["set-cookie"].partition(";")[0].partition("=")[2]
+    assert settle_password(history, "correct horse") == first
+    assert Access(history, one.monitor.lock, first).of_session(mine) is Scope.WRITE
+    second = settle_password(history, "battery staple")
+    assert Access(history, one.monitor.lock, second).of_session(mine) is Scope.NOTHING
+
+
+def test_more_fields_than_a_form_has_are_no_form(site: MakeSite) -> None:
+    one = site(password="correct horse")
+    form = {"password": "correct horse", **{f"f{n}": "" for n in range(60)}}
+    assert one.ask("/login", method="POST", form=form).status == 403
 
 
 def test_guessing_is_slowed_down(site: MakeSite) -> None:

@@ -140,7 +140,14 @@ def test_names_of_channels_hold_no_secret() -> None:
     assert hook.name.startswith("webhook https://hooks.example #")
     assert hook.name == Webhook("https://user:pw@hooks.example/T0/sesame").name
     assert hook.name != Webhook("https://hooks.example/T0/other").name
-    for wrong in ("ftp://x/sesame", "sesame", "https://", "http://[sesame", "http://h:sesame/"):
+    for wrong in (
+        "ftp://x/sesame",
+        "sesame",
+        "https://",
+        "http://[sesame",
+        "http://h:sesame/",
+        "http://h/a sesame",
+    ):
         with pytest.raises(SettingsError) as caught:
             Webhook(wrong)
         assert "sesame" not in str(caught.value)

@@ -128,6 +128,20 @@ def test_a_mount_that_goes_away(drop: pathlib.Path, tmp_path: pathlib.Path) -> N
             subprocess.run(["umount", "-l", str(drop)], timeout=10, check=False)
 
 
+@pytest.mark.parametrize(
+    "options", [["--listen", "0.0.0.0:0"], ["--behind-tls"], ["--allow-host", "fleet.example"]]
+)
+def test_who_can_be_reached_from_elsewhere_needs_a_password(
+    drop: pathlib.Path, tmp_path: pathlib.Path, options: list[str]
+) -> None:
+    command = [sys.executable, "-m", "pysubtask.monitor", "serve", str(drop)]
+    command += ["--state", str(tmp_path / "state"), *options]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "there is no password" in done.stderr
+    assert "--password-file" in done.stderr
+
+
 def test_with_a_password_and_keys(drop: pathlib.Path, tmp_path: pathlib.Path) -> None:
     password = tmp_path / "password"
     password.write_text("correct horse\n")

@@ -75,6 +75,17 @@ def lines(result: Result) -> list[dict[str, Any]]:
 # --- help
 
 
+def test_a_bad_destination_in_the_environment_is_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    (tmp_path / "a.csv").write_text("1\n")
+    monkeypatch.setenv("PYSUBTASK_TO", "sftp://host:port/folder")
+    result = run("push", str(tmp_path / "a.csv"))
+    assert isinstance(result.exception, SystemExit)
+    assert result.exit_code == 1
+    assert "port" in result.stderr
+
+
 def test_the_group_shows_every_command(run: Run) -> None:
     result = run("--help")
     assert result.exit_code == 0

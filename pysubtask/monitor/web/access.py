@@ -42,6 +42,19 @@ def hash_password(password: str, salt: bytes | None = None) -> str:
     return f"scrypt${salt.hex()}${digest.hex()}"
 
 
+def settle_password(history: History, password: str) -> str:
+    """The hash of the password; whoever logged in with another one has to do so again."""
+    stored = history.get("password")
+    if isinstance(stored, str):
+        salt = bytes.fromhex(stored.split("$")[1])
+        if hmac.compare_digest(hash_password(password, salt), stored):
+            return stored
+    made = hash_password(password)
+    history.query("DELETE FROM sessions")
+    history.put("password", made)
+    return made
+
+
 class Access:
     """Checks passwords, sessions and keys.
 
@@ -95,9 +108,9 @@ class Access:
 
     def log_out(self, secret: str) -> None:
         """End a session."""
-        self._sessions.pop(_digest(secret), None)
         with self._lock:
             self._history.query("DELETE FROM sessions WHERE hash = ?", _digest(secret))
+            self._sessions.pop(_digest(secret), None)
 
     def of_session(self, secret: str | None) -> Scope:
         """What the holder of a session's cookie may do."""
@@ -110,9 +123,9 @@ class Access:
             return Scope.WRITE
         with self._lock:
             rows = self._history.query("SELECT until FROM sessions WHERE hash = ?", digest)
-        if not rows or rows[0][0] <= now:
-            return Scope.NOTHING
-        self._sessions[digest] = rows[0][0]
+            if not rows or rows[0][0] <= now:
+                return Scope.NOTHING
+            self._sessions[digest] = rows[0][0]  # a log-out comes before this, or after
         return Scope.WRITE
 
     def of_key(self, key: str) -> Scope:
