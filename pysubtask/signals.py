@@ -24,6 +24,7 @@ import sys
 import time
 from typing import Any, Literal, TypeAlias
 
+from pysubtask.suffixes import HEARTBEAT_SUFFIX, NOTIFY_SUFFIX
 from pysubtask.systems import windows
 
 __all__ = [
@@ -39,9 +40,6 @@ __all__ = [
     "touch",
     "write_json",
 ]
-
-NOTIFY_SUFFIX = ".notify"
-HEARTBEAT_SUFFIX = ".heartbeat"
 
 Ask: TypeAlias = Literal["flush", "snapshot", "status"]
 """``{"ask": "flush"}``: answered ``{"ok": true}`` when all that was notified before is delivered.

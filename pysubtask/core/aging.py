@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
-from pysubtask.signals import HEARTBEAT_SUFFIX, NOTIFY_SUFFIX
+from pysubtask.suffixes import HEARTBEAT_SUFFIX, NOTIFY_SUFFIX
 
 __all__ = ["Found", "LocalTime", "Verdict", "day_folder", "decide", "is_old", "is_ours", "numbered"]
 

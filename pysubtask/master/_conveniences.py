@@ -121,11 +121,12 @@ class Conveniences:
         """Open a watched file for writing; each flush (and close) that wrote something notifies.
 
         Otherwise an ordinary file: ``with master.open("logs/test1.csv") as file: …``. Text is
-        UTF-8 unless ``encoding`` says otherwise. ``buffering=1``: each line is flushed.
+        UTF-8 unless ``encoding`` says otherwise. ``buffering=1``: each line is flushed; 0
+        (bytes): each write.
 
         Raises:
             NotWatchedError: nobody declared the file.
-            SettingsError: the mode does not write.
+            SettingsError: the mode is not one for writing only.
             OSError: as of ``open()``.
         """
         whole = self.watched_path(path)

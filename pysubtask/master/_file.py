@@ -32,8 +32,11 @@ class _Raw(io.FileIO):
 class _Writer(io.BufferedWriter):
     """A buffered file that calls ``notify`` when a flush has brought something to the file."""
 
-    def __init__(self, raw: _Raw, size: int, notify: Callable[[], object]) -> None:
+    def __init__(
+        self, raw: _Raw, size: int, notify: Callable[[], object], *, through: bool
+    ) -> None:
         super().__init__(raw, size)
+        self._through = through
         self._counted = raw
         self._notify = notify
         self._told = 0
@@ -46,7 +49,9 @@ class _Writer(io.BufferedWriter):
 
     def write(self, data: Any) -> int:
         count = super().write(data)
-        if self._counted.written != self._told:  # the buffer ran over: that is a flush, too
+        if self._through:
+            self.flush()
+        elif self._counted.written != self._told:  # the buffer ran over: that is a flush, too
             self._told = self._counted.written
             self._notify()
         return count
@@ -63,15 +68,17 @@ def open_notifying(
     buffering: int,
 ) -> IO[Any]:
     """Open ``path`` for writing. See :meth:`pysubtask.TaskMaster.open`."""
-    kind = mode.replace("b", "").replace("t", "").replace("+", "")
+    kind = mode.replace("b", "").replace("t", "")
     binary = "b" in mode
     if kind not in _MODES or ("b" in mode and "t" in mode):
         raise SettingsError(
-            f"the mode {mode!r} does not write",
+            f"the mode {mode!r} is not one for writing only",
             operation="open",
             path=os.fsdecode(path),
             hint="'a', 'w' or 'x', with 'b' for bytes",
         )
+    if buffering == 0 and not binary:
+        raise ValueError("can't have unbuffered text I/O")  # as open() says
     if binary and (encoding or errors or newline):
         raise ValueError("a binary file takes no encoding, errors or newline")
     line_buffering = buffering == 1 and not binary
@@ -80,7 +87,7 @@ def open_notifying(
     try:
         if kind == "w":
             raw.written = 1  # it was emptied: that is news
-        writer = _Writer(raw, size, notify)
+        writer = _Writer(raw, size, notify, through=buffering == 0)
         if binary:
             return writer
         return io.TextIOWrapper(

@@ -65,6 +65,18 @@ def test_it_appends_unless_told_otherwise(master: TaskMaster) -> None:
     assert touched("logs/a.csv") == before
 
 
+def test_unbuffered_notifies_with_each_write(master: TaskMaster) -> None:
+    with master.open("out/b.bin", "ab", buffering=0) as file:
+        file.write(b"1")
+        first = touched("out/b.bin")
+        assert pathlib.Path("out/b.bin").read_bytes() == b"1"
+        file.write(b"2")
+        assert touched("out/b.bin") > first > 0
+        assert pathlib.Path("out/b.bin").read_bytes() == b"12"
+    with pytest.raises(ValueError, match="unbuffered"):
+        master.open("logs/a.csv", buffering=0)
+
+
 def test_bytes_lines_and_files_in_folders(master: TaskMaster) -> None:
     with master.open("out/b.bin", "wb") as raw:
         raw.write(b"\x00\xff")
@@ -89,8 +101,8 @@ def test_a_path_stays_the_masters_when_the_program_moves(
 def test_what_can_not_be_opened(master: TaskMaster) -> None:
     with pytest.raises(NotWatchedError):
         master.open("other.csv")
-    for mode in ("r", "rb", "r+", "q", "abt"):
-        with pytest.raises(SettingsError, match="does not write"):
+    for mode in ("r", "rb", "r+", "a+", "wb+", "q", "abt"):
+        with pytest.raises(SettingsError, match="not one for writing only"):
             master.open("logs/a.csv", mode)  # type: ignore[call-overload]
     with pytest.raises(ValueError, match="binary"):
         master.open("logs/a.csv", "ab", encoding="utf-8")  # type: ignore[call-overload]
