@@ -128,6 +128,24 @@ def test_what_is_said(local: Local) -> None:
     assert remote.delivery.errors == {}
 
 
+def test_a_spent_budget_costs_no_looks(local: Local, tmp_path: Path) -> None:
+    remote = make_remote(local, limits=Limits(transactions_per_day=1))
+    write(local, remote, b"one\n")
+    before = len(remote.server.requests)
+    for number in range(20):
+        path = tmp_path / f"{number}.csv"
+        path.write_bytes(b"1\n")
+        local.snapshots.take(str(path), path.name, "append", None)
+        remote.delivery.offer(str(path))
+    for _ in range(5):
+        remote.step()
+    assert remote.server.requests[before:] == []
+    assert len(remote.delivery.errors) == 20
+    local.clock.advance(DAY_SECS)
+    remote.step()
+    assert len(remote.server.requests) > before
+
+
 def test_small_files_go_first(local: Local, tmp_path: Path) -> None:
     remote = make_remote(local, limits=Limits(bytes_per_day=2_000_000))
     sizes = {"big.dat": 150_000, "small.dat": 500, "middle.dat": 20_000}

@@ -342,6 +342,8 @@ class Delivery:
             if entry is None or not self._is_owed(path):
                 self._held.pop(path, None)
                 continue
+            if entry.upload is None and not self._may_begin(path):
+                continue
             self._active[path] = None
             self._opened_for_beat = False
             self._last_busy = self._clock.monotonic()
@@ -351,6 +353,15 @@ class Delivery:
             self._engine.spawn(
                 self._courier.deliver(path), priority=priority, done=self._done_with(path)
             )
+
+    def _may_begin(self, path: str) -> bool:
+        """Not where a budget is spent: not even a look at the destination is paid for then."""
+        try:
+            self._allowance.admit()
+        except BudgetSpent as spent:
+            self._hold(path, spent)
+            return False
+        return True
 
     def _first(self) -> str:
         """Which file goes next: in their order, but the smallest where a budget may end soon."""
