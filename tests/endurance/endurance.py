@@ -6,6 +6,7 @@ import os
 import pathlib
 import random
 import signal
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,13 +15,14 @@ import psutil
 
 from pysubtask import TaskMaster
 from pysubtask.settings import Settings
-from tests.endurance.vitals import Track, vitals_of
+from tests.endurance.vitals import Track, Vitals, vitals_of
 from tests.servers.openssh import OpenSshServer
 
 __all__ = ["Report", "hangs", "lives", "notifies"]
 
 _LOOKS = 200
 _FLUSH_SECS = 120.0
+_SETTLE_SECS = 2.0
 _RESTART_SECS = 5.0
 """Beyond ``watchdog_secs``: the wait before a restart (1 s, 2 s if the last life was short)."""
 
@@ -61,6 +63,17 @@ def _judge(report: Report, remote: pathlib.Path, data: pathlib.Path) -> Report:
     return report
 
 
+def _settled_vitals() -> Vitals:
+    """Ours, after the threads that have been joined have left the system's count, too: ``join()``
+    returns a moment earlier."""
+    until = time.monotonic() + _SETTLE_SECS
+    while (seen := vitals_of(os.getpid())).threads > threading.active_count():
+        if time.monotonic() >= until:
+            break
+        time.sleep(0.001)
+    return seen
+
+
 def lives(
     server: OpenSshServer,
     folder: pathlib.Path,
@@ -82,7 +95,7 @@ def lives(
         master.stop(forcekill=number % 10 == 9)
         if pid is None or psutil.pid_exists(pid):
             faults.append(f"the subtask of life {number} is still there")
-        ours.note(vitals_of(os.getpid()))
+        ours.note(_settled_vitals())
         if number % 50 == 49:
             say(f"{number + 1} lives in {time.monotonic() - began:.0f} s; {ours}")
     with master:

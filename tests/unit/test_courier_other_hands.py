@@ -44,6 +44,29 @@ def test_first_contact_sets_aside_what_is_not_ours(local: Local) -> None:
     assert remote.server.read_file("a.csv") == b"ours"
 
 
+@pytest.mark.parametrize("kind", ["sequential", "rename-only"])
+def test_before_a_name_is_left_empty_the_journal_is_on_the_disk(local: Local, kind: str) -> None:
+    """Else, after a loss of power, it would look as if a consumer had taken the file, and only
+    what it had not been given would be sent (history 91895 of the simulator)."""
+    remote = make_remote(local, kind, policy=Policy(on_remote_gone="continue"))
+    remote.server.put_file("a.csv", b"theirs")
+    unsynced = []
+
+    def look(operation: str, path: str) -> None:
+        if operation in ("rename", "remove") and path == "a.csv":
+            unsynced.append(local.ledger.journal.sync_due())
+
+    remote.server.fault_before = look
+    local.write(b"ours")
+    local.take()
+    remote.settle()
+    _rotate(local, b"another version of ours")
+    local.take()
+    remote.settle()
+    assert remote.server.read_file("a.csv") == b"another version of ours"
+    assert unsynced == [None] * (1 if kind == "sequential" else 2)  # set aside; removed
+
+
 @pytest.mark.parametrize(
     "growth",
     [

@@ -342,6 +342,8 @@ class Uploads:
             if in_the_way is not None:
                 raise in_the_way from None
         self._note(path, replace(upload, stage="swapping"))
+        if self._session.policy.on_remote_gone == "continue":
+            self._session.ledger.make_durable()  # as in _set_aside()
         try:
             yield from call(Remove(name))
         except RemoteNotFound:
@@ -423,6 +425,7 @@ class Uploads:
             name = segment_folder(name)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._session.clock.time()))
         aside = f"{name}~{stamp}"
+        self._session.ledger.make_durable()  # or, after a loss of power, a consumer took it
         try:
             yield from call(Rename(name, aside))
         except RemoteNotFound:

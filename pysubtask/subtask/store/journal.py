@@ -72,6 +72,8 @@ class Journal:
         self._log = log or logging.getLogger(__name__)
         self.lock = threading.RLock()
         """Held for every change; for changes that belong together, by their caller."""
+        self._syncing = threading.Lock()
+        """Taken before :attr:`lock`, never while it is held."""
         self._entries: dict[str, Entry] = {}
         self._handle: WriteHandle | None = None
         self._size = 0
@@ -279,7 +281,12 @@ class Journal:
         """Bring everything written so far to the disk, then run what waits for that.
 
         A failing disk is logged; the sync is repeated after a second, or ``sync_secs`` if less.
+        Any thread: one that comes second waits, so that what it wrote is on the disk, too.
         """
+        with self._syncing:
+            self._sync()
+
+    def _sync(self) -> None:
         actions: list[Callable[[], None]] = []
         try:
             with self.lock:
@@ -349,7 +356,7 @@ class Journal:
 
     def close(self) -> None:
         """Sync, mark the journal as cleanly left, and close it."""
-        with self.lock:
+        with self._syncing, self.lock:
             if self._handle is None:
                 return
             self._closing = True
@@ -357,7 +364,7 @@ class Journal:
                 self._write_line(self._header(clean=True))
             except OSError as error:
                 self._log.warning("close journal %s: %s", self._path, error)
-            self.sync()
+            self._sync()
             self._closed = True
             if self._handle is not None:
                 self._handle.close()

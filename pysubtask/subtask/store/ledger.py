@@ -63,6 +63,11 @@ class Ledger:
                 self.journal.after_sync(lambda: self.outbox.discard(names))
         return entry
 
+    def make_durable(self) -> None:
+        """Bring all that was noted so far to the disk now: what follows can't be told from another
+        hand's doing without it. A disk that refuses holds nothing up (the journal logs that)."""
+        self.journal.sync()
+
     def doubt(self, entry: Entry) -> None:
         """What it calls delivered has to be looked at."""
         self.unverified.add(entry.path)

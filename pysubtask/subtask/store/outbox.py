@@ -36,7 +36,7 @@ class Outbox:
         self._disk = disk
         self._folder = folder
         self._next = 1
-        self._naming = threading.Lock()
+        self._lock = threading.Lock()
         self.held_bytes = 0
         """Bytes in the outbox now."""
         self.has_room: Callable[[int], bool] = lambda size: True
@@ -73,7 +73,7 @@ class Outbox:
         Raises:
             OSError: the disk refused; nothing is left behind.
         """
-        with self._naming:  # both threads store pieces
+        with self._lock:  # both threads store pieces
             name = f"{self._next:012x}{_SUFFIX}"
             self._next += 1
         self._hashes[name] = new_hash()
@@ -122,8 +122,9 @@ class Outbox:
                 handle.append(chunk)
                 state.update(chunk)
                 self._still_alive()
-                self._sizes[name] += len(chunk)
-                self.held_bytes += len(chunk)
+                with self._lock:
+                    self._sizes[name] += len(chunk)
+                    self.held_bytes += len(chunk)
         finally:
             handle.close()
             self._dirty[name] = None
@@ -203,7 +204,8 @@ class Outbox:
     def discard(self, names: Iterable[str]) -> None:
         """Remove pieces; call it only once the journal is on the disk without them."""
         for name in names:
-            self.held_bytes -= self._sizes.pop(name, 0)
+            with self._lock:
+                self.held_bytes -= self._sizes.pop(name, 0)
             self._hashes.pop(name, None)
             self._synced.pop(name, None)
             self._dirty.pop(name, None)
