@@ -190,14 +190,14 @@ PLANTS: dict[str, Plant] = {
         "the journal is appended to behind a half-written line, and read only up to one",
         (
             Edit(
-                "subtask.store.journal",
-                "Journal.open",
+                "subtask.store.recordlog",
+                "RecordLog.open",
                 "self._handle.truncate(good_end)",
                 "pass",
             ),
             Edit(
-                "subtask.store.journal",
-                "Journal._load",
+                "subtask.store.recordlog",
+                "RecordLog._load",
                 "bad_at = start if bad_at is None else bad_at\n            continue",
                 "break",
             ),
@@ -240,8 +240,8 @@ PLANTS: dict[str, Plant] = {
     ),
     "journal-unsynced": _one(
         "the journal is never brought to the disk",
-        "subtask.store.journal",
-        "Journal.sync",
+        "subtask.store.recordlog",
+        "RecordLog._sync",
         "handle.sync()",
         "pass",
     ),
@@ -339,8 +339,8 @@ PLANTS: dict[str, Plant] = {
     ),
     "crash-unnoticed": _one(
         "a loss of power is taken for a clean end",
-        "subtask.store.journal",
-        "Journal.open",
+        "subtask.store.recordlog",
+        "RecordLog.open",
         'header.get("boot") != self._boot_id',
         "False",
     ),

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pysubtask.errors import StateError
-from pysubtask.subtask.store import journal as journal_module
+from pysubtask.subtask.store import recordlog
 from pysubtask.subtask.store.journal import Journal
 from tests.unit.core_fakes import (
     LOG,
@@ -196,7 +196,7 @@ def test_damage_in_the_middle_keeps_the_rest_and_the_evidence(bench: Bench) -> N
 
 def test_a_newer_format_is_refused_and_not_touched(bench: Bench) -> None:
     bench.open().close()
-    bench.data = journal_module._encode({"journal": 2, "id": "x"}) + b"whatever\n"
+    bench.data = recordlog._encode({"journal": 2, "id": "x"}) + b"whatever\n"
     before = bench.data
     with pytest.raises(StateError, match="newer pysubtask") as caught:
         bench.open()
@@ -354,7 +354,7 @@ def _fill(journal: Journal, size: int) -> None:
 def test_a_log_much_longer_than_what_it_says_is_rewritten(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "_COMPACT_MIN_BYTES", 4000)
+    monkeypatch.setattr(recordlog, "_COMPACT_MIN_BYTES", 4000)
     journal = bench.open()
     _put(journal, "/keep", 5)
     _fill(journal, 4000)
@@ -371,7 +371,7 @@ def test_rewriting_that_fails_is_no_disaster(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
     """A failing disk is logged and tried again: the subtask goes on with the long log."""
-    monkeypatch.setattr(journal_module, "_COMPACT_MIN_BYTES", 4000)
+    monkeypatch.setattr(recordlog, "_COMPACT_MIN_BYTES", 4000)
     journal = bench.open()
     _fill(journal, 4000)
     bench.disk.before = fail_with(disk_full, call, suffix="")
@@ -387,7 +387,7 @@ def test_rewriting_that_fails_is_no_disaster(
 def test_a_kill_while_it_is_rewritten(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
-    monkeypatch.setattr(journal_module, "_COMPACT_MIN_BYTES", 4000)
+    monkeypatch.setattr(recordlog, "_COMPACT_MIN_BYTES", 4000)
     journal = bench.open()
     _fill(journal, 4000)
     said = _sizes(journal)
@@ -451,7 +451,7 @@ def test_opened_and_killed_after_a_clean_stop_counts_as_in_use(bench: Bench) -> 
 def test_a_clean_stop_is_one_even_if_it_rewrites_the_log(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(journal_module, "_COMPACT_MIN_BYTES", 4000)
+    monkeypatch.setattr(recordlog, "_COMPACT_MIN_BYTES", 4000)
     journal = bench.open("one")
     _fill(journal, 4000)
     journal.close()
