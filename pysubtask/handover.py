@@ -11,15 +11,23 @@ from typing import Any
 
 import msgspec
 
+from pysubtask.pull import Pull
 from pysubtask.settings import Secret, Settings, from_wire, to_wire
 from pysubtask.urls import Destination
 from pysubtask.watch import Watch
 
-__all__ = ["FORMAT", "Handover"]
+__all__ = ["FORMAT", "Handover", "Source"]
 
 FORMAT = 1
 """Version of the line's format. Both sides come from one installation unless it was changed while
 the program ran; then the child must refuse rather than guess."""
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True):
+    """Where files are fetched from, and the settings for that."""
+
+    pull: Pull
+    settings: Settings
 
 
 class Handover(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +38,7 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
     """``base``, ``ftp``, ``folder`` …"""
     settings: Settings
     watches: list[Watch]
+    sources: list[Source] = []
     destination: Destination | None
     """None for a subtask that has none."""
     state_dir: str
@@ -48,17 +57,17 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
     """The program's module search path, for user-written subtasks."""
     subtask: str | None
     """``package.module:Class`` of a user-written subtask."""
+    home_dir: str = ""
+    """The folder of the first entry of the watch list; ``""``: that of the first watch."""
 
     def to_line(self) -> bytes:
         """As one line of ASCII. It holds secrets in the clear: for the pipe only."""
         plain = {name: getattr(self, name) for name in self.__struct_fields__}
         plain["settings"] = to_wire(self.settings)
         plain["watches"] = [msgspec.structs.asdict(watch) for watch in self.watches]
+        plain["sources"] = [_plain_source(source) for source in self.sources]
         if self.destination is not None:
-            where = msgspec.structs.asdict(self.destination)
-            if self.destination.password is not None:
-                where["password"] = self.destination.password.reveal()
-            plain["destination"] = where
+            plain["destination"] = _plain_destination(self.destination)
         return json.dumps(plain, ensure_ascii=True).encode("ascii") + b"\n"
 
     @classmethod
@@ -73,11 +82,26 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
             if plain.get("format") != FORMAT:
                 raise ValueError("the master belongs to another version of pysubtask")
             plain["settings"] = from_wire(plain["settings"])
+            for source in plain["sources"]:
+                source["settings"] = from_wire(source["settings"])
             return msgspec.convert(plain, cls, dec_hook=_decode)
         except (json.JSONDecodeError, AttributeError, KeyError, TypeError):
             raise ValueError("no hand-over on the standard input") from None
         except msgspec.ValidationError as error:
             raise ValueError(f"damaged hand-over: {error}") from None
+
+
+def _plain_source(source: Source) -> dict[str, Any]:
+    pull = msgspec.structs.asdict(source.pull)
+    pull["source"] = _plain_destination(source.pull.source)
+    return {"pull": pull, "settings": to_wire(source.settings)}
+
+
+def _plain_destination(destination: Destination) -> dict[str, Any]:
+    plain = msgspec.structs.asdict(destination)
+    if destination.password is not None:
+        plain["password"] = destination.password.reveal()
+    return plain
 
 
 def _decode(kind: type, value: Any) -> Any:

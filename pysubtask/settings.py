@@ -313,6 +313,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         float,
         _about("link", "Seconds without any answer after which a link is dead.", gt=0, le=3600),
     ] = 30.0
+    pull_interval_secs: Annotated[
+        float,
+        _about("link", "Seconds between two looks at what is fetched.", ge=0.05, le=86_400),
+    ] = 10.0
+    pull_max_interval_secs: Annotated[
+        float,
+        _about("link", "The same at most, when nothing has been new for a while.", ge=0.05),
+    ] = 60.0
     max_bytes_per_day: Annotated[
         Annotated[int, msgspec.Meta(ge=1024)] | None,
         _about(

@@ -10,6 +10,8 @@
 ``<state>/stop``                    master →   leave (JSON: ``by``, ``pid``, ``token``)
 ``<state>/alive``                   ← subtask  its mtime is the subtask's last sign of life
 ``<state>/status.json``             ← subtask  what :meth:`TaskMaster.status` shows
+``<state>/arrivals/<hash>.json``    ← subtask  a file that was fetched
+``<file>.arrived``                  ← subtask  the touch the other way: ``file`` was fetched
 ==================================  =========  ==================================================
 
 JSON files appear by rename, so that nobody reads half of one.
@@ -41,10 +43,12 @@ __all__ = [
     "write_json",
 ]
 
-Ask: TypeAlias = Literal["flush", "snapshot", "status"]
+Ask: TypeAlias = Literal["flush", "snapshot", "status", "pull"]
 """``{"ask": "flush"}``: answered ``{"ok": true}`` when all that was notified before is delivered.
 ``{"ask": "snapshot", "path", "mtime_ns"}``: answered ``{"ok": true}`` when the snapshot for that
 touch is taken. ``{"ask": "status", "path"}``: answered ``{"file": {…} | null}`` at once.
+``{"ask": "pull"}``: answered ``{"ok": true}`` when all sources were looked at and what they had is
+here, or was refused.
 """
 
 # NTFS keeps times in units of 100 ns, and Windows' clock may stand still for 15 ms: a step of 1 ns
@@ -122,6 +126,10 @@ class StateLayout:
         self.destination = join(state_dir, "destination.json")
         """What is remembered of the destination (which file system a folder is on)."""
         """Folder of copies of undelivered data."""
+        self.pulls = join(state_dir, "pulls")
+        """Folder of the journals of what is fetched, one for each source."""
+        self.arrivals = join(state_dir, "arrivals")
+        """Folder of what the program is told of fetched files (:mod:`pysubtask.arrivals`)."""
         self.lock = join(state_dir, "lock")
         """Held by the one subtask that may use the folder."""
         self.holder = join(state_dir, "holder.json")

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-__all__ = ["FileStatus", "Link", "Status", "printable", "size_words"]
+__all__ = ["FileStatus", "Link", "PullStatus", "Status", "printable", "size_words"]
 
 Link: TypeAlias = Literal["connecting", "connected", "resting", "retrying", "conflict", "gone"]
 """``resting``: no connection, because none is needed. ``retrying``: no connection, and
@@ -36,6 +36,31 @@ class FileStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How much of a version that is being uploaded the destination has acknowledged, under a
     temporary name. (Told once a MiB.)"""
     last_error: str | None = None
+
+
+class PullStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """One source that files are fetched from."""
+
+    source: str = ""
+    """As a URL, without the password."""
+    to: str = ""
+    """The local folder as declared."""
+    link: Link = "resting"
+    since: float | None = None
+    next_try: float | None = None
+    """When the next connection is tried."""
+    looked_at: float | None = None
+    """When it was looked at last."""
+    files: int = 0
+    """How many of its files are known."""
+    pending_files: int = 0
+    """How many of them are being fetched, or wait for that."""
+    fetched_bytes: int = 0
+    """What came from there since the subtask started."""
+    last_error: str | None = None
+    """The true cause of the last trouble, in words; None once it is over."""
+    last_error_kind: str | None = None
+    """As :attr:`Status.last_error_kind`."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +101,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     """Pending or failed files in folders that ``files`` has no room for."""
     destination: str | None = None
     """As a URL, without the password."""
+    pulls: tuple[PullStatus, ...] = ()
+    """What is fetched, one for each source."""
     notes: tuple[str, ...] = ()
     """What a person should know although nothing failed."""
     updated_at: float | None = None
@@ -130,6 +157,7 @@ def _lines(status: Status, now: float) -> list[str]:
     if status.notify_failures:
         lines.append(f"{status.notify_failures} failed notifies: {status.last_notify_error}")
     lines.extend(status.notes)
+    lines.extend(_pull_words(pull, now) for pull in status.pulls)
     for path, file in status.files.items():
         lines.append(f"  {printable(path)}: {_file_words(file)}")
     if status.files_left_out:
@@ -166,6 +194,18 @@ def _file_words(file: FileStatus) -> str:
         text += f", {size_words(file.pending_bytes)} pending"
     if file.last_error:
         text += f"; {file.last_error}"
+    return text
+
+
+def _pull_words(pull: PullStatus, now: float) -> str:
+    text = f"  {printable(pull.to)} ← {printable(pull.source)}: {pull.link}"
+    if pull.next_try is not None:
+        text += f", next try in {max(0, round(pull.next_try - now))} s"
+    text += f", {pull.files} files"
+    if pull.pending_files:
+        text += f", {pull.pending_files} pending"
+    if pull.last_error:
+        text += f"; {pull.last_error}"
     return text
 
 

@@ -21,13 +21,13 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from pysubtask.errors import SettingsError
+from pysubtask.suffixes import OWN_SUFFIXES
 
-__all__ = ["Entry", "Watch", "home_folder", "parse_watches"]
+__all__ = ["Entry", "Watch", "home_folder", "parse_watches", "split_watch"]
 
 Entry: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes] | Mapping[str, Any]"
 
 _OPTIONS = ("file", "dir", "as", "remote_dir", "burstmode", "growth", "records")
-_RESERVED_SUFFIXES = (".notify", ".heartbeat")
 _RESERVED_PREFIX = ".pysubtask-"
 
 
@@ -60,6 +60,22 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
 def home_folder(watches: list[Watch]) -> str:
     """The folder of the first entry: state, logs, archive and heartbeat lie below it."""
     return watches[0].folder
+
+
+def split_watch(watch: Any) -> tuple[list[Mapping[str, Any]], list[Any]]:
+    """The entries of a watch list that name sources, and the others.
+
+    A single entry may stand without a list. What is no list at all is left to be complained of.
+    """
+    if isinstance(watch, str | bytes | os.PathLike | Mapping):
+        watch = [watch]
+    if not isinstance(watch, Iterable):
+        return [], [watch]
+    sources: list[Mapping[str, Any]] = []
+    others: list[Any] = []
+    for entry in watch:
+        (sources if isinstance(entry, Mapping) and "pull" in entry else others).append(entry)
+    return sources, others
 
 
 def parse_watches(entries: Entry | Iterable[Entry], cwd: str | None = None) -> list[Watch]:
@@ -177,7 +193,7 @@ def _remote_name(declared: str, path: str, given: Any) -> str:
         name = given
     if name in ("", ".", "..") or any(ord(char) < 32 for char in name if given is not None):
         raise _mistake(declared, f"{name!r} is no file name")
-    if name.startswith(_RESERVED_PREFIX) or name.endswith(_RESERVED_SUFFIXES):
+    if name.startswith(_RESERVED_PREFIX) or name.endswith(OWN_SUFFIXES):
         raise _mistake(declared, f"{name!r} is a name that pysubtask keeps for itself")
     return name
 

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import os
 
+import hypothesis
+
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")  # a busy machine is no fault of the code's
+
 pytest_plugins = ["tests.servers.fixtures"]
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
-from pysubtask.suffixes import HEARTBEAT_SUFFIX, NOTIFY_SUFFIX
+from pysubtask.suffixes import OWN_SUFFIXES
 
 __all__ = ["Found", "LocalTime", "Verdict", "day_folder", "decide", "is_old", "is_ours", "numbered"]
 
@@ -57,7 +57,7 @@ def is_ours(name: str) -> bool:
     """Hidden and temporary files, ``.notify`` and ``.heartbeat``."""
     return (
         name.startswith(".")
-        or name.endswith((NOTIFY_SUFFIX, HEARTBEAT_SUFFIX))
+        or name.endswith(OWN_SUFFIXES)
         or _OUR_TEMPORARY.search(name) is not None
     )
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from pysubtask.config import section_values
 from pysubtask.errors import SettingsError
 from pysubtask.urls import OWN, READY_SCHEMES, extension_of, parse_url
+from pysubtask.watch import split_watch
 
 if TYPE_CHECKING:
     from pysubtask.master._master import TaskMaster
@@ -15,8 +17,8 @@ if TYPE_CHECKING:
 __all__ = ["choose"]
 
 
-def choose(config: Any, given: Mapping[str, Any]) -> type[TaskMaster]:
-    """The master class for ``to``, or else for what the settings tell.
+def choose(watch: Any, config: Any, given: Mapping[str, Any]) -> type[TaskMaster]:
+    """The master class for ``to``, or else for what the settings tell, or else for what is fetched.
 
     Raises:
         SettingsError: nothing tells, or this version has no such extension.
@@ -27,7 +29,7 @@ def choose(config: Any, given: Mapping[str, Any]) -> type[TaskMaster]:
     elif to is not None:
         extension = extension_of(parse_url(to).scheme)
     else:
-        extension = _from_settings(config, given)
+        extension = _from_settings(config, given) or _from_sources(watch)
     if extension == "ftp":
         from pysubtask.ftp import FTPTaskMaster
 
@@ -49,12 +51,23 @@ def choose(config: Any, given: Mapping[str, Any]) -> type[TaskMaster]:
     return BaseTaskMaster
 
 
-def _from_settings(config: Any, given: Mapping[str, Any]) -> str:
+def _from_settings(config: Any, given: Mapping[str, Any]) -> str | None:
     if _switch(config, "dropbox", "UseDropbox"):
         return extension_of("dropbox")
     in_section = section_values(config, "ftp", "ftp") if config is not None else {}
     if in_section.get("host") or any(str(name).lower() == "host" for name in given):
         return "ftp"
+    return None
+
+
+def _from_sources(watch: Any) -> str:
+    # (what can be looked at but once is left for the master)
+    listed = isinstance(watch, list | tuple | Mapping)
+    sources, others = split_watch(watch) if listed else ([], [])
+    if sources and not others:
+        url = sources[0]["pull"]
+        if isinstance(url, str | os.PathLike):
+            return extension_of(parse_url(url).scheme)
     raise SettingsError(
         "says no destination",
         operation="destination",

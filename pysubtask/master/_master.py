@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
 
 import msgspec
@@ -14,6 +14,7 @@ import msgspec
 from pysubtask.errors import PysubtaskError, SettingsError
 from pysubtask.master._ask import BurstRelease, Question
 from pysubtask.master._conveniences import Conveniences
+from pysubtask.master._declare import only_fetches, sources_of, understand
 from pysubtask.master._notify import Notifier, Touch, Which
 from pysubtask.master._others import note_start, others_running, refuse_shared
 from pysubtask.master._status import status_of_subtask, with_state_folder, with_supervisor
@@ -21,11 +22,12 @@ from pysubtask.secret import Secret
 from pysubtask.signals import StateLayout
 from pysubtask.status import FileStatus, Status
 from pysubtask.version import __version__
-from pysubtask.watch import Entry, Watch, home_folder, parse_watches
+from pysubtask.watch import Entry
 
 if TYPE_CHECKING:
     import logging
 
+    from pysubtask.arrivals import Arrival
     from pysubtask.handover import Handover
     from pysubtask.master._process import Supervisor
     from pysubtask.master._state import Place
@@ -71,7 +73,7 @@ class TaskMaster(Conveniences):
             return super().__new__(cls)
         from pysubtask.master._choose import choose
 
-        chosen: Any = object.__new__(choose(config, given))
+        chosen: Any = object.__new__(choose(watch, config, given))
         made: Self = chosen
         return made
 
@@ -85,9 +87,21 @@ class TaskMaster(Conveniences):
         **settings: Any,
     ) -> None:
         self._work_dir = os.getcwd()
-        self._watches: list[Watch] = parse_watches(watch, self._work_dir)
-        self._home = home_folder(self._watches)
-        self._settings, self._destination = self._configure(config, to, settings)
+        entries = understand(watch, self._work_dir)
+        self._watches, self._home = entries.watches, entries.home
+        self._settings, self._destination = (
+            self._configure_without(config, settings)
+            if only_fetches(entries, to, settings)
+            else self._configure(config, to, settings)
+        )
+        self._sources = sources_of(
+            entries,
+            config,
+            settings,
+            self._destination,
+            cwd=self._work_dir,
+            extension=self.extension,
+        )
         self._subtask = self._user_subtask(subtask)
         wanted = os.path.join(self._home, os.path.expanduser(self._settings.bak_to_folder))
         self._wanted_state = os.path.normpath(wanted)
@@ -107,6 +121,14 @@ class TaskMaster(Conveniences):
         self, config: Any, to: str | os.PathLike[str] | None, settings: dict[str, Any]
     ) -> tuple[Settings, Destination | None]:
         """The settings and the destination. Extensions override it."""
+        from pysubtask.config import build
+
+        return build(self.extension, config, None, settings), None
+
+    def _configure_without(
+        self, config: Any, settings: dict[str, Any]
+    ) -> tuple[Settings, Destination | None]:
+        """The settings where nothing is delivered."""
         from pysubtask.config import build
 
         return build(self.extension, config, None, settings), None
@@ -274,6 +296,38 @@ class TaskMaster(Conveniences):
             answer = question.wait(deadline, self._hopeless)
         return touched and answer is not None and answer.get("ok") is True
 
+    # --- the other way
+
+    def pull(self, timeout: float = 30.0) -> bool:
+        """Look at what is to be fetched, now, and wait until it is here.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Returns:
+            True if all that the sources had is here, or was refused (``status().pulls`` says
+            what); False if not in time, or if no subtask runs.
+        """
+        deadline = time.monotonic() + timeout
+        if self._hopeless():
+            return False
+        with Question(self._layout, {"ask": "pull"}) as question:
+            answer = question.wait(deadline, self._hopeless)
+        return answer is not None and answer.get("ok") is True
+
+    def arrivals(self, wait_secs: float = 0) -> Iterator[Arrival]:
+        """The files that were fetched, and that no program has taken note of yet.
+
+        One counts as noted when the next is asked for or the loop ends, so that a program that
+        dies while it works on a file is told of it again. One loop at a time.
+
+        Args:
+            wait_secs: how long to wait for the next one; 0: the loop ends when there is none.
+        """
+        from pysubtask.arrivals import take_arrivals
+
+        return take_arrivals(self._layout.arrivals, wait_secs)
+
     # --- status
 
     @overload
@@ -389,6 +443,9 @@ class TaskMaster(Conveniences):
         assert self._log is not None
         named = (getattr(self._settings, name) for name in self._settings.__struct_fields__)
         secrets = [value for value in named if isinstance(value, Secret)]
+        for source in self._sources:
+            own = (getattr(source.settings, name) for name in source.settings.__struct_fields__)
+            secrets += [value for value in own if isinstance(value, Secret)]
         if self._destination is not None:
             secrets += [self._destination.password] if self._destination.password else []
         return Supervisor(
@@ -409,6 +466,8 @@ class TaskMaster(Conveniences):
             extension=self.extension,
             settings=self._settings,
             watches=self._watches,
+            sources=self._sources,
+            home_dir=self._home,
             destination=self._destination,
             state_dir=self._layout.state_dir,
             log_dir=log_dir,

@@ -13,13 +13,13 @@ from typing import TypeAlias
 
 from pysubtask.errors import NotWatchedError
 from pysubtask.signals import (
-    HEARTBEAT_SUFFIX,
     NOTIFY_SUFFIX,
     StateLayout,
     make_blank_notify,
     notify_path,
     touch,
 )
+from pysubtask.suffixes import OWN_SUFFIXES
 from pysubtask.watch import Watch
 
 __all__ = ["Notifier", "Touch", "Which"]
@@ -246,11 +246,7 @@ def _make_folders(layout: StateLayout) -> None:
 
 
 def _is_data_name(name: str) -> bool:
-    return (
-        bool(name)
-        and not name.startswith(".")
-        and not name.endswith((NOTIFY_SUFFIX, HEARTBEAT_SUFFIX))
-    )
+    return bool(name) and not name.startswith(".") and not name.endswith(OWN_SUFFIXES)
 
 
 def _data_files(folder: str) -> Iterator[str]:

@@ -46,7 +46,9 @@ def refuse_shared(master: TaskMaster, state_dir: str, others: list[TaskMaster]) 
     """
     settings = master._settings
     for other in others:
-        if other._layout.state_dir == state_dir and other._destination != master._destination:
+        if other._layout.state_dir == state_dir and (
+            other._destination != master._destination or other._sources != master._sources
+        ):
             raise StateError(
                 f"it is in use for {other._destination}",
                 operation="use the state folder",

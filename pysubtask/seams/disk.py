@@ -104,8 +104,11 @@ class Disk(Protocol):
     def open_read(self, path: str) -> ReadHandle:
         """Open a regular file; never blocks on a FIFO or device (``OSError`` EINVAL instead)."""
 
-    def open_append(self, path: str, *, create_new: bool = False) -> WriteHandle:
-        """Open for appending, mode 0600; ``create_new`` refuses an existing file."""
+    def open_append(
+        self, path: str, *, create_new: bool = False, private: bool = True
+    ) -> WriteHandle:
+        """Open for appending; ``create_new`` refuses an existing file. A file that it makes is for
+        its owner alone (mode 0600), if ``private``; else for whom the umask lets."""
 
     def write_whole(self, path: str, data: bytes, *, sync: bool = False) -> None:
         """Replace ``path`` by ``data`` in one step (temporary name, then rename)."""
@@ -231,9 +234,12 @@ class RealDisk:
             raise OSError(22, f"not a regular file: it is {_kind(mode)}", path)
         return _RealReadHandle(fd)
 
-    def open_append(self, path: str, *, create_new: bool = False) -> WriteHandle:
+    def open_append(
+        self, path: str, *, create_new: bool = False, private: bool = True
+    ) -> WriteHandle:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _BINARY
-        return _RealWriteHandle(os.open(path, flags | (os.O_EXCL if create_new else 0), 0o600))
+        mode = 0o600 if private else 0o666
+        return _RealWriteHandle(os.open(path, flags | (os.O_EXCL if create_new else 0), mode))
 
     def write_whole(self, path: str, data: bytes, *, sync: bool = False) -> None:
         temporary = f"{path}.{os.getpid()}.tmp"

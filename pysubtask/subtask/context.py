@@ -65,6 +65,9 @@ class Subtask(Protocol):
         """Release what is held back; the returned function says whether all that had been notified
         when this was called is delivered."""
 
+    def request_pull(self) -> Callable[[], bool]:
+        """Look at all sources; the returned function says whether what they had is here."""
+
     def is_served(self, path: str, mtime_ns: int) -> bool:
         """Whether the snapshot for the touch of ``path`` with that time is taken."""
 

@@ -30,7 +30,7 @@ class Heartbeat:
         self._disk = disk
         self._clock = clock
         self._log = log
-        self._places = [home_folder(handover.watches), handover.state_dir]
+        self._places = [handover.home_dir or home_folder(handover.watches), handover.state_dir]
         self._sequence = 0
         self._due_at = 0.0
         self.name = (settings.heartbeat_name or socket.gethostname()) + HEARTBEAT_SUFFIX

@@ -188,6 +188,10 @@ class BaseSubtask:
         self.intake.release_all(clock.monotonic())
         return self.intake.look_at_all(clock.monotonic())
 
+    def request_pull(self) -> Callable[[], bool]:
+        """Look at what is to be fetched; here, nothing is."""
+        return lambda: True
+
     def is_served(self, path: str, mtime_ns: int) -> bool:
         """Whether the touch of ``path`` with that modified time has been served."""
         return self.intake.is_touch_served(path, mtime_ns)
@@ -306,7 +310,7 @@ class BaseSubtask:
 
     def _make_archive(self) -> Archive | None:
         settings = self._settings
-        if settings.archive_to_folder is None:
+        if settings.archive_to_folder is None or not self.context.handover.watches:
             return None
         return Archive(
             self.context.disk,

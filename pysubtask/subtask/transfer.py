@@ -29,6 +29,7 @@ from pysubtask.subtask.intake.checkup import Checkup
 from pysubtask.subtask.intake.keeper import Keeper
 from pysubtask.subtask.intake.snapshot import Outcome, Snapshots, Touch
 from pysubtask.subtask.intake.target import Target
+from pysubtask.subtask.pull.pulls import Pulls
 from pysubtask.subtask.store.signatures import Signatures
 from pysubtask.subtask.store.sources import Sources
 from pysubtask.subtask.store.space import Space
@@ -36,6 +37,7 @@ from pysubtask.subtask.subtask import BaseSubtask
 from pysubtask.subtask.waker import Waker
 from pysubtask.transports import Transport, transport_factory
 from pysubtask.transports.notes import Notes
+from pysubtask.urls import Destination
 
 __all__ = ["TransferSubtask"]
 
@@ -74,8 +76,9 @@ class TransferSubtask(BaseSubtask):
         super().__init__(context)
         settings = context.handover.settings
         destination = context.handover.destination
-        if destination is None:
-            raise ValueError("a transfer needs a destination")
+        sources = context.handover.sources
+        if destination is None and not sources:
+            raise ValueError("a transfer needs a destination or a source")
         self._waker = Waker()
         self._leaving = False
         self._retry_asked = False
@@ -88,7 +91,7 @@ class TransferSubtask(BaseSubtask):
         patience = settings.watchdog_secs or _STUCK_SECS
         self._busy_limit_secs = 2 * settings.reply_timeout_secs + patience
         self._connect_limit_secs = settings.connect_timeout_secs + 4 * settings.login_timeout_secs
-        self._root = destination.path
+        self._root = destination.path if destination is not None else ""
         self._started_at = math.inf
         self.space = Space(
             context.disk,
@@ -140,15 +143,7 @@ class TransferSubtask(BaseSubtask):
         self.delivery = Delivery(
             context.clock,
             self.ledger,
-            make_transport=make_transport
-            or transport_factory(
-                destination,
-                settings,
-                context.clock,
-                self._waker.wake,
-                lambda: self.ledger.journal.client_id,
-                Notes(context.disk, context.layout.destination),
-            ),
+            make_transport=make_transport or self._transports(destination),
             make_courier=self._make_courier,
             retry_rule=self.retry_rule,
             dead_time_secs=settings.dead_time_milli / 1000,
@@ -160,6 +155,19 @@ class TransferSubtask(BaseSubtask):
             status_changed=context.status_changed,
             allowance=self.allowance,
             account=self.account,
+        )
+        self.pulls = Pulls(context, sources, boot=self.boot_id(), rng=self._rng, threaded=threaded)
+
+    def _transports(self, destination: Destination | None) -> Callable[[], Transport]:
+        if destination is None:
+            return _nowhere
+        return transport_factory(
+            destination,
+            self._settings,
+            self.context.clock,
+            self._waker.wake,
+            lambda: self.ledger.journal.client_id,
+            Notes(self.context.disk, self.context.layout.destination),
         )
 
     # -- what the main loop calls ------------------------------------------------------------
@@ -178,13 +186,17 @@ class TransferSubtask(BaseSubtask):
             self._doubt_deliveries()
         if self.context.handover.precleanup_old_files:
             self._sweep()
-        if self._threaded:
+        if self._threaded and self.context.handover.destination is not None:
             self._thread = threading.Thread(
                 target=self._run_delivery, name="pysubtask-delivery", daemon=True
             )
             self._thread.start()
+        if self.context.handover.sources:
+            self.pulls.start()
 
     def _sweep(self) -> None:
+        if not self.context.handover.watches:
+            return
         days = self._settings.archive_after_days_old
         try:
             residuals = self.intake.sweep(self.context.clock.monotonic(), days)
@@ -227,8 +239,13 @@ class TransferSubtask(BaseSubtask):
             limit = self._busy_limit_secs + (self._connect_limit_secs if connecting else 0.0)
             if stuck > limit:
                 self._crash = RuntimeError(f"delivery has not moved for {stuck:.0f} s")
-        if self._crash is not None:
-            raise self._crash  # the process ends, and the master starts another
+        if self._crash is None and self.pulls.longest_step_secs() > (
+            self._busy_limit_secs + self._connect_limit_secs
+        ):
+            self._crash = RuntimeError("fetching has not moved for too long")
+        crash = self._crash or self.pulls.crash
+        if crash is not None:
+            raise crash  # the process ends, and the master starts another
         due = super().step()
         silence = self.delivery.silence
         if silence != self._silence:
@@ -248,6 +265,8 @@ class TransferSubtask(BaseSubtask):
 
     def process_heartbeat(self, path: str) -> None:
         """Deliver it, before anything else that waits."""
+        if self.context.handover.destination is None:
+            return
         self.delivery.beat(self.heartbeat.name, self.heartbeat.text)
         self._waker.wake()
 
@@ -291,6 +310,10 @@ class TransferSubtask(BaseSubtask):
 
         return done
 
+    def request_pull(self) -> Callable[[], bool]:
+        """Look at all sources; the returned function says whether what they had is here."""
+        return self.pulls.ask()
+
     def is_served(self, path: str, mtime_ns: int) -> bool:
         """Whether the snapshot for that touch is taken, and safe from a truncation that follows."""
         if not super().is_served(path, mtime_ns):
@@ -319,7 +342,8 @@ class TransferSubtask(BaseSubtask):
             pending_bytes=sum(list(self.ledger.owed.values())),
             files=files,
             files_left_out=max(0, len(others) - _MAX_OTHER_FILES),
-            destination=str(self.context.handover.destination),
+            destination=self._destination_words(),
+            pulls=self.pulls.status(),
             notes=(*plain.notes, *self.delivery.limits),
             updated_at=plain.updated_at,
             copied_bytes=lie.copied_bytes,
@@ -330,6 +354,10 @@ class TransferSubtask(BaseSubtask):
             outbox_full=self.space.full,
             given_up_bytes=self.ledger.given_up_bytes,
         )
+
+    def _destination_words(self) -> str | None:
+        destination = self.context.handover.destination
+        return None if destination is None else str(destination)
 
     def _where_it_lies(self) -> Held:
         total = Held()
@@ -354,6 +382,8 @@ class TransferSubtask(BaseSubtask):
         self.intake.remove_served_touches()
         self._leaving = True
         self._waker.wake()
+        if self.context.handover.sources:
+            self.pulls.stop()
         if self._thread is not None:
             self._thread.join(_JOIN_SECS)
         if self._crash is not known:  # nobody steps any more who would raise it
@@ -507,3 +537,7 @@ class TransferSubtask(BaseSubtask):
         except BaseException as error:  # the main thread ends the process with it
             self._crash = error
             self.context.wake()
+
+
+def _nowhere() -> Transport:
+    raise RuntimeError("nothing is delivered from here")

@@ -116,7 +116,9 @@ class SimDisk:
             raise os_error(errno.EINVAL, path)
         return _ReadHandle(self, node, path)
 
-    def open_append(self, path: str, *, create_new: bool = False) -> _WriteHandle:
+    def open_append(
+        self, path: str, *, create_new: bool = False, private: bool = True
+    ) -> _WriteHandle:
         self.before_call("create", path)
         if not self.file_system.exists(path):
             if self.file_system.used_bytes >= self.file_system.capacity_bytes:

@@ -111,9 +111,12 @@ class HookedDisk(RealDisk):
         _opened.append(handle)
         return handle
 
-    def open_append(self, path: str, *, create_new: bool = False) -> WriteHandle:
+    def open_append(
+        self, path: str, *, create_new: bool = False, private: bool = True
+    ) -> WriteHandle:
         self.before("open_append", path)
-        handle = _Writing(self, super().open_append(path, create_new=create_new), path)
+        made = super().open_append(path, create_new=create_new, private=private)
+        handle = _Writing(self, made, path)
         _opened.append(handle)
         return handle
 

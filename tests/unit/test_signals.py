@@ -70,7 +70,7 @@ def test_it_makes_nothing_through_a_symbolic_link(tmp_path: pathlib.Path) -> Non
 def test_layout_names_are_inside_the_state_folder(tmp_path: pathlib.Path) -> None:
     layout = StateLayout(str(tmp_path))
     places = [value for value in vars(layout).values() if value != str(tmp_path)]
-    assert len(set(places)) == len(places) == 14
+    assert len(set(places)) == len(places) == 16
     assert all(os.path.dirname(place) == str(tmp_path) for place in places)
     assert os.path.dirname(layout.ask_path("ab")) == layout.requests
     assert layout.fallback_notify_path("/a/b") != layout.fallback_notify_path("/a/c")

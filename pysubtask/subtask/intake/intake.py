@@ -21,7 +21,6 @@ from pysubtask.core.ticks import tick_secs
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import Disk, FileStat
 from pysubtask.signals import (
-    HEARTBEAT_SUFFIX,
     NOTIFY_SUFFIX,
     StateLayout,
     notify_path,
@@ -38,6 +37,7 @@ from pysubtask.subtask.intake.target import (
     remove_served,
 )
 from pysubtask.subtask.store.ledger import Ledger
+from pysubtask.suffixes import OWN_SUFFIXES
 from pysubtask.watch import Watch
 
 __all__ = ["Intake"]
@@ -377,7 +377,7 @@ class Intake:
 
     def _is_data(self, path: str) -> bool:
         name = os.path.basename(path)
-        if name.startswith(".") or name.endswith((NOTIFY_SUFFIX, HEARTBEAT_SUFFIX)):
+        if name.startswith(".") or name.endswith(OWN_SUFFIXES):
             return False
         return not self._own_names(path)
 

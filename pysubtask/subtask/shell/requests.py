@@ -167,6 +167,9 @@ class Requests:
             if not isinstance(path, str):
                 raise TypeError
             return lambda: {"file": msgspec.to_builtins(self._subtask.file_status(path))}
+        if kind == "pull":
+            fetched = self._subtask.request_pull()
+            return lambda: {"ok": True} if fetched() else None
         raise ValueError
 
     def _reply(self, request_id: str, reply: dict[str, Any]) -> None:

@@ -1,0 +1,294 @@
+"""Fetching a remote file: what is known about it, and the decision what to do next. Pure.
+
+=====================================================  ===========================================
+what the server shows                                  decision
+=====================================================  ===========================================
+what was fetched already                               :class:`Rest`
+never seen; or changed in any way but growth           :class:`Fetch` once it has held still
+the same, but it does not hold still                   :class:`Fetch` after ``settle_max_secs``:
+                                                       it grows (never with ``rewrite``)
+longer than what was fetched                           :class:`Check`: its beginning is compared,
+                                                       then it is grown here, or fetched anew
+a fetch was begun                                      :class:`Fetch`: it goes on
+=====================================================  ===========================================
+
+With ``growth="append"`` nothing has to hold still: any beginning of the file is worth having.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeAlias
+
+from pysubtask.core.prints import new_hash
+
+__all__ = [
+    "HEAD_BYTES",
+    "TAIL_BYTES",
+    "Check",
+    "Decision",
+    "Fetch",
+    "Growth",
+    "Local",
+    "Mark",
+    "Passage",
+    "Pulled",
+    "Rest",
+    "Seen",
+    "Settle",
+    "SettleRule",
+    "Told",
+    "plan",
+    "print_of",
+    "pulled_from_json",
+    "pulled_to_json",
+    "tail_start",
+]
+
+Growth: TypeAlias = Literal["auto", "append", "rewrite"]
+
+HEAD_BYTES = 1024
+TAIL_BYTES = 4096
+"""Whether a file that is longer is the same one is told by this much of the beginning and the end
+of what was fetched, read again: a tail of 5 KB costs 10 KB, whatever the size of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What the server told of a remote file."""
+
+    size: int
+    mtime: float | None = None
+    digest: str | None = None
+
+    def is_like(self, other: Mark) -> bool:
+        """Whether both were told of one content, as far as that can be told."""
+        if self.size != other.size:
+            return False
+        if self.digest is not None and other.digest is not None:
+            return self.digest == other.digest
+        return self.mtime == other.mtime
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """How a local file was left: if any of it differs, somebody has changed it since."""
+
+    size: int
+    mtime_ns: int
+    ino: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A content on its way, into a temporary file beside its place."""
+
+    temp: str
+    """Its name, without the folder."""
+    goal: Mark
+    synced: int = 0
+    """So many of its bytes were on the disk before what a loss of power may take."""
+    place: str = ""
+    """Where it is being put, once it is complete: its name may or may not have changed."""
+    kind: str = ""
+    """What it is to the program there (:class:`Told`)."""
+    local: Local | None = None
+    """How it will be left there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the program has to be told of, and may not have been yet."""
+
+    kind: str
+    start: int
+    """The first byte that is news."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pulled:
+    """Everything that must outlive the process about one remote file."""
+
+    path: str
+    """Where it goes."""
+    remote: str
+    place: str = ""
+    """Where it is: ``path``, or a name beside it while the program's own file is there."""
+    size: int = 0
+    """So many of its bytes are at ``place``, and on the disk."""
+    reach: int = 0
+    """Up to here bytes may stand at ``place`` that were being added; 0: none were."""
+    source: Mark | None = None
+    """What the server told when they were read; None before the first fetch is done."""
+    head: str = ""
+    tail: str = ""
+    """Prints of the first and the last of them."""
+    local: Local | None = None
+    passage: Passage | None = None
+    told: Told | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """Since when the file is as it is, and since when it has been changing (monotonic times)."""
+
+    mark: Mark
+    steady_since: float
+    restless_since: float
+
+    @classmethod
+    def first(cls, mark: Mark, now: float) -> Seen:
+        """Of a file that comes into sight."""
+        return cls(mark, now, now)
+
+    def again(self, mark: Mark, now: float, rule: SettleRule) -> Seen:
+        """After one more look."""
+        if mark == self.mark:
+            return self
+        calm = now - self.steady_since >= rule.settle_secs  # what comes now is another change
+        return Seen(mark, now, now if calm else self.restless_since)
+
+
+@dataclass(frozen=True, slots=True)
+class SettleRule:
+    """How long a file has to hold still, and how long it may keep from doing so."""
+
+    settle_secs: float
+    settle_max_secs: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """Nothing to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settle:
+    """Look again at that monotonic time: it may be half written now."""
+
+    until: float
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """Is what was fetched still its beginning? If so, fetch the rest."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """Fetch all of it, and put it in place in one step."""
+
+
+Decision: TypeAlias = Rest | Settle | Check | Fetch
+
+
+def plan(
+    entry: Pulled | None,
+    remote: Mark,
+    seen: Seen,
+    now: float,
+    growth: Growth,
+    rule: SettleRule,
+    *,
+    grew: bool | None = None,
+) -> Decision:
+    """Decide what to do with a file that the server shows.
+
+    Args:
+        entry: what is known of it.
+        seen: how long it has been as it is.
+        now: monotonic time.
+        grew: what a :class:`Check` found: False if its beginning is another one.
+    """
+    if entry is not None and entry.passage is not None:
+        return Fetch()
+    if entry is not None and entry.source is not None:
+        if remote.is_like(entry.source) and remote.size == entry.size:
+            return Rest()
+        if remote.size > entry.size and growth != "rewrite" and grew is None:
+            return Check()
+        if remote.size == entry.size and growth == "append":
+            return Rest()  # only its time has moved
+    if growth == "append" or now - seen.steady_since >= rule.settle_secs:
+        return Fetch()
+    restless_until = seen.restless_since + rule.settle_max_secs
+    if growth == "auto" and now >= restless_until:
+        return Fetch()
+    steady_at = seen.steady_since + rule.settle_secs
+    return Settle(min(steady_at, restless_until) if growth == "auto" else steady_at)
+
+
+def print_of(data: bytes) -> str:
+    """The print of a head or a tail."""
+    state = new_hash()
+    state.update(data)
+    return state.hexdigest()
+
+
+def tail_start(size: int) -> int:
+    """Where the tail of so many bytes begins."""
+    return max(0, size - TAIL_BYTES)
+
+
+def pulled_to_json(entry: Pulled) -> dict[str, Any]:
+    """A dict for :func:`json.dumps`."""
+    record: dict[str, Any] = {"p": entry.path, "r": entry.remote}
+    if entry.source is not None:
+        record["s"] = [entry.size, entry.head, entry.tail, *_mark_to_json(entry.source)]
+    if entry.place and entry.place != entry.path:
+        record["at"] = entry.place
+    if entry.reach:
+        record["to"] = entry.reach
+    if entry.local is not None:
+        record["l"] = _local_to_json(entry.local)
+    if entry.passage is not None:
+        passage = entry.passage
+        record["f"] = [passage.temp, passage.synced, *_mark_to_json(passage.goal)]
+        if passage.local is not None:
+            record["f"] += [passage.place, passage.kind, *_local_to_json(passage.local)]
+    if entry.told is not None:
+        record["t"] = [entry.told.kind, entry.told.start]
+    return record
+
+
+def pulled_from_json(record: dict[str, Any]) -> Pulled:
+    """The inverse of :func:`pulled_to_json`.
+
+    Raises:
+        KeyError, TypeError, ValueError: it is no such record.
+    """
+    path, remote = record["p"], record["r"]
+    if not isinstance(path, str) or not isinstance(remote, str):
+        raise TypeError("a path is text")
+    size, head, tail, source = 0, "", "", None
+    if "s" in record:
+        size, head, tail, *mark = record["s"]
+        source = Mark(*mark)
+    passage = None
+    if "f" in record:
+        temp, synced, *rest = record["f"]
+        passage = Passage(temp, Mark(*rest[:3]), synced)
+        if len(rest) > 3:
+            place, kind, *local = rest[3:]
+            passage = replace(passage, place=place, kind=kind, local=Local(*local))
+    return Pulled(
+        path=path,
+        remote=remote,
+        place=record.get("at", path if source is not None else ""),
+        size=size,
+        reach=record.get("to", 0),
+        source=source,
+        head=head,
+        tail=tail,
+        local=Local(*record["l"]) if "l" in record else None,
+        passage=passage,
+        told=Told(*record["t"]) if "t" in record else None,
+    )
+
+
+def _local_to_json(local: Local) -> list[Any]:
+    return [local.size, local.mtime_ns, local.ino]
+
+
+def _mark_to_json(mark: Mark) -> list[Any]:
+    return [mark.size, mark.mtime, mark.digest]

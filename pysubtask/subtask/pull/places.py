@@ -1,0 +1,221 @@
+"""The local side of what is fetched: temporary files, putting them in place, and whose is there."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import time
+from typing import Literal, TypeAlias
+
+from pysubtask.core.pull import HEAD_BYTES, Local, Pulled, print_of, tail_start
+from pysubtask.seams.clock import Clock
+from pysubtask.seams.disk import Disk, FileStat, ReadHandle, WriteHandle
+from pysubtask.suffixes import OWN_SUFFIXES
+
+__all__ = ["TEMP_PREFIX", "Look", "Places", "why_unsafe"]
+
+TEMP_PREFIX = ".pysubtask-"
+
+Look: TypeAlias = Literal["absent", "as_left", "partly", "changed"]
+"""``partly``: as it was left, and some bytes behind that may be ours: they were being added."""
+
+_READ_BYTES = 1 << 20
+_RESERVED = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9¹²³]|LPT[0-9¹²³])(\..*)?", re.IGNORECASE)
+"""Devices, whatever comes behind the dot (Microsoft Learn: "Naming Files, Paths, and
+Namespaces")."""
+_LONGEST_NAME_BYTES = 255 - len(".arrived")
+
+
+def why_unsafe(name: str) -> str | None:
+    """In words why no file may have the name that a server gives; None if one may.
+
+    A server is not believed: no name of it leads out of the folder, or takes one of ours.
+    """
+    if name in ("", ".", "..") or "/" in name or "\0" in name:
+        return "is no file name"
+    if "\\" in name or any(ord(char) < 32 or ord(char) == 127 for char in name):
+        return "has a backslash or a control character in its name"
+    if name.startswith(TEMP_PREFIX) or name.endswith(OWN_SUFFIXES):
+        return "has a name that pysubtask keeps for itself"
+    if len(os.fsencode(name)) > _LONGEST_NAME_BYTES:
+        return "has too long a name"
+    if sys.platform == "win32" and (
+        re.search(r'[<>:"|?*]', name) or name.endswith((" ", ".")) or _RESERVED.fullmatch(name)
+    ):
+        return "has a name that Windows does not allow"
+    return None
+
+
+class Places:
+    """One folder into which files are fetched.
+
+    Args:
+        folder: absolute; it is made when it is needed.
+    """
+
+    def __init__(self, disk: Disk, clock: Clock, folder: str) -> None:
+        self._disk = disk
+        self._clock = clock
+        self.folder = folder
+
+    def path(self, name: str) -> str:
+        """Where a file of that name goes."""
+        return f"{self.folder.rstrip('/')}/{name}"
+
+    def _temp(self, temp: str) -> str:
+        return self.path(TEMP_PREFIX + temp)
+
+    # -- what is there -----------------------------------------------------------------------
+
+    def look(self, entry: Pulled) -> Look:
+        """Whether what was put at ``entry.place`` is still what we left there.
+
+        Raises:
+            OSError: it can't be looked at.
+        """
+        st = self._stat(entry.place or entry.path)
+        if st is None:
+            return "absent"
+        left = entry.local
+        if left is None or not st.is_file or st.ino != left.ino:
+            return "changed"
+        if (st.size, st.mtime_ns) == (left.size, left.mtime_ns):
+            return "as_left"
+        return "partly" if left.size < st.size <= entry.reach else "changed"
+
+    def is_there(self, path: str) -> bool:
+        """Whether anything has that name."""
+        return self._stat(path) is not None
+
+    def _stat(self, path: str) -> FileStat | None:
+        try:
+            return self._disk.stat(path, follow=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def left(self, path: str) -> Local:
+        """How a file is left now."""
+        st = self._disk.stat(path)
+        return Local(st.size, st.mtime_ns, st.ino)
+
+    def prints(self, path: str, size: int) -> tuple[str, str]:
+        """The prints of the first and the last of its first ``size`` bytes.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        handle = self._disk.open_read(path)
+        try:
+            start = tail_start(size)
+            head = handle.read_at(0, min(HEAD_BYTES, size))
+            return print_of(head), print_of(handle.read_at(start, size - start))
+        finally:
+            handle.close()
+
+    def read(self, path: str, offset: int, length: int) -> bytes:
+        """Some bytes of a file."""
+        handle = self._disk.open_read(path)
+        try:
+            return handle.read_at(offset, length)
+        finally:
+            handle.close()
+
+    # -- temporary files ---------------------------------------------------------------------
+
+    def temp_size(self, temp: str) -> int | None:
+        """How much of a content is there; None if there is no such file."""
+        st = self._stat(self._temp(temp))
+        return st.size if st is not None else None
+
+    def open_temp(self, temp: str, *, new: bool) -> WriteHandle:
+        """Open one for appending; ``new``: it must not be there yet."""
+        if new:
+            self._disk.make_dirs(self.folder, private=False)
+        return self._disk.open_append(self._temp(temp), create_new=new, private=False)
+
+    def temp_path(self, temp: str) -> str:
+        """Its path."""
+        return self._temp(temp)
+
+    def drop_temp(self, temp: str) -> None:
+        """Remove one that nobody needs; quiet if it is gone."""
+        try:
+            self._disk.remove(self._temp(temp))
+        except FileNotFoundError:
+            pass
+
+    def sweep(self, client_id: str, keep: set[str]) -> None:
+        """Remove temporary files that bear our id and that the journal does not know."""
+        try:
+            names = [name for name, _ in self._disk.scan(self.folder)]
+        except OSError:
+            return
+        ours = re.compile(re.escape(TEMP_PREFIX + client_id) + r"[0-9a-f]{8}")
+        for name in names:
+            if ours.fullmatch(name) and name.removeprefix(TEMP_PREFIX) not in keep:
+                try:
+                    self._disk.remove(self.path(name))
+                except OSError:
+                    pass
+
+    # -- putting in place --------------------------------------------------------------------
+
+    def publish(self, temp: str, place: str) -> None:
+        """Give a complete and synced temporary file its name, in one step, for good."""
+        self._disk.rename(self._temp(temp), place)
+        self._disk.sync_dir(self.folder)
+
+    def move(self, place: str, target: str) -> None:
+        """Rename a file of ours."""
+        self._disk.rename(place, target)
+        self._disk.sync_dir(self.folder)
+
+    def append(self, place: str, data: bytes) -> None:
+        """Add bytes at the end of a visible file; on the disk when this returns."""
+        handle = self._disk.open_append(place, private=False)
+        try:
+            handle.append(data)
+            handle.sync()
+        finally:
+            handle.close()
+
+    def cut(self, place: str, size: int) -> None:
+        """Cut off what a loss of power left behind the bytes that are known to be good."""
+        handle = self._disk.open_append(place, private=False)
+        try:
+            handle.truncate(size)
+            handle.sync()
+        finally:
+            handle.close()
+
+    def beside(self, path: str) -> str:
+        """A free name beside a file that is the program's own."""
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._clock.time()))
+        place = f"{path}~conflict-{stamp}"
+        number = 1
+        while self.is_there(place):
+            number += 1
+            place = f"{path}~conflict-{stamp}-{number}"
+        return place
+
+    def is_beginning(self, path: str, temp: str) -> bool:
+        """Whether all that a file holds is the beginning of a temporary one, or all of it."""
+        ours = self._disk.open_read(self._temp(temp))
+        try:
+            theirs = self._disk.open_read(path)
+            try:
+                return _is_beginning(theirs, ours)
+            finally:
+                theirs.close()
+        finally:
+            ours.close()
+
+
+def _is_beginning(first: ReadHandle, second: ReadHandle) -> bool:
+    offset = 0
+    while data := first.read_at(offset, _READ_BYTES):
+        if second.read_at(offset, len(data)) != data:
+            return False
+        offset += len(data)
+    return True
