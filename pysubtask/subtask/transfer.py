@@ -26,8 +26,9 @@ from pysubtask.subtask.delivery.delivery import Delivery
 from pysubtask.subtask.delivery.lines import LineHold
 from pysubtask.subtask.delivery.session import Hooks, Session
 from pysubtask.subtask.intake.checkup import Checkup
+from pysubtask.subtask.intake.facts import Outcome, Touch
 from pysubtask.subtask.intake.keeper import Keeper
-from pysubtask.subtask.intake.snapshot import Outcome, Snapshots, Touch
+from pysubtask.subtask.intake.snapshot import Snapshots
 from pysubtask.subtask.intake.target import Target
 from pysubtask.subtask.store.signatures import Signatures
 from pysubtask.subtask.store.sources import Sources

@@ -27,9 +27,9 @@ from pysubtask.signals import (
     notify_path,
 )
 from pysubtask.subtask.intake.blanks import Blanks
+from pysubtask.subtask.intake.facts import Outcome, Touch
 from pysubtask.subtask.intake.looks import AFTER_TICK_SECS, Looks
 from pysubtask.subtask.intake.residuals import find_residuals
-from pysubtask.subtask.intake.snapshot import Outcome, Touch
 from pysubtask.subtask.intake.target import (
     BLANK,
     Target,
