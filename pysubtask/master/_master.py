@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 import msgspec
 
@@ -18,19 +17,16 @@ from pysubtask.master._declare import only_fetches, sources_of, understand
 from pysubtask.master._notify import Notifier, Touch, Which
 from pysubtask.master._others import note_start, others_running, refuse_shared
 from pysubtask.master._status import status_of_subtask, with_state_folder, with_supervisor
-from pysubtask.secret import Secret
 from pysubtask.signals import StateLayout
 from pysubtask.status import FileStatus, Status
-from pysubtask.version import __version__
 from pysubtask.watch import Entry
 
 if TYPE_CHECKING:
     import logging
 
     from pysubtask.arrivals import Arrival
-    from pysubtask.handover import Handover
+    from pysubtask.master._launch import Launch
     from pysubtask.master._process import Supervisor
-    from pysubtask.master._state import Place
     from pysubtask.settings import Settings
     from pysubtask.urls import Destination
 
@@ -105,7 +101,7 @@ class TaskMaster(Conveniences):
         self._subtask = self._user_subtask(subtask)
         wanted = os.path.join(self._home, os.path.expanduser(self._settings.bak_to_folder))
         self._wanted_state = os.path.normpath(wanted)
-        self._place: Place | None = None
+        self._launch: Launch | None = None
         self._layout = StateLayout(self._wanted_state)
         self._notifier = Notifier(self._watches, lambda: self._layout, self._work_dir)
         self._supervisor: Supervisor | None = None
@@ -113,7 +109,6 @@ class TaskMaster(Conveniences):
         self._bursts = BurstRelease()
         self._life_lock = threading.RLock()
         self._owner = os.getpid()
-        self._log_tag = ""
 
     # --- what an extension defines
 
@@ -167,6 +162,7 @@ class TaskMaster(Conveniences):
                 return
             # late, as are the log and the supervisor: an import must not pay for what start() needs
             from pysubtask.master._command import child_command
+            from pysubtask.master._launch import Launch
             from pysubtask.master._state import place_state, refuse_to_sweep
 
             if precleanup_old_files:
@@ -174,14 +170,27 @@ class TaskMaster(Conveniences):
                 refuse_to_sweep({self._home, *folders})
             command = child_command(self.module, self._settings.python)
             place = place_state(self._wanted_state)
-            self._place = place
             others = others_running(self)
             refuse_shared(self, place.folder, others)
             self._layout = StateLayout(place.folder)
-            self._name_logs(others)
-            self._open_log()
+            self._launch = Launch(
+                extension=self.extension,
+                settings=self._settings,
+                watches=self._watches,
+                sources=self._sources,
+                destination=self._destination,
+                layout=self._layout,
+                place=place,
+                home=self._home,
+                work_dir=self._work_dir,
+                subtask=self._subtask,
+            ).beside(other._launch for other in others if other._launch is not None)
+            self._close_log()
+            self._log = self._launch.open_log(type(self).__name__)
             self._notifier.make_blanks()
-            self._supervisor = self._new_supervisor(command, precleanup_old_files)
+            self._supervisor = self._launch.new_supervisor(
+                command, self._log, precleanup_old_files=precleanup_old_files
+            )
             note_start(self)
             try:
                 self._supervisor.start()
@@ -433,99 +442,6 @@ class TaskMaster(Conveniences):
             if watch.is_dir and watch.path == folder:
                 return f"{watch.declared.rstrip('/' + os.sep)}/{name}"
         return path
-
-    def _new_supervisor(self, command: list[str], precleanup_old_files: bool) -> Supervisor:
-        from pysubtask.master._process import Supervisor
-
-        def make_line(token: str) -> bytes:
-            return self._handover(token, precleanup_old_files).to_line()
-
-        assert self._log is not None
-        named = (getattr(self._settings, name) for name in self._settings.__struct_fields__)
-        secrets = [value for value in named if isinstance(value, Secret)]
-        for source in self._sources:
-            own = (getattr(source.settings, name) for name in source.settings.__struct_fields__)
-            secrets += [value for value in own if isinstance(value, Secret)]
-        if self._destination is not None:
-            secrets += [self._destination.password] if self._destination.password else []
-        return Supervisor(
-            command=command,
-            make_line=make_line,
-            layout=self._layout,
-            settings=self._settings,
-            log=self._log,
-            cwd=self._work_dir,
-            secrets=tuple(secrets),
-        )
-
-    def _handover(self, token: str, precleanup_old_files: bool) -> Handover:
-        from pysubtask.handover import Handover
-
-        log_dir, log_name = self._log_file("subtask")
-        return Handover(
-            extension=self.extension,
-            settings=self._settings,
-            watches=self._watches,
-            sources=self._sources,
-            home_dir=self._home,
-            destination=self._destination,
-            state_dir=self._layout.state_dir,
-            log_dir=log_dir,
-            log_name=log_name,
-            work_dir=self._work_dir,
-            precleanup_old_files=precleanup_old_files,
-            parent_pid=os.getpid(),
-            token=token,
-            sys_path=[
-                os.path.abspath(os.path.join(self._work_dir, entry))
-                for entry in sys.path
-                if isinstance(entry, str)
-            ],
-            subtask=self._subtask,
-        )
-
-    def _log_file(self, side: Literal["taskmaster", "subtask"]) -> tuple[str | None, str]:
-        """Folder (None: no file) and name of the log of one side."""
-        from pysubtask.master._state import log_file
-
-        folder, name = log_file(
-            self._settings, side, self.extension, self._home, self._work_dir, self._place
-        )
-        if self._log_tag:
-            stem, dot, rest = name.partition(".")
-            name = f"{stem}.{self._log_tag}{dot}{rest}"
-        return folder, name
-
-    def _name_logs(self, others: list[TaskMaster]) -> None:
-        """Two processes can't rotate one file: if another master of this program writes a log of
-        the same name, ours bear the name of our state folder, too."""
-        self._log_tag = ""
-        ours = self._log_file("subtask")
-        if any(ours[0] is not None and other._log_file("subtask") == ours for other in others):
-            self._log_tag = os.path.basename(self._layout.state_dir)
-
-    def _open_log(self) -> None:
-        from pysubtask.master._log import open_log
-
-        self._close_log()
-        folder, name = self._log_file("taskmaster")
-        self._log = open_log(
-            f"{self.extension}.{type(self).__name__}",
-            path=os.path.join(folder, name) if folder is not None else None,
-            level=self._settings.log_level,
-            max_bytes=self._settings.log_max_bytes,
-            backup_count=self._settings.log_backup_count,
-            to_console=self._settings.log_to_console,
-        )
-        to = f" to {self._destination}" if self._destination is not None else ""
-        self._log.info("HELLO! pysubtask %s, %d watches%s", __version__, len(self._watches), to)
-        if self._place is not None and self._place.instead_of:
-            self._log.warning(
-                "state is kept in %s, for %s can't be used: %s",
-                self._place.folder,
-                self._place.instead_of,
-                self._place.why,
-            )
 
     def _info(self, text: str) -> None:
         if self._log is not None:

@@ -20,8 +20,8 @@ from pysubtask.subtask.archive import Archive
 from pysubtask.subtask.boot import boot_id
 from pysubtask.subtask.context import Context
 from pysubtask.subtask.heartbeat import Heartbeat
+from pysubtask.subtask.intake.facts import Outcome, Touch
 from pysubtask.subtask.intake.intake import Intake
-from pysubtask.subtask.intake.snapshot import Outcome, Touch
 from pysubtask.subtask.intake.target import Target
 from pysubtask.subtask.store.guard import StateGuard
 from pysubtask.subtask.store.journal import Journal

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import random
-import threading
 from collections.abc import Callable
 
 from pysubtask.core.budget import Limits
@@ -14,7 +13,6 @@ from pysubtask.core.delta import DeltaRule
 from pysubtask.core.flow import Window
 from pysubtask.core.model import Entry
 from pysubtask.core.plan import Policy
-from pysubtask.core.space import Held, held
 from pysubtask.seams.disk import FileStat
 from pysubtask.status import FileStatus, Status
 from pysubtask.subtask.archive import is_shown
@@ -26,10 +24,14 @@ from pysubtask.subtask.delivery.delivery import Delivery
 from pysubtask.subtask.delivery.lines import LineHold
 from pysubtask.subtask.delivery.session import Hooks, Session
 from pysubtask.subtask.intake.checkup import Checkup
+from pysubtask.subtask.intake.facts import Outcome, Touch
 from pysubtask.subtask.intake.keeper import Keeper
-from pysubtask.subtask.intake.snapshot import Outcome, Snapshots, Touch
+from pysubtask.subtask.intake.snapshot import Snapshots
 from pysubtask.subtask.intake.target import Target
 from pysubtask.subtask.pull.pulls import Pulls
+from pysubtask.subtask.recovery import doubt_deliveries, mend_outbox
+from pysubtask.subtask.report import Report
+from pysubtask.subtask.stepping import StepThread
 from pysubtask.subtask.store.signatures import Signatures
 from pysubtask.subtask.store.sources import Sources
 from pysubtask.subtask.store.space import Space
@@ -37,13 +39,9 @@ from pysubtask.subtask.subtask import BaseSubtask
 from pysubtask.subtask.waker import Waker
 from pysubtask.transports import Transport, transport_factory
 from pysubtask.transports.notes import Notes
-from pysubtask.urls import Destination
 
 __all__ = ["TransferSubtask"]
 
-_MAX_OTHER_FILES = 1000
-_JOIN_SECS = 1.0
-_OLD_PIECE_SECS = 86_400.0
 _STUCK_SECS = 60.0
 
 
@@ -76,21 +74,9 @@ class TransferSubtask(BaseSubtask):
         super().__init__(context)
         settings = context.handover.settings
         destination = context.handover.destination
-        sources = context.handover.sources
-        if destination is None and not sources:
+        if destination is None and not context.handover.sources:
             raise ValueError("a transfer needs a destination or a source")
-        self._waker = Waker()
-        self._leaving = False
-        self._retry_asked = False
-        self._threaded = threaded
-        self._thread: threading.Thread | None = None
-        self._crash: BaseException | None = None
-        self._busy_since: float | None = None
-        self._silence: str | None = None
-        # what a transport may take by its own limits, and the watchdog's time beyond
-        patience = settings.watchdog_secs or _STUCK_SECS
-        self._busy_limit_secs = 2 * settings.reply_timeout_secs + patience
-        self._connect_limit_secs = settings.connect_timeout_secs + 4 * settings.login_timeout_secs
+        waker = Waker()
         self._root = destination.path if destination is not None else ""
         self._started_at = math.inf
         self.space = Space(
@@ -143,7 +129,7 @@ class TransferSubtask(BaseSubtask):
         self.delivery = Delivery(
             context.clock,
             self.ledger,
-            make_transport=make_transport or self._transports(destination),
+            make_transport=make_transport or self._transports(waker),
             make_courier=self._make_courier,
             retry_rule=self.retry_rule,
             dead_time_secs=settings.dead_time_milli / 1000,
@@ -156,16 +142,46 @@ class TransferSubtask(BaseSubtask):
             allowance=self.allowance,
             account=self.account,
         )
-        self.pulls = Pulls(context, sources, boot=self.boot_id(), rng=self._rng, threaded=threaded)
+        # what a transport may take by its own limits, and the watchdog's time beyond
+        patience = settings.watchdog_secs or _STUCK_SECS
+        self.thread = StepThread(
+            "delivery",
+            context.clock,
+            self.delivery,
+            waker,
+            busy_limit_secs=2 * settings.reply_timeout_secs + patience,
+            connect_limit_secs=settings.connect_timeout_secs + 4 * settings.login_timeout_secs,
+            crashed=context.wake,
+            log=context.log,
+            threaded=threaded,
+        )
+        self.pulls = Pulls(
+            context,
+            boot=self.boot_id(),
+            rng=self._rng,
+            busy_limit_secs=2 * settings.reply_timeout_secs + patience,
+            threaded=threaded,
+        )
+        self.report = Report(
+            self.ledger,
+            self.intake,
+            self.delivery,
+            self.space,
+            destination=str(destination) if destination is not None else None,
+            declared=self._declared.keys(),
+            declared_name=self.declared_name,
+            pulls=self.pulls.status,
+        )
 
-    def _transports(self, destination: Destination | None) -> Callable[[], Transport]:
+    def _transports(self, waker: Waker) -> Callable[[], Transport]:
+        destination = self.context.handover.destination
         if destination is None:
             return _nowhere
         return transport_factory(
             destination,
             self._settings,
             self.context.clock,
-            self._waker.wake,
+            waker.wake,
             lambda: self.ledger.journal.client_id,
             Notes(self.context.disk, self.context.layout.destination),
         )
@@ -182,17 +198,13 @@ class TransferSubtask(BaseSubtask):
         self.signatures.open(journal.entries() if believed else [])
         if journal.unclean_boot:
             self.snapshots.suspects = {e.path for e in journal.entries()}
-            self._mend_outbox()
-            self._doubt_deliveries()
+            mend_outbox(self.ledger, self.context.clock, self.snapshots.rescue)
+            doubt_deliveries(self.ledger, self._settings.sync_secs, self.ready)
         if self.context.handover.precleanup_old_files:
             self._sweep()
-        if self._threaded and self.context.handover.destination is not None:
-            self._thread = threading.Thread(
-                target=self._run_delivery, name="pysubtask-delivery", daemon=True
-            )
-            self._thread.start()
-        if self.context.handover.sources:
-            self.pulls.start()
+        if self.context.handover.destination is not None:
+            self.thread.start()
+        self.pulls.start()
 
     def _sweep(self) -> None:
         if not self.context.handover.watches:
@@ -206,50 +218,11 @@ class TransferSubtask(BaseSubtask):
         for path in residuals:
             self.log.info("residual file: %s", path)
 
-    def _doubt_deliveries(self) -> None:
-        """The journal may have lost what came later: the destination is asked for each file."""
-        delivered = [e for e in self.ledger.journal.entries() if e.delivered and e.current]
-        latest = max((e.delivered.at for e in delivered if e.delivered), default=0.0)
-        self.ledger.compare_since = latest - self._settings.sync_secs - 2.0
-        for entry in delivered:
-            self.ledger.doubt(entry)
-            self.ready(entry.path)
-
-    def _mend_outbox(self) -> None:
-        """Pieces that the power took are read again from their files, while those may still
-        hold the bytes: before anybody is told that a snapshot is safe."""
-        for path in list(self.ledger.owed):
-            entry = self.ledger.get(path)
-            for version in entry.versions if entry is not None else ():
-                if self.context.clock.time() - version.taken_at > _OLD_PIECE_SECS:
-                    continue  # on the disk long since; checked once more when it is sent
-                lost = [
-                    piece
-                    for piece in version.pieces
-                    if piece.name is not None and not self.ledger.outbox.is_whole(piece)
-                ]
-                if lost:
-                    self.snapshots.rescue.read_again(path, version, lost)
-
     def step(self) -> float:
-        since = self._busy_since
-        if since is not None and self._crash is None:
-            stuck = self.context.clock.monotonic() - since
-            connecting = self.delivery.link.link == "connecting"
-            limit = self._busy_limit_secs + (self._connect_limit_secs if connecting else 0.0)
-            if stuck > limit:
-                self._crash = RuntimeError(f"delivery has not moved for {stuck:.0f} s")
-        if self._crash is None and self.pulls.longest_step_secs() > (
-            self._busy_limit_secs + self._connect_limit_secs
-        ):
-            self._crash = RuntimeError("fetching has not moved for too long")
-        crash = self._crash or self.pulls.crash
-        if crash is not None:
-            raise crash  # the process ends, and the master starts another
+        self.thread.check()
+        self.pulls.check()
         due = super().step()
-        silence = self.delivery.silence
-        if silence != self._silence:
-            self._silence = silence
+        if self.report.look_for_silence():
             self.context.status_changed()
         waited, next_line = self.lines.due()
         for path in waited:
@@ -268,18 +241,12 @@ class TransferSubtask(BaseSubtask):
         if self.context.handover.destination is None:
             return
         self.delivery.beat(self.heartbeat.name, self.heartbeat.text)
-        self._waker.wake()
+        self.thread.wake()
 
     def backlog(self) -> tuple[int, float | None, str | None]:
-        oldest: float | None = None
-        for path in list(self.ledger.owed):
-            entry = self.ledger.get(path)
-            version = entry.next_owed if entry is not None else None
-            if version is not None and (oldest is None or version.taken_at < oldest):
-                oldest = version.taken_at
-        error = self.delivery.link.last_error or next(iter(self.delivery.errors.values()), None)
         self.heartbeat.note = self.space.full
-        return sum(list(self.ledger.owed.values())), oldest, error or super().backlog()[2]
+        size, oldest, error = self.report.backlog()
+        return size, oldest, error or super().backlog()[2]
 
     def request_flush(self) -> Callable[[], bool]:
         served = super().request_flush()
@@ -322,74 +289,23 @@ class TransferSubtask(BaseSubtask):
 
     def status(self) -> Status:
         """How things are, all declared files and up to 1,000 others that are pending or failed."""
-        plain = super().status()
-        link = self.delivery.link
-        refused = self.delivery.errors
-        trouble = set(self.ledger.owed) | set(refused) | set(self.intake.errors())
-        others = sorted(trouble - set(self._declared))
-        files = dict(plain.files)
-        for path in others[:_MAX_OTHER_FILES]:
-            files[self.declared_name(path)] = self._file_status(path)
-        first = next(iter(refused.values()), None)
-        lie = self._where_it_lies()
-        return Status(
-            pid=plain.pid,
-            link=link.link,
-            since=link.since,
-            next_try=link.next_try,
-            last_error=link.last_error or self._silence or first or plain.last_error,
-            last_error_kind=link.last_error_kind if link.last_error else None,
-            pending_bytes=sum(list(self.ledger.owed.values())),
-            files=files,
-            files_left_out=max(0, len(others) - _MAX_OTHER_FILES),
-            destination=self._destination_words(),
-            pulls=self.pulls.status(),
-            notes=(*plain.notes, *self.delivery.limits),
-            updated_at=plain.updated_at,
-            copied_bytes=lie.copied_bytes,
-            only_in_files_bytes=lie.only_in_files_bytes,
-            deleted_bytes=min(self.space.pinned_bytes, lie.only_in_files_bytes),
-            outbox_bytes=self.ledger.outbox.held_bytes,
-            outbox_limit_bytes=self.space.limit_bytes,
-            outbox_full=self.space.full,
-            given_up_bytes=self.ledger.given_up_bytes,
-        )
-
-    def _destination_words(self) -> str | None:
-        destination = self.context.handover.destination
-        return None if destination is None else str(destination)
-
-    def _where_it_lies(self) -> Held:
-        total = Held()
-        for path in list(self.ledger.owed):
-            entry = self.ledger.get(path)
-            if entry is not None:
-                total += held(entry)
-        return total
+        return self.report.status(super().status(), self._file_status)
 
     def stop(self, deadline: float) -> bool:
         """Snapshot what was notified, deliver until the deadline, close everything."""
-        clock, known = self.context.clock, self._crash
+        clock, known = self.context.clock, self.thread.crash
         done = self.request_flush()
-        while not done() and clock.monotonic() < deadline and self._crash is None:
+        while not done() and clock.monotonic() < deadline and self.thread.crash is None:
             self.intake.step(clock.monotonic())
             self.sync_if_due()
-            if not self._threaded:
+            if not self.thread.threaded:
                 self.delivery.step()
             clock.sleep(0.01)
         finished = done()
         self._say_goodbye(deadline)
         self.intake.remove_served_touches()
-        self._leaving = True
-        self._waker.wake()
-        if self.context.handover.sources:
-            self.pulls.stop()
-        if self._thread is not None:
-            self._thread.join(_JOIN_SECS)
-        if self._crash is not known:  # nobody steps any more who would raise it
-            self.context.log.error("delivering crashed", exc_info=self._crash)
-        if self._thread is None or not self._thread.is_alive():
-            self.delivery.close()
+        self.pulls.stop()
+        self.thread.stop(known)
         self.checkup.close()
         self.account.tick(everything=True)
         self.sources.close()
@@ -405,10 +321,10 @@ class TransferSubtask(BaseSubtask):
         while (
             self.delivery.beat_waits
             and self.delivery.link.link != "retrying"
-            and self._crash is None
+            and self.thread.crash is None
             and clock.monotonic() < deadline
         ):
-            if not self._threaded:
+            if not self.thread.threaded:
                 self.delivery.step()
             clock.sleep(0.01)
         self.heartbeat.remove()
@@ -434,21 +350,10 @@ class TransferSubtask(BaseSubtask):
     def ready(self, path: str) -> None:
         if path in self.ledger.owed:
             self.delivery.offer(path)
-            self._waker.wake()
+            self.thread.wake()
 
     def _file_status(self, path: str) -> FileStatus:
-        plain = super()._file_status(path)
-        error = plain.last_error or self.delivery.errors.get(path)
-        entry = self.ledger.get(path)
-        return FileStatus(
-            copied_bytes=held(entry).copied_bytes if entry is not None else 0,
-            size_bytes=plain.size_bytes,
-            notified_at=plain.notified_at,
-            delivered_bytes=plain.delivered_bytes,
-            pending_bytes=plain.pending_bytes,
-            sent_bytes=plain.sent_bytes,
-            last_error=error,
-        )
+        return self.report.file_status(super()._file_status(path), path)
 
     def is_settled(self, path: str) -> bool:
         return self.intake.is_settled(path)
@@ -516,27 +421,7 @@ class TransferSubtask(BaseSubtask):
     def _wake_delivery(self, *, retry: bool = False) -> None:
         for path in list(self.ledger.owed):
             self.delivery.offer(path)
-        if retry:
-            self._retry_asked = True
-        self._waker.wake()
-
-    def _run_delivery(self) -> None:
-        clock = self.context.clock
-        try:
-            while not self._leaving:
-                if self._retry_asked:
-                    self._retry_asked = False
-                    self.delivery.retry_now()
-                self._busy_since = clock.monotonic()
-                due = self.delivery.step()
-                self._busy_since = None
-                wait = due - clock.monotonic()
-                if wait > 0 and not self._leaving:
-                    self._waker.wait(min(wait, 3600.0) if math.isfinite(wait) else 3600.0)
-            self.delivery.close()
-        except BaseException as error:  # the main thread ends the process with it
-            self._crash = error
-            self.context.wake()
+        self.thread.wake(retry=retry)
 
 
 def _nowhere() -> Transport:

@@ -477,7 +477,7 @@ def test_the_address_in_a_pasv_reply_is_not_trusted(pyftpd_bare: FtpServer) -> N
 def test_a_slow_write_is_acknowledged_bit_by_bit(
     vsftpd: FtpServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pysubtask.transports.ftp.client._SLICE_SECS", 0.02)
+    monkeypatch.setattr("pysubtask.transports.ftp.writing.SLICE_SECS", 0.02)
     data = os.urandom(1_000_000) * 24
     with (
         FtpLink(vsftpd.host, vsftpd.port) as way,

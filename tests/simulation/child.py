@@ -221,9 +221,7 @@ class RealChild:
     def step(self) -> float:
         subtask = self._subtask
         due = self.look()
-        if subtask._retry_asked:
-            subtask._retry_asked = False
-            subtask.delivery.retry_now()
+        subtask.thread.retry_if_asked()
         self.delivers = True
         try:
             due = min(due, subtask.delivery.step())

@@ -116,14 +116,14 @@ PLANTS: dict[str, Plant] = {
             Edit(
                 "subtask.intake.intake",
                 "Intake.start",
-                "if entry.versions and self._differs(entry, st):",
+                "if entry.versions and differs(entry, st):",
                 "if False:",
             ),
             Edit(
-                "subtask.intake.intake",
-                "Intake._check_touch",
+                "subtask.intake.touches",
+                "Touches.check",
                 "if stamp == BLANK and not missed:",
-                "known = self._ledger.get(target.path)\n"
+                "known = self._looks._ledger.get(target.path)\n"
                 "    if stamp == BLANK and not missed or known and known.served == stamp:",
             ),
         ),
@@ -346,8 +346,8 @@ PLANTS: dict[str, Plant] = {
     ),
     "not-settled": _one(
         "a file in a watched folder is taken while it is being copied there",
-        "subtask.intake.intake",
-        "Intake._consider",
+        "subtask.intake.folders",
+        "Folders._consider",
         "if complete or target.is_complete:",
         "if True:",
     ),

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pysubtask.core.model import Delivered, Entry, Version
-from pysubtask.subtask.intake.snapshot import Outcome, Snapshots, Touch
+from pysubtask.subtask.intake.facts import Outcome, Touch
+from pysubtask.subtask.intake.snapshot import Snapshots
 from pysubtask.subtask.store.journal import Journal
 from pysubtask.subtask.store.ledger import Ledger, drop_superseded, record_delivery
 from pysubtask.subtask.store.outbox import Outbox

@@ -11,8 +11,9 @@ from pysubtask.core.burst import BurstRule, Rule
 from pysubtask.core.retry import RetryRule
 from pysubtask.seams.disk import FileStat, ReadHandle
 from pysubtask.signals import StateLayout, notify_path, touch
+from pysubtask.subtask.intake.facts import Outcome, Touch
 from pysubtask.subtask.intake.intake import Intake
-from pysubtask.subtask.intake.snapshot import Outcome, Snapshots, Touch
+from pysubtask.subtask.intake.snapshot import Snapshots
 from pysubtask.subtask.intake.target import Target
 from pysubtask.subtask.store.journal import Journal
 from pysubtask.subtask.store.ledger import Ledger

@@ -163,7 +163,7 @@ def test_a_link_that_got_somewhere_goes_on_at_once(local: Local) -> None:
 
 def test_jitter_only_lengthens(local: Local) -> None:
     bench = Bench(local)
-    bench.delivery._jitter = 0.5
+    bench.delivery._waits._jitter = 0.5
     bench.refuse = lambda: LinkError("no route", operation="connect")
     bench.run_for(12)
     assert bench.gaps

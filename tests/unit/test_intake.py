@@ -9,7 +9,7 @@ import pytest
 
 from pysubtask.core.ticks import COARSE_TICK_SECS, FINE_TICK_SECS
 from pysubtask.signals import make_blank_notify, notify_path
-from pysubtask.subtask.intake.snapshot import Outcome
+from pysubtask.subtask.intake.facts import Outcome
 from tests.unit.intake_fakes import TIMER_SECS, Bench
 
 SECOND = 1_000_000_000

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pysubtask.subtask.intake.snapshot import Outcome
+from pysubtask.subtask.intake.facts import Outcome
 from tests.unit.core_fakes import fail_with, nothing
 from tests.unit.intake_fakes import SETTLE_SECS, TIMER_SECS, Bench
 
@@ -268,7 +268,7 @@ def test_a_file_that_was_taken_is_forgotten_until_it_changes(tmp_path: Path) -> 
         _event(bench, f"outgoing/{n}.dat", complete=True)
     bench.run(30)
     assert len(bench.looks) >= 20
-    assert not [path for path in bench.intake._targets if "outgoing" in path]
+    assert not [t for t in bench.intake._targets.all() if "outgoing" in t.path]
 
 
 def test_a_slow_folder_is_scanned_more_rarely(bench: Bench) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pysubtask.subtask.intake.snapshot import Outcome
+from pysubtask.subtask.intake.facts import Outcome
 from tests.unit.core_fakes import nothing
 from tests.unit.intake_fakes import Bench
 

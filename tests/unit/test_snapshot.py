@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pysubtask.core.model import Piece, Stamp, Version
-from pysubtask.subtask.intake.snapshot import Touch
+from pysubtask.subtask.intake.facts import Touch
 from tests.unit.core_fakes import HookedDisk, ManualClock, on_nth
 from tests.unit.core_local import Local
 

@@ -126,5 +126,5 @@ def test_a_crash_while_stopping_is_told(
     subtask.start()
     assert not subtask.stop(clock.now + 10)
     told = [record for record in caplog.records if record.exc_info]
-    assert [record.message for record in told] == ["delivering crashed"]
+    assert [record.message for record in told] == ["delivery crashed"]
     assert "libssl.so" in caplog.text

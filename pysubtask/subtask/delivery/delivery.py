@@ -17,25 +17,23 @@ from dataclasses import dataclass, replace
 
 from pysubtask.core.costs import missing
 from pysubtask.core.flow import Window
-from pysubtask.core.retry import RetryRule, file_wait_secs, link_wait_secs, refusal_wait_secs
-from pysubtask.errors import AskedToWait, HostKeyRefused, LinkError, LoginRefused
+from pysubtask.core.retry import RetryRule
+from pysubtask.errors import AskedToWait, LinkError, LoginRefused
 from pysubtask.seams.clock import Clock
-from pysubtask.seams.disk import is_full, local_words
 from pysubtask.status import Link
 from pysubtask.subtask.delivery.account import Account
 from pysubtask.subtask.delivery.allowance import Allowance, BudgetSpent
-from pysubtask.subtask.delivery.courier import Courier, FileHeld
+from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.engine import BULK, SMALL, URGENT, Engine
 from pysubtask.subtask.delivery.linklog import LinkLog
+from pysubtask.subtask.delivery.waiting import HeldFiles, LinkWaits, error_words
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.transports.contract import Capabilities, Transport
 
 __all__ = ["Delivery", "LinkState"]
 
-_SAY_SPENT_SECS = 3600.0
 _SMALL_BYTES = 1 << 20
 _MAX_JOBS = 1024
-_FULL_WAIT_SECS = 10.0
 _PROGRESS_BYTES = 64 * 1024
 _SILENT_SECS = 5.0
 
@@ -49,14 +47,6 @@ class LinkState:
     next_try: float | None = None
     last_error: str | None = None
     last_error_kind: str | None = None
-
-
-@dataclass(slots=True)
-class _Held:
-    failures: int
-    until: float
-    error: str
-    conflict: bool
 
 
 class Delivery:
@@ -90,19 +80,15 @@ class Delivery:
         account: Account | None = None,
     ) -> None:
         self._allowance = allowance
-        self._say_spent_at = 0.0
         self._account = account
         self._clock = clock
         self._ledger = ledger
         self._make_transport = make_transport
         self._make_courier = make_courier
-        self._retry_rule = retry_rule
         self._dead_time_secs = dead_time_secs
         self._ack_timeout_secs = ack_timeout_secs
         self.silent_secs = min(_SILENT_SECS, ack_timeout_secs / 2)
         """A server that is silent for so long is worth a word, before the link counts as dead."""
-        self._jitter = jitter
-        self._rng = rng or random.Random()
         self._log = log
         self._says = LinkLog(clock, log, destination)
         self._status_changed = status_changed
@@ -111,15 +97,12 @@ class Delivery:
         self._queue: dict[str, None] = {}
         self._active: dict[str, None] = {}
         self._again: dict[str, None] = {}
-        self._held: dict[str, _Held] = {}
+        self._held = HeldFiles(clock, retry_rule, log)
+        self._waits = LinkWaits(clock, retry_rule, jitter, rng or random.Random())
         self._transport: Transport | None = None
         self._engine: Engine | None = None
         self._courier: Courier | None = None
         self._max_jobs = 1
-        self._failures = 0
-        self._refusals = 0
-        self._next_try = 0.0
-        self._not_before = 0.0
         self._last_busy = 0.0
         self._connected_at = 0.0
         self._connecting_since: float | None = None
@@ -143,6 +126,11 @@ class Delivery:
         self._beat = (name, text)
 
     @property
+    def is_connecting(self) -> bool:
+        """A connection is being made."""
+        return self._link.link == "connecting"
+
+    @property
     def beat_waits(self) -> bool:
         """A heartbeat is not delivered yet."""
         return self._beat is not None
@@ -151,7 +139,7 @@ class Delivery:
     def errors(self) -> dict[str, str]:
         """Files that the destination refuses, with the reason in words. What has arrived all the
         same is not among them, though its job may still have a step to go."""
-        return {path: h.error for path, h in list(self._held.items()) if self._is_owed(path)}
+        return {path: h.error for path, h in self._held.items() if self._is_owed(path)}
 
     @property
     def link(self) -> LinkState:
@@ -159,7 +147,7 @@ class Delivery:
         another hand keeps changing it at the destination."""
         state = self._link
         if state.link in ("connected", "resting"):
-            for held in list(self._held.values()):
+            for _, held in self._held.items():
                 if held.conflict:
                     return replace(
                         state, link="conflict", last_error=held.error, last_error_kind=None
@@ -199,13 +187,13 @@ class Delivery:
         if self._engine is None:
             for path in [p for p in self._queue if not self._is_owed(p)]:
                 del self._queue[path]
-                self._held.pop(path, None)
+                self._held.let_go(path)
             if not self._queue and self._beat is None and not self._must_purge:
                 return self._next_held()
-            if now < self._next_try:
-                return self._next_try
+            if now < self._waits.next_try:
+                return self._waits.next_try
             if not self._connect():
-                return self._next_try
+                return self._waits.next_try
         assert self._engine is not None
         try:
             while True:
@@ -215,7 +203,7 @@ class Delivery:
                     break
         except LinkError as error:
             self._lost(error)
-            return self._next_try if self._queue else self._next_held()
+            return self._waits.next_try if self._queue else self._next_held()
         self._allowance.save()
         now = self._clock.monotonic()
         if self._engine.has_more:
@@ -240,8 +228,7 @@ class Delivery:
         for path, held in self._held.items():
             held.until = 0.0
             self.offer(path)
-        if not self._refusals:
-            self._next_try = self._not_before
+        self._waits.forget()
 
     def close(self) -> None:
         """End the connection now."""
@@ -340,7 +327,7 @@ class Delivery:
             del self._queue[path]
             entry = self._ledger.get(path)
             if entry is None or not self._is_owed(path):
-                self._held.pop(path, None)
+                self._held.let_go(path)
                 continue
             if entry.upload is None and not self._may_begin(path):
                 continue
@@ -375,9 +362,9 @@ class Delivery:
             if self._beat == sent:
                 self._beat = None  # one that was refused is not repeated: the next one comes
             if error is not None:
-                self._log.warning("deliver the heartbeat: %s", _words(error))
+                self._log.warning("deliver the heartbeat: %s", error_words(error))
             else:
-                self._failures = self._refusals = 0
+                self._waits.over()
 
         return done
 
@@ -393,11 +380,11 @@ class Delivery:
         def done(error: Exception | None) -> None:
             self._active.pop(path, None)
             self._last_busy = self._clock.monotonic()
-            self._failures = self._refusals = 0
+            self._waits.over()
             if error is None:
                 if self._account is not None:
                     self._account.ended(path)
-                if self._held.pop(path, None) is not None:
+                if self._held.let_go(path):
                     self._log.info("deliver %s: the trouble is over", path)
                     self._status_changed()
             else:
@@ -411,25 +398,7 @@ class Delivery:
         return done
 
     def _hold(self, path: str, error: Exception) -> None:
-        before = self._held.get(path)
-        failures = before.failures + 1 if before is not None else 1
-        words = _words(error)
-        now = self._clock.monotonic()
-        if isinstance(error, FileHeld | BudgetSpent):
-            until = now + max(0.0, error.until - self._clock.time())
-        else:
-            wait = file_wait_secs(failures, self._retry_rule)
-            until = now + (min(wait, _FULL_WAIT_SECS) if is_full(error) else wait)
-        if isinstance(error, BudgetSpent):
-            failures = before.failures if before is not None else 0
-            if now >= self._say_spent_at:
-                self._say_spent_at = now + _SAY_SPENT_SECS
-                self._log.info("%s", error.message)
-        elif before is None or before.error != words:
-            self._log.warning(
-                "deliver %s: %s; next try in %.0f s, others go on", path, words, until - now
-            )
-        self._held[path] = _Held(failures, until, words, isinstance(error, FileHeld))
+        self._held.hold(path, error)
         self._status_changed()
 
     def _lost(self, error: LinkError) -> None:
@@ -445,40 +414,27 @@ class Delivery:
         self._active.clear()
         self._again.clear()
         if not self._queue and self._beat is None:
-            self._says.lost_idle(_words(error))
+            self._says.lost_idle(error_words(error))
             self._set_link("resting")
             return
         if achieved:
-            self._failures = 0
+            self._waits.got_on()
         told = isinstance(error, AskedToWait | LoginRefused)
         gets_on = achieved >= _PROGRESS_BYTES and not told  # it got somewhere: go on at once
-        wait = 0.0 if gets_on else self._wait_after(error)
-        self._says.lost(_words(error), lived, wait)
+        wait = 0.0 if gets_on else self._waits.after(error)
+        self._says.lost(error_words(error), lived, wait)
         self._retry_in(wait, error)
 
     def _failed(self, error: LinkError) -> None:
-        wait = self._wait_after(error)
-        self._says.failed(_words(error), wait)
+        wait = self._waits.after(error)
+        self._says.failed(error_words(error), wait)
         self._retry_in(wait, error)
 
-    def _wait_after(self, error: LinkError) -> float:
-        """How long to wait after one more failure."""
-        if isinstance(error, LoginRefused | HostKeyRefused):
-            self._refusals += 1
-            wait = refusal_wait_secs(self._refusals)
-        else:
-            self._failures += 1
-            wait = link_wait_secs(self._failures, self._retry_rule)
-        if isinstance(error, AskedToWait):
-            wait = max(wait, error.wait_secs)
-            self._not_before = self._clock.monotonic() + error.wait_secs
-        return wait * (1 + self._jitter * self._rng.random())
-
     def _retry_in(self, wait_secs: float, error: LinkError) -> None:
-        self._next_try = self._clock.monotonic() + wait_secs
+        self._waits.next_try = self._clock.monotonic() + wait_secs
         next_try = self._clock.time() + wait_secs
         kind = type(error).__name__
-        self._set_link("retrying", error=_words(error), kind=kind, next_try=next_try)
+        self._set_link("retrying", error=error_words(error), kind=kind, next_try=next_try)
 
     def _rest(self) -> None:
         self._says.resting(self._dead_time_secs)
@@ -497,7 +453,3 @@ class Delivery:
         if state != self._link:
             self._link = state
             self._status_changed()
-
-
-def _words(error: Exception) -> str:
-    return local_words(error) if isinstance(error, OSError) else str(error)

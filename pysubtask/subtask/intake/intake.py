@@ -10,39 +10,27 @@ network.
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Callable
 
-from pysubtask.core.burst import Burst, ByteRule, Rule, notified
+from pysubtask.core.burst import Burst, Rule
 from pysubtask.core.model import Entry, Stamp
 from pysubtask.core.retry import RetryRule
 from pysubtask.core.ticks import tick_secs
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import Disk, FileStat
-from pysubtask.signals import (
-    NOTIFY_SUFFIX,
-    StateLayout,
-    notify_path,
-)
-from pysubtask.subtask.intake.blanks import Blanks
+from pysubtask.signals import NOTIFY_SUFFIX, StateLayout
+from pysubtask.subtask.intake.facts import Outcome, Touch, differs
+from pysubtask.subtask.intake.folders import Folders
 from pysubtask.subtask.intake.looks import AFTER_TICK_SECS, Looks
 from pysubtask.subtask.intake.residuals import find_residuals
-from pysubtask.subtask.intake.snapshot import Outcome, Touch
-from pysubtask.subtask.intake.target import (
-    BLANK,
-    Target,
-    read_stamp,
-    read_touch,
-    remove_served,
-)
+from pysubtask.subtask.intake.target import BLANK, Target, read_stamp, remove_served
+from pysubtask.subtask.intake.targets import Targets
+from pysubtask.subtask.intake.touches import Touches
 from pysubtask.subtask.store.ledger import Ledger
-from pysubtask.suffixes import OWN_SUFFIXES
 from pysubtask.watch import Watch
 
 __all__ = ["Intake"]
-
-_SCAN_SHARE = 100
 
 
 class Intake:
@@ -82,40 +70,48 @@ class Intake:
         self._clock = clock
         self._ledger = ledger
         self._watches = watches
-        self._layout = layout
         self._ready = ready
         self._timer_secs = timer_interval_secs
-        self._settle_secs = settle_secs
-        self._burst_rule = burst_rule
         self._log = log
         self._hold_looks = hold_looks
-        self._own_names = own_names
-        self._folders = {w.path: w for w in watches if w.is_dir}
-        self._targets: dict[str, Target] = {}
+        self._targets = Targets(ledger, watches, layout, own_names)
         self._looks = Looks(
             disk,
             clock,
             ledger,
             look=look,
             ready=ready,
-            done_with=self._done_with,
+            done_with=lambda target: self._targets.forget(target.path),
             settle_secs=settle_secs,
             settle_max_secs=settle_max_secs,
             retry_rule=retry_rule,
             log=log,
         )
-        self._blanks = Blanks(disk, layout.blanks, log)
+        self._touches = Touches(
+            disk,
+            layout,
+            self._targets,
+            self._looks,
+            burst_rule=burst_rule,
+            hold_looks=hold_looks,
+            log=log,
+        )
+        self._folders = Folders(
+            disk,
+            clock,
+            ledger,
+            self._targets,
+            self._looks,
+            self._touches,
+            timer_interval_secs=timer_interval_secs,
+            settle_secs=settle_secs,
+            log=log,
+        )
         self._hints: dict[str, bool] = {}
         self._hint_all = False
         self._forced: dict[str, None] = {}
         self._hint_lock = threading.Lock()
         self._next_timer = 0.0
-        self._next_scan: dict[str, float] = {}
-        for watch in watches:
-            if not watch.is_dir:
-                self._target(watch.path, watch)
-        self._declared = list(self._targets.values())
-        self._declared_files = {t.path: t.watch for t in self._declared}
 
     # -- from other threads ------------------------------------------------------------------
 
@@ -125,7 +121,7 @@ class Intake:
             if path is None:
                 self._hint_all = True
                 return True
-            if not self._concerns_us(path):
+            if not self._targets.concerns_us(path):
                 return False
             self._hints[path] = self._hints.get(path, False) or complete
             return True
@@ -135,29 +131,20 @@ class Intake:
         with self._hint_lock:
             self._forced[path] = None
 
-    def _concerns_us(self, path: str) -> bool:
-        if path.endswith(NOTIFY_SUFFIX):
-            return True
-        return os.path.dirname(path) in self._folders
-
     # -- the main loop's side ----------------------------------------------------------------
 
     def start(self, now: float) -> None:
         """Compare every path of the journal with its file, and every touch with the one served."""
-        noted = self._blanks.load()
-        for declared in self._declared:
-            declared.blank_mark = noted.get(declared.path)
-            if declared.blank_mark is not None and read_stamp(self._disk, declared) is None:
-                self._looks.schedule(declared, now)  # one that vanishes counts as a touch
+        self._touches.start(now)
         for entry in self._ledger.journal.entries():
-            target = self._targets.get(entry.path) or self._folder_target(entry.path)
+            target = self._targets.find(entry.path)
             if target is None:
                 continue
             self._repeat_second_look(target, entry, now)
             st = self._stat(entry.path)
             if target.watch.is_dir and st is not None:
                 continue  # the scan compares it, and waits if somebody is still writing it
-            if entry.versions and self._differs(entry, st):
+            if entry.versions and differs(entry, st):
                 target.rechecks_touch = entry.served is not None
                 self._looks.schedule(target, now)
         for entry in self._ledger.journal.entries():
@@ -183,18 +170,18 @@ class Intake:
         Raises:
             OSError: the folder of the first watch can't be read.
         """
-        for target in self._declared:
+        for target in self._targets.declared:
             self._looks.schedule(target, now)
         residuals = find_residuals(
             self._disk,
             self._watches,
-            self._is_data,
+            self._targets.is_data,
             is_known=lambda path: self._ledger.get(path) is not None,
             now=self._clock.time(),
             up_to_days_old=up_to_days_old,
         )
         for watch in residuals:
-            self._looks.schedule(self._target(watch.path, watch), now)
+            self._looks.schedule(self._targets.add(watch.path, watch), now)
         return [watch.path for watch in residuals]
 
     def step(self, now: float) -> float:
@@ -204,28 +191,24 @@ class Intake:
             everything, self._hint_all = self._hint_all, False
             forced, self._forced = self._forced, {}
         for path in forced:
-            target = self._targets.get(path) or self._folder_target(path)
+            target = self._targets.find(path)
             if target is not None:
                 self._looks.schedule(target, now)
         for path, complete in hints.items():
             self._follow_hint(path, complete, now)
         if everything or now >= self._next_timer:
             self._next_timer = now + self._timer_secs
-            for target in self._declared:
-                self._check_touch(target, now)
-            self._check_fallback_touches(now)
-            for folder in self._folders:
-                if everything or now >= self._next_scan.get(folder, 0.0):
-                    self._scan(folder, now)
-            self._blanks.save()
+            self._touches.check_all(now)
+            self._folders.scan_due(now, everything=everything)
+            self._touches.save()
         due = self._looks.step(now, self._still_alive)
         return self._next_timer if due is None else min(self._next_timer, due)
 
     def release_all(self, now: float) -> None:
         """End every burst, look at every touch that is not served yet (flush, stop)."""
-        for target in self._declared:
-            self._check_touch(target, now)
-        for target in list(self._targets.values()):
+        for target in self._targets.declared:
+            self._touches.check(target, now)
+        for target in self._targets.all():
             if target.burst.release_at is not None:
                 target.burst = Burst()
                 self._ready(target.path)
@@ -240,13 +223,13 @@ class Intake:
         later, nor second looks.
         """
         mark = self._looks.count
-        for target in list(self._targets.values()):
+        for target in self._targets.all():
             if target.look_at is not None and not target.is_settling:
                 self._looks.schedule(target, now)
         self.step(now)
         waiting = [
             target
-            for target in self._targets.values()
+            for target in self._targets.all()
             if target.look_at is not None and not target.is_settling and target.last_look <= mark
         ]
 
@@ -259,7 +242,7 @@ class Intake:
     def remove_served_touches(self) -> None:
         """Remove each ``.notify`` whose touch was served (a clean stop)."""
         for entry in self._ledger.journal.entries():
-            target = self._targets.get(entry.path) or self._folder_target(entry.path)
+            target = self._targets.find(entry.path)
             if target is None or entry.served is None or entry.served == BLANK:
                 continue
             if target.is_calm and target.touch_seen == entry.served:
@@ -270,26 +253,26 @@ class Intake:
 
         ``untold``: a look that nobody asked for (a file in a watched folder) does not count.
         """
-        is_new = path not in self._targets
-        target = self._targets.get(path) or self._folder_target(path)
+        is_new = self._targets.known(path) is None
+        target = self._targets.find(path)
         if target is None:
             return True
-        self._check_touch(target, self._clock.monotonic())
+        self._touches.check(target, self._clock.monotonic())
         planned = target.look_at is not None and not (untold and target.is_settling)
         settled = not planned and target.is_calm and target.burst.release_at is None
         if settled and is_new and target.look_at is None:
-            self._targets.pop(path)  # there may be very many
+            self._targets.forget(path)  # there may be very many
         return settled
 
     def retire(self, path: str) -> bool:
         """``path`` was moved away: its served ``.notify`` goes. True if there is none any more."""
-        target = self._targets.get(path) or self._folder_target(path)
+        target = self._targets.find(path)
         if target is None:
             return False
         if target.touch_seen not in (None, BLANK):
             remove_served(self._disk, target, target.touch_seen, self._log)
         if target.watch.is_dir:
-            self._targets.pop(path, None)
+            self._targets.forget(path)
         return read_stamp(self._disk, target) is None
 
     def must_look(self, path: str) -> bool:
@@ -298,34 +281,34 @@ class Intake:
 
     def waits_for_look(self, path: str) -> bool:
         """Whether a look at ``path`` is due or planned."""
-        target = self._targets.get(path)
+        target = self._targets.known(path)
         return target is not None and target.look_at is not None
 
     def held_by_burst(self, path: str) -> bool:
         """Whether a burst holds the file back."""
-        target = self._targets.get(path)
+        target = self._targets.known(path)
         return target is not None and target.burst.release_at is not None
 
     def error_of(self, path: str) -> str | None:
         """Why the last look at ``path`` failed, in words; None if it did not."""
-        target = self._targets.get(path)
+        target = self._targets.known(path)
         return None if target is None else target.error
 
     def errors(self) -> dict[str, str]:
         """All paths whose last look failed."""
-        return {t.path: t.error for t in self._targets.values() if t.error is not None}
+        return {t.path: t.error for t in self._targets.all() if t.error is not None}
 
     def is_touch_served(self, path: str, mtime_ns: int) -> bool:
         """Whether a touch of ``path`` that gave its ``.notify`` that time has been served.
 
         A later touch that was served counts too: it came after.
         """
-        target = self._targets.get(path) or self._folder_target(path)
+        target = self._targets.find(path)
         entry = self._ledger.get(path)
         if target is None or entry is None:
             return False
         now = self._clock.monotonic()
-        self._check_touch(target, now)
+        self._touches.check(target, now)
         tick = tick_secs(entry.served or Stamp(0, 0))
         pending = target.look_at is not None and (
             target.failures > 0
@@ -340,10 +323,7 @@ class Intake:
     def watch_of(self, path: str) -> Watch | None:
         """The watch that ``path`` belongs to: it is declared, or a data file in a watched folder
         (any thread)."""
-        watch = self._declared_files.get(path)
-        if watch is None and self._is_data(path):
-            watch = self._folders.get(os.path.dirname(path))
-        return watch
+        return self._targets.watch_of(path)
 
     def is_watched(self, path: str) -> bool:
         """Whether ``path`` belongs to a watch (any thread)."""
@@ -351,163 +331,17 @@ class Intake:
 
     def remote_path(self, path: str) -> str | None:
         """Where ``path`` goes, relative to the destination; None if it is not watched."""
-        target = self._targets.get(path) or self._folder_target(path)
+        target = self._targets.find(path)
         return None if target is None else target.remote_path
-
-    # -- finding -----------------------------------------------------------------------------
-
-    def _target(self, path: str, watch: Watch) -> Target:
-        target = self._targets.get(path)
-        if target is None:
-            files = (notify_path(path), self._layout.fallback_notify_path(path))
-            target = Target(path, watch, files)
-            entry = self._ledger.get(path)
-            target.touch_seen = None if entry is None else entry.served
-            self._targets[path] = target
-        return target
-
-    def _done_with(self, target: Target) -> None:
-        self._targets.pop(target.path, None)
-
-    def _folder_target(self, path: str) -> Target | None:
-        watch = self._folders.get(os.path.dirname(path))
-        if watch is None or not self._is_data(path):
-            return None
-        return self._target(path, watch)
-
-    def _is_data(self, path: str) -> bool:
-        name = os.path.basename(path)
-        if name.startswith(".") or name.endswith(OWN_SUFFIXES):
-            return False
-        return not self._own_names(path)
 
     def _follow_hint(self, path: str, complete: bool, now: float) -> None:
         if path.endswith(NOTIFY_SUFFIX):
-            if os.path.dirname(path) == self._layout.notify_dir:
-                self._fallback_touch(path, now)
-                return
-            data_path = path[: -len(NOTIFY_SUFFIX)]
-            target = self._targets.get(data_path) or self._folder_target(data_path)
-            if target is not None:
-                self._check_touch(target, now)
-            return
-        target = self._targets.get(path)
-        if target is not None and not target.watch.is_dir:
-            return  # a declared file speaks through its .notify
-        st = self._stat(path)
-        if st is None:
-            entry = self._ledger.get(path)
-            target = self._folder_target(path)
-            if target is not None and entry is not None and entry.versions:
-                self._looks.schedule(target, now)  # renamed or deleted: read it to its end
-            return
-        self._consider(path, st, complete, now)
-
-    def _consider(self, path: str, st: FileStat, complete: bool, now: float) -> None:
-        """A file in a watched folder: look if it is complete, or wait until it has settled."""
-        if not st.is_file:
-            return
-        entry = self._ledger.get(path)
-        if not complete and entry is not None and not self._differs(entry, st):
-            return
-        target = self._folder_target(path)
-        if target is None:
-            return
-        if complete or target.is_complete:
-            target.is_complete = True
-            self._looks.schedule(target, now)
-        elif target.failures:
-            return  # its next look is planned, ever later
-        elif target.settle_facts != st:
-            target.settle_facts = st
-            target.settle_until = now + self._settle_secs
-            self._looks.schedule(target, target.settle_until)
-
-    def _differs(self, entry: Entry, st: FileStat | None) -> bool:
-        version = entry.current
-        if version is None or st is None:
-            return (version is None) != (st is None)
-        return not (
-            version.settled
-            and version.size == st.size
-            and version.identity.ino == st.ino
-            and version.stamp == Stamp(st.mtime_ns, st.ctime_ns)
-        )
+            self._touches.follow(path, path[: -len(NOTIFY_SUFFIX)], now)
+        else:
+            self._folders.follow(path, complete, now)
 
     def _stat(self, path: str) -> FileStat | None:
         try:
             return self._disk.stat(path)
         except OSError:
             return None
-
-    def _scan(self, folder: str, now: float) -> None:
-        began = self._clock.monotonic()
-        try:
-            for name, st in self._disk.scan(folder):
-                path = os.path.join(folder, name)
-                if name.endswith(NOTIFY_SUFFIX):
-                    target = self._folder_target(path[: -len(NOTIFY_SUFFIX)])
-                    if target is not None:
-                        self._check_touch(target, now)
-                elif st is not None and self._is_data(path):
-                    self._consider(path, st, False, now)
-        except OSError as error:
-            self._log.warning("scan %s: %s", folder, error)
-        took = self._clock.monotonic() - began
-        self._next_scan[folder] = now + max(self._timer_secs, took * _SCAN_SHARE)
-
-    def _check_touch(self, target: Target, now: float) -> None:
-        stamp, mark = read_touch(self._disk, target)
-        if stamp == BLANK:
-            made_anew = target.blank_mark is not None and mark not in (None, target.blank_mark)
-            missed = made_anew or (target.saw_touch and target.touch_seen not in (None, BLANK))
-        else:
-            missed = False
-        if stamp == target.touch_seen and not missed:
-            if mark != target.blank_mark and (mark is not None or stamp is None):
-                self._note_blank(target, mark)
-            return
-        target.touch_seen = stamp
-        target.saw_touch = stamp not in (None, BLANK)
-        self._note_blank(target, mark)
-        if stamp == BLANK and not missed:
-            return
-        target.touch_seen_at = now
-        target.is_complete = True
-        look_at = now
-        if target.watch.burstmode:
-            size = self._size(target.path) if isinstance(self._burst_rule, ByteRule) else 0
-            target.burst, go = notified(target.burst, now, self._burst_rule, size)
-            if not go and self._hold_looks and target.burst.release_at is not None:
-                look_at = target.burst.release_at
-                target.look_at = None  # a look that was planned waits as well
-            if not go and target.burst.release_at is not None:
-                self._looks.wake(target, target.burst.release_at)
-        self._looks.schedule(target, look_at)
-
-    def _note_blank(self, target: Target, mark: int | None) -> None:
-        target.blank_mark = mark
-        if target.path in self._declared_files:
-            self._blanks.note(target.path, mark)
-
-    def _size(self, path: str) -> int:
-        st = self._stat(path)
-        return 0 if st is None else st.size
-
-    def _check_fallback_touches(self, now: float) -> None:
-        try:
-            names = [name for name, _ in self._disk.scan(self._layout.notify_dir)]
-        except OSError:
-            return
-        for name in names:
-            self._fallback_touch(os.path.join(self._layout.notify_dir, name), now)
-
-    def _fallback_touch(self, notify_file: str, now: float) -> None:
-        """A ``.notify`` in the state folder; it holds the path that it stands for."""
-        try:
-            path = os.fsdecode(self._disk.read_whole(notify_file, 65_536))
-        except OSError:
-            return
-        target = self._targets.get(path) or self._folder_target(path)
-        if target is not None:
-            self._check_touch(target, now)

@@ -15,7 +15,7 @@ from pysubtask.core.retry import RetryRule, file_wait_secs
 from pysubtask.core.ticks import tick_secs
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import Disk, FileStat, is_full, local_words
-from pysubtask.subtask.intake.snapshot import Outcome, Touch
+from pysubtask.subtask.intake.facts import Outcome, Touch
 from pysubtask.subtask.intake.target import BLANK, Target
 from pysubtask.subtask.store.ledger import Ledger
 

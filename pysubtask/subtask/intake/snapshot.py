@@ -9,59 +9,25 @@ one is read to its end wherever it has gone to, and what is owed of it is copied
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from hashlib import blake2b
-from typing import Literal
 
-from pysubtask.core.model import Entry, Identity, Piece, Print, PrintKind, Stamp, Version
-from pysubtask.core.prints import choose_kind, continue_whole, new_hash, print_of
-from pysubtask.core.ticks import tick_secs
+from pysubtask.core.model import Entry, Piece, Print, PrintKind, Version
+from pysubtask.core.prints import choose_kind, print_of
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import Disk, FileStat, ReadHandle
+from pysubtask.subtask.intake.facts import (
+    Clash,
+    Outcome,
+    Touch,
+    is_untouched,
+    seen_facts,
+    with_served,
+)
+from pysubtask.subtask.intake.growing import Growing, piece_in_file
 from pysubtask.subtask.intake.rescue import Rescue, chunks
 from pysubtask.subtask.store.ledger import Ledger, drop_superseded
 from pysubtask.subtask.store.sources import Sources, is_same_content
 
-__all__ = ["Outcome", "Snapshots", "Touch"]
-
-_MAX_LIVE_PIECES = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Touch:
-    """The ``.notify`` that a snapshot serves; ``stamp`` is None where there is none.
-
-    With one at hand the file is read whatever its own time stamps say.
-    """
-
-    stamp: Stamp | None
-    at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What came of a look at a file.
-
-    ``unstable``: it was being written; look again soon, then pass ``final=True``. ``failed``: the
-    disk or the file itself refused, in ``error``.
-    """
-
-    result: Literal["taken", "unchanged", "missing", "unstable", "failed"]
-    error: OSError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Added:
-    """What was copied of a file's new end; ``extended``: to the end of an older piece."""
-
-    piece: Piece
-    tail_digest: str
-    extended: bool
-
-
-class _Clash(Exception):
-    """The entry is no longer what the look began with."""
+__all__ = ["Snapshots"]
 
 
 class Snapshots:
@@ -87,6 +53,7 @@ class Snapshots:
         self._sources = sources
         self._verify_up_to_bytes = verify_up_to_bytes
         self._log = log
+        self._growing = Growing(clock, ledger, verify_up_to_bytes=verify_up_to_bytes)
         self.rescue = Rescue(ledger, sources, log)
         self.edited: set[str] = set()
         """Paths whose content is known to have changed though no look can tell: the next look
@@ -111,7 +78,7 @@ class Snapshots:
         while True:
             try:
                 return self._take(path, remote, growth, touch, final=final)
-            except _Clash:
+            except Clash:
                 continue  # a delivery let go of the piece that was being added to
 
     def _take(
@@ -134,7 +101,7 @@ class Snapshots:
         try:
             before = handle.stat()
             edited = path in self.edited
-            if not edited and touch is None and previous and _is_untouched(previous, before):
+            if not edited and touch is None and previous and is_untouched(previous, before):
                 return Outcome("unchanged")
             outcome: Outcome | None = None
             goes_on = not edited and previous and _may_continue(previous, before, growth)
@@ -143,7 +110,7 @@ class Snapshots:
                 # the file of before lives on under another name.
                 goes_on = not self._finish(path, previous, growth, before)
             if goes_on and previous is not None:
-                outcome = self._extend(path, previous, handle, before, growth, touch)
+                outcome = self._growing.extend(path, previous, handle, before, growth, touch)
                 if outcome is not None and outcome.result == "unstable":
                     if not final:
                         return outcome
@@ -174,141 +141,7 @@ class Snapshots:
     def _note_served(self, path: str, remote: str, touch: Touch | None) -> None:
         if touch is None:
             return
-        self._ledger.update(path, lambda e: _served(e, touch), remote=remote, must=False)
-
-    # -- the same version, longer ------------------------------------------------------------
-
-    def _extend(
-        self,
-        path: str,
-        previous: Version,
-        handle: ReadHandle,
-        st: FileStat,
-        growth: str,
-        touch: Touch | None,
-    ) -> Outcome | None:
-        """Note what was added; None if the file does not begin with ``previous``.
-
-        The new bytes are read before all of it is checked, and once more with it: so that what is
-        noted stood in the file at one time, however quickly it is rewritten.
-        """
-        identity, stamp, settled = self._facts(st)
-        if st.size == previous.size:
-            if not is_same_content(handle, previous):
-                return None
-            self._note_unchanged(path, previous.number, identity, stamp, settled, touch)
-            return Outcome("unchanged")
-        if growth == "append":
-            if not is_same_content(handle, previous):
-                return None
-            added = _Added(self._live_piece(handle, previous.size, st.size), "", False)
-        else:
-            added = self._copy_added(handle, previous, st.size)
-        try:
-            fingerprint = self._check_added(handle, previous, st.size, growth, added)
-        except BaseException:
-            self._discard_added(added)
-            raise
-        if fingerprint is None or added.piece.end != st.size:
-            self._discard_added(added)
-            return None if fingerprint is None else Outcome("unstable")
-        version = replace(
-            previous,
-            size=st.size,
-            growing=True,
-            identity=identity,
-            stamp=stamp,
-            settled=settled,
-            print=fingerprint,
-            taken_at=self._clock.time(),
-        )
-        try:
-            self._ledger.update(
-                path, lambda e: _served(_with_added(e, previous, version, added), touch)
-            )
-        except BaseException:
-            self._discard_added(added)
-            raise
-        return Outcome("taken")
-
-    def _discard_added(self, added: _Added) -> None:
-        if not added.extended and added.piece.name is not None:
-            self._ledger.outbox.discard([added.piece.name])
-
-    def _note_unchanged(
-        self,
-        path: str,
-        number: int,
-        identity: Identity,
-        stamp: Stamp,
-        settled: bool,
-        touch: Touch | None,
-    ) -> None:
-        def note(e: Entry) -> Entry:
-            now = e.version(number)
-            if now is not None:
-                same = replace(now, identity=identity, stamp=stamp, settled=settled)
-                e = e.with_version(same)
-            return _served(e, touch)
-
-        self._ledger.update(path, note, must=False)
-
-    def _copy_added(self, handle: ReadHandle, previous: Version, end: int) -> _Added:
-        """Copy ``[previous.size, end)``, to the end of the last piece where that can be."""
-        outbox = self._ledger.outbox
-        if not outbox.has_room(end - previous.size):
-            return self._leave_added(handle, previous.size, end)
-        tail = new_hash()
-        added = _hashed(chunks(handle, previous.size, end), tail)
-        last = previous.pieces[-1] if previous.pieces else None
-        if (
-            last is not None
-            and last.name is not None
-            and last.end == previous.size
-            and outbox.may_extend(last.name, last.end - last.start)
-        ):
-            size, digest = outbox.extend(last.name, added)
-            synced = outbox.synced(last.name)
-            piece = Piece(last.start, last.start + size, last.name, digest, *synced)
-            return _Added(piece, tail.hexdigest(), True)
-        name, size, digest = outbox.store(added)
-        piece = Piece(previous.size, previous.size + size, name, digest)
-        return _Added(piece, tail.hexdigest(), False)
-
-    @staticmethod
-    def _leave_added(handle: ReadHandle, start: int, end: int) -> _Added:
-        """No room for a copy: the file stays the source."""
-        tail = new_hash()
-        at = start
-        for chunk in _hashed(chunks(handle, start, end), tail):
-            at += len(chunk)
-        return _Added(Piece(start, at, None, tail.hexdigest()), tail.hexdigest(), False)
-
-    def _check_added(
-        self, handle: ReadHandle, previous: Version, size: int, growth: str, added: _Added
-    ) -> Print | None:
-        """The print of the grown content; None if it does not begin with ``previous``, or its new
-        part is not what was copied."""
-        if growth == "append":
-            return self._print(handle, growth, size)
-        kind = choose_kind(growth, size, self._verify_up_to_bytes)
-        if previous.print.kind == kind == "whole":
-            found = continue_whole(handle.read_at, previous.print, size)
-            return found[0] if found is not None and found[1] == added.tail_digest else None
-        if not is_same_content(handle, previous):
-            return None
-        fingerprint = self._print(handle, growth, size)
-        return fingerprint if is_same_content(handle, previous) else None
-
-    def _live_piece(self, handle: ReadHandle, start: int, end: int) -> Piece:
-        if end - start > self._verify_up_to_bytes:
-            return Piece(start, end, None, "")
-        state = new_hash()
-        at = start
-        for chunk in chunks(handle, start, end):
-            state.update(chunk)
-            at += len(chunk)
-        return Piece(start, at, None, state.hexdigest())
+        self._ledger.update(path, lambda e: with_served(e, touch), remote=remote, must=False)
 
     # -- a new version -----------------------------------------------------------------------
 
@@ -323,13 +156,13 @@ class Snapshots:
         *,
         final: bool,
     ) -> Outcome:
-        identity, stamp, settled = self._facts(st)
+        identity, stamp, settled = seen_facts(st, self._clock.time())
         pieces: tuple[Piece, ...] = ()
         if st.size:
             if growth == "append":
-                piece = self._live_piece(handle, 0, st.size)
+                piece = self._growing.live_piece(handle, 0, st.size)
             elif not self._ledger.outbox.has_room(st.size):
-                piece = self._leave_added(handle, 0, st.size).piece
+                piece = piece_in_file(handle, 0, st.size)
             else:
                 name, size, digest = self._ledger.outbox.store(chunks(handle, 0, st.size))
                 piece = Piece(0, size, name, digest)
@@ -350,7 +183,7 @@ class Snapshots:
                 # as well: what was read may be a part of a state, not one.
                 self._regrown += 1
                 self._unstable(pieces)
-                raise _Clash
+                raise Clash
             if not grew and not (same and _same_times(st, after)):
                 if not final:
                     return self._unstable(pieces)
@@ -378,7 +211,7 @@ class Snapshots:
                 may_grow=growth != "rewrite",
                 set_aside_remote=shorter and path in self.suspects,
             )
-            return _served(drop_superseded(e.with_version(version)), touch)
+            return with_served(drop_superseded(e.with_version(version)), touch)
 
         try:
             self._ledger.update(path, begin, remote=remote)
@@ -428,7 +261,7 @@ class Snapshots:
                 if found and not previous.growing:
                     self.rescue.mark_growing(path, previous.number)
                 if found and st.size > previous.size:
-                    self._extend(path, previous, handle, st, growth, None)
+                    self._growing.extend(path, previous, handle, st, growth, None)
                 self.rescue.copy_live_pieces(path, previous.number, handle)
         except FileNotFoundError:
             entry = self._ledger.get(path)
@@ -450,24 +283,6 @@ class Snapshots:
         version = entry.version(number) if entry is not None else None
         return version is not None and any(p.name is None for p in version.pieces)
 
-    # -- facts -------------------------------------------------------------------------------
-
-    def _facts(self, st: FileStat) -> tuple[Identity, Stamp, bool]:
-        stamp = Stamp(st.mtime_ns, st.ctime_ns)
-        age_secs = self._clock.time() - max(st.mtime_ns, st.ctime_ns) / 1e9
-        # a stamp from the future can't be given again by a change that comes now
-        return Identity(st.dev, st.ino), stamp, abs(age_secs) > tick_secs(stamp)
-
-    def _print(self, handle: ReadHandle, growth: str, size: int) -> Print | None:
-        return print_of(handle.read_at, choose_kind(growth, size, self._verify_up_to_bytes), size)
-
-
-def _served(entry: Entry, touch: Touch | None) -> Entry:
-    if touch is None:
-        return entry
-    notified_at = entry.notified_at if touch.stamp == entry.served else touch.at
-    return replace(entry, served=touch.stamp, notified_at=notified_at)
-
 
 def _may_continue(previous: Version, st: FileStat, growth: str) -> bool:
     """Whether sizes and inodes allow that the file goes on where the last snapshot ended."""
@@ -478,54 +293,5 @@ def _may_continue(previous: Version, st: FileStat, growth: str) -> bool:
     return growth != "append" or st.ino == previous.identity.ino
 
 
-def _with_added(entry: Entry, previous: Version, version: Version, added: _Added) -> Entry:
-    now = entry.version(previous.number)
-    if now is None or now.size != previous.size:
-        raise _Clash
-    pieces = now.pieces
-    if added.extended:
-        if not pieces or pieces[-1].name != added.piece.name:
-            raise _Clash
-        pieces = pieces[:-1]
-    grown = replace(
-        now,
-        size=version.size,
-        growing=True,
-        identity=version.identity,
-        stamp=version.stamp,
-        settled=version.settled,
-        print=version.print,
-        taken_at=version.taken_at,
-        pieces=_merged((*pieces, added.piece)),
-    )
-    return entry.with_version(grown)
-
-
-def _is_untouched(version: Version, st: FileStat) -> bool:
-    return (
-        version.settled
-        and version.size == st.size
-        and version.identity.ino == st.ino
-        and version.stamp == Stamp(st.mtime_ns, st.ctime_ns)
-    )
-
-
 def _same_times(a: FileStat, b: FileStat) -> bool:
     return (a.size, a.mtime_ns, a.ctime_ns, a.ino) == (b.size, b.mtime_ns, b.ctime_ns, b.ino)
-
-
-def _hashed(chunks: Iterator[bytes], state: blake2b) -> Iterator[bytes]:
-    for chunk in chunks:
-        state.update(chunk)
-        yield chunk
-
-
-def _merged(pieces: tuple[Piece, ...]) -> tuple[Piece, ...]:
-    """Many small pieces of the file itself become one, whose digest nobody knows."""
-    first = len(pieces)
-    while first and pieces[first - 1].name is None:
-        first -= 1
-    live = pieces[first:]
-    if len(live) <= _MAX_LIVE_PIECES:
-        return pieces
-    return (*pieces[:first], Piece(live[0].start, live[-1].end, None, ""))

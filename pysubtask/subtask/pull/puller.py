@@ -213,6 +213,16 @@ class Puller:
             self.close()
         return self._before_sync(self._next_look)
 
+    @property
+    def is_connecting(self) -> bool:
+        """A connection is being made."""
+        return self._link == "connecting"
+
+    def retry_now(self) -> None:
+        """Try at once what waits for its next try."""
+        if not self._refusals:
+            self._next_try = self._clock.monotonic()
+
     def close(self) -> None:
         """End the connection now."""
         if self._engine is not None:

@@ -6,14 +6,13 @@ waiting when their turn comes go into one STOR, and are acknowledged together by
 
 from __future__ import annotations
 
-import posixpath
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pysubtask.core.capabilities import Capabilities
-from pysubtask.errors import LinkLost, RemoteError, RemoteNotFound, RemoteUnsupported
+from pysubtask.errors import LinkLost, RemoteError, RemoteUnsupported
 from pysubtask.seams.clock import Clock
 from pysubtask.transports.contract import (
     Read,
@@ -29,15 +28,12 @@ from pysubtask.transports.ftp.login import FtpConnector, Session
 from pysubtask.transports.ftp.streaming import Stream
 from pysubtask.transports.ftp.transfers import Transfers
 from pysubtask.transports.ftp.trial import Learned, limits_of, product_of, try_out
+from pysubtask.transports.ftp.writing import SLICE_SECS, TEMP_PREFIX, Writing, is_temp
 from pysubtask.transports.simple import SimpleTransport
 
 __all__ = ["FtpTransport", "Memory"]
 
-_TEMP_PREFIX = ".pysubtask-"
 _MAX_BATCH_BYTES = 16 * 1024 * 1024
-_SLICE_SECS = 5.0
-"""After so long a transfer ends in order, and what is left goes into the next one: so a break
-costs no more, and others get their turn."""
 _IDLE_SECS = 1.0
 _MAX_FILES = 16
 """More would not be faster: their requests are carried out one after the other."""
@@ -81,16 +77,16 @@ class FtpTransport(SimpleTransport):
         self._clock = clock
         self._folder = folder
         self._consumed = consumed
-        self._scratch = f"{_TEMP_PREFIX}{client_id}fffffff"
+        self._scratch = f"{TEMP_PREFIX}{client_id}fffffff"
         self._memory = memory or Memory()
         self._wake = wake
         self._session: Session | None = None
         self._transfers: Transfers
         self._files: Files
         self._appending: Appending
+        self._writing: Writing
         self._done: deque[tuple[int, Result]] = deque()
         self._written: dict[str, int] = {}
-        self._stream: Stream | None = None
         self._used_at = 0.0
 
     def __repr__(self) -> str:
@@ -135,9 +131,9 @@ class FtpTransport(SimpleTransport):
 
     def close(self) -> None:
         super().close()
-        if self._stream is not None:
-            self._stream.close()
         if self._session is not None:
+            if self._writing.stream is not None:
+                self._writing.stream.close()
             self._session.close()
 
     def collect(self) -> Iterator[tuple[int, Result]]:
@@ -183,6 +179,16 @@ class FtpTransport(SimpleTransport):
             memory.quiet,
             readable=memory.learned.readable,
         )
+        self._writing = Writing(
+            session,
+            self._transfers,
+            self._files,
+            self._appending,
+            self._clock,
+            memory.learned,
+            scratch=self._scratch,
+            consumed=self._consumed,
+        )
         self._used_at = self._clock.monotonic()
 
     def _reopen_if_gone(self) -> None:
@@ -191,7 +197,7 @@ class FtpTransport(SimpleTransport):
         Raises:
             LinkError: there is none to be had.
         """
-        if self._stream is not None or self._clock.monotonic() - self._used_at < _IDLE_SECS:
+        if self._writing.stream is not None or self._clock.monotonic() - self._used_at < _IDLE_SECS:
             return
         session = self._connected()
         if not session.control.is_alive():
@@ -205,8 +211,8 @@ class FtpTransport(SimpleTransport):
 
     def _next(self) -> bool:
         """Carry out what is first in turn; False: to be called again for the rest."""
-        if self._stream is not None:
-            return self._next_of_stream(self._stream)
+        if self._writing.stream is not None:
+            return self._next_of_stream(self._writing.stream)
         first = self._waiting[0][1]
         if isinstance(first, Write) and first.data:
             self._write_batch(self._take_writes(first))
@@ -227,9 +233,11 @@ class FtpTransport(SimpleTransport):
                 del self._waiting[index]
                 self._end(ticket, lambda request=request: self._into_stream(stream, request))  # type: ignore[misc]
                 return True
-        if self._clock.monotonic() - self._used_at < _SLICE_SECS:
+        if self._clock.monotonic() - self._used_at < SLICE_SECS:
             return False
-        self._stream = None  # its job is gone; the next one sees what has become of the file
+        self._writing.stream = (
+            None  # its job is gone; the next one sees what has become of the file
+        )
         try:
             stream.finish()
         except RemoteError:
@@ -241,11 +249,11 @@ class FtpTransport(SimpleTransport):
             try:
                 stream.write(request.data)
             except RemoteError:
-                self._stream = None
+                self._writing.stream = None
                 raise
             self._written[stream.path] = stream.position
             return None
-        self._stream = None
+        self._writing.stream = None
         stream.finish()
         return self._carry_out(request)
 
@@ -294,7 +302,9 @@ class FtpTransport(SimpleTransport):
         first = batch[0][1]
         data = b"".join(request.data for _, request in batch)
         try:
-            stored = self._store(first.path, first.offset, memoryview(data), create=first.create)
+            stored = self._writing.store(
+                first.path, first.offset, memoryview(data), create=first.create
+            )
         except RemoteError as error:
             self._written.pop(first.path, None)
             self._done.extend((ticket, error) for ticket, _ in batch)
@@ -314,101 +324,12 @@ class FtpTransport(SimpleTransport):
             self._waiting.extendleft(reversed(rest))
             return
 
-    def _store(self, path: str, offset: int, data: memoryview, *, create: bool) -> int:
-        """Have the data there; how many bytes of it the server has acknowledged."""
-        temp = _is_temp(path)
-        learned = self._memory.learned
-        size: int | None = None
-        if offset or not (create and temp):
-            size = self._files.size(path)
-            if size is None and (offset or not create):
-                raise RemoteNotFound("there is no such file", operation="write", path=path)
-            if size is not None and offset > size:
-                raise RemoteError(
-                    f"it has {size} bytes: writing at {offset} would leave a hole",
-                    operation="write",
-                    path=path,
-                )
-        try:
-            if not learned.positioned:
-                return self._store_at_end(path, offset, data, size, temp=temp)
-            if offset == 0 and size and not temp:
-                # STOR without REST would empty it for a moment. That its first byte is ours is
-                # known, or not to be known: see Append.longer in core/plan.py.
-                return 1 + self._put(path, 1, data[1:], None) if len(data) > 1 else 1
-            if self._consumed and learned.leaves_holes and size is not None and not temp:
-                return self._append_visible(path, offset, data, size)
-            check = offset and not temp and self._files.has_size
-            return self._put(path, offset, data, size if check else None)
-        except RemoteError as error:
-            raise self._files.why_not_written(error, path) from error
-
-    def _put(self, path: str, offset: int, data: memoryview, expected_size: int | None) -> int:
-        until = self._clock.monotonic() + _SLICE_SECS
-        self._appending.unsettle(path)
-        sent = self._transfers.store(
-            path,
-            data,
-            offset=offset,
-            expected_size=expected_size,
-            go_on=lambda: self._clock.monotonic() < until,
-        )
-        self._appending.settle(path)
-        return sent
-
-    def _store_at_end(
-        self, path: str, offset: int, data: memoryview, size: int | None, *, temp: bool
-    ) -> int:
-        """Where the server can't write at an offset."""
-        if offset == 0 and (temp or not size):
-            if self._memory.learned.appends:
-                return self._appending.begin(path, data)
-            stream = Stream(self._connected(), path)
-            try:
-                stream.write(bytes(data))
-            except BaseException:
-                stream.close()
-                raise
-            self._stream = stream
-            return len(data)
-        if self._memory.learned.appends and not temp:
-            return self._append_visible(path, offset, data, size or 0)
-        if self._memory.learned.appends:
-            return self._appending.write(path, offset, data, size or 0, temp=True)
-        if temp:  # an upload that broke: it begins again, under another name
-            self._files.remove(path)
-            raise RemoteNotFound("it can't be continued; removed", operation="write", path=path)
-        raise RemoteUnsupported("the server can't continue a file", operation="write", path=path)
-
-    def _append_visible(self, path: str, offset: int, data: memoryview, size: int) -> int:
-        """APPE to a file that a consumer may take at any moment. Had he taken it just before, the
-        file is a new one that begins with these bytes: no hole, but not what was agreed either.
-        Then it is taken back by a rename, which shows who has it."""
-        written = self._appending.write(path, offset, data, size, temp=False)
-        found = self._files.size(path)
-        if found is None or found >= offset + written:
-            return written  # None: the consumer has it, with these bytes
-        aside = posixpath.join(posixpath.dirname(path), f"{self._scratch}d")
-        try:
-            self._files.rename(path, aside, replace=True)
-        except RemoteNotFound:
-            return written  # the consumer has taken the new one, too
-        self._files.remove(aside)
-        raise RemoteNotFound("it was taken a moment ago", operation="write", path=path)
-
     # --- the other requests ---------------------------------------------------------------------
 
     def write(self, path: str, offset: int, data: bytes, *, create: bool) -> None:
         """Without data: those with data go in batches."""
-        size = self._files.size(path)
-        if size is None and not create:
-            raise RemoteNotFound("there is no such file", operation="write", path=path)
-        if size is None:
-            try:
-                self._transfers.store(path, memoryview(b""))
-            except RemoteError as error:
-                raise self._files.why_not_written(error, path) from error
-        self._written.setdefault(path, 0 if size is None else size)
+        size = self._writing.make_empty(path, create=create)
+        self._written.setdefault(path, size)
 
     def _read_batch(self, batch: list[tuple[int, Read]]) -> None:
         path, start = batch[0][1].path, batch[0][1].offset
@@ -436,7 +357,7 @@ class FtpTransport(SimpleTransport):
         """Nothing is open, and there is no sync; but a temporary file is about to be renamed, and
         a data connection that ends on the way looks to the server like one that ends in order."""
         written = self._written.pop(path, None)
-        if written is not None and _is_temp(path):
+        if written is not None and is_temp(path):
             size = self._files.size(path)
             if size != written:
                 raise RemoteError(
@@ -466,7 +387,3 @@ class FtpTransport(SimpleTransport):
 
     def list(self, path: str) -> dict[str, RemoteStat]:
         return self._files.list(path)
-
-
-def _is_temp(path: str) -> bool:
-    return posixpath.basename(path).startswith(_TEMP_PREFIX)

@@ -1,0 +1,131 @@
+"""Who waits, and until when: files that can't be delivered now, and the link between two tries."""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import dataclass
+
+from pysubtask.core.retry import RetryRule, file_wait_secs, link_wait_secs, refusal_wait_secs
+from pysubtask.errors import AskedToWait, HostKeyRefused, LinkError, LoginRefused
+from pysubtask.seams.clock import Clock
+from pysubtask.seams.disk import is_full, local_words
+from pysubtask.subtask.delivery.allowance import BudgetSpent
+from pysubtask.subtask.delivery.courier import FileHeld
+
+__all__ = ["Held", "HeldFiles", "LinkWaits", "error_words"]
+
+_SAY_SPENT_SECS = 3600.0
+_FULL_WAIT_SECS = 10.0
+
+
+@dataclass(slots=True)
+class Held:
+    """A file that waits. ``until`` is monotonic time; ``conflict``: another hand changes it at the
+    destination."""
+
+    failures: int
+    until: float
+    error: str
+    conflict: bool
+
+
+class HeldFiles:
+    """The files that the destination refuses, or that a budget lets wait; the others go on."""
+
+    def __init__(self, clock: Clock, retry_rule: RetryRule, log: logging.Logger) -> None:
+        self._clock = clock
+        self._retry_rule = retry_rule
+        self._log = log
+        self._held: dict[str, Held] = {}
+        self._say_spent_at = 0.0
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def items(self) -> list[tuple[str, Held]]:
+        """All of them (any thread)."""
+        return list(self._held.items())
+
+    def get(self, path: str) -> Held | None:
+        """How a file is held; None if it is not."""
+        return self._held.get(path)
+
+    def let_go(self, path: str) -> bool:
+        """It waits no more. True if it did."""
+        return self._held.pop(path, None) is not None
+
+    def hold(self, path: str, error: Exception) -> None:
+        """It waits, the longer the more often that happens, and the log says why."""
+        before = self._held.get(path)
+        failures = before.failures + 1 if before is not None else 1
+        words = error_words(error)
+        now = self._clock.monotonic()
+        if isinstance(error, FileHeld | BudgetSpent):
+            until = now + max(0.0, error.until - self._clock.time())
+        else:
+            wait = file_wait_secs(failures, self._retry_rule)
+            until = now + (min(wait, _FULL_WAIT_SECS) if is_full(error) else wait)
+        if isinstance(error, BudgetSpent):
+            failures = before.failures if before is not None else 0
+            if now >= self._say_spent_at:
+                self._say_spent_at = now + _SAY_SPENT_SECS
+                self._log.info("%s", error.message)
+        elif before is None or before.error != words:
+            self._log.warning(
+                "deliver %s: %s; next try in %.0f s, others go on", path, words, until - now
+            )
+        self._held[path] = Held(failures, until, words, isinstance(error, FileHeld))
+
+
+class LinkWaits:
+    """When to connect again after the link failed.
+
+    Args:
+        jitter: waits are lengthened by a random part of up to this fraction.
+    """
+
+    def __init__(
+        self, clock: Clock, retry_rule: RetryRule, jitter: float, rng: random.Random
+    ) -> None:
+        self._clock = clock
+        self._retry_rule = retry_rule
+        self._jitter = jitter
+        self._rng = rng
+        self._failures = 0
+        self._refusals = 0
+        self._not_before = 0.0
+        self.next_try = 0.0
+        """Not before this monotonic time."""
+
+    def over(self) -> None:
+        """Something was delivered: the next failure is the first."""
+        self._failures = self._refusals = 0
+
+    def got_on(self) -> None:
+        """Bytes were acknowledged before it broke: a failure, but the first."""
+        self._failures = 0
+
+    def after(self, error: LinkError) -> float:
+        """One more failure: gives the seconds to wait now."""
+        if isinstance(error, LoginRefused | HostKeyRefused):
+            self._refusals += 1
+            wait = refusal_wait_secs(self._refusals)
+        else:
+            self._failures += 1
+            wait = link_wait_secs(self._failures, self._retry_rule)
+        if isinstance(error, AskedToWait):
+            wait = max(wait, error.wait_secs)
+            self._not_before = self._clock.monotonic() + error.wait_secs
+        return wait * (1 + self._jitter * self._rng.random())
+
+    def forget(self) -> None:
+        """Somebody asks to try at once: allowed, unless the server asked to wait, or it refuses
+        us."""
+        if not self._refusals:
+            self.next_try = self._not_before
+
+
+def error_words(error: Exception) -> str:
+    """What went wrong, in words for the log and ``status()``."""
+    return local_words(error) if isinstance(error, OSError) else str(error)

@@ -1,0 +1,147 @@
+"""A thread that does what is due, of deliveries or of one source: woken, watched, and ended."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+from collections.abc import Callable
+from typing import Protocol
+
+from pysubtask.seams.clock import Clock
+from pysubtask.subtask.waker import Waker
+
+__all__ = ["StepThread", "Stepping"]
+
+_JOIN_SECS = 1.0
+_LONGEST_SLEEP_SECS = 3600.0
+
+
+class Stepping(Protocol):
+    """What such a thread does."""
+
+    @property
+    def is_connecting(self) -> bool:
+        """Whether the step that runs may take as long as a connection and a login."""
+
+    def step(self) -> float:
+        """Do what can be done now; gives the monotonic time at which to be called again."""
+
+    def retry_now(self) -> None:
+        """What waits for its next try is to be tried at once."""
+
+    def close(self) -> None:
+        """End the connection now."""
+
+
+class StepThread:
+    """Calls :meth:`Stepping.step` whenever something is due.
+
+    Args:
+        name: what it does, as a noun: ``delivery``.
+        waker: ends its sleep.
+        busy_limit_secs: a step that takes longer is stuck.
+        connect_limit_secs: so much longer while it connects.
+        crashed: called, by the thread, when it has crashed.
+        threaded: False where somebody else calls ``step()`` (the simulator).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        clock: Clock,
+        stepping: Stepping,
+        waker: Waker,
+        *,
+        busy_limit_secs: float,
+        connect_limit_secs: float,
+        crashed: Callable[[], None],
+        log: logging.Logger,
+        threaded: bool = True,
+    ) -> None:
+        self._name = name
+        self._clock = clock
+        self._stepping = stepping
+        self._waker = waker
+        self._busy_limit_secs = busy_limit_secs
+        self._connect_limit_secs = connect_limit_secs
+        self._crashed = crashed
+        self._log = log
+        self.threaded = threaded
+        self._thread: threading.Thread | None = None
+        self._leaving = False
+        self._retry_asked = False
+        self._busy_since: float | None = None
+        self.crash: BaseException | None = None
+        """What ended it, if it crashed."""
+
+    def start(self) -> None:
+        """Begin."""
+        if self.threaded:
+            self._thread = threading.Thread(
+                target=self._run, name=f"pysubtask-{self._name}", daemon=True
+            )
+            self._thread.start()
+
+    def wake(self, *, retry: bool = False) -> None:
+        """Something is new; ``retry``: what waits for its next try is to be tried at once."""
+        if retry:
+            self._retry_asked = True
+        self._waker.wake()
+
+    def check(self) -> None:
+        """Raise what crashed it, or RuntimeError if it is stuck: the process ends, and the master
+        starts another."""
+        since = self._busy_since
+        if since is not None and self.crash is None:
+            stuck = self._clock.monotonic() - since
+            connecting = self._stepping.is_connecting
+            limit = self._busy_limit_secs + (self._connect_limit_secs if connecting else 0.0)
+            if stuck > limit:
+                self.crash = RuntimeError(f"{self._name} has not moved for {stuck:.0f} s")
+        if self.crash is not None:
+            raise self.crash
+
+    def retry_if_asked(self) -> None:
+        """Try at once what waits, if :meth:`wake` asked for it (the stepping thread's)."""
+        if self._retry_asked:
+            self._retry_asked = False
+            self._stepping.retry_now()
+
+    def leave(self) -> None:
+        """Tell it to end, without waiting for that."""
+        self._leaving = True
+        self._waker.wake()
+
+    def stop(self, known: BaseException | None) -> bool:
+        """End it, and the connection. Waits for 1 s at most; ``known``: a crash that was told.
+
+        Returns:
+            False if it is still in a step.
+        """
+        self.leave()
+        if self._thread is not None:
+            self._thread.join(_JOIN_SECS)
+        if self.crash is not known:  # nobody calls check() any more
+            self._log.error("%s crashed", self._name, exc_info=self.crash)
+        if self._thread is not None and self._thread.is_alive():
+            return False
+        self._stepping.close()
+        return True
+
+    def _run(self) -> None:
+        clock = self._clock
+        try:
+            while not self._leaving:
+                self.retry_if_asked()
+                self._busy_since = clock.monotonic()
+                due = self._stepping.step()
+                self._busy_since = None
+                wait = due - clock.monotonic()
+                if wait > 0 and not self._leaving:
+                    longest = _LONGEST_SLEEP_SECS
+                    self._waker.wait(min(wait, longest) if math.isfinite(wait) else longest)
+            self._stepping.close()
+        except BaseException as error:  # the main thread ends the process with it
+            self.crash = error
+            self._crashed()
