@@ -17,7 +17,7 @@ With ``growth="append"`` nothing has to hold still: any beginning of the file is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from pysubtask.core.prints import new_hash
@@ -94,6 +94,9 @@ class Passage:
     """What it is to the program there (:class:`Told`)."""
     local: Local | None = None
     """How it will be left there."""
+    head: str = ""
+    tail: str = ""
+    """Its prints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +248,8 @@ def pulled_to_json(entry: Pulled) -> dict[str, Any]:
         passage = entry.passage
         record["f"] = [passage.temp, passage.synced, *_mark_to_json(passage.goal)]
         if passage.local is not None:
-            record["f"] += [passage.place, passage.kind, *_local_to_json(passage.local)]
+            record["f"] += [passage.place, passage.kind, passage.head, passage.tail]
+            record["f"] += _local_to_json(passage.local)
     if entry.told is not None:
         record["t"] = [entry.told.kind, entry.told.start]
     return record
@@ -269,8 +273,8 @@ def pulled_from_json(record: dict[str, Any]) -> Pulled:
         temp, synced, *rest = record["f"]
         passage = Passage(temp, Mark(*rest[:3]), synced)
         if len(rest) > 3:
-            place, kind, *local = rest[3:]
-            passage = replace(passage, place=place, kind=kind, local=Local(*local))
+            place, kind, head, tail, *local = rest[3:]
+            passage = Passage(temp, Mark(*rest[:3]), synced, place, kind, Local(*local), head, tail)
     return Pulled(
         path=path,
         remote=remote,

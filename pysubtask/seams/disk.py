@@ -82,6 +82,9 @@ class WriteHandle(Protocol):
     def append(self, data: bytes) -> None:
         """Write all of ``data`` at the end, or raise ``OSError``."""
 
+    def stat(self) -> FileStat:
+        """The open file itself, wherever its name points now."""
+
     def truncate(self, size: int) -> None:
         """Cut the file to ``size`` bytes."""
 
@@ -107,8 +110,12 @@ class Disk(Protocol):
     def open_append(
         self, path: str, *, create_new: bool = False, private: bool = True
     ) -> WriteHandle:
-        """Open for appending; ``create_new`` refuses an existing file. A file that it makes is for
-        its owner alone (mode 0600), if ``private``; else for whom the umask lets."""
+        """Open for appending, making the file if need be; ``create_new`` refuses an existing one.
+        A new file is for its owner alone (mode 0600), if ``private``; else for whom the umask
+        lets."""
+
+    def open_existing(self, path: str) -> WriteHandle:
+        """Open for appending a file that is there (``FileNotFoundError``)."""
 
     def write_whole(self, path: str, data: bytes, *, sync: bool = False) -> None:
         """Replace ``path`` by ``data`` in one step (temporary name, then rename)."""
@@ -188,6 +195,9 @@ class _RealWriteHandle:
         while view:
             view = view[os.write(self._fd, view) :]
 
+    def stat(self) -> FileStat:
+        return _convert(os.fstat(self._fd))
+
     def truncate(self, size: int) -> None:
         os.ftruncate(self._fd, size)
 
@@ -240,6 +250,9 @@ class RealDisk:
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | _BINARY
         mode = 0o600 if private else 0o666
         return _RealWriteHandle(os.open(path, flags | (os.O_EXCL if create_new else 0), mode))
+
+    def open_existing(self, path: str) -> WriteHandle:
+        return _RealWriteHandle(os.open(path, os.O_WRONLY | os.O_APPEND | _BINARY))
 
     def write_whole(self, path: str, data: bytes, *, sync: bool = False) -> None:
         temporary = f"{path}.{os.getpid()}.tmp"

@@ -33,6 +33,10 @@ class _Handle:
         if not self._open:
             raise os_error(errno.EBADF, self._path)
 
+    def stat(self) -> FileStat:
+        self._enter("fstat")
+        return self._disk.file_system.stat_of(self._inode)
+
     def close(self) -> None:
         if self._open:
             self._open = False
@@ -42,10 +46,6 @@ class _Handle:
 
 
 class _ReadHandle(_Handle):
-    def stat(self) -> FileStat:
-        self._enter("fstat")
-        return self._disk.file_system.stat_of(self._inode)
-
     def read_at(self, offset: int, length: int) -> bytes:
         self._enter("read")
         return bytes(self._inode.data[offset : offset + length])
@@ -126,6 +126,10 @@ class SimDisk:
             return _WriteHandle(self, self.file_system.create(path), path)
         if create_new:
             raise os_error(errno.EEXIST, path)
+        return _WriteHandle(self, self.file_system.file(path), path)
+
+    def open_existing(self, path: str) -> _WriteHandle:
+        self.before_call("open", path)
         return _WriteHandle(self, self.file_system.file(path), path)
 
     def write_whole(self, path: str, data: bytes, *, sync: bool = False) -> None:

@@ -82,6 +82,9 @@ class _Writing:
             raise
         self._handle.append(data)
 
+    def stat(self) -> FileStat:
+        return self._handle.stat()
+
     def truncate(self, size: int) -> None:
         self._disk.before("truncate", self._path)
         self._handle.truncate(size)
@@ -117,6 +120,12 @@ class HookedDisk(RealDisk):
         self.before("open_append", path)
         made = super().open_append(path, create_new=create_new, private=private)
         handle = _Writing(self, made, path)
+        _opened.append(handle)
+        return handle
+
+    def open_existing(self, path: str) -> WriteHandle:
+        self.before("open_existing", path)
+        handle = _Writing(self, super().open_existing(path), path)
         _opened.append(handle)
         return handle
 

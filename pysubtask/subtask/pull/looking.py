@@ -15,8 +15,8 @@ from pysubtask.errors import RemoteNotFound
 from pysubtask.pull import Pull
 from pysubtask.status import printable
 from pysubtask.subtask.delivery.engine import Step, call
-from pysubtask.subtask.pull.fetching import mark_of
 from pysubtask.subtask.pull.places import Places, why_unsafe
+from pysubtask.subtask.pull.session import mark_of
 from pysubtask.transports.contract import List, RemoteStat, Stat
 
 __all__ = ["Looking", "Sight"]

@@ -21,6 +21,7 @@ Look: TypeAlias = Literal["absent", "as_left", "partly", "changed"]
 """``partly``: as it was left, and some bytes behind that may be ours: they were being added."""
 
 _READ_BYTES = 1 << 20
+_COARSEST_NS = 2_000_000_000
 _RESERVED = re.compile(r"(CON|PRN|AUX|NUL|COM[0-9¹²³]|LPT[0-9¹²³])(\..*)?", re.IGNORECASE)
 """Devices, whatever comes behind the dot (Microsoft Learn: "Naming Files, Paths, and
 Namespaces")."""
@@ -75,14 +76,21 @@ class Places:
             OSError: it can't be looked at.
         """
         st = self._stat(entry.place or entry.path)
-        if st is None:
-            return "absent"
+        return "absent" if st is None else self._judge(entry, st)
+
+    def _judge(self, entry: Pulled, st: FileStat) -> Look:
         left = entry.local
-        if left is None or not st.is_file or st.ino != left.ino:
+        if left is None or not st.is_file:
             return "changed"
-        if (st.size, st.mtime_ns) == (left.size, left.mtime_ns):
+        if (st.size, st.mtime_ns, st.ino) == (left.size, left.mtime_ns, left.ino):
             return "as_left"
-        return "partly" if left.size < st.size <= entry.reach else "changed"
+        if st.ino == left.ino and left.size < st.size <= entry.reach:
+            return "partly"
+        if st.size == left.size and abs(st.mtime_ns - left.mtime_ns) < _COARSEST_NS:
+            # FAT keeps times in steps of 2 s and makes up inodes: mounted anew, both differ
+            same = self.prints(entry.place, entry.size) == (entry.head, entry.tail)
+            return "as_left" if same else "changed"
+        return "changed"
 
     def is_there(self, path: str) -> bool:
         """Whether anything has that name."""
@@ -171,18 +179,25 @@ class Places:
         self._disk.rename(place, target)
         self._disk.sync_dir(self.folder)
 
-    def append(self, place: str, data: bytes) -> None:
-        """Add bytes at the end of a visible file; on the disk when this returns."""
-        handle = self._disk.open_append(place, private=False)
+    def append(self, entry: Pulled, data: bytes) -> bool:
+        """Add bytes at the end of a visible file; on the disk when this returns. False if it is
+        not as it was left: nothing is added then."""
         try:
+            handle = self._disk.open_existing(entry.place)
+        except FileNotFoundError:
+            return False
+        try:
+            if self._judge(entry, handle.stat()) != "as_left":
+                return False
             handle.append(data)
             handle.sync()
         finally:
             handle.close()
+        return True
 
     def cut(self, place: str, size: int) -> None:
         """Cut off what a loss of power left behind the bytes that are known to be good."""
-        handle = self._disk.open_append(place, private=False)
+        handle = self._disk.open_existing(place)
         try:
             handle.truncate(size)
             handle.sync()

@@ -12,23 +12,25 @@ import os
 import random
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from pysubtask.core.flow import Window
 from pysubtask.core.pull import Check, Fetch, Pulled, Seen, Settle, SettleRule, plan
-from pysubtask.core.retry import RetryRule, file_wait_secs, link_wait_secs, refusal_wait_secs
-from pysubtask.errors import AskedToWait, HostKeyRefused, LinkError, LoginRefused
+from pysubtask.core.retry import file_wait_secs
+from pysubtask.errors import LinkError
 from pysubtask.pull import Pull
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import local_words
 from pysubtask.settings import Settings
-from pysubtask.status import Link, PullStatus
+from pysubtask.status import PullStatus
 from pysubtask.subtask.delivery.engine import BULK, SMALL, Engine, Job, Step
-from pysubtask.subtask.delivery.linklog import LinkLog
-from pysubtask.subtask.pull.fetching import Changed, Fetching
+from pysubtask.subtask.pull.following import Following
+from pysubtask.subtask.pull.growing import Growing
+from pysubtask.subtask.pull.link import Connection, SourceLink, rule_of
 from pysubtask.subtask.pull.looking import Looking, Sight
 from pysubtask.subtask.pull.news import News
 from pysubtask.subtask.pull.places import Places
+from pysubtask.subtask.pull.session import Changed, Session
+from pysubtask.subtask.pull.whole import Whole
 from pysubtask.subtask.store.recordlog import RecordLog
 from pysubtask.transports.contract import Transport
 
@@ -49,6 +51,15 @@ class _Held:
     failures: int
     until: float
     error: str
+
+
+class _Jobs(NamedTuple):
+    """What can be done over the connection."""
+
+    session: Session
+    whole: Whole
+    growing: Growing
+    following: Following
 
 
 class Puller:
@@ -83,31 +94,26 @@ class Puller:
         self._journal = journal
         self._places = places
         self._news = news
-        self._make_transport = make_transport
         self._token_hex = token_hex
-        self._rng = rng
         self._log = log
         self._status_changed = status_changed
-        self._says = LinkLog(clock, log, str(pull.source))
-        self._retry_rule = RetryRule(
-            settings.retry_tries,
-            settings.retry_short_wait_secs,
-            settings.retry_long_wait_secs,
-            settings.retry_growth,
-            settings.retry_max_wait_secs,
+        self._link = SourceLink(
+            clock,
+            settings,
+            make_transport,
+            source=str(pull.source),
+            rng=rng,
+            log=log,
+            changed=status_changed,
         )
+        self._retry_rule = rule_of(settings)
         self._settle_rule = SettleRule(
             max(settings.settle_secs, _COARSEST_SECS),
             max(settings.settle_max_secs, _COARSEST_SECS),
         )
         self._looking = Looking(pull, places, log)
-        self._transport: Transport | None = None
-        self._engine: Engine | None = None
-        self._fetching: Fetching | None = None
-        self._connected_at = 0.0
-        self._failures = 0
-        self._refusals = 0
-        self._next_try = 0.0
+        self._jobs: _Jobs | None = None
+        self._own_temps: set[str] = set()
         self._next_look = 0.0
         self._wait_secs = settings.pull_interval_secs
         self._in_round = False
@@ -126,11 +132,6 @@ class Puller:
         self._to_remove: list[str] = []
         self._forget_at = 0.0
         self._asked = self._begun_for = self._done_for = 0
-        self._link: Link = "resting"
-        self._since = clock.time()
-        self._next_try_at: float | None = None
-        self._last_error: str | None = None
-        self._last_error_kind: str | None = None
         self._looked_at: float | None = None
         self._fetched_bytes = 0
 
@@ -152,15 +153,15 @@ class Puller:
         return PullStatus(
             source=str(self.pull.source) + self.pull.suffix,
             to=self.pull.declared,
-            link=self._link,
-            since=self._since,
-            next_try=self._next_try_at,
+            link=self._link.state,
+            since=self._link.since,
+            next_try=self._link.next_try_at,
             looked_at=self._looked_at,
             files=len(self._journal),
             pending_files=waiting + len(held),
             fetched_bytes=self._fetched_bytes,
-            last_error=self._last_error or self._looking.error or (held[0].error if held else None),
-            last_error_kind=self._last_error_kind,
+            last_error=self._link.error or self._looking.error or (held[0].error if held else None),
+            last_error_kind=self._link.error_kind,
         )
 
     # -- the puller's thread -----------------------------------------------------------------
@@ -170,6 +171,7 @@ class Puller:
         entries = self._journal.entries()
         keep = {e.passage.temp for e in entries if e.passage is not None}
         self._places.sweep(self._journal.client_id, keep)
+        self._journal.purged = True
 
     def step(self) -> float:
         """Do what can be done now; gives the monotonic time at which to be called again."""
@@ -177,89 +179,79 @@ class Puller:
         self._sync_if_due(now)
         if self._begun_for < self._asked and not self._in_round:
             self._next_look = now
-            if not self._refusals:
-                self._next_try = min(self._next_try, now)
-        if self._engine is None:
-            if now < self._next_look:
-                return self._before_sync(self._next_look)
-            if now < self._next_try:
-                return self._before_sync(self._next_try)
+            self._link.retry_now()
+        connection = self._link.connection
+        if connection is None:
+            due = max(self._next_look, self._link.next_try)
+            if now < due:
+                return self._or_sync(due)
             if not self._connect():
-                return self._next_try
-        assert self._engine is not None
+                return self._or_sync(self._link.next_try)
+            connection = self._link.connection
+        assert connection is not None
         try:
             if not self._in_round and now >= self._next_look:
-                self._begin_round()
-            self._dispatch()
-            overdue = self._engine.run()
+                self._begin_round(connection.engine)
+            self._dispatch(connection)
+            overdue = connection.engine.run()
         except LinkError as error:
             self._lost(error)
-            return self._before_sync(max(self._next_try, self._next_look))
+            return self._or_sync(max(self._link.next_try, self._next_look))
         now = self._clock.monotonic()
-        if self._engine.has_more or self._queue:
+        if connection.engine.has_more or self._queue or (self._later and not self._naming):
             return now
-        if self._later and not self._naming:
-            return now
-        if self._engine.jobs:
-            return self._before_sync(overdue if overdue is not None else math.inf)
+        if connection.engine.jobs:
+            return self._or_sync(overdue if overdue is not None else math.inf)
         if self._in_round:
-            self._end_round(now)
+            self._end_round(connection.engine, now)
             return now
-        relax = getattr(self._transport, "relax", None)
-        if relax is not None:
-            relax()
-        if self._next_look - now > self._settings.dead_time_milli / 1000:
-            self._says.resting(0.0)
-            self.close()
-        return self._before_sync(self._next_look)
+        connection.relax()
+        idle_secs = self._next_look - now
+        if idle_secs > self._settings.dead_time_milli / 1000:
+            self._link.rest(idle_secs)
+            self._jobs = None
+        return self._or_sync(self._next_look)
 
     @property
     def is_connecting(self) -> bool:
         """A connection is being made."""
-        return self._link == "connecting"
+        return self._link.state == "connecting"
 
     def retry_now(self) -> None:
         """Try at once what waits for its next try."""
-        if not self._refusals:
-            self._next_try = self._clock.monotonic()
+        self._link.retry_now()
 
     def close(self) -> None:
         """End the connection now."""
-        if self._engine is not None:
-            self._engine.abandon()
-        if self._transport is not None:
-            self._transport.close()
-        self._engine = self._transport = self._fetching = None
-        self._set_link("resting")
+        self._link.close()
+        self._jobs = None
 
     def _sync_if_due(self, now: float) -> None:
         due = self._journal.sync_due()
         if due is not None and now >= due:
             self._journal.sync()
 
-    def _before_sync(self, when: float) -> float:
+    def _or_sync(self, when: float) -> float:
         due = self._journal.sync_due()
         return when if due is None else min(when, due)
 
     # -- a round: one look, and what comes of it ---------------------------------------------
 
-    def _begin_round(self) -> None:
-        assert self._engine is not None
+    def _begin_round(self, engine: Engine) -> None:
         self._in_round = True
         self._begun_for = self._asked
         self._found_new = False
         self._settle_until = math.inf
-        self._engine.spawn(self._look(), priority=SMALL, done=self._looked)
+        engine.spawn(self._look(), priority=SMALL, done=self._looked)
 
     def _look(self) -> Job:
         self._sights = yield from self._looking.look()
 
     def _looked(self, error: Exception | None) -> None:
         self._looked_at = self._clock.time()
-        self._failures = self._refusals = 0
-        self._clear_error()
+        self._link.works()
+        self._looking.note(None if error is None else _words(error))
         if error is not None:
-            self._looking.note(_words(error))
             self._status_changed()
             return
         now = self._clock.monotonic()
@@ -306,8 +298,8 @@ class Puller:
         if isinstance(decision, Check | Fetch):
             return True
         entry = self._journal.get(path)
-        if entry is not None and entry.told is not None and self._fetching is not None:
-            self._fetching.tell_again(path)
+        if entry is not None and entry.told is not None and self._jobs is not None:
+            self._jobs.session.tell_again(path)
         return False
 
     def _decide(self, path: str, sight: Sight, now: float) -> object:
@@ -316,10 +308,9 @@ class Puller:
         seen = self._seen[path]
         return plan(entry, sight.mark, seen, now, self.pull.growth, self._settle_rule, grew=grew)
 
-    def _dispatch(self) -> None:
-        assert self._engine is not None
-        most = max(1, self._transport.capabilities.max_files) if self._transport else 1
-        while self._engine.jobs < most:
+    def _dispatch(self, connection: Connection) -> None:
+        most = max(1, connection.can.max_files)
+        while connection.engine.jobs < most:
             path = self._next()
             if path is None:
                 break
@@ -329,7 +320,8 @@ class Puller:
             self._active.add(path)
             small = sight.mark.size <= _SMALL_BYTES
             job = self._serve(path, sight)
-            self._engine.spawn(job, priority=SMALL if small else BULK, done=self._done_with(path))
+            priority = SMALL if small else BULK
+            connection.engine.spawn(job, priority=priority, done=self._done_with(path))
 
     def _next(self) -> str | None:
         queue = self._queue
@@ -343,21 +335,21 @@ class Puller:
 
     def _serve(self, path: str, sight: Sight) -> Job:
         """Fetch what is new of one file."""
-        fetching = self._fetching
-        assert fetching is not None
+        jobs = self._jobs
+        assert jobs is not None
         if self._journal.get(path) is None and self._suspects:
             self._naming.add(path)
-            yield from self._follow_rename(fetching, path, sight)
+            yield from self._follow_rename(jobs.following, path, sight)
             self._naming.discard(path)
         entry = self._journal.update(path, lambda e: e, remote=sight.remote)
         for _ in range(_MOST_TURNS):
             decision = self._decide(path, sight, self._clock.monotonic())
             if isinstance(decision, Check):
-                if (yield from fetching.grow(path, sight.mark)):
+                if (yield from jobs.growing.grow(path, sight.mark)):
                     break
                 self._not_grown[path] = sight
             elif isinstance(decision, Fetch):
-                yield from fetching.fetch(path, sight.mark)
+                yield from jobs.whole.fetch(path, sight.mark)
                 break
             else:
                 if isinstance(decision, Settle):
@@ -367,7 +359,7 @@ class Puller:
             self._found_new = True
 
     def _follow_rename(
-        self, fetching: Fetching, path: str, sight: Sight
+        self, following: Following, path: str, sight: Sight
     ) -> Generator[Step, Any, None]:
         """A name that was not there before may be that of a file that we know: a log was rotated.
         Then the local file is renamed, too, instead of fetched once more."""
@@ -377,11 +369,11 @@ class Puller:
             other = self._sights.get(entry.path)
             if other is not None and other.mark.size >= entry.size and not _alike(entry.path, path):
                 continue  # most likely it has only grown
-            if not (yield from fetching.is_moved(entry, sight.remote, sight.mark)):
+            if not (yield from following.is_moved(entry, sight.remote, sight.mark)):
                 continue
             if self._suspects.pop(entry.path, None) is None:
                 continue  # another name was quicker
-            fetching.move(entry, path, sight.remote)
+            following.move(entry, path, sight.remote)
             self._seen.pop(entry.path, None)
             if other is not None:  # what has its old name now is another file
                 self._seen[entry.path] = Seen.first(other.mark, self._clock.monotonic())
@@ -416,9 +408,9 @@ class Puller:
         self._held[path] = _Held(failures, until, words)
         self._settle_until = min(self._settle_until, until)
 
-    def _end_round(self, now: float) -> None:
+    def _end_round(self, engine: Engine, now: float) -> None:
         """Everything that this look found is here, waits, or was refused."""
-        if self.pull.delete_remote and self._remove_some(now):
+        if self.pull.delete_remote and self._remove_some(engine, now):
             return
         self._in_round = False
         if self._found_new:
@@ -432,22 +424,20 @@ class Puller:
         self._forget_gone(now)
         self._status_changed()
 
-    def _remove_some(self, now: float) -> bool:
+    def _remove_some(self, engine: Engine, now: float) -> bool:
         """What is safe here goes there; True if there was any."""
-        assert self._engine is not None
-        assert self._fetching is not None
         safe = [p for p, sight in self._sights.items() if self._is_safe(p, sight, now)]
         if not safe:
             return False
         self._journal.sync()
         for path in safe:
             del self._sights[path]  # asked once for each look
-            self._engine.spawn(self._remove(path), priority=SMALL, done=self._done_with(path))
+            engine.spawn(self._remove(path), priority=SMALL, done=self._done_with(path))
         return True
 
     def _remove(self, path: str) -> Job:
-        assert self._fetching is not None
-        yield from self._fetching.remove(path)
+        assert self._jobs is not None
+        yield from self._jobs.following.remove(path)
 
     def _is_safe(self, path: str, sight: Sight, now: float) -> bool:
         entry, seen = self._journal.get(path), self._seen.get(path)
@@ -479,89 +469,38 @@ class Puller:
     # -- the connection ----------------------------------------------------------------------
 
     def _connect(self) -> bool:
-        self._set_link("connecting")
-        transport = self._make_transport()
-        began = self._clock.monotonic()
-        try:
-            transport.connect()
-        except LinkError as error:
-            transport.close()
-            wait = self._wait_after(error)
-            self._says.failed(_words(error), wait)
-            self._retry_in(wait, error)
+        connection = self._link.connect()
+        if connection is None:
             return False
-        self._transport = transport
-        self._connected_at = self._clock.monotonic()
-        window = Window()
-        self._engine = Engine(
-            transport, self._clock, window, ack_timeout_secs=self._settings.reply_timeout_secs
-        )
-        self._fetching = Fetching(
-            transport.capabilities,
-            window,
-            self._clock,
-            self._journal,
-            self._places,
-            self._news,
-            self._log,
+        session = Session(
+            can=connection.can,
+            window=connection.window,
+            journal=self._journal,
+            places=self._places,
+            news=self._news,
+            log=self._log,
             growth=self.pull.growth,
             token_hex=self._token_hex,
             moved=self._moved,
             believed=not self._journal.unclean_boot,
+            own_temps=self._own_temps,
         )
-        described = str(getattr(transport, "described", ""))
-        self._says.connected(self._connected_at - began, described)
-        self._set_link("connected")
-        self._next_look = self._connected_at
+        whole = Whole(session)
+        self._jobs = _Jobs(session, whole, Growing(session, whole), Following(session))
+        self._next_look = connection.since
         return True
 
     def _moved(self, size: int) -> None:
         self._fetched_bytes += size
 
     def _lost(self, error: LinkError) -> None:
-        assert self._engine is not None
-        progressed = self._engine.acked_bytes > _SMALL_BYTES
-        busy = self._in_round
-        lived = self._clock.monotonic() - self._connected_at
-        self.close()
-        self._in_round = False
+        self._link.lost(error, busy=self._in_round)
+        self._jobs = None
+        if self._in_round:
+            self._in_round = False
+            self._next_look = self._clock.monotonic()
         for held_back in (self._queue, self._later, self._active, self._naming):
             held_back.clear()
-        if not busy:
-            self._says.lost_idle(_words(error))
-            return
-        if progressed:
-            self._failures = 0
-        wait = 0.0 if progressed else self._wait_after(error)
-        self._says.lost(_words(error), lived, wait)
-        self._retry_in(wait, error)
-        self._next_look = self._clock.monotonic()
-
-    def _wait_after(self, error: LinkError) -> float:
-        if isinstance(error, LoginRefused | HostKeyRefused):
-            self._refusals += 1
-            wait = refusal_wait_secs(self._refusals)
-        else:
-            self._failures += 1
-            wait = link_wait_secs(self._failures, self._retry_rule)
-        if isinstance(error, AskedToWait):
-            wait = max(wait, error.wait_secs)
-        return wait * (1 + self._settings.retry_jitter * self._rng.random())
-
-    def _retry_in(self, wait_secs: float, error: LinkError) -> None:
-        self._next_try = self._clock.monotonic() + wait_secs
-        self._next_try_at = self._clock.time() + wait_secs
-        self._last_error, self._last_error_kind = _words(error), type(error).__name__
-        self._set_link("retrying")
-
-    def _clear_error(self) -> None:
-        self._looking.note(None)
-        self._last_error = self._last_error_kind = self._next_try_at = None
-
-    def _set_link(self, link: Link) -> None:
-        if link != self._link:
-            self._link, self._since = link, self._clock.time()
-            self._status_changed()
 
 
 def _alike(old: str, new: str) -> bool:

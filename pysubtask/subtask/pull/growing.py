@@ -1,0 +1,120 @@
+"""A remote file has gained bytes: they are added to the local one, where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
+
+from pysubtask.core.pull import HEAD_BYTES, Mark, Pulled, Told, print_of, tail_start
+from pysubtask.subtask.delivery.engine import Step
+from pysubtask.subtask.pull.session import Session
+from pysubtask.subtask.pull.whole import Whole
+from pysubtask.transports.contract import Read
+
+__all__ = ["Growing"]
+
+_GROW_BYTES = 1 << 20
+"""So many bytes at most are added to a visible file before they are noted."""
+
+
+class Growing:
+    """Adds to visible files. A reader sees a beginning of the remote file at every instant."""
+
+    def __init__(self, session: Session, whole: Whole) -> None:
+        self._session = session
+        self._whole = whole
+
+    def grow(self, path: str, remote: Mark) -> Generator[Step, Any, bool]:
+        """Add to the local file what the remote one has gained.
+
+        Returns:
+            False if what was fetched is not its beginning (any more).
+        """
+        entry = self._session.entry(path)
+        look = self._session.places.look(entry)
+        if look == "partly":
+            look = yield from self._take_over(entry)
+            entry = self._session.entry(path)
+        if look != "as_left":
+            # the program took it away, or changed it: the whole file comes, to its name or beside
+            yield from self._whole.fetch(path, remote)
+            return True
+        started = entry.size
+        while entry.size < remote.size:
+            length = min(self._grow_bytes(), remote.size - entry.size)
+            data = yield from self._read_on(entry, length)
+            if data is None:
+                return False
+            if not data:
+                break  # it is shorter than it was a moment ago: the next look tells
+            grown = self._append(entry, data)
+            if grown is None:
+                break  # the program was quicker: the next look tells
+            entry = grown
+        done = self._session.update(path, lambda e: replace(e, source=replace(remote, size=e.size)))
+        if done.size > started:
+            self._session.log.info("fetched %s: %d more bytes", entry.remote, done.size - started)
+            self._session.tell(path, Told("grown", started))
+        return True
+
+    def _grow_bytes(self) -> int:
+        return min(_GROW_BYTES, 8 * self._session.chunk_bytes())
+
+    def _read_on(self, entry: Pulled, length: int) -> Generator[Step, Any, bytes | None]:
+        """The bytes behind those that are here; None if those are not its beginning.
+
+        The head is read again behind them: had the name come to stand for another file between the
+        requests, it would show there.
+        """
+        name, start = entry.remote, tail_start(entry.size)
+        head = Read(name, 0, min(HEAD_BYTES, entry.size))
+        chunk = self._session.chunk_bytes()
+        parts = [Read(name, start, entry.size - start)]
+        parts += [
+            Read(name, at, min(chunk, entry.size + length - at))
+            for at in range(entry.size, entry.size + length, chunk)
+        ]
+        results = yield from self._session.read_all(*parts, head)
+        tail, *fresh, first = results
+        if (print_of(first), print_of(tail)) != (entry.head, entry.tail):
+            return None
+        data = bytearray()
+        for request, part in zip(parts[1:], fresh, strict=True):
+            data += part
+            if len(part) < request.length:
+                break
+        return bytes(data)
+
+    def _append(self, entry: Pulled, data: bytes) -> Pulled | None:
+        """Add to the visible file; None if it is not the one that was left there any more."""
+        size = entry.size + len(data)
+        noted = self._session.update(entry.path, lambda e: replace(e, reach=size))
+        if not self._session.places.append(noted, data):
+            self._session.update(entry.path, lambda e: replace(e, reach=0))
+            return None
+        return self._note_grown(entry.path, size)
+
+    def _note_grown(self, path: str, size: int) -> Pulled:
+        place = self._session.entry(path).place
+        local = self._session.places.left(place)
+        head, tail = self._session.places.prints(place, size)
+        return self._session.update(
+            path, lambda e: replace(e, size=size, reach=0, head=head, tail=tail, local=local)
+        )
+
+    def _take_over(self, entry: Pulled) -> Generator[Step, Any, Any]:
+        """The local file is longer than was noted: if the bytes are the remote file's, they are
+        ours, and need not be fetched again. After a loss of power, what is not is cut off."""
+        local = self._session.places.left(entry.place)
+        length = local.size - entry.size
+        here = self._session.places.read(entry.place, entry.size, length)
+        there = yield from self._session.read_range(entry.remote, entry.size, length)
+        if here == there:
+            self._note_grown(entry.path, local.size)
+        elif not self._session.believed:
+            self._session.places.cut(entry.place, entry.size)
+            self._note_grown(entry.path, entry.size)
+        else:
+            return "changed"
+        return "as_left"

@@ -1,0 +1,181 @@
+"""The connection to one source: made when it is needed, tried again as the rules say."""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pysubtask.core.flow import Window
+from pysubtask.core.retry import RetryRule, link_wait_secs, refusal_wait_secs
+from pysubtask.errors import AskedToWait, HostKeyRefused, LinkError, LoginRefused
+from pysubtask.seams.clock import Clock
+from pysubtask.settings import Settings
+from pysubtask.status import Link
+from pysubtask.subtask.delivery.engine import Engine
+from pysubtask.subtask.delivery.linklog import LinkLog
+from pysubtask.transports.contract import Capabilities, Transport
+
+__all__ = ["Connection", "SourceLink", "rule_of"]
+
+_PROGRESS_BYTES = 64 * 1024
+
+
+def rule_of(settings: Settings) -> RetryRule:
+    """How often and how far apart something is tried."""
+    return RetryRule(
+        settings.retry_tries,
+        settings.retry_short_wait_secs,
+        settings.retry_long_wait_secs,
+        settings.retry_growth,
+        settings.retry_max_wait_secs,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One that is there."""
+
+    transport: Transport
+    engine: Engine
+    window: Window
+    since: float
+    """Monotonic."""
+
+    @property
+    def can(self) -> Capabilities:
+        """What the server can do."""
+        return self.transport.capabilities
+
+    def relax(self) -> None:
+        """Nothing is on its way: let go of what can be had again."""
+        relax = getattr(self.transport, "relax", None)
+        if relax is not None:
+            relax()
+
+
+class SourceLink:
+    """Makes connections, and knows how they are.
+
+    Args:
+        source: as a URL, without the password.
+        changed: called when it is another way with them.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        settings: Settings,
+        make_transport: Callable[[], Transport],
+        *,
+        source: str,
+        rng: random.Random,
+        log: logging.Logger,
+        changed: Callable[[], None],
+    ) -> None:
+        self._clock = clock
+        self._settings = settings
+        self._make_transport = make_transport
+        self._rng = rng
+        self._changed = changed
+        self._says = LinkLog(clock, log, source)
+        self._rule = rule_of(settings)
+        self._failures = 0
+        self._refusals = 0
+        self._not_before = 0.0
+        self.connection: Connection | None = None
+        self.next_try = 0.0
+        """Monotonic: not before then."""
+        self.state: Link = "resting"
+        self.since = clock.time()
+        self.next_try_at: float | None = None
+        self.error: str | None = None
+        self.error_kind: str | None = None
+
+    def connect(self) -> Connection | None:
+        """Make one; None if that failed: ``next_try`` says when it is worth trying again."""
+        self._set("connecting")
+        transport = self._make_transport()
+        began = self._clock.monotonic()
+        try:
+            transport.connect()
+        except LinkError as error:
+            transport.close()
+            wait = self._wait_after(error)
+            self._says.failed(str(error), wait)
+            self._retry_in(wait, error)
+            return None
+        window = Window()
+        now = self._clock.monotonic()
+        engine = Engine(
+            transport, self._clock, window, ack_timeout_secs=self._settings.reply_timeout_secs
+        )
+        self.connection = Connection(transport, engine, window, now)
+        self._says.connected(now - began, str(getattr(transport, "described", "")))
+        self._set("connected")
+        return self.connection
+
+    def works(self) -> None:
+        """The server has answered: whatever was wrong is over."""
+        self._failures = self._refusals = 0
+        self.error = self.error_kind = self.next_try_at = None
+
+    def lost(self, error: LinkError, *, busy: bool) -> None:
+        """It broke; ``busy``: something was on its way."""
+        lived, moved = 0.0, 0
+        if self.connection is not None:
+            lived = self._clock.monotonic() - self.connection.since
+            moved = self.connection.engine.acked_bytes
+        self.close()
+        if not busy:
+            self._says.lost_idle(str(error))
+            return
+        told = isinstance(error, AskedToWait | LoginRefused)
+        if moved:
+            self._failures = 0
+        gets_on = moved >= _PROGRESS_BYTES and not told  # it got somewhere: go on at once
+        wait = 0.0 if gets_on else self._wait_after(error)
+        self._says.lost(str(error), lived, wait)
+        self._retry_in(wait, error)
+
+    def retry_now(self) -> None:
+        """Forget the wait, unless it was asked for, or the login was refused."""
+        if not self._refusals:
+            self.next_try = self._not_before
+
+    def rest(self, idle_secs: float) -> None:
+        """Nothing is to be done for a while."""
+        self._says.resting(idle_secs)
+        self.close()
+
+    def close(self) -> None:
+        """End the connection now; idempotent."""
+        if self.connection is not None:
+            self.connection.engine.abandon()
+            self.connection.transport.close()
+            self.connection = None
+        self._set("resting")
+
+    def _wait_after(self, error: LinkError) -> float:
+        if isinstance(error, LoginRefused | HostKeyRefused):
+            self._refusals += 1
+            wait = refusal_wait_secs(self._refusals)
+        else:
+            self._failures += 1
+            wait = link_wait_secs(self._failures, self._rule)
+        if isinstance(error, AskedToWait):
+            wait = max(wait, error.wait_secs)
+            self._not_before = self._clock.monotonic() + error.wait_secs
+        return wait * (1 + self._settings.retry_jitter * self._rng.random())
+
+    def _retry_in(self, wait_secs: float, error: LinkError) -> None:
+        self.next_try = self._clock.monotonic() + wait_secs
+        self.next_try_at = self._clock.time() + wait_secs
+        self.error, self.error_kind = str(error), type(error).__name__
+        self._set("retrying")
+
+    def _set(self, state: Link) -> None:
+        if state != self.state:
+            self.state, self.since = state, self._clock.time()
+            self._changed()

@@ -1,0 +1,242 @@
+"""A whole content is fetched under a temporary name, and put in place in one step.
+
+What is done to the disk is noted in the journal before and after, so that a successor goes on where
+this process ended.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pysubtask.core.checksum import hasher
+from pysubtask.core.pull import Mark, Passage, Pulled, Told
+from pysubtask.errors import RemoteNotFound
+from pysubtask.seams.disk import WriteHandle
+from pysubtask.subtask.delivery.engine import Send, Step, Wait, call
+from pysubtask.subtask.pull.session import Changed, Session, Steps, mark_of
+from pysubtask.transports.contract import Read, Stat
+
+__all__ = ["Whole"]
+
+_AT_ONCE = 32
+"""Requests of one file in flight; the window bounds their bytes."""
+_SYNC_BYTES = 8 << 20
+_READ_BYTES = 1 << 20
+
+
+@dataclass(slots=True)
+class _Temp:
+    """A temporary file that is being written."""
+
+    handle: WriteHandle
+    at: int
+    synced: int
+
+
+class Whole:
+    """Fetches whole contents."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def fetch(self, path: str, remote: Mark) -> Steps:
+        """Fetch all of it under a temporary name, and put it in place.
+
+        Raises:
+            Changed: it became another file meanwhile.
+        """
+        if self._was_placed(path):
+            return  # the next look sees whether there is more
+        entry = yield from self._begin(path, remote)
+        passage = entry.passage
+        assert passage is not None
+        temp = self._open(passage)
+        try:
+            yield from self._read_all(path, entry.remote, temp, passage.goal)
+            temp.handle.sync()
+        finally:
+            temp.handle.close()
+        yield from self._confirm(path, entry, passage)
+        self._place(path, passage)
+
+    def _begin(self, path: str, remote: Mark) -> Generator[Step, Any, Pulled]:
+        """The entry with its passage: the one that was broken off, if it may go on."""
+        entry = self._session.entry(path)
+        passage = entry.passage
+        if passage is not None:
+            if remote.is_like(passage.goal):
+                return entry
+            if (yield from self._goes_on(entry, passage, remote)):
+                goal = replace(passage, goal=remote)
+                return self._session.update(path, lambda e: replace(e, passage=goal))
+            self._give_up(path, passage)
+        fresh = Passage(self._session.token_hex(), remote)
+        return self._session.update(path, lambda e: replace(e, passage=fresh))
+
+    def _goes_on(self, entry: Pulled, passage: Passage, remote: Mark) -> Generator[Step, Any, bool]:
+        """Whether what has come so far is the beginning of what is there now."""
+        have = self._session.places.temp_size(passage.temp) or 0
+        if self._session.growth == "rewrite" or remote.size < passage.goal.size or not have:
+            return False
+        return (yield from self._is_beginning(entry.remote, passage.temp, have))
+
+    def _is_beginning(self, name: str, temp: str, size: int) -> Generator[Step, Any, bool]:
+        there = yield from self._session.read_prints(name, size)
+        return there == self._session.places.prints(self._session.places.temp_path(temp), size)
+
+    def _open(self, passage: Passage) -> _Temp:
+        have = self._session.places.temp_size(passage.temp)
+        handle = self._session.places.open_temp(passage.temp, new=have is None)
+        size = have or 0
+        if not self._session.is_believed(passage.temp) and size > passage.synced:
+            handle.truncate(passage.synced)
+            size = passage.synced
+        elif size > passage.goal.size:
+            handle.truncate(0)
+            size = 0
+        self._session.own_temps.add(passage.temp)
+        return _Temp(handle, size, passage.synced)
+
+    def _read_all(self, path: str, name: str, temp: _Temp, goal: Mark) -> Steps:
+        """Many requests in flight; what comes is written in its order."""
+        waiting: deque[tuple[int, int, int]] = deque()
+        asked = temp.at
+        while temp.at < goal.size:
+            while asked < goal.size and len(waiting) < _AT_ONCE:
+                length = min(self._session.chunk_bytes(), goal.size - asked)
+                ticket = yield Send(Read(name, asked, length))
+                waiting.append((ticket, asked, length))
+                asked += length
+            ticket, at, length = waiting.popleft()
+            data = yield Wait(ticket)
+            self._session.moved(len(data))
+            temp.handle.append(data)
+            temp.at = at + len(data)
+            if len(data) < length:
+                raise Changed("it became shorter while it was read", operation="fetch", path=name)
+            if temp.at - temp.synced >= _SYNC_BYTES:
+                temp.handle.sync()
+                temp.synced = temp.at
+                self._note_synced(path, temp.synced)
+
+    def _note_synced(self, path: str, synced: int) -> None:
+        def note(entry: Pulled) -> Pulled:
+            if entry.passage is None:
+                return entry
+            return replace(entry, passage=replace(entry.passage, synced=synced))
+
+        self._session.update(path, note)
+
+    def _confirm(self, path: str, entry: Pulled, passage: Passage) -> Steps:
+        """Is what has come one content? The server is asked again, and its digest compared.
+
+        Raises:
+            Changed: it is not, or nobody can tell.
+        """
+        try:
+            st = yield from call(Stat(entry.remote))
+        except RemoteNotFound:
+            st = None  # taken away behind our back: complete, if nothing else was written first
+        if st is None:
+            self._give_up(path, passage)
+            raise Changed("it was taken away while it was read", operation="fetch", path=path)
+        now = mark_of(st)
+        same = now.is_like(passage.goal)
+        if not same and now.size > passage.goal.size and self._session.growth != "rewrite":
+            same = yield from self._is_beginning(entry.remote, passage.temp, passage.goal.size)
+        if same and now.is_like(passage.goal) and now.digest and self._session.can.checksum:
+            same = self._digest(passage.temp) == now.digest
+        if not same:
+            self._give_up(path, passage)
+            raise Changed("it changed while it was read", operation="fetch", path=entry.remote)
+
+    def _digest(self, temp: str) -> str:
+        state = hasher(self._session.can.checksum)
+        path, at = self._session.places.temp_path(temp), 0
+        while data := self._session.places.read(path, at, _READ_BYTES):
+            state.update(data)
+            at += len(data)
+        return state.hexdigest()
+
+    def _give_up(self, path: str, passage: Passage) -> None:
+        self._session.places.drop_temp(passage.temp)
+        self._session.update(path, lambda e: replace(e, passage=None))
+
+    # -- putting in place --------------------------------------------------------------------
+
+    def _place(self, path: str, passage: Passage) -> None:
+        """Never over what the program has changed."""
+        entry = self._session.entry(path)
+        size = passage.goal.size
+        place, kind = self._where(entry, passage)
+        temp = self._session.places.temp_path(passage.temp)
+        head, tail = self._session.places.prints(temp, size)
+        passage = replace(
+            passage,
+            synced=size,
+            place=place,
+            kind=kind,
+            local=self._session.places.left(temp),
+            head=head,
+            tail=tail,
+        )
+        self._session.update(path, lambda e: replace(e, passage=passage))
+        self._session.places.publish(passage.temp, place)
+        self._note_placed(path, passage)
+
+    def _was_placed(self, path: str) -> bool:
+        """Whether a process before this one ended between the renaming and its note."""
+        passage = self._session.entry(path).passage
+        if passage is None or passage.local is None:
+            return False
+        if self._session.places.temp_size(passage.temp) is not None:
+            return False
+        self._note_placed(path, passage)  # even if the program has taken it away since
+        return True
+
+    def _note_placed(self, path: str, passage: Passage) -> None:
+        size, place = passage.goal.size, passage.place
+        told = Told(passage.kind, 0)
+        self._session.update(
+            path,
+            lambda e: Pulled(
+                path=path,
+                remote=e.remote,
+                place=place,
+                size=size,
+                source=passage.goal,
+                head=passage.head,
+                tail=passage.tail,
+                local=passage.local,
+                told=told,
+            ),
+        )
+        name = self._session.entry(path).remote
+        if passage.kind == "conflict":
+            self._session.log.warning(
+                "%s was changed here; what the server has is beside it: %s", path, place
+            )
+        self._session.log.info("fetched %s: %d bytes (%s)", name, size, passage.kind)
+        self._session.tell(path, told)
+
+    def _where(self, entry: Pulled, passage: Passage) -> tuple[str, str]:
+        """The place for a content that is complete, and what it is to the program."""
+        place = entry.place or entry.path
+        if entry.source is not None:
+            look = self._session.places.look(entry)
+            if look in ("as_left", "partly"):
+                return place, "replaced"
+            if look == "absent" and place == entry.path:
+                return place, "new"
+        if not self._session.places.is_there(entry.path):
+            return entry.path, "new"
+        try:
+            same = self._session.places.is_beginning(entry.path, passage.temp)
+        except OSError:
+            same = False  # a folder, or not for us to read
+        if same:
+            return entry.path, "new" if entry.source is None else "replaced"
+        return self._session.places.beside(entry.path), "conflict"
