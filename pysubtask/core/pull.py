@@ -7,9 +7,9 @@ what was fetched already                               :class:`Rest`
 never seen; or changed in any way but growth           :class:`Fetch` once it has held still
 the same, but it does not hold still                   :class:`Fetch` after ``settle_max_secs``:
                                                        it grows (never with ``rewrite``)
-longer than what was fetched                           :class:`Check`: its beginning is compared,
+longer than what was fetched (1 KiB or more)           :class:`Check`: its beginning is compared,
                                                        then it is grown here, or fetched anew
-a fetch was begun                                      :class:`Fetch`: it goes on
+what a fetch was begun of                              :class:`Fetch`: it goes on
 =====================================================  ===========================================
 
 With ``growth="append"`` nothing has to hold still: any beginning of the file is worth having.
@@ -133,7 +133,7 @@ class Pulled:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """Since when the file is as it is, and since when it has been changing (monotonic times)."""
+    """Since when the file is as it is, and since when it has been growing (monotonic times)."""
 
     mark: Mark
     steady_since: float
@@ -149,7 +149,8 @@ class Seen:
         if mark == self.mark:
             return self
         calm = now - self.steady_since >= rule.settle_secs  # what comes now is another change
-        return Seen(mark, now, now if calm else self.restless_since)
+        grew = mark.size > self.mark.size
+        return Seen(mark, now, self.restless_since if grew and not calm else now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +180,12 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """Fetch all of it, and put it in place in one step."""
+    """Fetch all of it, and put it in place in one step.
+
+    ``growing``: it may gain bytes meanwhile; what it had is worth having.
+    """
+
+    growing: bool = False
 
 
 Decision: TypeAlias = Rest | Settle | Check | Fetch
@@ -203,22 +209,28 @@ def plan(
         now: monotonic time.
         grew: what a :class:`Check` found: False if its beginning is another one.
     """
-    if entry is not None and entry.passage is not None:
-        return Fetch()
+    if entry is not None and entry.passage is not None and remote.is_like(entry.passage.goal):
+        return Fetch(growing=growth == "append")
     if entry is not None and entry.source is not None:
         if remote.is_like(entry.source) and remote.size == entry.size:
             return Rest()
-        if remote.size > entry.size and growth != "rewrite" and grew is None:
+        longer = remote.size > entry.size and _may_grow(entry, growth)
+        only_touched = remote.size == entry.size and growth == "append"
+        if grew is None and (longer or only_touched):
             return Check()
-        if remote.size == entry.size and growth == "append":
-            return Rest()  # only its time has moved
     if growth == "append" or now - seen.steady_since >= rule.settle_secs:
-        return Fetch()
+        return Fetch(growing=growth == "append")
     restless_until = seen.restless_since + rule.settle_max_secs
     if growth == "auto" and now >= restless_until:
-        return Fetch()
+        return Fetch(growing=True)
     steady_at = seen.steady_since + rule.settle_secs
     return Settle(min(steady_at, restless_until) if growth == "auto" else steady_at)
+
+
+def _may_grow(entry: Pulled, growth: Growth) -> bool:
+    """Whether it can be told that a longer file is this one, grown: of a few bytes, or none, any
+    other version may begin with them."""
+    return growth == "append" or (growth == "auto" and entry.size >= HEAD_BYTES)
 
 
 def print_of(data: bytes) -> str:

@@ -32,15 +32,19 @@ class Growing:
             False if what was fetched is not its beginning (any more).
         """
         entry = self._session.entry(path)
+        started = entry.size
         look = self._session.places.look(entry)
         if look == "partly":
             look = yield from self._take_over(entry)
             entry = self._session.entry(path)
-        if look != "as_left":
+        if look != "as_left" or remote.size == entry.size:
+            there = yield from self._session.read_prints(entry.remote, entry.size)
+            if there != (entry.head, entry.tail):
+                return False
+        if look != "as_left" and remote.size > entry.size:
             # the program took it away, or changed it: the whole file comes, to its name or beside
-            yield from self._whole.fetch(path, remote)
+            yield from self._whole.fetch(path, remote, growing=True)
             return True
-        started = entry.size
         while entry.size < remote.size:
             length = min(self._grow_bytes(), remote.size - entry.size)
             data = yield from self._read_on(entry, length)
@@ -52,10 +56,12 @@ class Growing:
             if grown is None:
                 break  # the program was quicker: the next look tells
             entry = grown
+        if entry.passage is not None:
+            self._whole.give_up(path, entry.passage)  # of a version that did not come to be
         done = self._session.update(path, lambda e: replace(e, source=replace(remote, size=e.size)))
         if done.size > started:
             self._session.log.info("fetched %s: %d more bytes", entry.remote, done.size - started)
-            self._session.tell(path, Told("grown", started))
+            self._session.tell_again(path)
         return True
 
     def _grow_bytes(self) -> int:
@@ -99,9 +105,14 @@ class Growing:
         place = self._session.entry(path).place
         local = self._session.places.left(place)
         head, tail = self._session.places.prints(place, size)
-        return self._session.update(
-            path, lambda e: replace(e, size=size, reach=0, head=head, tail=tail, local=local)
-        )
+
+        def grow(entry: Pulled) -> Pulled:
+            told = entry.told  # what the program was not told of yet begins earlier
+            if size > entry.size and told is None:
+                told = Told("grown", entry.size)
+            return replace(entry, size=size, reach=0, head=head, tail=tail, local=local, told=told)
+
+        return self._session.update(path, grow)
 
     def _take_over(self, entry: Pulled) -> Generator[Step, Any, Any]:
         """The local file is longer than was noted: if the bytes are the remote file's, they are

@@ -61,7 +61,8 @@ class News:
             number=self._number,
         )
         line = json.dumps(msgspec.to_builtins(arrival)).encode("ascii")
-        self._disk.write_whole(name, line)
+        self._disk.write_whole(name, line, sync=True)
+        self._disk.sync_dir(self._folder)
         self._touch(place, line, temp)
 
     def _read(self, name: str) -> Arrival | None:

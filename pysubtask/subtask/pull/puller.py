@@ -349,7 +349,7 @@ class Puller:
                     break
                 self._not_grown[path] = sight
             elif isinstance(decision, Fetch):
-                yield from jobs.whole.fetch(path, sight.mark)
+                yield from jobs.whole.fetch(path, sight.mark, growing=decision.growing)
                 break
             else:
                 if isinstance(decision, Settle):

@@ -42,8 +42,12 @@ class Whole:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    def fetch(self, path: str, remote: Mark) -> Steps:
+    def fetch(self, path: str, remote: Mark, *, growing: bool) -> Steps:
         """Fetch all of it under a temporary name, and put it in place.
+
+        Args:
+            growing: it may gain bytes meanwhile. Otherwise what has come is kept then, and nothing
+                is put in place before the file has held still.
 
         Raises:
             Changed: it became another file meanwhile.
@@ -59,7 +63,7 @@ class Whole:
             temp.handle.sync()
         finally:
             temp.handle.close()
-        yield from self._confirm(path, entry, passage)
+        yield from self._confirm(path, entry, passage, growing)
         self._place(path, passage)
 
     def _begin(self, path: str, remote: Mark) -> Generator[Step, Any, Pulled]:
@@ -72,7 +76,8 @@ class Whole:
             if (yield from self._goes_on(entry, passage, remote)):
                 goal = replace(passage, goal=remote)
                 return self._session.update(path, lambda e: replace(e, passage=goal))
-            self._give_up(path, passage)
+            self.give_up(path, passage)
+            raise Changed("it is another one than before", operation="fetch", path=entry.remote)
         fresh = Passage(self._session.token_hex(), remote)
         return self._session.update(path, lambda e: replace(e, passage=fresh))
 
@@ -130,7 +135,7 @@ class Whole:
 
         self._session.update(path, note)
 
-    def _confirm(self, path: str, entry: Pulled, passage: Passage) -> Steps:
+    def _confirm(self, path: str, entry: Pulled, passage: Passage, growing: bool) -> Steps:
         """Is what has come one content? The server is asked again, and its digest compared.
 
         Raises:
@@ -141,16 +146,19 @@ class Whole:
         except RemoteNotFound:
             st = None  # taken away behind our back: complete, if nothing else was written first
         if st is None:
-            self._give_up(path, passage)
+            self.give_up(path, passage)
             raise Changed("it was taken away while it was read", operation="fetch", path=path)
         now = mark_of(st)
         same = now.is_like(passage.goal)
-        if not same and now.size > passage.goal.size and self._session.growth != "rewrite":
+        longer = now.size > passage.goal.size and self._session.growth != "rewrite"
+        if not same and longer:
             same = yield from self._is_beginning(entry.remote, passage.temp, passage.goal.size)
+            if same and not growing:
+                raise Changed("it grew while it was read", operation="fetch", path=entry.remote)
         if same and now.is_like(passage.goal) and now.digest and self._session.can.checksum:
             same = self._digest(passage.temp) == now.digest
         if not same:
-            self._give_up(path, passage)
+            self.give_up(path, passage)
             raise Changed("it changed while it was read", operation="fetch", path=entry.remote)
 
     def _digest(self, temp: str) -> str:
@@ -161,7 +169,8 @@ class Whole:
             at += len(data)
         return state.hexdigest()
 
-    def _give_up(self, path: str, passage: Passage) -> None:
+    def give_up(self, path: str, passage: Passage) -> None:
+        """What has come of a content is not wanted any more."""
         self._session.places.drop_temp(passage.temp)
         self._session.update(path, lambda e: replace(e, passage=None))
 
@@ -194,8 +203,16 @@ class Whole:
             return False
         if self._session.places.temp_size(passage.temp) is not None:
             return False
+        if not self._session.is_believed(passage.temp) and not self._is_left(passage):
+            return False  # the power has taken it
         self._note_placed(path, passage)  # even if the program has taken it away since
         return True
+
+    def _is_left(self, passage: Passage) -> bool:
+        try:
+            return self._session.places.left(passage.place) == passage.local
+        except OSError:
+            return False
 
     def _note_placed(self, path: str, passage: Passage) -> None:
         size, place = passage.goal.size, passage.place

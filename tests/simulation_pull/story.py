@@ -1,0 +1,93 @@
+"""What happens in a history, and when: the server's writers, the program, the clock."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.simulation_pull.world import World
+
+__all__ = ["plan_story"]
+
+
+def plan_story(world: World, secs: float) -> None:
+    """Plan what others do until then."""
+    rng = world.rng
+    server = world.server
+    grows = world.growth != "rewrite"
+    writers: list[Callable[[], None]] = []
+    if grows:
+        writers += [lambda name=name: _append(world, name) for name in ("a.log", "b.log")]
+        if rng.random() < 0.5:
+            writers.append(lambda: _rotate(world, "a.log"))
+    if world.growth != "append":
+        writers += [lambda name=name: _replace(world, name) for name in ("c.cfg", "d.dat")]
+        if rng.random() < 0.5:
+            writers.append(lambda: _write_slowly(world, "slow.dat"))
+        if rng.random() < 0.3:
+            writers.append(lambda: server.delete(rng.choice(["c.cfg", "d.dat"])))
+    at = 0.0
+    while at < secs - 15:
+        at += rng.expovariate(1 / rng.choice([0.3, 2.0, 8.0]))
+        world.clock.at(int(at * 1e9), rng.choice(writers))
+    at = 0.0
+    while at < secs + 60:
+        at += rng.uniform(0.5, 6.0)
+        world.clock.at(int(at * 1e9), world.read_news)
+    if world.edits:
+        for _ in range(rng.randrange(1, 4)):
+            world.clock.at(int(rng.uniform(5, secs) * 1e9), world.edit)
+    if rng.random() < 0.2:
+        step = rng.choice([-3600.0, 3600.0, -1.5])
+        world.clock.at(int(rng.uniform(5, secs) * 1e9), lambda: world.clock.step_wall(step))
+
+
+def _bytes(rng: random.Random, size: int) -> bytes:
+    """Nowhere like themselves, so that a shift shows."""
+    mark = rng.randrange(1 << 32)
+    return b"".join(b"%08x %07d\n" % (mark, n) for n in range(size // 17 + 1))[:size]
+
+
+def _append(world: World, name: str) -> None:
+    size = world.rng.choice([1, 40, 700, 5000, 30_000])
+    size += world.rng.randrange(1, 60)  # two of one size, in one tick of the clock, can't be told
+    world.server.append(name, _bytes(world.rng, size))
+    world.say(f"server appends {size} to {name}")
+
+
+def _replace(world: World, name: str) -> None:
+    size = world.rng.choice([0, 100, 100, 3000, 60_000])
+    if size:
+        size += world.rng.randrange(60)
+    world.server.replace(name, _bytes(world.rng, size))
+    world.say(f"server replaces {name}: {size}")
+
+
+def _rotate(world: World, name: str) -> None:
+    if world.server.content(name) is None:
+        return
+    world.server.rotate(name, f"{name}.1")
+    world.say(f"server rotates {name}")
+    if world.rng.random() < 0.7:
+        _append(world, name)
+
+
+def _write_slowly(world: World, name: str) -> None:
+    """In steps of at most 1.5 s: what holds still for longer counts as complete."""
+    server, rng = world.server, world.rng
+    if server.lines.get(name) and not server.line(name).complete:
+        return
+    server.begin_slowly(name, _bytes(rng, 2000))
+    world.say(f"server begins {name}")
+    steps, at = rng.randrange(1, 5), 0.0
+    for number in range(steps):
+        at += rng.uniform(0.1, 1.5)
+        part, last = _bytes(rng, 2000), number == steps - 1
+        world.clock.after(int(at * 1e9), lambda part=part, last=last: _go_on(world, name, part, last))
+
+
+def _go_on(world: World, name: str, part: bytes, last: bool) -> None:
+    world.server.go_on_slowly(name, part, end=last)
+    world.say(f"server goes on with {name}" + (", to its end" if last else ""))

@@ -1,0 +1,348 @@
+"""One history: a server that changes, a child that fetches and dies, a program that takes files."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pysubtask.config import build
+from pysubtask.core.pull import Pulled, pulled_from_json, pulled_to_json
+from pysubtask.pull import Pull
+from pysubtask.subtask.pull.news import News
+from pysubtask.subtask.pull.places import TEMP_PREFIX, Places
+from pysubtask.subtask.pull.puller import Puller
+from pysubtask.subtask.store.recordlog import Codec, RecordLog
+from pysubtask.urls import Destination
+from tests.simulation.clock import ChildClock, Killed, SimClock
+from tests.simulation.disk import SimDisk
+from tests.simulation.filesystem import FileSystemKind, Inode, SimFileSystem
+from tests.simulation_pull.server import FOLDER, SimServer, SimTransport
+
+__all__ = ["Outcome", "run_seed"]
+
+INBOX = "/home/inbox"
+STATE = "/home/state"
+_CODEC: Codec[Pulled] = Codec(Pulled, pulled_to_json, pulled_from_json)
+_TROUBLE_SECS = 90.0
+_CALM_SECS = 400.0
+_MOST_STEPS = 40_000
+
+
+class Violation(Exception):
+    """A promise was broken."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(f"{kind}: {message}")
+        self.kind = kind
+
+
+@dataclass
+class Outcome:
+    """How a history ended: ``kind`` is empty if every promise held."""
+
+    seed: int
+    kind: str = ""
+    message: str = ""
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+class World:
+    """Everything of one history."""
+
+    def __init__(self, seed: int, say: Callable[[str], None] = lambda text: None) -> None:
+        self.rng = random.Random(f"pull {seed}")
+        self.say_raw = say
+        rng = self.rng
+        self.clock = SimClock()
+        self.kind = rng.choice(
+            [
+                FileSystemKind(tick_ns=4_000_000),
+                FileSystemKind(tick_ns=4_000_000, ordered_names=False, zero_tails=True),
+                FileSystemKind(tick_ns=1_000_000_000, granularity_ns=1_000_000_000),
+            ]
+        )
+        self.files = SimFileSystem(self.clock, self.kind)
+        for folder in ("/home", INBOX, STATE):
+            self.files.make_dirs(folder)
+        self.files.write_back()
+        self.server = SimServer(rng, lambda: self.clock.wall_ns() / 1e9, rng.choice([1e-9, 1, 2]))
+        self.growth = rng.choice(["auto", "auto", "append", "rewrite"])
+        self.deletes = self.growth != "append" and rng.random() < 0.25
+        self.latency_ns = int(rng.choice([1e6, 20e6, 80e6]))
+        self.cut_share = rng.choice([0.0, 0.01, 0.05])
+        self.refuse_share = rng.choice([0.0, 0.0, 0.02])
+        self.kill_share = rng.choice([0.0, 0.002, 0.01])
+        self.power_share = rng.choice([0.0, 0.0, 0.3])
+        self.consumes = rng.random() < 0.4
+        self.edits = rng.random() < 0.3
+        self.troubled = True
+        self.boot = 0
+        self.boot_ns = 0
+        self.disk: SimDisk | None = None
+        self.in_child = False
+        self.counts = dict.fromkeys(
+            ("kills", "power", "cuts", "fetched", "arrivals", "conflicts", "steps"), 0
+        )
+        self.edited: dict[str, set[bytes]] = {}
+        """What the program itself has put under a name."""
+        self.took: dict[str, list[bytes]] = {}
+        """What it was told of, by name, with what the file held when it looked."""
+        self.wild: set[str] = set()
+        """Names whose visible file may hold garbage after a loss of power, until it is mended."""
+        self.files.on_change = self._on_change
+        self.failed: Violation | None = None
+
+    def say(self, text: str) -> None:
+        self.say_raw(f"{self.clock.now_ns / 1e9:11.6f} {text}")
+
+    # -- the child -----------------------------------------------------------------------------
+
+    def before_call(self, operation: str, path: str) -> None:
+        if self.failed is not None:
+            raise Killed
+        self.clock.advance(20_000)
+        if self.in_child and self.troubled and self.rng.random() < self.kill_share:
+            self.say(f"kill at {operation} {path}")
+            raise Killed(self.rng.random())
+
+    def start_child(self) -> Puller:
+        disk = self.disk = SimDisk(self.files, self.before_call, pid=100 + self.counts["kills"])
+        clock = ChildClock(self.clock, self.boot_ns, lambda operation, path: None)
+        settings = build("ftp", None, None, {"pull_interval_secs": 2.0, "reply_timeout_secs": 5.0})
+        pull = Pull(
+            source=Destination(scheme="sftp", host="server", path=FOLDER, absolute=True),
+            pattern="*",
+            to=INBOX,
+            declared="inbox",
+            growth=self.growth,  # type: ignore[arg-type]
+            delete_remote=self.deletes,
+        )
+        log = logging.Logger("simulated", logging.DEBUG)
+        log.addHandler(_ToStory(self.say))
+        journal: RecordLog[Pulled] = RecordLog(
+            disk,
+            clock,
+            f"{STATE}/journal",
+            codec=_CODEC,
+            sync_secs=2.0,
+            boot_id=str(self.boot),
+            new_id=lambda: self.rng.randbytes(4).hex(),
+            log=log,
+        )
+        journal.open()
+        places = Places(disk, clock, INBOX)
+        puller = Puller(
+            pull,
+            settings,
+            clock,
+            journal,
+            places,
+            News(disk, clock, f"{STATE}/arrivals", log),
+            make_transport=lambda: SimTransport(
+                self.server, self._spend, self._is_cut, self._is_refused
+            ),
+            token_hex=lambda: journal.client_id + self.rng.randbytes(4).hex(),
+            rng=self.rng,
+            log=log,
+            status_changed=lambda: None,
+        )
+        puller.start()
+        self.journal = journal
+        return puller
+
+    def _spend(self) -> None:
+        self.clock.advance(self.latency_ns)
+        if self.failed is not None:
+            raise Killed
+
+    def _is_cut(self) -> bool:
+        cut = self.troubled and self.rng.random() < self.cut_share
+        self.counts["cuts"] += cut
+        return cut
+
+    def _is_refused(self) -> bool:
+        return self.troubled and self.rng.random() < self.refuse_share
+
+    def live(self, until_ns: int) -> None:
+        """Children come and go until then."""
+        while self.clock.now_ns < until_ns and self.failed is None:
+            self.in_child = True
+            try:
+                self.say(f"start child {self.counts['kills'] + self.counts['power'] + 1}")
+                puller = self.start_child()
+                while self.clock.now_ns < until_ns:
+                    self.counts["steps"] += 1
+                    if self.counts["steps"] > _MOST_STEPS:
+                        raise Violation("spin", "it never comes to rest")
+                    due = puller.step()
+                    now = (self.clock.now_ns - self.boot_ns) / 1e9
+                    self.clock.advance(int(max(0.0, min(due - now, 5.0)) * 1e9) + 1000)
+                puller.close()
+                self.journal.close()
+                self.in_child = False
+                return
+            except Killed:
+                self.in_child = False
+                self._bury()
+
+    def _bury(self) -> None:
+        if self.failed is not None:
+            raise self.failed
+        assert self.disk is not None
+        if self.rng.random() < self.power_share:
+            self.counts["power"] += 1
+            self.say("power")
+            self.disk.forget()
+            self.wild.update(self.visible())
+            quiet, self.files.on_change = self.files.on_change, lambda change, path: None
+            self.files.crash(self.rng)
+            self.files.on_change = quiet
+            self.boot += 1
+            self.boot_ns = self.clock.now_ns
+            for folder in (INBOX, STATE):
+                self.files.make_dirs(folder)
+        else:
+            self.counts["kills"] += 1
+            self.disk.abandon()
+        self.clock.advance(int(self.rng.choice([0.1, 3.0]) * 1e9))
+
+    # -- what is seen here ---------------------------------------------------------------------
+
+    def visible(self) -> dict[str, bytes]:
+        """What a reader of the inbox sees."""
+        found = {}
+        for name, node in self.files.directory(INBOX).entries.items():
+            ours = name.startswith(".") or name.endswith(".arrived")
+            if isinstance(node, Inode) and not ours:
+                found[name] = bytes(node.data)
+        return found
+
+    def _on_change(self, change: str, path: str) -> None:
+        folder, _, name = path.rpartition("/")
+        if folder != INBOX or self.failed is not None:
+            return
+        content = self.visible().get(name)
+        if content is None:
+            return
+        if self.is_allowed(name, content):
+            self.wild.discard(name)
+        elif name not in self.wild:
+            self.failed = Violation("torn", f"{name} shows {content[-60:]!r} ({len(content)})")
+            self.say(str(self.failed))
+
+    def is_allowed(self, name: str, content: bytes) -> bool:
+        """Whether a reader may see that under that name."""
+        if content in self.edited.get(name, ()):
+            return True
+        lines = self.server.lines.get(name.partition("~conflict-")[0], ())
+        return any(line.allows(content) for line in lines)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    def check_end(self) -> None:
+        """Faults have stopped: all that the server has is here, and was told."""
+        seen = self.visible()
+        for name in self.server.names_there():
+            content = self.server.content(name)
+            assert content is not None
+            here = [seen.get(name)]
+            here += [data for other, data in seen.items() if other.startswith(f"{name}~conflict-")]
+            if content in here:
+                continue
+            took = [d for other, all_ in self.took.items() if _is_of(other, name) for d in all_]
+            if content in took:
+                continue  # the program has taken it away since
+            raise Violation("lost", f"{name}: {len(content)} bytes there, here {_sizes(here)}")
+        if self.deletes:
+            left = [n for n in self.server.names_there() if self.server.line(n).complete]
+            if left:
+                raise Violation("pending", f"{left} should have been removed on the server")
+        for name, content in seen.items():
+            told = [data for all_ in self.took.values() for data in all_]  # it may be renamed
+            known = content in self.edited.get(name, ()) or content in told
+            if not known and self.is_allowed(name, content) and name in self.server.names_there():
+                raise Violation("untold", f"{name}: {len(content)} bytes")
+        litter = [n for n in self.files.directory(INBOX).entries if n.startswith(TEMP_PREFIX)]
+        if litter:
+            raise Violation("litter", f"{litter}")
+
+    # -- the program ---------------------------------------------------------------------------
+
+    def read_news(self) -> None:
+        """The program notes what has arrived; it may take the file away."""
+        folder = f"{STATE}/arrivals"
+        if not self.files.exists(folder):
+            return
+        for entry in list(self.files.directory(folder).entries):
+            if not entry.endswith(".json"):
+                continue
+            arrival = json.loads(self.files.read(f"{folder}/{entry}"))
+            self.files.remove(f"{folder}/{entry}")
+            self.counts["arrivals"] += 1
+            self.counts["conflicts"] += arrival["kind"] == "conflict"
+            place = arrival["path"]
+            name = place.rpartition("/")[2]
+            if not self.files.exists(place):
+                continue
+            content = self.files.read(place)
+            self.took.setdefault(name, []).append(content)
+            if self.consumes and self.rng.random() < 0.5:
+                self.say(f"program takes {name}")
+                self.files.remove(place)
+
+    def edit(self) -> None:
+        """The program changes a file that was fetched."""
+        names = [name for name in self.visible() if "~" not in name]
+        if not names:
+            return
+        name = self.rng.choice(names)
+        mine = b"mine %d\n" % self.rng.randrange(1000)
+        self.took.setdefault(name, []).append(self.visible()[name])
+        content = self.visible()[name] + mine if self.rng.random() < 0.5 else mine
+        self.edited.setdefault(name, set()).add(content)
+        self.say(f"program edits {name}")
+        self.files.create(f"{INBOX}/.mine")
+        self.files.append(f"{INBOX}/.mine", content)
+        self.files.rename(f"{INBOX}/.mine", f"{INBOX}/{name}")
+
+
+def _is_of(other: str, name: str) -> bool:
+    return other == name or other.startswith(f"{name}~conflict-")
+
+
+def _sizes(contents: list[bytes | None]) -> list[int | None]:
+    return [None if content is None else len(content) for content in contents]
+
+
+class _ToStory(logging.Handler):
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__()
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._say(f"    child: {record.levelname}: {record.getMessage()}")
+
+
+def run_seed(seed: int, say: Callable[[str], None] = lambda text: None) -> Outcome:
+    """Play one history to its end."""
+    from tests.simulation_pull.story import plan_story
+
+    world = World(seed, say)
+    try:
+        plan_story(world, _TROUBLE_SECS)
+        world.live(int(_TROUBLE_SECS * 1e9))
+        world.say("no more faults")
+        world.troubled = False
+        world.live(int((_TROUBLE_SECS + _CALM_SECS) * 1e9))
+        world.read_news()
+        if world.failed is not None:
+            raise world.failed
+        world.check_end()
+    except Violation as found:
+        return Outcome(seed, found.kind, str(found), world.counts)
+    except Exception as error:
+        return Outcome(seed, "crash", f"{type(error).__name__}: {error}", world.counts)
+    return Outcome(seed, counts=world.counts)
