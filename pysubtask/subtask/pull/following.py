@@ -6,7 +6,7 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
-from pysubtask.core.pull import Mark, Pulled, Told
+from pysubtask.core.pull import HEAD_BYTES, Mark, Pulled, Told
 from pysubtask.errors import RemoteError, RemoteNotFound
 from pysubtask.subtask.delivery.engine import Step, call
 from pysubtask.subtask.pull.session import Session, mark_of
@@ -23,7 +23,8 @@ class Following:
 
     def is_moved(self, entry: Pulled, name: str, remote: Mark) -> Generator[Step, Any, bool]:
         """Whether the remote file ``name`` begins with all that was fetched as ``entry``."""
-        if not 0 < entry.size <= remote.size or self._session.places.look(entry) != "as_left":
+        tells = HEAD_BYTES <= entry.size <= remote.size or 0 < entry.size == remote.size
+        if not tells or self._session.places.look(entry) != "as_left":
             return False
         try:
             there = yield from self._session.read_prints(name, entry.size)
@@ -37,11 +38,11 @@ class Following:
         Raises:
             OSError: the disk refuses.
         """
-        self._session.places.move(entry.place, path)
-        local = self._session.places.left(path)
         told = Told("renamed", entry.size)
-        moved = replace(entry, path=path, remote=name, place=path, local=local, told=told)
+        moved = replace(entry, path=path, remote=name, place=path, told=told)
         self._session.journal.update(path, lambda e: moved, remote=name)
+        self._session.journal.sync()  # else, after a loss of power, it would be the program's own
+        self._session.places.move(entry.place, path)
         self._session.journal.update(
             entry.path, lambda e: Pulled(path=entry.path, remote=entry.remote)
         )

@@ -172,6 +172,10 @@ class Puller:
         keep = {e.passage.temp for e in entries if e.passage is not None}
         self._places.sweep(self._journal.client_id, keep)
         self._journal.purged = True
+        for entry in entries:
+            renamed = entry.told is not None and entry.told.kind == "renamed"
+            if renamed and not self._places.is_there(entry.place):  # it may not have come to that
+                self._journal.update(entry.path, lambda e: Pulled(e.path, e.remote))
 
     def step(self) -> float:
         """Do what can be done now; gives the monotonic time at which to be called again."""

@@ -193,6 +193,7 @@ class Whole:
             tail=tail,
         )
         self._session.update(path, lambda e: replace(e, passage=passage))
+        self._session.journal.sync()  # else, after a loss of power, it would be the program's own
         self._session.places.publish(passage.temp, place)
         self._note_placed(path, passage)
 
