@@ -75,7 +75,7 @@ def _rotate(world: World, name: str) -> None:
 
 
 def _write_slowly(world: World, name: str) -> None:
-    """In steps of at most 1.5 s: what holds still for longer counts as complete."""
+    """In steps of less than 1 s: what holds still for longer counts as complete."""
     server, rng = world.server, world.rng
     if server.lines.get(name) and not server.line(name).complete:
         return
@@ -83,7 +83,7 @@ def _write_slowly(world: World, name: str) -> None:
     world.say(f"server begins {name}")
     steps, at = rng.randrange(1, 5), 0.0
     for number in range(steps):
-        at += rng.uniform(0.1, 1.5)
+        at += rng.uniform(0.1, 0.95)
         part, last = _bytes(rng, 2000), number == steps - 1
         world.clock.after(int(at * 1e9), lambda part=part, last=last: _go_on(world, name, part, last))
 

@@ -39,8 +39,8 @@ __all__ = ["Puller"]
 _SLOWER = 1.5
 """Each look that finds nothing new makes the wait for the next one so many times longer."""
 _COARSEST_SECS = 2.1
-"""Servers tell times in whole seconds (SFTP v3) or two (FAT): a file that has shown one time for
-longer would show another one, had it been written to since."""
+"""Servers tell times in whole seconds (SFTP v3) or two (FAT): what was written within the same step
+as before shows nothing. So a file has held still for so much less than it has looked the same."""
 _MOST_TURNS = 4
 _SMALL_BYTES = 1 << 20
 _FORGET_SECS = 60.0
@@ -108,8 +108,8 @@ class Puller:
         )
         self._retry_rule = rule_of(settings)
         self._settle_rule = SettleRule(
-            max(settings.settle_secs, _COARSEST_SECS),
-            max(settings.settle_max_secs, _COARSEST_SECS),
+            settings.settle_secs + _COARSEST_SECS,
+            settings.settle_max_secs + _COARSEST_SECS,
         )
         self._looking = Looking(pull, places, log)
         self._jobs: _Jobs | None = None
