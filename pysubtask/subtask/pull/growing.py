@@ -96,6 +96,7 @@ class Growing:
         """Add to the visible file; None if it is not the one that was left there any more."""
         size = entry.size + len(data)
         noted = self._session.update(entry.path, lambda e: replace(e, reach=size))
+        self._session.journal.sync()  # else, after a loss of power, it would be the program's own
         if not self._session.places.append(noted, data):
             self._session.update(entry.path, lambda e: replace(e, reach=0))
             return None
