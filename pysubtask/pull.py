@@ -151,12 +151,12 @@ def _source(url: Any) -> tuple[Destination, str | None]:
     if text.endswith("/") or not parsed.path.strip("/"):
         return parsed, "*"  # a folder; the login folder, or the root
     folder, _, name = parsed.path.rpartition("/")
+    if _MAGIC & set(folder):
+        raise _mistake("has a pattern in a folder's name", "only the last part may be a pattern")
     if not _MAGIC & set(name):
         return parsed, None
     if parsed.absolute and not folder:
         folder = "/"
-    if _MAGIC & set(folder):
-        raise _mistake("has a pattern in a folder's name", "only the last part may be a pattern")
     return msgspec.structs.replace(parsed, path=folder), name
 
 
