@@ -26,6 +26,7 @@ from pysubtask.subtask.delivery.allowance import Allowance, BudgetSpent
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.engine import BULK, SMALL, URGENT, Engine
 from pysubtask.subtask.delivery.linklog import LinkLog
+from pysubtask.subtask.delivery.queue import Queue
 from pysubtask.subtask.delivery.waiting import HeldFiles, LinkWaits, error_words
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.transports.contract import Capabilities, Transport
@@ -94,7 +95,7 @@ class Delivery:
         self._status_changed = status_changed
         self._offers: dict[str, None] = {}
         self._offers_lock = threading.Lock()
-        self._queue: dict[str, None] = {}
+        self._queue = Queue(lambda path: ledger.owed.get(path, 0))
         self._active: dict[str, None] = {}
         self._again: dict[str, None] = {}
         self._held = HeldFiles(clock, retry_rule, log)
@@ -185,11 +186,10 @@ class Delivery:
         now = self._clock.monotonic()
         self._take_offers(now)
         if self._engine is None:
-            for path in [p for p in self._queue if not self._is_owed(p)]:
-                del self._queue[path]
-                self._held.let_go(path)
+            while self._queue and not self._is_owed(self._queue.first):
+                self._held.let_go(self._queue.take(smallest=False))
             if not self._queue and self._beat is None and not self._must_purge:
-                return self._next_held()
+                return self._held.next_due()
             if now < self._waits.next_try:
                 return self._waits.next_try
             if not self._connect():
@@ -203,31 +203,29 @@ class Delivery:
                     break
         except LinkError as error:
             self._lost(error)
-            return self._waits.next_try if self._queue else self._next_held()
+            return self._waits.next_try if self._queue else self._held.next_due()
         self._allowance.save()
         now = self._clock.monotonic()
         if self._engine.has_more:
             return now  # between two turns new offers, and a stop, are seen
         if self._engine.jobs:
             self._last_busy = now
-            return min(overdue if overdue is not None else math.inf, self._next_held())
+            return min(overdue if overdue is not None else math.inf, self._held.next_due())
         relax = getattr(self._transport, "relax", None)
         if relax is not None:
             relax()  # nothing is on its way
         if self._opened_for_beat and self._beat is None:
             self.close()  # it was no reason to stay connected
-            return self._next_held()
+            return self._held.next_due()
         rest_at = self._last_busy + self._dead_time_secs
         if now >= rest_at:
             self._rest()
-            return self._next_held()
-        return min(rest_at, self._next_held())
+            return self._held.next_due()
+        return min(rest_at, self._held.next_due())
 
     def retry_now(self) -> None:
         """Forget the waits (stop, flush): what is held or waiting for the link is tried at once."""
-        for path, held in self._held.items():
-            held.until = 0.0
-            self.offer(path)
+        self._held.retry_now()
         self._waits.forget()
 
     def close(self) -> None:
@@ -250,18 +248,10 @@ class Delivery:
             if path in self._active:
                 self._again[path] = None
             else:
-                self._queue[path] = None
-        for path, held in self._held.items():
-            if now >= held.until and path not in self._active:
-                self._queue[path] = None
-
-    def _next_held(self) -> float:
-        waiting = [
-            held.until
-            for path, held in self._held.items()
-            if path not in self._queue and path not in self._active
-        ]
-        return min(waiting, default=math.inf)
+                self._queue.add(path)
+        for path in self._held.take_due(now):
+            if path not in self._active:
+                self._queue.add(path)
 
     def _connect(self) -> bool:
         self._set_link("connecting", error=self._link.last_error, kind=self._link.last_error_kind)
@@ -323,8 +313,8 @@ class Delivery:
             job = self._courier.beat(*self._beat)
             self._engine.spawn(job, priority=URGENT, done=self._beat_done_with(self._beat))
         while self._queue and self._engine.jobs < self._max_jobs:
-            path = self._first()
-            del self._queue[path]
+            # where a budget may end soon, the small ones first
+            path = self._queue.take(smallest=self._allowance.is_limited)
             entry = self._ledger.get(path)
             if entry is None or not self._is_owed(path):
                 self._held.let_go(path)
@@ -349,12 +339,6 @@ class Delivery:
             self._hold(path, spent)
             return False
         return True
-
-    def _first(self) -> str:
-        """Which file goes next: in their order, but the smallest where a budget may end soon."""
-        if not self._allowance.is_limited:
-            return next(iter(self._queue))
-        return min(self._queue, key=lambda path: self._ledger.owed.get(path, 0))
 
     def _beat_done_with(self, sent: tuple[str, bytes]) -> Callable[[Exception | None], None]:
         def done(error: Exception | None) -> None:
@@ -393,7 +377,7 @@ class Delivery:
                 del self._again[path]
                 self.offer(path)
                 if error is None:
-                    self._queue[path] = None
+                    self._queue.add(path)
 
         return done
 
@@ -410,7 +394,7 @@ class Delivery:
         achieved = self._engine.acked_bytes
         self._engine = self._transport = self._courier = None
         for path in self._active | self._again:
-            self._queue[path] = None
+            self._queue.add(path)
         self._active.clear()
         self._again.clear()
         if not self._queue and self._beat is None:
