@@ -265,7 +265,8 @@ class TransferSubtask(BaseSubtask):
                         goals[path] = (entry.current.number, entry.current.size)
                         self.lines.release(path, *goals[path])
                         self.ready(path)
-            for path in list(goals):
+            while goals:  # one after the other: this is asked very often
+                path = next(iter(goals))
                 entry = self.ledger.get(path)
                 shown = entry.delivered if entry is not None else None
                 gone = entry is None or not entry.versions  # a new look comes, if there is a file
@@ -273,6 +274,8 @@ class TransferSubtask(BaseSubtask):
                     shown is not None and (shown.version, shown.size) >= goals[path]
                 ):
                     del goals[path]
+                else:
+                    break
             return not goals
 
         return done

@@ -12,7 +12,7 @@ import logging
 import math
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from pysubtask.core.costs import missing
@@ -142,17 +142,29 @@ class Delivery:
         same is not among them, though its job may still have a step to go."""
         return {path: h.error for path, h in self._held.items() if self._is_owed(path)}
 
+    def refused(self) -> Iterator[str]:
+        """The paths of :attr:`errors`, for those who need only some of very many."""
+        return (path for path, _ in self._held.items() if self._is_owed(path))
+
+    def error_of(self, path: str) -> str | None:
+        """The reason of :attr:`errors` for one file."""
+        held = self._held.get(path)
+        return held.error if held is not None and self._is_owed(path) else None
+
+    @property
+    def first_error(self) -> str | None:
+        """The first reason of :attr:`errors`."""
+        return next((self.error_of(path) for path in self.refused()), None)
+
     @property
     def link(self) -> LinkState:
         """The connection; ``conflict`` while it could deliver but a file must wait, because
         another hand keeps changing it at the destination."""
         state = self._link
         if state.link in ("connected", "resting"):
-            for _, held in self._held.items():
-                if held.conflict:
-                    return replace(
-                        state, link="conflict", last_error=held.error, last_error_kind=None
-                    )
+            words = self._held.conflict
+            if words is not None:
+                return replace(state, link="conflict", last_error=words, last_error_kind=None)
         return state
 
     @property

@@ -25,13 +25,11 @@ _FULL_WAIT_SECS = 10.0
 
 @dataclass(slots=True)
 class Held:
-    """A file that waits. ``until`` is monotonic time; ``conflict``: another hand changes it at the
-    destination."""
+    """A file that waits until that monotonic time."""
 
     failures: int
     until: float
     error: str
-    conflict: bool
 
 
 class HeldFiles:
@@ -42,6 +40,7 @@ class HeldFiles:
         self._retry_rule = retry_rule
         self._log = log
         self._held: dict[str, Held] = {}
+        self._conflicts: dict[str, str] = {}
         self._due: list[tuple[float, int, str]] = []
         """A heap of times, in their order, and paths. May hold times that do not count any more."""
         self._order = itertools.count()
@@ -58,8 +57,15 @@ class HeldFiles:
         """How a file is held; None if it is not."""
         return self._held.get(path)
 
+    @property
+    def conflict(self) -> str | None:
+        """In words, why a file waits that another hand keeps changing; None if none does (any
+        thread)."""
+        return next(iter(list(self._conflicts.values())), None)
+
     def let_go(self, path: str) -> bool:
         """It waits no more. True if it did."""
+        self._conflicts.pop(path, None)
         return self._held.pop(path, None) is not None
 
     def take_due(self, now: float) -> Iterator[str]:
@@ -107,7 +113,10 @@ class HeldFiles:
             self._log.warning(
                 "deliver %s: %s; next try in %.0f s, others go on", path, words, until - now
             )
-        self._held[path] = Held(failures, until, words, isinstance(error, FileHeld))
+        self._held[path] = Held(failures, until, words)
+        self._conflicts.pop(path, None)
+        if isinstance(error, FileHeld):
+            self._conflicts[path] = words
         heapq.heappush(self._due, (until, next(self._order), path))
 
 
