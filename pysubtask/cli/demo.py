@@ -15,17 +15,18 @@ import click
 from rich.live import Live
 from rich.text import Text
 
-from pysubtask.cli.exits import Code, Failure
+from pysubtask.cli.exits import Code, Failure, code_of, link_error_of, what_to_try
 from pysubtask.cli.messages import FileMessage, SummaryMessage, VerifiedMessage
 from pysubtask.cli.options import Connection, UrlType, connection_options, json_option
 from pysubtask.cli.output import Output
 from pysubtask.cli.status import note_news, panel
-from pysubtask.errors import SettingsError
+from pysubtask.errors import RemoteError
 from pysubtask.master._master import TaskMaster
+from pysubtask.status import Status
 from pysubtask.verify import Comparison, compare, pairs
 from pysubtask.watch import Entry
 
-__all__ = ["command"]
+__all__ = ["command", "failure_of"]
 
 _LOOK_SECS = 0.2
 _FLUSH_SECS = 30.0
@@ -84,11 +85,18 @@ def _run(output: Output, home: str, to: str | None, seconds: float, connection: 
             writer.stop()
         master.notify_all_files()
         flushed = master.flush(timeout=_FLUSH_SECS)
-        error = master.status().last_error
+        status = master.status()
         files = pairs(master.watches, target.destination)
-    if not flushed and error:
-        raise SettingsError(error, operation="deliver to", path=str(target.destination))
+    if not flushed and status.last_error:
+        raise failure_of(status, str(target.destination))
     return _compare(output, list(compare(files, target.destination, target.settings)))
+
+
+def failure_of(status: Status, url: str) -> Failure:
+    """Why nothing arrives, with the exit code that the other commands end with."""
+    words = f"deliver to {url}: {status.last_error}"
+    error = link_error_of(status) or RemoteError(words)
+    return Failure(words, code_of(error), what_to_try(error, url, "pysubtask demo"))
 
 
 def _show(output: Output, master: TaskMaster, seconds: float) -> None:

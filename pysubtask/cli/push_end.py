@@ -7,11 +7,11 @@ import shlex
 import time
 from typing import NoReturn
 
-from pysubtask import errors
-from pysubtask.cli.exits import Code, Failure, code_of_kind, what_to_try
+from pysubtask.cli.exits import Code, Failure, code_of_kind, link_error_of, what_to_try
 from pysubtask.cli.messages import SummaryMessage
 from pysubtask.cli.output import plain, size
 from pysubtask.cli.push_tell import PushFile, Telling
+from pysubtask.errors import LinkError
 from pysubtask.status import Status
 
 __all__ = ["end", "is_hopeless"]
@@ -48,14 +48,14 @@ def is_hopeless(status: Status, telling: Telling, give_up_after: float) -> bool:
 
 def _fail(status: Status, telling: Telling, code: Code) -> NoReturn:
     words = status.last_error or f"no connection to {telling.url}"
-    kind = getattr(errors, status.last_error_kind or "", errors.LinkError)
     done = sum(file.delivered for file in telling.files.values())
     if done:
         words += f"\n{done} of {len(telling.files)} files were delivered before"
     if code is Code.ERROR:
         attempt = f"read {os.path.join(telling.state_dir, 'logs')}"
     else:
-        attempt = what_to_try(kind(words), telling.url, "pysubtask push")
+        error = link_error_of(status) or LinkError(words)
+        attempt = what_to_try(error, telling.url, "pysubtask push")
     raise Failure(words, code, attempt)
 
 

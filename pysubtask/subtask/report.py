@@ -84,6 +84,7 @@ class Report:
             next_try=link.next_try,
             last_error=link.last_error or self._silence or first or plain.last_error,
             last_error_kind=link.last_error_kind if link.last_error else None,
+            last_error_reason=link.last_error_reason if link.last_error else None,
             pending_bytes=self._ledger.owed_bytes,
             files=files,
             files_left_out=left_out,

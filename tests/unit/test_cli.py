@@ -22,9 +22,11 @@ from click.testing import CliRunner, Result
 
 import pysubtask
 from pysubtask import errors
-from pysubtask.cli import exits, messages, output
+from pysubtask.cli import demo, exits, messages, output
 from pysubtask.cli.app import COMMANDS, app
 from pysubtask.cli.options import UrlType
+from pysubtask.errors import HostKeyReason
+from pysubtask.status import Status
 
 ROOT = pathlib.Path(pysubtask.__file__).parent.parent
 SCHEMA = json.loads((ROOT / "docs" / "cli-messages.schema.json").read_text("utf-8"))
@@ -224,6 +226,27 @@ def test_a_password_in_an_argument_list_is_refused_and_not_repeated(run: Run, ur
         assert way in refused.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("kind", "reason", "code", "attempt"),
+    [
+        ("HostKeyRefused", "unknown", 13, "pysubtask trust"),
+        ("HostKeyRefused", "revoked", 13, "doctor"),
+        ("LoginRefused", None, 12, "--key-file"),
+        ("LinkLost", None, 10, "doctor"),
+        (None, None, 1, "doctor"),
+    ],
+)
+def test_a_demo_that_does_not_get_through_ends_as_the_other_commands_do(
+    kind: str | None, reason: HostKeyReason | None, code: int, attempt: str
+) -> None:
+    status = Status(
+        link="retrying", last_error="no", last_error_kind=kind, last_error_reason=reason
+    )
+    failure = demo.failure_of(status, URL)
+    assert (failure.code, failure.message) == (code, f"deliver to {URL}: no")
+    assert attempt in failure.attempt
+
+
 @pytest.mark.parametrize("name", ["password", "Password", "key_passphrase", "password_file"])
 def test_secrets_are_not_set_by_set(run: Run, name: str) -> None:
     result = run("doctor", URL, "--set", f"{name}=hunter2")
@@ -244,8 +267,9 @@ def test_a_password_file_that_others_may_read_is_refused(run: Run) -> None:
 
 def test_codes_and_remedies() -> None:
     cases = [
-        (errors.HostKeyRefused("host key unknown: h"), 13, f"pysubtask trust {URL}"),
-        (errors.HostKeyRefused("host key changed: h"), 13, "trust --replace"),
+        (errors.HostKeyRefused("no", reason="unknown"), 13, f"pysubtask trust {URL}"),
+        (errors.HostKeyRefused("no", reason="changed"), 13, "trust --replace"),
+        (errors.HostKeyRefused("of unknown.changed.example", reason="revoked"), 13, "doctor"),
         (errors.LoginRefused("no", hint="the server takes: publickey"), 12, "--key-file"),
         (errors.LinkLost("gone"), 10, f"pysubtask doctor {URL}"),
         (errors.LinkError("gone", hint="switch it on"), 10, "switch it on"),

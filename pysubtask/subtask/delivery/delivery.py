@@ -13,41 +13,29 @@ import math
 import random
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 
 from pysubtask.core.costs import missing
 from pysubtask.core.flow import Window
 from pysubtask.core.retry import RetryRule
 from pysubtask.errors import AskedToWait, LinkError, LoginRefused
 from pysubtask.seams.clock import Clock
-from pysubtask.status import Link
 from pysubtask.subtask.delivery.account import Account
 from pysubtask.subtask.delivery.allowance import Allowance, BudgetSpent
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.engine import BULK, SMALL, URGENT, Engine
 from pysubtask.subtask.delivery.linklog import LinkLog
+from pysubtask.subtask.delivery.linkstate import LinkBoard, LinkState
 from pysubtask.subtask.delivery.queue import Queue
 from pysubtask.subtask.delivery.waiting import HeldFiles, LinkWaits, error_words
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.transports.contract import Capabilities, Transport
 
-__all__ = ["Delivery", "LinkState"]
+__all__ = ["Delivery"]
 
 _SMALL_BYTES = 1 << 20
 _MAX_JOBS = 1024
 _PROGRESS_BYTES = 64 * 1024
 _SILENT_SECS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class LinkState:
-    """What ``status()`` says of the connection. Times are Unix seconds."""
-
-    link: Link
-    since: float
-    next_try: float | None = None
-    last_error: str | None = None
-    last_error_kind: str | None = None
 
 
 class Delivery:
@@ -111,7 +99,7 @@ class Delivery:
         self._purge_refused = False
         self._beating = False
         self._opened_for_beat = False
-        self._link = LinkState("resting", clock.time())
+        self._board = LinkBoard(clock, status_changed)
         self._limits: tuple[str, ...] = ()
         self._told: Capabilities | None = None  # whose missing abilities the log has told
 
@@ -160,11 +148,11 @@ class Delivery:
     def link(self) -> LinkState:
         """The connection; ``conflict`` while it could deliver but a file must wait, because
         another hand keeps changing it at the destination."""
-        state = self._link
+        state = self._board.state
         if state.link in ("connected", "resting"):
             words = self._held.conflict
             if words is not None:
-                return replace(state, link="conflict", last_error=words, last_error_kind=None)
+                return LinkState("conflict", state.since, state.next_try, words)
         return state
 
     @property
@@ -248,7 +236,7 @@ class Delivery:
         if self._transport is not None:
             self._transport.close()
         self._engine = self._transport = self._courier = None
-        self._set_link("resting")
+        self._board.fine("resting")
 
     def _take_offers(self, now: float) -> None:
         with self._offers_lock:
@@ -266,7 +254,7 @@ class Delivery:
                 self._queue.add(path)
 
     def _connect(self) -> bool:
-        self._set_link("connecting", error=self._link.last_error, kind=self._link.last_error_kind)
+        self._board.connecting()
         transport = self._make_transport()
         began = self._clock.monotonic()
         self._connecting_since = began
@@ -301,7 +289,7 @@ class Delivery:
             self._told = can
             for ability in missing(can):
                 self._log.info("the destination can't %s: %s", ability.title, ability.cost)
-        self._set_link("connected")
+        self._board.fine("connected")
         if self._must_purge:
             self._engine.spawn(self._courier.purge(), priority=BULK, done=self._note_purged)
         return True
@@ -411,7 +399,7 @@ class Delivery:
         self._again.clear()
         if not self._queue and self._beat is None:
             self._says.lost_idle(error_words(error))
-            self._set_link("resting")
+            self._board.fine("resting")
             return
         if achieved:
             self._waits.got_on()
@@ -428,24 +416,8 @@ class Delivery:
 
     def _retry_in(self, wait_secs: float, error: LinkError) -> None:
         self._waits.next_try = self._clock.monotonic() + wait_secs
-        next_try = self._clock.time() + wait_secs
-        kind = type(error).__name__
-        self._set_link("retrying", error=error_words(error), kind=kind, next_try=next_try)
+        self._board.retrying(error, wait_secs)
 
     def _rest(self) -> None:
         self._says.resting(self._dead_time_secs)
         self.close()
-
-    def _set_link(
-        self,
-        link: Link,
-        *,
-        error: str | None = None,
-        kind: str | None = None,
-        next_try: float | None = None,
-    ) -> None:
-        since = self._link.since if self._link.link == link else self._clock.time()
-        state = LinkState(link, since, next_try, error, kind)
-        if state != self._link:
-            self._link = state
-            self._status_changed()
