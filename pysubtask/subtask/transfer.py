@@ -371,7 +371,7 @@ class TransferSubtask(BaseSubtask):
             look_again=self._look_again,
             delivered=self._delivered,
             token_hex=lambda: self.ledger.journal.client_id + self.random_hex(4),
-            is_segmented=self._is_segmented,
+            is_segmented=lambda path: can.segments and self._is_segmented(path),
             progress=self.context.status_changed,
         )
         return Courier(
@@ -398,8 +398,7 @@ class TransferSubtask(BaseSubtask):
         )
 
     def _is_segmented(self, path: str) -> bool:
-        destination = self.context.handover.destination
-        if not self._settings.segments or destination is None or destination.scheme != "dropbox":
+        if not self._settings.segments:
             return False
         watch = self.intake.watch_of(path)  # by the delivering thread
         return watch is not None and watch.growth == "append"
