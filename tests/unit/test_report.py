@@ -63,6 +63,7 @@ def make_report(local: Local) -> tuple[Report, list[str]]:
         destination=None,
         declared=["/out/02999", "/declared"],
         declared_name=lambda path: path,
+        pulls=tuple,
     )
     status = report.status(Status(link="resting"), file_status)
     assert status.pending_bytes == status.only_in_files_bytes == 10 * COUNT

@@ -117,7 +117,7 @@ class Delivery:
     @property
     def is_connecting(self) -> bool:
         """A connection is being made."""
-        return self._link.link == "connecting"
+        return self._board.state.link == "connecting"
 
     @property
     def beat_waits(self) -> bool:
