@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
@@ -493,6 +494,25 @@ def test_a_slow_write_is_acknowledged_bit_by_bit(
         assert client.do(*requests) == [None, None]
         assert (folder / temp.rpartition("/")[2]).read_bytes() == data
         assert way.connections > 3
+
+
+def test_what_waits_behind_an_upload_that_goes_on_no_more_is_not_forgotten(
+    open_ftpd: Callable[..., FtpServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of an upload goes in one transfer there, and its job may have been given up."""
+    monkeypatch.setattr("pysubtask.transports.ftp.client.SLICE_SECS", 0.5)
+    server = open_ftpd(Pyftpd, without=["REST", "APPE"])
+    with client_of(server) as (client, remote, _):
+        transport = client.transport
+        temp = f"{remote}/.pysubtask-0a1b2c3d00000004"
+        assert client.do(Write(temp, 0, b"half of it", create=True)) == [None]
+        assert transport.due_at == math.inf, "nobody waits"
+        transport.submit(7, Write(f"{remote}/beat", 0, b"", create=True))
+        assert not list(transport.collect())
+        wait = transport.due_at - RealClock().monotonic()
+        assert 0 < wait <= 0.5
+        RealClock().sleep(wait)
+        assert list(transport.collect()) == [(7, None)]
 
 
 @pytest.mark.parametrize("fixture", ["vsftpd", "pyftpd_bare"])
