@@ -15,8 +15,9 @@ import click
 from rich.live import Live
 from rich.text import Text
 
+from pysubtask.cli.convert import file_message, verified_message
 from pysubtask.cli.exits import Code, Failure, code_of, link_error_of, what_to_try
-from pysubtask.cli.messages import FileMessage, SummaryMessage, VerifiedMessage
+from pysubtask.cli.messages import SummaryMessage
 from pysubtask.cli.options import Connection, UrlType, connection_options, json_option
 from pysubtask.cli.output import Output
 from pysubtask.cli.status import note_news, panel
@@ -109,16 +110,7 @@ def _show(output: Output, master: TaskMaster, seconds: float) -> None:
             time.sleep(min(2.0, max(0.05, until - time.monotonic())))
             for path, file in master.status().files.items():
                 output.emit(
-                    FileMessage(
-                        state_dir=state,
-                        path=path,
-                        size_bytes=file.size_bytes,
-                        notified_at=file.notified_at,
-                        delivered_bytes=file.delivered_bytes,
-                        pending_bytes=file.pending_bytes,
-                        sent_bytes=file.sent_bytes,
-                        last_error=file.last_error,
-                    ),
+                    file_message(state, path, file),
                     f"{os.path.basename(path)}: {file.delivered_bytes:,} bytes delivered, "
                     f"{file.pending_bytes:,} pending",
                 )
@@ -136,14 +128,7 @@ def _compare(output: Output, found: list[Comparison]) -> int:
     for comparison in found:
         style = "green" if comparison.match == "equal" else "bold red"
         output.emit(
-            VerifiedMessage(
-                path=comparison.path,
-                remote=comparison.remote,
-                verdict=comparison.match,
-                size_bytes=comparison.size_bytes,
-                remote_bytes=comparison.remote_bytes,
-                detail=comparison.detail,
-            ),
+            verified_message(comparison),
             Text.assemble(
                 (f"{comparison.match:<10}", style),
                 f"  {os.path.basename(comparison.path)}  {comparison.size_bytes:,} bytes",

@@ -22,11 +22,12 @@ from click.testing import CliRunner, Result
 
 import pysubtask
 from pysubtask import errors
-from pysubtask.cli import demo, exits, messages, output
+from pysubtask.cli import convert, demo, exits, messages, output
 from pysubtask.cli.app import COMMANDS, app
 from pysubtask.cli.options import UrlType
 from pysubtask.errors import HostKeyReason
-from pysubtask.status import Status
+from pysubtask.events import LinkChanged
+from pysubtask.status import FileStatus, Status, size_words
 
 ROOT = pathlib.Path(pysubtask.__file__).parent.parent
 SCHEMA = json.loads((ROOT / "docs" / "cli-messages.schema.json").read_text("utf-8"))
@@ -247,6 +248,16 @@ def test_a_demo_that_does_not_get_through_ends_as_the_other_commands_do(
     assert attempt in failure.attempt
 
 
+def test_no_password_of_a_url_gets_into_a_message() -> None:
+    words = "deliver to sftp://edge:hunter2@collector.example/in: no"
+    told = (
+        convert.file_message("state", "a.csv", FileStatus(last_error=words)),
+        convert.link_message(LinkChanged("retrying", words, "LinkLost")),
+    )
+    assert "hunter2" not in str(told)
+    assert all("collector.example" in str(message) for message in told)
+
+
 @pytest.mark.parametrize("name", ["password", "Password", "key_passphrase", "password_file"])
 def test_secrets_are_not_set_by_set(run: Run, name: str) -> None:
     result = run("doctor", URL, "--set", f"{name}=hunter2")
@@ -331,7 +342,7 @@ def test_paths_that_are_no_utf8_are_printed() -> None:
 
 
 def test_sizes_and_ages() -> None:
-    assert [output.size(n) for n in (0, 1023, 1536, 5 << 20, 3 << 40)] == [
+    assert [size_words(n) for n in (0, 1023, 1536, 5 << 20, 3 << 40)] == [
         "0 B", "1023 B", "1.5 KiB", "5.0 MiB", "3.0 TiB",
     ]  # fmt: skip
     assert [output.age(n) for n in (-1, 5, 300, 7200, 172_800)] == [
