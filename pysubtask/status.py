@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from pysubtask.errors import HostKeyReason
+
 __all__ = ["FileStatus", "Link", "PullStatus", "Status", "printable", "size_words"]
 
 Link: TypeAlias = Literal["connecting", "connected", "resting", "retrying", "conflict", "gone"]
@@ -78,6 +80,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     last_error_kind: str | None = None
     """For programs: the class of the link's last error (``LoginRefused``, ``HostKeyRefused``,
     ``LinkLost`` … in :mod:`pysubtask.errors`); None if ``last_error`` is not the link's."""
+    last_error_reason: HostKeyReason | None = None
+    """For programs, where that is ``HostKeyRefused``: why (:attr:`.HostKeyRefused.reason`)."""
     pending_bytes: int = 0
     """What is known and not yet at the destination."""
     copied_bytes: int = 0
@@ -224,8 +228,8 @@ def _held_words(status: Status) -> str:
 
 def size_words(count: float) -> str:
     """A number of bytes for people: ``64.0 MiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(count) < 1024 or unit == "TiB":
             break
         count /= 1024
     return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

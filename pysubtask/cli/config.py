@@ -216,7 +216,8 @@ def _plain(value: Any) -> bool | int | float | str | list[str] | None:
         return "•••"
     if isinstance(value, tuple):
         return [str(item) for item in value]
-    return value  # type: ignore[no-any-return]
+    plain: bool | int | float | str | None = value
+    return plain
 
 
 def _table(rows: list[tuple[str, Any, str]], origin: bool) -> Table:

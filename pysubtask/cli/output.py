@@ -14,7 +14,7 @@ from pysubtask.cli.exits import scrub
 from pysubtask.cli.messages import ErrorMessage, Message, NoteMessage
 from pysubtask.status import printable
 
-__all__ = ["Output", "age", "crop", "plain", "size"]
+__all__ = ["Output", "age", "crop", "plain"]
 
 
 _WIDE = 500
@@ -99,15 +99,6 @@ def _plain_values(message: Message) -> dict[str, Any]:
     for field in info.fields:
         values[field.encode_name] = getattr(message, field.name)
     return values
-
-
-def size(count: float) -> str:
-    """``1.5 MiB``"""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if abs(count) < 1024 or unit == "TiB":
-            break
-        count /= 1024
-    return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
 
 
 def age(secs: float) -> str:

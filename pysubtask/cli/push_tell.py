@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from rich.text import Text
 
+from pysubtask.cli.convert import link_message
 from pysubtask.cli.exits import Busy, scrub
-from pysubtask.cli.messages import DeliveredMessage, FailedMessage, LinkMessage, ProgressMessage
-from pysubtask.cli.output import Output, plain, size
+from pysubtask.cli.messages import DeliveredMessage, FailedMessage, ProgressMessage
+from pysubtask.cli.output import Output, plain
 from pysubtask.cli.progress import Bars
 from pysubtask.events import (
     Delivered,
@@ -23,7 +24,7 @@ from pysubtask.events import (
     between,
 )
 from pysubtask.states import Owed, holder_pid, read_owed
-from pysubtask.status import Status
+from pysubtask.status import Status, size_words
 
 __all__ = ["PushFile", "Telling"]
 
@@ -121,14 +122,7 @@ class Telling:
         if isinstance(event, LinkChanged):
             if event.link == "connected":
                 self.moved = time.monotonic()
-            output.emit(
-                LinkMessage(
-                    link=event.link,
-                    error=event.error and scrub(event.error),
-                    error_kind=event.error_kind,
-                    next_try=event.next_try,
-                )
-            )
+            output.emit(link_message(event))
             shown = event.error and event.link != "gone"
             if shown and self._bars is None and not output.as_json:
                 output.note(f"{event.link}: {event.error}")
@@ -182,7 +176,7 @@ class Telling:
         file.began = now
         file.delivered, file.error, file.sent_bytes = True, None, event.size_bytes
         file.resumed_bytes = min(file.resumed_bytes, event.size_bytes)
-        there = f"  ({size(file.resumed_bytes)} were there)" if file.resumed_bytes else ""
+        there = f"  ({size_words(file.resumed_bytes)} were there)" if file.resumed_bytes else ""
         if self._bars is not None:
             self._bars.done(event.path, event.size_bytes)
         self.output.emit(
@@ -194,7 +188,7 @@ class Telling:
             ),
             Text.assemble(
                 ("delivered", "green"),
-                f"  {plain(event.path)}  {size(event.size_bytes)}{there}",
+                f"  {plain(event.path)}  {size_words(event.size_bytes)}{there}",
             ),
         )
 

@@ -9,20 +9,21 @@ from dataclasses import dataclass, field
 import click
 
 from pysubtask.cli.config import config_argument, load_project
+from pysubtask.cli.convert import link_message
 from pysubtask.cli.exits import Busy, Code, scrub
 from pysubtask.cli.messages import (
     DeliveredMessage,
     DeliveryMessage,
     FailedMessage,
-    LinkMessage,
     SummaryMessage,
 )
 from pysubtask.cli.options import forget_secrets, json_option, set_option
-from pysubtask.cli.output import Output, plain, size
+from pysubtask.cli.output import Output, plain
 from pysubtask.events import Delivered, Event, FileFailed, LinkChanged, Restarted, TakenOver
 from pysubtask.follow import Follower
 from pysubtask.master._master import TaskMaster
 from pysubtask.states import holder_pid
+from pysubtask.status import size_words
 from pysubtask.tomlfile import Delivery
 
 __all__ = ["command"]
@@ -141,7 +142,7 @@ def _stop(output: Output, running: list[_Running]) -> int:
             DeliveryMessage(event="stopped", delivery=one.name, state_dir=one.master.state_dir)
         )
         if not output.as_json:
-            rest = f"; {size(left)} are left for the next start" if left else ""
+            rest = f"; {size_words(left)} are left for the next start" if left else ""
             output.note(f"{one.label}: stopped{rest}")
     code = Code.PARTIAL if pending else Code.OK
     output.emit(SummaryMessage(command="run", ok=good, total=len(running), exit_code=code))
@@ -151,15 +152,7 @@ def _stop(output: Output, running: list[_Running]) -> int:
 def _tell(output: Output, one: _Running, event: Event) -> None:
     text = None
     if isinstance(event, LinkChanged):
-        output.emit(
-            LinkMessage(
-                link=event.link,
-                delivery=one.name,
-                error=event.error and scrub(event.error),
-                error_kind=event.error_kind,
-                next_try=event.next_try,
-            )
-        )
+        output.emit(link_message(event, one.name))
         if event.error or event.link == "connected":
             text = event.link + (f": {event.error}" if event.error else "")
     elif isinstance(event, Delivered):
@@ -167,7 +160,7 @@ def _tell(output: Output, one: _Running, event: Event) -> None:
             DeliveredMessage(path=event.path, size_bytes=event.size_bytes, delivery=one.name)
         )
         if _may_tell(one, event.path):
-            text = f"delivered {plain(event.path)} ({size(event.size_bytes)})"
+            text = f"delivered {plain(event.path)} ({size_words(event.size_bytes)})"
     elif isinstance(event, FileFailed):
         output.emit(FailedMessage(path=event.path, error=scrub(event.error), delivery=one.name))
         text = f"{plain(event.path)}: {event.error}"

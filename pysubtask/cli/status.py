@@ -13,13 +13,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from pysubtask.cli.convert import file_message
 from pysubtask.cli.exits import Code, Failure, code_of_kind, scrub
-from pysubtask.cli.messages import FileMessage, StatusMessage
+from pysubtask.cli.messages import StatusMessage
 from pysubtask.cli.options import json_option
-from pysubtask.cli.output import Output, age, crop, plain, size
+from pysubtask.cli.output import Output, age, crop, plain
 from pysubtask.cli.pushes import push_states
 from pysubtask.states import find_states, read_status
-from pysubtask.status import FileStatus, Status, printable
+from pysubtask.status import FileStatus, Status, printable, size_words
 from pysubtask.tomlfile import load
 
 __all__ = ["command", "note_news", "panel", "places_of"]
@@ -169,24 +170,11 @@ def _show(output: Output, found: list[tuple[str, Status]]) -> None:
         output.emit(message)
         if output.as_json:
             for path, file in status.files.items():
-                output.emit(_file_message(state, path, file))
+                output.emit(file_message(state, path, file))
         else:
             if number:
                 output.say("")
             output.say(panel(state, status, {}, output.out.width))
-
-
-def _file_message(state: str, path: str, file: FileStatus) -> FileMessage:
-    return FileMessage(
-        state_dir=state,
-        path=path,
-        size_bytes=file.size_bytes,
-        notified_at=file.notified_at,
-        delivered_bytes=file.delivered_bytes,
-        pending_bytes=file.pending_bytes,
-        sent_bytes=file.sent_bytes,
-        last_error=file.last_error,
-    )
 
 
 def panel(state: str, status: Status, sparks: dict[str, deque[int]], width: int) -> RenderableType:
@@ -237,9 +225,9 @@ def _lanes(
         row: list[RenderableType] = [
             Text(f"  {crop(plain(path), room)}"),
             _lane(file),
-            "–" if file.size_bytes is None else size(file.size_bytes),
-            size(file.delivered_bytes),
-            Text(size(file.pending_bytes), style="yellow" if file.pending_bytes else "dim"),
+            "–" if file.size_bytes is None else size_words(file.size_bytes),
+            size_words(file.delivered_bytes),
+            Text(size_words(file.pending_bytes), style="yellow" if file.pending_bytes else "dim"),
             told,
         ]
         if sparks:

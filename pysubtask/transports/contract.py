@@ -221,9 +221,10 @@ Wake: TypeAlias = Callable[[], None]
 class Transport(Protocol):
     """One connection to one destination. Used by one thread; made anew for each connection.
 
-    Two more members are used if they are there: ``described``, text for the log once connected (as
-    whom, by which algorithms); and ``relax()``, called while the connection is open and nothing is
-    in hand, to let go of what can be had again.
+    Three more members are used if they are there: ``described``, text for the log once connected
+    (as whom, by which algorithms); ``relax()``, called while the connection is open and nothing is
+    in hand, to let go of what can be had again; and ``due_at``, the monotonic time at which
+    :meth:`collect` is to be called though nobody calls ``wake`` (infinity for never).
     """
 
     @property

@@ -75,6 +75,7 @@ class Courier:
                 return
             if entry.litter:
                 yield from self._sweep(path, entry)
+            in_hand = self._in_hand(entry)
             try:
                 if entry.upload is not None:
                     yield from self._uploads.resume(path, entry, entry.upload)
@@ -98,10 +99,14 @@ class Courier:
                         break
                 remote = yield from self._step(path, entry, version, remote)
             except BytesLost as error:
-                if not self._read_source_again(path):
-                    self._give_up_version(path, error)
-                    return
                 remote = Unknown()
+                if in_hand is None:
+                    return
+                if self._was_given_up(path, in_hand):
+                    continue
+                if not self._read_source_again(path, in_hand.number):
+                    self._give_up_version(path, in_hand.number, error)
+                    return
         if not isinstance(remote, Unknown):
             if len(self._session.known) >= _MAX_KNOWN:
                 self._session.known.clear()
@@ -322,10 +327,17 @@ class Courier:
                 return
         self._session.record(path, version.number, offset, base, None)
 
-    def _read_source_again(self, path: str) -> bool:
+    def _was_given_up(self, path: str, version: Version) -> bool:
+        """Whether there was no room to keep it, or its end: that is no loss of what is left, nor of
+        the versions behind it."""
+        entry = self._session.ledger.get(path)
+        now = None if entry is None else entry.version(version.number)
+        return now is None or now.size < version.size
+
+    def _read_source_again(self, path: str, number: int) -> bool:
         """A piece of the outbox is gone or damaged: is the watched file still what it was?"""
         entry = self._session.ledger.get(path)
-        version = None if entry is None else self._in_hand(entry)
+        version = None if entry is None else entry.version(number)
         if version is None or all(p.name is None for p in version.pieces):
             return False
         try:
@@ -349,13 +361,11 @@ class Courier:
         """The version that a job of this file is about."""
         return entry.version(entry.upload.version) if entry.upload is not None else entry.next_owed
 
-    def _give_up_version(self, path: str, error: BytesLost) -> None:
-        """The bytes of the oldest owed version are gone: say so, and look at the file anew."""
+    def _give_up_version(self, path: str, number: int, error: BytesLost) -> None:
+        """The bytes of a version are gone: say so, and look at the file anew."""
         entry = self._session.ledger.get(path)
-        if entry is None:
-            return
-        version = self._in_hand(entry)
-        if version is None:
+        version = None if entry is None else entry.version(number)
+        if entry is None or version is None:
             return
         self._session.log.error("deliver %s: %s; the file is read again", path, error)
 

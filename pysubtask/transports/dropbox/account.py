@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pysubtask.errors import LinkError
+from pysubtask.extras import DROPBOX_EXTRA
 from pysubtask.secret import Secret
 from pysubtask.version import __version__
 
@@ -68,7 +69,7 @@ class Account:
                 f"Dropbox's SDK is not there ({error})",
                 operation="connect",
                 path="dropbox",
-                hint='python -m pip install "pysubtask[dropbox]"',
+                hint=DROPBOX_EXTRA,
             ) from error
         session = create_session(ca_certs=self._ca_file)
         if self._ca_file is not None:

@@ -71,6 +71,7 @@ class DropboxTransport(SimpleTransport):
             max_put_bytes=_CHUNK_BYTES,
             upload_tokens=True,
             checksum=DROPBOX,
+            segments=True,
             max_write_bytes=_CHUNK_BYTES,
             max_read_bytes=_CHUNK_BYTES,
             max_files=_MAX_FILES,

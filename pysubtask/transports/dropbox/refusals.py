@@ -186,6 +186,7 @@ def _convert(error: Exception, operation: str, path: str) -> PysubtaskError | No
     if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY" in str(error):
         return HostKeyRefused(
             "its certificate does not check",
+            reason="certificate",
             operation="connect",
             path="dropbox",
             hint="is a proxy between? ca_file names further certificates to trust",

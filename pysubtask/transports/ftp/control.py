@@ -172,6 +172,7 @@ def shake_tls_hands(
     except ssl.SSLCertVerificationError as error:
         raise HostKeyRefused(
             f"the server's certificate does not check: {error.verify_message}",
+            reason="certificate",
             operation="connect to",
             path=host,
             hint="ca_file names the certificates to trust, the host must be named as in the "

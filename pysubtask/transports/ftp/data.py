@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pysubtask.errors import HostKeyRefused, LinkError, LinkLost
 from pysubtask.transports.ftp.control import Control, shake_tls_hands
 from pysubtask.transports.ftp.replies import parse_epsv, parse_pasv
-from pysubtask.transports.sftp.sockets import tune
+from pysubtask.transports.sockets import tune
 
 __all__ = ["DataConnection", "Passive"]
 

@@ -22,7 +22,14 @@ import threading
 from collections import deque
 from typing import IO, Any
 
-from pysubtask.errors import HostKeyRefused, LinkError, LinkLost, LoginRefused, SettingsError
+from pysubtask.errors import (
+    HostKeyReason,
+    HostKeyRefused,
+    LinkError,
+    LinkLost,
+    LoginRefused,
+    SettingsError,
+)
 from pysubtask.systems import frozen, processes
 from pysubtask.transports.contract import Wake
 from pysubtask.transports.sftp.channel import Channel
@@ -235,8 +242,10 @@ class _ProcessChannel:
         where = self._host
         last = lines[-1] if lines else ""
         if any(word in text for word in _HOST_KEY_WORDS):
+            reason: HostKeyReason = "changed" if "has changed" in text else "unknown"
             return HostKeyRefused(
-                f"host key {'changed' if 'has changed' in text else 'unknown'}: {where}: {last}",
+                f"host key {reason}: {where}: {last}",
+                reason=reason,
                 hint="connect once by hand with the same command",
             )
         if not self._anything and any(word in text for word in _LOGIN_WORDS):

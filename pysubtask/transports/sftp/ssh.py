@@ -25,7 +25,7 @@ from pysubtask.transports.contract import Wake
 from pysubtask.transports.sftp.channel import Channel
 from pysubtask.transports.sftp.hostkeys import HostKeyPolicy, policy_for
 from pysubtask.transports.sftp.login import Credentials, RevealsText
-from pysubtask.transports.sftp.sockets import PatientSocket, dial
+from pysubtask.transports.sockets import PatientSocket, dial
 
 if TYPE_CHECKING:
     import paramiko
