@@ -11,6 +11,8 @@ to seconds (while they work), and is one of
 * ``link``: all connections, reset on the way.
 
 The link changes as well, from fast to slow and long, so that kills hit uploads in all their stages.
+Beside kills there are *faults* of the link (:mod:`tests.campaign.weather`), each of which lasts
+until the next kill or fault.
 
 The reader judges each file at each change. In the end the host program flushes and stops, and every
 file at the destination must be the local one.
@@ -40,8 +42,9 @@ from tests.campaign.content import Contents
 from tests.campaign.host import ROTATED
 from tests.campaign.processes import Host, Orphans
 from tests.campaign.reader import DiskReader, Reader, SftpReader
+from tests.campaign.weather import FAULTS, Weather
 from tests.servers.dropbox import DropboxServer
-from tests.servers.ftp import FtpServer, Vsftpd
+from tests.servers.ftp import FtpServer, Proftpd, Vsftpd
 from tests.servers.ftplink import FtpLink
 from tests.servers.openssh import OpenSshServer
 from tests.servers.proxy import TcpProxy
@@ -80,6 +83,7 @@ class Report:
     seed: int
     server: str
     kills: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
     cuts: int = 0
     bytes_delivered: int = 0
     files: int = 0
@@ -98,8 +102,10 @@ class Report:
 
     def __str__(self) -> str:
         kills = ", ".join(f"{kind} {count}" for kind, count in sorted(self.kills.items()))
+        faults = ", ".join(f"{kind} {count}" for kind, count in sorted(self.faults.items()))
         return (
-            f"{self.server}: {self.kills.total()} kills ({kills}), {self.cuts} cuts, "
+            f"{self.server}: {self.kills.total()} kills ({kills}), "
+            f"{self.faults.total()} faults ({faults}), {self.cuts} cuts, "
             f"{self.files} files, {self.bytes_delivered:,} bytes, {self.looks:,} looks, "
             f"lost {len(self.lost)}, torn {len(self.torn)}, orphans {len(self.orphans)} "
             f"(the longest stayed {self.longest_orphan_secs:.1f} s), {self.unseen} unseen, "
@@ -112,12 +118,14 @@ def run(
     server_name: str = "openssh",
     seed: int | None = None,
     *,
+    faults: int = 0,
     keep: pathlib.Path | None = None,
 ) -> Report:
     """One campaign.
 
     Args:
         kills: how many.
+        faults: of the link, how many; they come among the kills.
         seed: None: a new one. It fixes the contents and the order of the kills; the moments at
             which they hit are the machine's.
         keep: folder for the local files, state and logs, which stay; a temporary one by default.
@@ -131,7 +139,9 @@ def run(
         folder.mkdir(parents=True, exist_ok=True)
         server = SERVERS[server_name]()
         with server, link_to(server) as link:
-            Campaign(report, server, link, folder).run(range(kills))
+            turns = ["kill"] * kills + ["fault"] * faults
+            random.Random(f"{seed} turns").shuffle(turns)
+            Campaign(report, server, link, folder).run(turns)
     report.took_secs = time.monotonic() - began
     return report
 
@@ -142,6 +152,8 @@ SERVERS: dict[str, Callable[[], _Server]] = {
     "dropbox": DropboxServer,
     "vsftpd": Vsftpd,
     "vsftpd-tls": lambda: Vsftpd(tls="explicit"),
+    "proftpd": Proftpd,
+    "proftpd-tls": lambda: Proftpd(tls="explicit"),
 }
 
 
@@ -215,18 +227,25 @@ class Campaign:
         return f"sftp://{place}{name}", login
 
     def run(self, turns: Iterable[object]) -> None:
-        """One kill for each of ``turns``, then the end and the sum."""
+        """One kill for each of ``turns`` (a fault where it says ``fault``), the end and the sum."""
+        weather = Weather(self._link, self._rng)
         host = self._start_host()
         try:
             with self._orphans, self._reader() as reader:
-                for _ in turns:
+                for turn in turns:
                     self._pause(host)
+                    weather.clear()
+                    if turn == "fault":
+                        fault = self._rng.choice(FAULTS)
+                        weather.begin(fault)
+                        self._report.faults[fault] += 1
+                        continue
                     self._link.bytes_per_sec, self._link.delay_secs = self._rng.choice(self.links)
                     host = self._kill(self._rng.choice(self.kinds), host)
                     if host.ended:
                         self._report.lost.append("the host program ended by itself; see its log")
                         break
-                self._link.bytes_per_sec, self._link.delay_secs = self.links[0]
+                weather.clear()
                 words = host.finish(_FINISH_SECS)
                 if words != "flushed":
                     self._report.lost.append(f"not flushed in the end: {words}")
