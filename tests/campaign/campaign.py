@@ -60,6 +60,7 @@ _WORKING_SECS = 0.5, 3.0
 _WAIT_FOR_TARGET_SECS = 5.0
 _WAIT_FOR_ORPHAN = 0.08
 _FINISH_SECS = 180.0
+_HALF_A_NAME = re.compile(r"(^|/)\.pysubtask-[0-9a-f]{0,15}$")
 
 
 _Found = TypeVar("_Found")
@@ -90,6 +91,9 @@ class Report:
     looks: int = 0
     unseen: int = 0
     """Rotated files that came and went between two looks: nothing can be said of them."""
+    half_commands: int = 0
+    """Files at ProFTPD whose names are the beginning of a temporary one: at the end of a connection
+    it carries out a command whose line has not ended. Under TLS a command comes whole or not."""
     longest_orphan_secs: float = 0.0
     lost: list[str] = field(default_factory=list)
     torn: list[str] = field(default_factory=list)
@@ -107,7 +111,8 @@ class Report:
             f"{self.server}: {self.kills.total()} kills ({kills}), "
             f"{self.faults.total()} faults ({faults}), {self.cuts} cuts, "
             f"{self.files} files, {self.bytes_delivered:,} bytes, {self.looks:,} looks, "
-            f"lost {len(self.lost)}, torn {len(self.torn)}, orphans {len(self.orphans)} "
+            + (f"half commands {self.half_commands}, " if self.half_commands else "")
+            + f"lost {len(self.lost)}, torn {len(self.torn)}, orphans {len(self.orphans)} "
             f"(the longest stayed {self.longest_orphan_secs:.1f} s), {self.unseen} unseen, "
             f"{self.took_secs:.0f} s, seed {self.seed}"
         )
@@ -370,6 +375,10 @@ class Campaign:
                 )
         # a rotated file whose next generation was not begun is there, and not here
         left = {n for n in remotes - set(locals_) if n not in ROTATED}
+        if isinstance(self._server, Proftpd) and self._server.tls == "off":
+            half = {name for name in left if _HALF_A_NAME.search(name)}
+            self._report.half_commands += len(half)
+            left -= half
         self._report.lost += [f"{name}: left at the destination" for name in sorted(left)]
 
     def _local_names(self, folder: pathlib.Path, *, hidden: bool = False) -> list[str]:

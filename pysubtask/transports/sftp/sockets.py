@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import threading
 import time
@@ -158,7 +159,7 @@ class PatientSocket:
         over = self.limit_bytes is not None and self._received_bytes > self.limit_bytes
         if over or self.is_flooded():
             self.error = self.error or "the server sends more than it may"
-            raise ConnectionAbortedError(self.error)
+            raise ConnectionAbortedError(errno.ECONNABORTED, self.error)
 
     def send(self, data: bytes) -> int:
         deadline = time.monotonic() + self._send_timeout_secs
@@ -170,7 +171,8 @@ class PatientSocket:
                     self.error = self.error or (
                         f"nothing could be sent for {self._send_timeout_secs:.0f} s"
                     )
-                    raise ConnectionAbortedError(self.error) from None
+                    # paramiko wants both arguments
+                    raise ConnectionAbortedError(errno.ECONNABORTED, self.error) from None
             except OSError as error:
                 self._note(error)
                 raise
