@@ -379,7 +379,12 @@ class Campaign:
             half = {name for name in left if _HALF_A_NAME.search(name)}
             self._report.half_commands += len(half)
             left -= half
-        self._report.lost += [f"{name}: left at the destination" for name in sorted(left)]
+        self._report.lost += [self._left(name) for name in sorted(left)]
+
+    def _left(self, name: str) -> str:
+        found = (self._remote / name).stat()
+        age_secs = time.time() - found.st_mtime
+        return f"{name}: {found.st_size} bytes left at the destination, {age_secs:.1f} s old"
 
     def _local_names(self, folder: pathlib.Path, *, hidden: bool = False) -> list[str]:
         if not folder.is_dir():
