@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
@@ -253,7 +254,7 @@ def _checked(values: dict[str, Any]) -> Settings:
 
 def _check_key(path: str) -> None:
     """As ssh does (``authfile.c``): a private key of ours that others may read is refused."""
-    if os.name == "posix" and os.stat(path).st_uid == os.getuid():
+    if sys.platform != "win32" and os.stat(path).st_uid == os.getuid():
         check_private(path, "use the private key")
 
 

@@ -21,7 +21,8 @@ from pysubtask.errors import LinkError, LinkLost
 from pysubtask.transports.sftp import limits
 from pysubtask.transports.sftp.process import ProcessConnector
 from pysubtask.transports.sftp.ssh import SshConnector
-from tests.integration.promises import is_running, wait_until
+from tests.integration.promises import delivering, is_running, wait_until
+from tests.servers.openssh import OpenSshServer
 
 MIB = 1 << 20
 Talk = Callable[[socket.socket, threading.Event], None]
@@ -292,3 +293,26 @@ def test_an_ssh_program_that_complains_without_end(tmp_path: pathlib.Path) -> No
         assert most - before < 64 * MIB
     finally:
         channel.close()
+
+
+# --- names that somebody else gave to files here --------------------------------------------------
+
+
+def test_a_name_that_would_lead_out_on_windows_is_held_and_told(
+    tmp_path: pathlib.Path, openssh: OpenSshServer
+) -> None:
+    """On this server it would be a name as any other; nobody knows that of a server."""
+    evil = "a\\..\\..\\\x1b[2J\u202eevil.csv"
+    with delivering(tmp_path, openssh, [{"dir": "."}], settle_secs=0.1) as made:
+        made.append(evil, b"1\n")
+        made.append("good.csv", b"2\n")
+        made.wait_for("good.csv", b"2\n")
+        path = str(made.data / evil)
+        wait_until(lambda: made.master.status(path).last_error, 20)
+        words = str(made.master.status())
+        assert "lead out of the destination" in words
+        assert words.replace("\n", "").isprintable()
+        log = made.log()
+        assert "lead out of the destination" in log
+        assert log.replace("\n", "").isprintable()
+        assert [path.name for path in made.remote.iterdir()] == ["good.csv"]
