@@ -249,3 +249,9 @@ def test_limits_and_free_space() -> None:
     for decode in (codec.decode_limits, codec.decode_statvfs_free):
         with pytest.raises(LinkLost):
             decode(b"\0" * 31)
+
+
+def test_extensions_by_name() -> None:
+    pairs = ((b"a", b"1"), (b"b", b"2"), (b"a", b"3"))
+    assert codec.extension_value(pairs, b"a") == b"1"
+    assert codec.extension_value(pairs, b"c") is None
