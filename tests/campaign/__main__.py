@@ -18,7 +18,12 @@ def main() -> int:
     parser.add_argument("--keep", type=pathlib.Path, help="folder for its files and logs")
     given = parser.parse_args()
     report = run(given.kills, given.server, given.seed, faults=given.faults, keep=given.keep)
-    for kind, faults in (("lost", report.lost), ("torn", report.torn), ("orphan", report.orphans)):
+    for kind, faults in (
+        ("lost", report.lost),
+        ("torn", report.torn),
+        ("orphan", report.orphans),
+        ("late", report.late_temps),
+    ):
         for fault in faults[:20]:
             print(f"{kind}: {fault}")
         if len(faults) > 20:

@@ -60,6 +60,8 @@ _WORKING_SECS = 0.5, 3.0
 _WAIT_FOR_TARGET_SECS = 5.0
 _WAIT_FOR_ORPHAN = 0.08
 _FINISH_SECS = 180.0
+_MOST_LATE_TEMPS = 3
+_TEMP_NAME = re.compile(r"(^|/)\.pysubtask-[0-9a-f]{16}$")
 _HALF_A_NAME = re.compile(r"(^|/)\.pysubtask-[0-9a-f]{0,15}$")
 
 
@@ -94,6 +96,10 @@ class Report:
     half_commands: int = 0
     """Files at ProFTPD whose names are the beginning of a temporary one: at the end of a connection
     it carries out a command whose line has not ended. Under TLS a command comes whole or not."""
+    late_temps: list[str] = field(default_factory=list)
+    """Temporary files that nobody removed. A request of a killed subtask that was still under way
+    may make one after its successor has removed it (docs/simulation.md); more than a few would be
+    another reason, and count as lost."""
     longest_orphan_secs: float = 0.0
     lost: list[str] = field(default_factory=list)
     torn: list[str] = field(default_factory=list)
@@ -112,6 +118,7 @@ class Report:
             f"{self.faults.total()} faults ({faults}), {self.cuts} cuts, "
             f"{self.files} files, {self.bytes_delivered:,} bytes, {self.looks:,} looks, "
             + (f"half commands {self.half_commands}, " if self.half_commands else "")
+            + (f"late temporary files {len(self.late_temps)}, " if self.late_temps else "")
             + f"lost {len(self.lost)}, torn {len(self.torn)}, orphans {len(self.orphans)} "
             f"(the longest stayed {self.longest_orphan_secs:.1f} s), {self.unseen} unseen, "
             f"{self.took_secs:.0f} s, seed {self.seed}"
@@ -379,6 +386,10 @@ class Campaign:
             half = {name for name in left if _HALF_A_NAME.search(name)}
             self._report.half_commands += len(half)
             left -= half
+        temps = {name for name in left if _TEMP_NAME.search(name)}
+        if len(temps) <= _MOST_LATE_TEMPS:
+            self._report.late_temps += [self._left(name) for name in sorted(temps)]
+            left -= temps
         self._report.lost += [self._left(name) for name in sorted(left)]
 
     def _left(self, name: str) -> str:
