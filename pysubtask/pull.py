@@ -23,6 +23,7 @@ import msgspec
 
 from pysubtask.config import build, destination_from
 from pysubtask.errors import SettingsError
+from pysubtask.passwords import SOURCES
 from pysubtask.settings import Secret, Settings
 from pysubtask.urls import Destination, extension_of, parse_url
 
@@ -41,6 +42,7 @@ _LOGIN = (
     "dropbox_refresh_token",
     "dropbox_app_key",
     "dropbox_access_token",
+    *SOURCES,
 )
 """Settings that belong to one server: a source on another one does not inherit them."""
 _MAGIC = frozenset("*?[")
@@ -177,7 +179,7 @@ def _settings(
         if destination.user is not None:
             given.setdefault("username", destination.user)
         if destination.password is not None:
-            given.setdefault("password", Secret(destination.password.reveal()))
+            given = {"password": Secret(destination.password.reveal()), **given}
     if source.user is not None:
         given["username"] = source.user
     if source.password is not None:

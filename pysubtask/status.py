@@ -148,7 +148,7 @@ def _lines(status: Status, now: float) -> list[str]:
     if status.taken_over:
         lines.append("another program has taken over the state folder")
     if status.last_error:
-        lines.append(f"last error: {status.last_error}")
+        lines.append(f"last error: {printable(status.last_error)}")
     if status.pending_bytes:
         lines.append(f"pending: {size_words(status.pending_bytes)}{_held_words(status)}")
     if status.outbox_full:
@@ -159,8 +159,10 @@ def _lines(status: Status, now: float) -> list[str]:
         times = "once" if status.restarts == 1 else f"{status.restarts} times"
         lines.append(f"restarted {times}")
     if status.notify_failures:
-        lines.append(f"{status.notify_failures} failed notifies: {status.last_notify_error}")
-    lines.extend(status.notes)
+        lines.append(
+            f"{status.notify_failures} failed notifies: {printable(status.last_notify_error or '')}"
+        )
+    lines.extend(map(printable, status.notes))
     lines.extend(_pull_words(pull, now) for pull in status.pulls)
     for path, file in status.files.items():
         lines.append(f"  {printable(path)}: {_file_words(file)}")
@@ -197,7 +199,7 @@ def _file_words(file: FileStatus) -> str:
     if file.pending_bytes:
         text += f", {size_words(file.pending_bytes)} pending"
     if file.last_error:
-        text += f"; {file.last_error}"
+        text += f"; {printable(file.last_error)}"
     return text
 
 

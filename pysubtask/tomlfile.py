@@ -48,7 +48,12 @@ __all__ = ["Delivery", "Project", "load", "read_layer"]
 
 _TOP = ("to", "watch", "follow", "follow_secs", "settings", "deliver")
 _DELIVER = ("name", "to", "watch", "follow", "follow_secs", "settings")
-_PATHS = ("key_file", "known_hosts", "ca_file", "password_file")
+_PATHS = (
+    "key_file",
+    "known_hosts",
+    "ca_file",
+    *(name for name in SOURCES if name.endswith("_file")),
+)
 
 
 @dataclass(frozen=True, slots=True)

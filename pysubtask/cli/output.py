@@ -64,7 +64,8 @@ class Output:
         if self.as_json:
             print(to_line(NoteMessage(text=text)), flush=True)
         else:
-            self.err.print(Text(text, style="dim"), soft_wrap=True)
+            shown = "\n".join(map(printable, text.splitlines()))
+            self.err.print(Text(shown, style="dim"), soft_wrap=True)
 
     def fail(self, message: str, attempt: str, code: int, kind: str | None) -> None:
         """An error and its remedy; the last words of a command."""

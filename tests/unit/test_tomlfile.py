@@ -68,7 +68,7 @@ follow_secs = 5
 
 
 def test_several_destinations(tmp_path: pathlib.Path) -> None:
-    pathlib.Path("id").touch()
+    pathlib.Path("id").touch(0o600)
     path = write(SEVERAL)
     collector = TaskMaster.from_toml(path, "collector")
     share = TaskMaster.from_toml(path, deliver="share")

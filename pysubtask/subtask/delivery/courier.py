@@ -26,7 +26,7 @@ from pysubtask.core.plan import (
     plan,
 )
 from pysubtask.core.space import held
-from pysubtask.errors import RemoteError, RemoteNotFound
+from pysubtask.errors import RemoteError, RemoteNotFound, RemoteUnsupported
 from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
 from pysubtask.subtask.delivery.reuse import Reuse
@@ -36,6 +36,7 @@ from pysubtask.subtask.delivery.upload import Uploads
 from pysubtask.subtask.store.reader import BytesLost
 from pysubtask.subtask.store.sources import is_same_content
 from pysubtask.transports.contract import Finish, List, Put, Remove, Rename, Stat, Write
+from pysubtask.watch import leads_out
 
 __all__ = ["Courier", "FileHeld"]
 
@@ -73,6 +74,13 @@ class Courier:
             entry = self._session.ledger.get(path)
             if entry is None:
                 return
+            if leads_out(entry.remote):
+                raise RemoteUnsupported(
+                    "its name would lead out of the destination on some servers",
+                    operation="name",
+                    path=entry.remote,
+                    hint="rename the file, or give the watch another name by 'as'",
+                )
             if entry.litter:
                 yield from self._sweep(path, entry)
             in_hand = self._in_hand(entry)

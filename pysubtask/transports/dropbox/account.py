@@ -40,7 +40,7 @@ class Account:
         self._app_key = app_key
         self._access_token = access_token
         self._ca_file = ca_file
-        self._timeout_secs = timeout_secs
+        self.timeout_secs = timeout_secs
         self._client: Dropbox | None = None
         self.takes_many = True
         """False once it has refused to take several files together."""
@@ -64,6 +64,8 @@ class Account:
         try:
             import dropbox
             from dropbox.dropbox_client import create_session
+
+            from pysubtask.transports.dropbox.bounded import bounded
         except ImportError as error:
             raise LinkError(
                 f"Dropbox's SDK is not there ({error})",
@@ -71,7 +73,7 @@ class Account:
                 path="dropbox",
                 hint=DROPBOX_EXTRA,
             ) from error
-        session = create_session(ca_certs=self._ca_file)
+        session = bounded(create_session(ca_certs=self._ca_file))
         if self._ca_file is not None:
             session.trust_env = False
         # The SDK would retry 5xx and 429 by sleeping; waiting is delivery's business. Connection
@@ -81,7 +83,7 @@ class Account:
             oauth2_refresh_token=_text(self._refresh_token),
             app_key=self._app_key,
             session=session,
-            timeout=self._timeout_secs,
+            timeout=self.timeout_secs,
             max_retries_on_error=0,
             max_retries_on_rate_limit=0,
             user_agent=f"pysubtask/{__version__}",

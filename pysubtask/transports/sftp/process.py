@@ -32,6 +32,7 @@ from pysubtask.errors import (
 )
 from pysubtask.systems import frozen, processes
 from pysubtask.transports.contract import Wake
+from pysubtask.transports.said import said
 from pysubtask.transports.sftp.channel import Channel
 
 __all__ = ["ProcessConnector"]
@@ -40,6 +41,7 @@ _PIECE_BYTES = 256 * 1024
 _MOST_UNSENT_BYTES = 1024 * 1024
 _MOST_UNREAD_BYTES = 8 * 1024 * 1024
 _STDERR_LINES = 20
+_STDERR_LINE_BYTES = 8192
 
 # What OpenSSH's ssh says when it gives up, lower case.
 _HOST_KEY_WORDS = ("host key verification failed", "host identification has changed")
@@ -305,9 +307,13 @@ class _ProcessChannel:
             self._room.notify_all()
 
     def _listen(self, pipe: IO[bytes]) -> None:
-        with contextlib.suppress(OSError), pipe:
-            for line in pipe:
-                self._said.append(line[:500].decode("utf-8", "replace").strip())
+        rest = b""
+        with pipe:
+            while data := _read_some(pipe):
+                *lines, rest = (rest + data).split(b"\n")
+                rest = rest[-_STDERR_LINE_BYTES:]  # a line may never end
+                self._said.extend(map(said, lines[-_STDERR_LINES:]))
+        self._said.append(said(rest))
 
 
 def _read_some(pipe: IO[bytes]) -> bytes:
