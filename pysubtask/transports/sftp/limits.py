@@ -12,7 +12,7 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Any
 
-from pysubtask.transports.sftp.sockets import PatientSocket
+from pysubtask.transports.sockets import PatientSocket
 
 if TYPE_CHECKING:
     import paramiko
