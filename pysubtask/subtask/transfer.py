@@ -266,6 +266,8 @@ class TransferSubtask(BaseSubtask):
                         self.lines.release(path, *goals[path])
                         self.ready(path)
             for path in list(goals):
+                if path in self.ledger.unverified:
+                    continue  # what the journal calls delivered may not be there any more
                 entry = self.ledger.get(path)
                 shown = entry.delivered if entry is not None else None
                 gone = entry is None or not entry.versions  # a new look comes, if there is a file
