@@ -267,6 +267,8 @@ class TransferSubtask(BaseSubtask):
                         self.ready(path)
             while goals:  # one after the other: this is asked very often
                 path = next(iter(goals))
+                if path in self.ledger.unverified:
+                    return False  # what the journal calls delivered may not be there any more
                 entry = self.ledger.get(path)
                 shown = entry.delivered if entry is not None else None
                 gone = entry is None or not entry.versions  # a new look comes, if there is a file

@@ -21,7 +21,7 @@ from tests.simulation.plants import KNOWN, PLANTS, WORLDS
 from tests.simulation.runner import catch_all, planted, run_many, run_seed
 
 KNOWN_SEEDS = range(600)
-FOUND_SEEDS = [7_397, 10_043, 19_003, 21_168, 24_844, 41_241, 46_191, 71_209]
+FOUND_SEEDS = [4_034, 7_397, 10_043, 10_111, 19_003, 21_168, 24_844, 41_241, 46_191, 71_209]
 """Each showed a mistake of ours, or of the simulation, that the first ones do not."""
 FRESH_SECS = float(os.environ.get("PYSUBTASK_FRESH_SECS", "0"))
 """Seconds of fresh seeds; 0: only the known ones, so that a run says the same each time."""

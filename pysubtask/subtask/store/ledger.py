@@ -65,7 +65,8 @@ class Ledger:
             self._note_owed(entry)
             if dropped:
                 names = sorted(dropped)
-                self.outbox.unneeded(names)
+                if self.journal.is_written(path):  # else what is on the disk relies on them still
+                    self.outbox.unneeded(names)
                 self.journal.after_sync(lambda: self.outbox.discard(names))
         return entry
 

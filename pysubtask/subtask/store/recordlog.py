@@ -243,6 +243,10 @@ class RecordLog(Generic[R]):
         with self.lock:
             return list(self._entries.values())
 
+    def is_written(self, path: str) -> bool:
+        """Whether the log says of ``path`` what :meth:`get` does; not while a disk refuses it."""
+        return path not in self._unsaved
+
     def __len__(self) -> int:
         return len(self._entries)
 
@@ -347,7 +351,6 @@ class RecordLog(Generic[R]):
         for path in list(self._unsaved):
             try:
                 self._write_entry(self._entries[path])
-                self._unsaved.discard(path)
             except OSError as error:
                 refused = error
         return refused
@@ -411,6 +414,7 @@ class RecordLog(Generic[R]):
 
     def _write_entry(self, entry: R) -> None:
         self._account(entry.path, self._write_line(self._codec.to_json(entry)))
+        self._unsaved.discard(entry.path)
 
     def _account(self, path: str, size: int) -> None:
         self._live_total += size - self._live_bytes.get(path, 0)
