@@ -96,6 +96,9 @@ class CallsTransport(SimpleTransport):
             server.trace(f"{name} {path} {sent or ''} -> {refused or 'ok'}")
         if cut_here:
             channel.break_off()
+        if server.lag is not None and server.executed >= server.lag[0]:
+            (_, lag_ns), server.lag = server.lag, None
+            channel.stall(lag_ns)
         channel.travel(_REQUEST_BYTES + answered, back=True)
         if refused is not None:
             raise self._error(refused, name, path)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tests.simulation.ledger import Ledger, Source, Touch, common
+from tests.simulation.losses import look_again
 from tests.simulation.remote import RemoteDisk, RemoteFile
 
 __all__ = ["Checker", "Claim", "Violation"]
@@ -96,6 +97,8 @@ class Checker:
         self.client_id = ""
         """Temporary names that begin with it can be told from those of others, and removed."""
         self.other_names: Callable[[str], bool] = lambda path: False
+        self.seen: dict[str, tuple[RemoteFile, int]] = {}
+        """Names, files and sizes as they were last remembered."""
         self.visible_changes = 0
         self.resent_pieces_bytes = 0
         disk.observers.append(self)
@@ -162,6 +165,13 @@ class Checker:
             return True
         raise Violation("torn", f"{path!r} is no such part of any lineage")
 
+    def lost(self) -> None:
+        look_again(self, self.seen)
+
+    def remember(self) -> None:
+        """What is there now, to be compared with what a loss leaves of it."""
+        self.seen = {path: (file, len(file.content)) for path, file in self.disk.files.items()}
+
     def unnamed(self, path: str, file: RemoteFile) -> None:
         view = self._views.get(path)
         if view is None:
@@ -192,7 +202,7 @@ class Checker:
             and source.growth != "rewrite"
         ):
             view.size = size  # the usual case, without looking at all of it again
-        elif not self._advance(source, view, content, offset >= view.size and bool(data)):
+        elif not self.advance(source, view, content, offset >= view.size and bool(data)):
             if view.exempt:
                 return
             raise Violation(*self._diagnose(source, view, content))
@@ -208,7 +218,7 @@ class Checker:
         if source.owed:
             self._settle_debts(source, view, content)
 
-    def _advance(
+    def advance(
         self, source: Source, view: _View, content: bytearray, grew_in_place: bool
     ) -> bool:
         """Find the earliest state that ``content`` can be, from the last one on."""

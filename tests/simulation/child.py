@@ -23,7 +23,7 @@ from tests.simulation.calls import CallsTransport
 from tests.simulation.checker import Claim
 from tests.simulation.clock import ChildClock, Killed
 from tests.simulation.disk import SimDisk
-from tests.simulation.history import FileSpec
+from tests.simulation.script import FileSpec
 from tests.simulation.network import SimConnector
 from tests.simulation.resends import CountingTransport, Resends
 

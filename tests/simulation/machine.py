@@ -13,7 +13,7 @@ from tests.simulation.child import Boot, Child
 from tests.simulation.clock import ChildClock, Killed
 from tests.simulation.disk import SimDisk
 from tests.simulation.filesystem import Inode
-from tests.simulation.history import Event, History
+from tests.simulation.script import Event, History
 from tests.simulation.ledger import Source, Touch
 from tests.simulation.network import SimConnector
 from tests.simulation.stage import FOLDER, STATE_DIR, WATCH_FOLDER, Stage

@@ -96,6 +96,10 @@ class Resends:
     def unnamed(self, path: str, file: RemoteFile) -> None:
         pass
 
+    def lost(self) -> None:
+        """The server has lost some of it: what comes again does not count."""
+        self._sent.clear()
+
     def broke(self, *, died: bool = False, behind_bytes: int = 0) -> None:
         """A connection ended, a process died, a WRITE was refused, with so much sent behind it."""
         self.excused_bytes += max(self.window_bytes, behind_bytes)

@@ -59,7 +59,9 @@ from tests.simulation.packets import (
 )
 from tests.simulation.remote import RemoteDisk, RemoteFile, RemoteRefusal
 
-__all__ = ["ALL_EXTENSIONS", "GO_EXTENSIONS", "ServerKind", "Session", "SimServer"]
+__all__ = ["ALL_EXTENSIONS", "GO_EXTENSIONS", "NO_REPLACE", "ServerKind", "Session", "SimServer"]
+
+NO_REPLACE = tuple(pair for pair in ALL_EXTENSIONS if pair[0] != b"posix-rename@openssh.com")
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +108,22 @@ class SimServer:
         """Cut before it acts, not after it acted and before it answers."""
         self.cut: Callable[[Session], None] = lambda session: None
         self.trace: Callable[[str], None] | None = None
+        self.echo: tuple[int, int] | None = None
+        """The answer to the request of this number comes once more, so much later (ns)."""
+        self.lag: tuple[int, int] | None = None
+        """The answer to the request of this number comes so much later (ns)."""
+        self.sessions: list[Session] = []
+
+    def go_down(self) -> None:
+        """The machine stops: nothing that has arrived is done any more."""
+        for session in self.sessions:
+            if not session.broken:
+                session.hang_up()
 
     def session(self, reply: Callable[[bytes], None]) -> Session:
         """A new connection; ``reply`` carries bytes back."""
-        return Session(self, reply)
+        self.sessions.append(Session(self, reply))
+        return self.sessions[-1]
 
 
 class _DirHandle:
@@ -214,12 +228,29 @@ class Session:
         if not self.connected:
             return
         if not self._server.kind.ordered_replies:
-            self._reply(packet)
+            self._leave(packet)
             return
         self._held[request.number] = packet
         while self._next_reply in self._held:
-            self._reply(self._held.pop(self._next_reply))
+            self._leave(self._held.pop(self._next_reply))
             self._next_reply += 1
+
+    def _leave(self, packet: bytes) -> None:
+        """An answer leaves: once, or twice, or late."""
+        server = self._server
+        lag, echo = server.lag, server.echo
+        if lag is not None and server.executed >= lag[0]:
+            server.lag = None
+            server.clock.after(lag[1], lambda: self._still(packet))
+        else:
+            self._reply(packet)
+        if echo is not None and server.executed >= echo[0]:
+            server.echo = None
+            server.clock.after(echo[1], lambda: self._still(packet))
+
+    def _still(self, packet: bytes) -> None:
+        if self.connected and not self.broken:
+            self._reply(packet)
 
     def _status(self, request: Packet, code: int) -> bytes:
         text = packets.TEXTS[code]
@@ -409,7 +440,7 @@ class Session:
             self._disk.rename(self._path(raw), self._path(target), replace=True)
             return None
         if name == b"fsync@openssh.com":
-            self._file(read_string(request.body, at)[0])
+            self._disk.sync(self._file(read_string(request.body, at)[0]))
             return None
         if name == b"limits@openssh.com":
             body = packets.TWO_U64.pack(262_144, 261_120)

@@ -8,9 +8,10 @@ from collections.abc import Callable
 from tests.simulation.checker import Checker
 from tests.simulation.clock import SimClock
 from tests.simulation.filesystem import SimFileSystem
-from tests.simulation.history import History
+from tests.simulation.script import History
 from tests.simulation.ledger import Ledger, Source
 from tests.simulation.network import SimNetwork
+from tests.simulation.platter import Platter
 from tests.simulation.program import Program
 from tests.simulation.remote import RemoteDisk
 from tests.simulation.resends import Resends
@@ -37,6 +38,9 @@ class Stage:
         self.fs = SimFileSystem(self.clock, config.file_system)
         self.ledger = Ledger()
         self.remote = RemoteDisk(lambda: (self.clock.now_ns + 5 * _SEC) // _SEC + 1_700_000_000)
+        if "server_loss" in history.troubles:
+            self.remote.platter = Platter()
+            self.remote.now_ns = lambda: self.clock.now_ns
         self.checker = Checker(self.ledger, self.remote, lambda: self.clock.now_ns)
         self.resends = Resends(self.remote, config.server.readable)
         self.remote.observers.append(self.resends)
@@ -83,6 +87,8 @@ class Stage:
             if spec.remote_start and config.remote_dir_exists:
                 self._leave_something(source, spec.remote_start)
         self.fs.write_back()
+        if self.remote.platter is not None:
+            self.remote.platter.settle()
         if self._write_trace is not None:
             self.program.trace = self.trace
             self.server.trace = lambda text: self.trace(f"        server: {text}")

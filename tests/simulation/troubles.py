@@ -7,7 +7,7 @@ import random
 from tests.simulation.checker import Checker
 from tests.simulation.clock import SimClock
 from tests.simulation.filesystem import FileSystemKind, SimFileSystem
-from tests.simulation.history import Event
+from tests.simulation.script import Event
 from tests.simulation.ledger import Source
 from tests.simulation.network import SimNetwork
 
@@ -41,10 +41,12 @@ class Troubles:
         self._denied: set[str] = set()
         self._meddled: set[str] = set()
         self._taken = 0
+        self._lost_server = False
 
     def end(self) -> None:
         """No more trouble."""
         self._server.cut_at = 0
+        self._server.echo = self._server.lag = None
         self._network.heal()
         self._remote.capacity_bytes = self._fs.capacity_bytes = 1 << 40
         self._denied.clear()
@@ -144,6 +146,26 @@ class Troubles:
             # While a connection lasts, its own last look is believed: an append at the old end
             # into a file of another length gives the size that is expected. No client can tell.
             self._network.cut("both")
+
+    def server_loss(self, event: Event, source: Source) -> None:
+        """The server goes down, loses what it had not synced, and comes back after a while."""
+        if self._lost_server or self._checker.continued:
+            return  # twice within an hour, a file that differs is held for that hour
+        self._lost_server = True
+        how, duration_ns = event.detail
+        self._network.refusing = "refuse"
+        self._server.go_down()
+        self._checker.remember()
+        self._remote.lose(self._rng, how)
+        self._clock.after(duration_ns, self._accept)
+
+    def echo(self, event: Event, source: Source) -> None:
+        nth, delay_ns = event.detail
+        self._server.echo = (self._server.executed + nth, delay_ns)
+
+    def lag(self, event: Event, source: Source) -> None:
+        nth, delay_ns = event.detail
+        self._server.lag = (self._server.executed + nth, delay_ns)
 
     def write_back(self, event: Event, source: Source) -> None:
         self._fs.write_back(self._rng)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tests.simulation.checker import Violation
 from tests.simulation.clock import Killed
-from tests.simulation.history import Event
+from tests.simulation.script import Event
 from tests.simulation.ledger import Source
 from tests.simulation.machine import MS, SEC, Machine
 from tests.simulation.verdict import unmet

@@ -1,0 +1,131 @@
+"""Realms: seeds from some number on have a world of another kind.
+
+An ordinary seed keeps its history for good; what a realm adds is drawn after all the rest. The
+realm's own troubles come beside those that every history may have.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from tests.simulation.script import Config, FileSpec
+from tests.simulation.server import ALL_EXTENSIONS, GO_EXTENSIONS, NO_REPLACE, ServerKind
+
+__all__ = ["ORDINARY", "REALMS", "Realm", "first_seed", "mixed_seeds", "realm_of"]
+
+_SIZE = 1_000_000_000
+MS = 1_000_000
+
+Change = Callable[[random.Random, Config, bool], Config]
+"""The world as drawn for any seed, and whether it has a focus, becomes the realm's."""
+
+
+def _same(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    return config
+
+
+@dataclass(frozen=True, slots=True)
+class Realm:
+    """All seeds in ``[number, number + 1)`` thousand millions."""
+
+    name: str
+    number: int
+    about: str
+    change: Change = _same
+    troubles: dict[str, int] = field(default_factory=dict)
+    """Kinds of trouble that only this realm has, and how often one of them comes."""
+    without: frozenset[str] = frozenset()
+    """Kinds of trouble that it can't have."""
+
+    @property
+    def first(self) -> int:
+        """Its first seed."""
+        return self.number * _SIZE
+
+
+def _archive(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    days = rng.choice([0.3, 2.0, 10.0]) / 86_400
+    settings = {**config.settings, "archive_after_days_old": days}
+    return replace(config, archives=True, settings=settings)
+
+
+def _limited(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    settings = {**config.settings, "outbox_max_bytes": rng.choice([0, 100, 3_000, 20_000])}
+    files = config.files
+    if not is_bent and rng.random() < 0.5:  # else it may do more than append
+        files = tuple(
+            FileSpec(f.name, "append", f.burstmode, remote_start=f.remote_start) for f in files
+        )
+    return replace(config, settings=settings, files=files, small_outbox=True)
+
+
+def _calls(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    return _calling(rng.choice(["ftp", "sessions"]), config)
+
+
+def _calling(name: str, config: Config) -> Config:
+    server = ServerKind(calls=name, extensions=NO_REPLACE if name == "ftp" else ALL_EXTENSIONS)
+    settings = dict(config.settings)
+    if name == "sessions":  # a consumer is served by segments there
+        settings["on_remote_gone"] = "resend"
+    return replace(config, server_name=name, server=server, settings=settings)
+
+
+def _unsteady(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    kind = rng.choice(["", "", "", "ftp"])
+    if kind:
+        config = _calling(kind, config)
+    elif not config.server.readable:
+        # What it lost is not to be seen there, by anybody: nothing could be checked.
+        config = replace(config, server_name="go", server=ServerKind(extensions=GO_EXTENSIONS))
+    # A file that the server has lost looks as one that a consumer took.
+    return replace(config, settings={**config.settings, "on_remote_gone": "resend"})
+
+
+ORDINARY = Realm("ordinary", 0, "what every machine may see")
+REALMS: dict[str, Realm] = {
+    realm.name: realm
+    for realm in (
+        ORDINARY,
+        Realm("archive", 2, "old files, seconds old, move aside once they are delivered", _archive),
+        Realm("limited", 3, "the outbox is soon full: files are their own source", _limited),
+        Realm("calls", 4, "FTP's manners, or Dropbox's: one call after the other", _calls),
+        Realm(
+            "unsteady",
+            5,
+            "the server goes down with what it had not synced; its replies come twice, or late",
+            _unsteady,
+            troubles={"server_loss": 5, "echo": 4, "lag": 4},
+            without=frozenset({"consumer"}),
+        ),
+    )
+}
+
+
+def realm_of(seed: int) -> Realm:
+    """The realm that a seed belongs to."""
+    number = seed // _SIZE
+    return next((realm for realm in REALMS.values() if realm.number == number), ORDINARY)
+
+
+def first_seed(realm: str) -> int:
+    """Where a realm's seeds begin."""
+    return REALMS[realm].first
+
+
+def mixed_seeds(start: int, number: int) -> Iterator[int]:
+    """``number`` seeds: every second one is ordinary, the others go round the realms."""
+
+    def seeds() -> Iterator[int]:
+        others = [realm for realm in REALMS.values() if realm is not ORDINARY]
+        at = start
+        while True:
+            for realm in others:
+                yield at
+                yield realm.first + at
+                at += 1
+
+    return islice(seeds(), number)
