@@ -229,6 +229,8 @@ class Courier:
                 return Absent()
             if ours is None:  # our own bytes are gone: go by the sizes
                 blind = replace(self._session.can, readable=False)
+                gone = decision.base + decision.end <= version.available_from
+                remote = replace(remote, past_telling=gone)
                 decision = plan(version, entry.delivered, remote, blind, policy)
             else:
                 return replace(remote, ours=ours)
