@@ -18,6 +18,7 @@ from tests.simulation.realms import REALMS, mixed_seeds
 from tests.simulation.runner import catch_all, planted, run_history, run_many
 from tests.simulation.script import History
 from tests.simulation.shrink import shrink, tell
+from tests.simulation.sweeping import sweep
 from tests.simulation.world import Outcome
 
 _SHOWN = 20
@@ -53,12 +54,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--realm", choices=[*REALMS, "all"], help="worlds of this kind; or of each")
     parser.add_argument("--hours", type=float, metavar="H", help="fresh seeds for so long")
     parser.add_argument("--fresh-secs", type=float, metavar="S", help="likewise, in seconds")
-    parser.add_argument("--shrink", action="store_true", help="with --replay: make it smaller first")
+    parser.add_argument(
+        "--shrink", action="store_true", help="with --replay: make it smaller first"
+    )
+    parser.add_argument(
+        "--sweep", action="store_true", help="short histories, a fault at each call"
+    )
+    parser.add_argument("--stride", type=int, default=1, metavar="K", help="… at every K-th only")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at many failures")
     args = parser.parse_args(argv)
     if args.replay is not None:
         with planted(args.plant):
             return _replay(args.replay, verbose=args.verbose, smaller=args.shrink)
+    if args.sweep:
+        return sweep(args.jobs, args.stride, args.plant)
     if args.plants:
         return _try_plants(args)
     return _run(args)
@@ -130,7 +139,8 @@ def _show_smaller(history: History) -> History:
     """Print what is left of a failing history when all is gone that it does not need."""
     smaller, outcome = shrink(history, run_history)
     print(
-        f"\nseed {history.seed} made smaller: {len(smaller.events)} of {len(history.events)} events, "
+        f"\nseed {history.seed} made smaller: "
+        f"{len(smaller.events)} of {len(history.events)} events, "
         f"{len(smaller.config.files)} of {len(history.config.files)} files"
     )
     print(_printable(_indented("\n".join([smaller.config.describe(), *tell(smaller)]))))

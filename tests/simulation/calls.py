@@ -89,6 +89,7 @@ class CallsTransport(SimpleTransport):
         refused: RemoteRefusal | None = None
         result: object = None
         try:
+            server.begin_request()
             result = act()
         except RemoteRefusal as error:
             refused = error

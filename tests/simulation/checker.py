@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from tests.simulation.ledger import Ledger, Source, Touch, common
-from tests.simulation.losses import look_again
+from tests.simulation.losses import Seen, look_again
 from tests.simulation.remote import RemoteDisk, RemoteFile
 
 __all__ = ["Checker", "Claim", "Violation"]
@@ -97,8 +97,8 @@ class Checker:
         self.client_id = ""
         """Temporary names that begin with it can be told from those of others, and removed."""
         self.other_names: Callable[[str], bool] = lambda path: False
-        self.seen: dict[str, tuple[RemoteFile, int]] = {}
-        """Names, files and sizes as they were last remembered."""
+        self.seen: dict[str, Seen] = {}
+        """What was there when it was last remembered."""
         self.visible_changes = 0
         self.resent_pieces_bytes = 0
         disk.observers.append(self)
@@ -170,7 +170,7 @@ class Checker:
 
     def remember(self) -> None:
         """What is there now, to be compared with what a loss leaves of it."""
-        self.seen = {path: (file, len(file.content)) for path, file in self.disk.files.items()}
+        self.seen = {path: Seen.of(file) for path, file in self.disk.files.items()}
 
     def unnamed(self, path: str, file: RemoteFile) -> None:
         view = self._views.get(path)
@@ -218,9 +218,7 @@ class Checker:
         if source.owed:
             self._settle_debts(source, view, content)
 
-    def advance(
-        self, source: Source, view: _View, content: bytearray, grew_in_place: bool
-    ) -> bool:
+    def advance(self, source: Source, view: _View, content: bytearray, grew_in_place: bool) -> bool:
         """Find the earliest state that ``content`` can be, from the last one on."""
         size = len(content)
         in_place = grew_in_place and source.growth != "rewrite"

@@ -23,9 +23,10 @@ from tests.simulation.calls import CallsTransport
 from tests.simulation.checker import Claim
 from tests.simulation.clock import ChildClock, Killed
 from tests.simulation.disk import SimDisk
-from tests.simulation.script import FileSpec
+from tests.simulation.folderos import SimFolderTransport
 from tests.simulation.network import SimConnector
 from tests.simulation.resends import CountingTransport, Resends
+from tests.simulation.script import FileSpec
 
 __all__ = ["Boot", "Child", "IdleChild", "RealChild", "make_child"]
 
@@ -150,7 +151,10 @@ def _watches(boot: Boot) -> list[Watch]:
 
 
 def _transport(boot: Boot, ack_timeout_secs: float) -> Transport:
-    if boot.connector.network.server.kind.calls:
+    kind = boot.connector.network.server.kind
+    if kind.calls == "folder":
+        return SimFolderTransport(boot.connector, boot.wake, random.Random(boot.pid))
+    if kind.calls:
         return CallsTransport(boot.connector, boot.wake)
     return SftpTransport(
         boot.connector, boot.clock, wake=boot.wake, ack_timeout_secs=ack_timeout_secs

@@ -151,6 +151,10 @@ class SimDisk:
                 pass
             raise
 
+    def overwrite(self, path: str, data: bytes) -> None:
+        self.before_call("append", path)
+        self.file_system.write_inode(self.file_system.file(path), 0, data)
+
     def read_whole(self, path: str, limit_bytes: int) -> bytes:
         handle = self.open_read(path)
         try:

@@ -252,5 +252,8 @@ def _trouble(
     elif kind == "echo":  # of the n-th answer from now, and so much later
         detail = (1 + int(rng.expovariate(1 / 8)), rng.choice([0, 0, 5 * MS, SEC]))
     elif kind == "lag":
-        detail = (1 + int(rng.expovariate(1 / 8)), rng.choice([200 * MS, 2 * SEC, 8 * SEC, 40 * SEC]))
+        detail = (
+            1 + int(rng.expovariate(1 / 8)),
+            rng.choice([200 * MS, 2 * SEC, 8 * SEC, 40 * SEC]),
+        )
     return Event(at_ns, kind, target, detail, near_call)

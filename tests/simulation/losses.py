@@ -6,6 +6,7 @@ goes forward again, strictly, and at the end all of each file is there.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tests.simulation.remote import RemoteFile
@@ -13,16 +14,30 @@ from tests.simulation.remote import RemoteFile
 if TYPE_CHECKING:
     from tests.simulation.checker import Checker
 
-__all__ = ["look_again"]
+__all__ = ["Seen", "look_again"]
 
 TEMP_PREFIX = ".pysubtask-"
 
 
-def look_again(checker: Checker, seen: dict[str, tuple[RemoteFile, int]]) -> None:
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A file at the destination, as a client can know it: by its size and time."""
+
+    file: RemoteFile
+    size: int
+    mtime: int
+
+    @classmethod
+    def of(cls, file: RemoteFile) -> Seen:
+        """As it is now."""
+        return cls(file, len(file.content), file.mtime)
+
+
+def look_again(checker: Checker, seen: dict[str, Seen]) -> None:
     """See what is left.
 
     Args:
-        seen: by path the files that were there, and how long they were.
+        seen: what was there.
     """
     files = checker.disk.files
     for path in files:
@@ -36,10 +51,14 @@ def look_again(checker: Checker, seen: dict[str, tuple[RemoteFile, int]]) -> Non
         before = seen.get(source.remote)
         if file is None and before is None:
             continue
-        if file is not None and before == (file, len(file.content)):
+        if file is not None and before == Seen.of(file):
             continue
         source.interfered = True  # what was delivered is gone, and the journal does not know
         view.content_of = file
+        if file is not None and before is not None:
+            looks_same = (len(file.content), file.mtime) == (before.size, before.mtime)
+            if looks_same and file is not before.file:  # an older one: no client can tell
+                view.exempt = source.untold = True
         if view.exempt:
             continue
         view.floor = 0

@@ -411,6 +411,21 @@ PLANTS: dict[str, Plant] = {
         "return Append(start, version.size, base, longer)",
         "return Append(base, version.size, base, longer)",
     ),
+    "folder-unsynced": _one(
+        "appends to a file in a mounted folder are left to the system, which writes them back in "
+        "any order",
+        "transports.folder",
+        "FolderTransport.write",
+        "sync=bool(data) and not is_temp",
+        "sync=False",
+    ),
+    "folder-temp-unsynced": _one(
+        "a file in a folder is renamed into place before its data are on the disk",
+        "transports.folder",
+        "FolderTransport.finish",
+        "if sync or os.path.basename(path).startswith(_TEMP_PREFIX):",
+        "if False:",
+    ),
     "flush-at-once": _one(
         "flush() is done when everything is noted, not when it is delivered",
         "subtask.transfer",

@@ -85,6 +85,21 @@ def _unsteady(rng: random.Random, config: Config, is_bent: bool) -> Config:
     return replace(config, settings={**config.settings, "on_remote_gone": "resend"})
 
 
+def _folder(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    mounted = rng.random() < 0.6
+    server = ServerKind(calls="folder", cached=mounted)
+    settings = {**config.settings, "on_remote_gone": "resend"}
+    latency_ns = rng.choice([50_000, MS, 20 * MS]) if mounted else 50_000
+    return replace(
+        config,
+        server_name="mount" if mounted else "disk",
+        server=server,
+        settings=settings,
+        latency_ns=latency_ns,
+        bytes_per_sec=config.bytes_per_sec if mounted else 0,
+    )
+
+
 ORDINARY = Realm("ordinary", 0, "what every machine may see")
 REALMS: dict[str, Realm] = {
     realm.name: realm
@@ -99,6 +114,14 @@ REALMS: dict[str, Realm] = {
             "the server goes down with what it had not synced; its replies come twice, or late",
             _unsteady,
             troubles={"server_loss": 5, "echo": 4, "lag": 4},
+            without=frozenset({"consumer"}),
+        ),
+        Realm(
+            "folder",
+            6,
+            "a folder, on a mount with a cache of its own, or on the disk that loses its power",
+            _folder,
+            troubles={"server_loss": 2, "lag": 2},
             without=frozenset({"consumer"}),
         ),
     )

@@ -78,7 +78,7 @@ class RemoteDisk:
         """The server goes down and comes back; see :meth:`Platter.lose`."""
         if self.platter is None:
             return
-        before = {path: file for path, file in self.files.items()}
+        before = dict(self.files.items())
         self.platter.lose(rng, how, self.now_ns(), self.files)
         for file in (*before.values(), *self.files.values()):
             file.names.clear()
@@ -185,9 +185,7 @@ class RemoteDisk:
         if self.platter is not None:
             stop = None if length is None else offset + length
             before = bytes(file.content[offset:stop])
-            self.platter.wrote(
-                self.now_ns(), file, offset, before, len(file.content), file.mtime
-            )
+            self.platter.wrote(self.now_ns(), file, offset, before, len(file.content), file.mtime)
 
     def truncate(self, file: RemoteFile, size: int) -> None:
         """As ``ftruncate(2)``, which no request of ours may ever cause."""

@@ -30,6 +30,7 @@ __all__ = [
     "run_history",
     "run_many",
     "run_seed",
+    "workers",
 ]
 
 
@@ -85,7 +86,7 @@ def run_many(seeds: Iterable[int], jobs: int, plant: str | None = None) -> Itera
         for block in blocks:
             yield from _run_block(block)
         return
-    with _workers(jobs) as pool:
+    with workers(jobs) as pool:
         room = threading.Semaphore(2 * jobs)
         enough = threading.Event()
         try:
@@ -106,7 +107,7 @@ def _by_and_by(blocks: Iterator[T], room: threading.Semaphore, enough: Event) ->
 
 
 @contextmanager
-def _workers(jobs: int) -> Iterator[Pool]:
+def workers(jobs: int) -> Iterator[Pool]:
     """Processes that give the same history for a seed every time.
 
     Not forked: the parent may have threads. The child's code iterates over sets of texts, whose
@@ -161,7 +162,7 @@ def catch_all(
     ``known``: seeds that are tried first.
     """
     tasks = [(plant, number, start, known.get(plant)) for plant in plants]
-    with _workers(jobs) as pool:
+    with workers(jobs) as pool:
         yield from pool.imap(_catch, tasks)
 
 

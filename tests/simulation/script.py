@@ -81,6 +81,10 @@ class Event:
     target: int = 0
     detail: Any = None
     near_call: int = 0
+    exact: bool = False
+    """It waits for that call, however long it takes to come."""
+    how: str = ""
+    """Of a loss of power: what survives (:data:`tests.simulation.filesystem.SURVIVALS`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,10 @@ class ServerKind:
     readable: bool = True
     max_handles: int = 19_995
     calls: str = ""
-    """``ftp`` or ``sessions``: its clients make calls (:mod:`tests.simulation.calls`)."""
+    """``ftp`` or ``sessions``: its clients make calls (:mod:`tests.simulation.calls`); ``folder``:
+    they are the operating system (:mod:`tests.simulation.folderos`)."""
+    cached: bool = False
+    """A folder on a mount: the machine that writes keeps back what it has not synced."""
     service_ns: int = 0
     """A request takes up to this long; 0: it is done at once (sequential only)."""
 
@@ -100,6 +103,10 @@ class SimServer:
         self.executed = 0
         self.uploads: dict[str, bytearray] = {}
         """Begun by a call and not committed yet, by token."""
+        self.cache: dict[RemoteFile, list[tuple[int, bytes]]] = {}
+        """What a machine that has mounted it has written and kept back, with the offsets."""
+        self.cache_errors: set[RemoteFile] = set()
+        """Some of it was refused, which the next sync is to tell (errseq_t, Linux 4.13)."""
         self.write_bytes = 0
         """Payload of all WRITE requests that arrived."""
         self.cut_at = 0
@@ -112,7 +119,28 @@ class SimServer:
         """The answer to the request of this number comes once more, so much later (ns)."""
         self.lag: tuple[int, int] | None = None
         """The answer to the request of this number comes so much later (ns)."""
+        self.refusal: tuple[int, int] | None = None
+        """The request of this number is refused, with this status."""
+        self.on_refusal: Callable[[], None] = lambda: None
+        """Told of it."""
+        self.down_at = 0
+        """Instead of executing the request of this number, it goes down (0: never)."""
+        self.goes_down: Callable[[], None] = lambda: None
         self.sessions: list[Session] = []
+
+    def begin_request(self) -> None:
+        """One more request is executed.
+
+        Raises:
+            RemoteRefusal: it is the one that is to be refused.
+        """
+        if self.executed == self.down_at:
+            self.down_at = 0
+            self.goes_down()
+        if self.refusal is not None and self.executed == self.refusal[0]:
+            (_, code), self.refusal = self.refusal, None
+            self.on_refusal()
+            raise RemoteRefusal(code)
 
     def go_down(self) -> None:
         """The machine stops: nothing that has arrived is done any more."""
@@ -273,6 +301,8 @@ class Session:
             return
         self._disk.late = self.orphaned
         try:
+            if request.kind != INIT:
+                server.begin_request()
             packet = self._act(request)
         except RemoteRefusal as refusal:
             packet = self._status(request, refusal.args[0])

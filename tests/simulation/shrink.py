@@ -22,6 +22,18 @@ __all__ = ["shrink", "tell"]
 _MS = 1_000_000
 _SEC = 1_000_000_000
 _ACTIONS = {name for actions in ACTIONS.values() for name in actions} | {"edit", "copy_longer"}
+_PLAIN_WORLD: dict[str, Any] = dict(
+    jitter_ns=0,
+    latency_ns=_MS,
+    bytes_per_sec=0,
+    events=1.0,
+    call_ns=20_000,
+    block_share=0.0,
+    worst_share=0.0,
+    block_bytes=2_000,
+    remote_dir_exists=True,
+    remote_dir="/in",
+)
 _PLAIN_SETTINGS: dict[str, Any] = dict(
     timer_interval_secs=2.0,
     retry_tries=5,
@@ -114,18 +126,17 @@ def _plainer(history: History) -> Iterator[History]:
 
 
 def _plainer_worlds(config: Config) -> Iterator[Config]:
-    plain_disk = dict(zero_tails=False, zero_writes=False, reuse_inodes=False, ordered_names=True)
+    plain_disk: dict[str, Any] = dict(
+        zero_tails=False, zero_writes=False, reuse_inodes=False, ordered_names=True
+    )
     for name, value in plain_disk.items():
         yield replace(config, file_system=replace(config.file_system, **{name: value}))
-    fine = dict(tick_ns=1, granularity_ns=1, ctime_is_mtime=False)
+    fine: dict[str, Any] = dict(tick_ns=1, granularity_ns=1, ctime_is_mtime=False)
     yield replace(config, file_system=replace(config.file_system, **fine))
     if not config.server.calls and config.server.extensions != ALL_EXTENSIONS:
         yield replace(config, server_name="openssh", server=ServerKind())
-    for name, value in dict(
-        jitter_ns=0, latency_ns=_MS, bytes_per_sec=0, events=1.0, call_ns=20_000, block_share=0.0,
-        worst_share=0.0, block_bytes=2_000, remote_dir_exists=True, remote_dir="/in",
-    ).items():  # fmt: skip
-        yield replace(config, **{name: value})  # type: ignore[arg-type]
+    for name, value in _PLAIN_WORLD.items():
+        yield replace(config, **{name: value})
     for name, value in _PLAIN_SETTINGS.items():
         if name in config.settings:
             yield replace(config, settings={**config.settings, name: value})

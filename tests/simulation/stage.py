@@ -8,13 +8,13 @@ from collections.abc import Callable
 from tests.simulation.checker import Checker
 from tests.simulation.clock import SimClock
 from tests.simulation.filesystem import SimFileSystem
-from tests.simulation.script import History
 from tests.simulation.ledger import Ledger, Source
 from tests.simulation.network import SimNetwork
 from tests.simulation.platter import Platter
 from tests.simulation.program import Program
 from tests.simulation.remote import RemoteDisk
 from tests.simulation.resends import Resends
+from tests.simulation.script import History
 from tests.simulation.server import SimServer
 from tests.simulation.troubles import Troubles
 
@@ -47,6 +47,7 @@ class Stage:
         self.server = SimServer(
             self.clock, random.Random(self.rng.random()), self.remote, config.server
         )
+        self.server.on_refusal = self.resends.broke  # whatever was confirmed by that request
         self.network = SimNetwork(
             self.clock,
             random.Random(self.rng.random()),

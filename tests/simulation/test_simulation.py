@@ -16,10 +16,12 @@ from pysubtask.subtask.archive import Archive
 from tests.simulation.__main__ import main
 from tests.simulation.child import IdleChild
 from tests.simulation.focus import FOCUSES, focus_of, seeds_with
-from tests.simulation.history import ARCHIVING_FROM, CALLED_FROM, LIMITED_FROM, make_history
+from tests.simulation.history import make_history
 from tests.simulation.plants import KNOWN, PLANTS, WORLDS
+from tests.simulation.realms import first_seed
 from tests.simulation.runner import catch_all, planted, run_many, run_seed
 
+ARCHIVING_FROM, LIMITED_FROM, CALLED_FROM = map(first_seed, ("archive", "limited", "calls"))
 KNOWN_SEEDS = range(600)
 FOUND_SEEDS = [7_397, 10_043, 19_003, 21_168, 24_844, 41_241, 46_191, 71_209]
 """Each showed a mistake of ours, or of the simulation, that the first ones do not."""

@@ -7,9 +7,9 @@ import random
 from tests.simulation.checker import Checker
 from tests.simulation.clock import SimClock
 from tests.simulation.filesystem import FileSystemKind, SimFileSystem
-from tests.simulation.script import Event
 from tests.simulation.ledger import Source
 from tests.simulation.network import SimNetwork
+from tests.simulation.script import Event
 
 __all__ = ["Troubles"]
 
@@ -45,8 +45,8 @@ class Troubles:
 
     def end(self) -> None:
         """No more trouble."""
-        self._server.cut_at = 0
-        self._server.echo = self._server.lag = None
+        self._server.cut_at = self._server.down_at = 0
+        self._server.echo = self._server.lag = self._server.refusal = None
         self._network.heal()
         self._remote.capacity_bytes = self._fs.capacity_bytes = 1 << 40
         self._denied.clear()
@@ -152,7 +152,16 @@ class Troubles:
         if self._lost_server or self._checker.continued:
             return  # twice within an hour, a file that differs is held for that hour
         self._lost_server = True
-        how, duration_ns = event.detail
+        how, duration_ns, *at = event.detail
+        if at:
+            self._server.down_at = self._server.executed + at[0]
+            self._server.goes_down = lambda: self._clock.after(
+                0, lambda: self._go_down(how, duration_ns)
+            )
+        else:
+            self._go_down(how, duration_ns)
+
+    def _go_down(self, how: str, duration_ns: int) -> None:
         self._network.refusing = "refuse"
         self._server.go_down()
         self._checker.remember()
@@ -166,6 +175,10 @@ class Troubles:
     def lag(self, event: Event, source: Source) -> None:
         nth, delay_ns = event.detail
         self._server.lag = (self._server.executed + nth, delay_ns)
+
+    def refusal(self, event: Event, source: Source) -> None:
+        nth, code = event.detail
+        self._server.refusal = (self._server.executed + nth, code)
 
     def write_back(self, event: Event, source: Source) -> None:
         self._fs.write_back(self._rng)

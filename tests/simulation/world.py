@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 
 from tests.simulation.checker import Violation
 from tests.simulation.clock import Killed
-from tests.simulation.script import Event
 from tests.simulation.ledger import Source
 from tests.simulation.machine import MS, SEC, Machine
+from tests.simulation.script import Event
 from tests.simulation.verdict import unmet
 
 __all__ = ["Outcome", "World"]
@@ -164,6 +164,7 @@ class World(Machine):
             return
         self.counts["power"] += 1
         self._power_lost = True
+        self._survival = event.how
         self._machine_up = False
         delay_ns = int(event.detail * SEC) + MS
         self._start_at_ns = self.clock.now_ns + delay_ns
