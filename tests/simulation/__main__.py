@@ -31,6 +31,8 @@ _MEANING = {
     "stray": "a name that is not ours to make",
     "litter": "a temporary file is left",
     "resent": "more is sent again than what breaks excuse",
+    "budget": "more is spent than the settings allow",
+    "line": "a reader sees half a line too early",
     "unserved": "a touch is never served",
     "unbacked": "the journal relies on a copy that is gone",
     "pending": "it never comes to its end",

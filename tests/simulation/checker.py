@@ -16,7 +16,8 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tests.simulation.ledger import Ledger, Source, Touch, common
+from tests.simulation.ledger import Ledger, Lineage, Source, Touch, common
+from tests.simulation.lines import half_line
 from tests.simulation.losses import Seen, look_again
 from tests.simulation.remote import RemoteDisk, RemoteFile
 
@@ -94,11 +95,17 @@ class Checker:
         self.forgiven_temps: set[str] = set()
         """Made so shortly before a loss of power that the journal may have forgotten them."""
         self.late_temps: set[str] = set()
+        self.neighbours: set[str] = set()
+        """Temporary files of another client, which have to stay."""
         self.client_id = ""
         """Temporary names that begin with it can be told from those of others, and removed."""
         self.other_names: Callable[[str], bool] = lambda path: False
         self.seen: dict[str, Seen] = {}
         """What was there when it was last remembered."""
+        self.line_wait_ns = 0
+        """So long half a line is kept back at least."""
+        self.released_ns = -1
+        """When a flush or a stop asked for everything last."""
         self.visible_changes = 0
         self.resent_pieces_bytes = 0
         disk.observers.append(self)
@@ -212,6 +219,8 @@ class Checker:
         view.floor = -1
         view.past.append((self._now_ns(), view.index, view.size))
         shown = lineages[view.index]
+        if source.lines and self.disk.has_room:
+            self._check_lines(source, shown, view.size)
         shown.shown = max(shown.shown, view.size)
         if not shown.known_ns and shown.shown > source.found_size:
             shown.known_ns = self._now_ns()
@@ -303,6 +312,11 @@ class Checker:
             else (0, -1)
         )
         return "torn", f"{seen}: no lineage; lineage {best[1]} agrees up to {best[0]}"
+
+    def _check_lines(self, source: Source, lineage: Lineage, size: int) -> None:
+        words = half_line(lineage, size, self._now_ns(), self.line_wait_ns, self.released_ns)
+        if words and source.present and lineage is source.current:
+            raise Violation("line", f"{source.remote!r} shows {words}")
 
     def _settle_debts(self, source: Source, view: _View, content: bytearray) -> None:
         still: list[Touch] = []

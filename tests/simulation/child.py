@@ -142,6 +142,7 @@ def _watches(boot: Boot) -> list[Watch]:
                     remote_name=spec.name,
                     burstmode=spec.burstmode,
                     growth=spec.growth,  # type: ignore[arg-type]
+                    records="lines" if spec.lines else "bytes",
                 )
             )
     if len(watches) < len(boot.files):

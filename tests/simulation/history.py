@@ -217,6 +217,8 @@ def _make_events(
 
 def _action(rng: random.Random, spec: FileSpec, focus: Focus) -> str:
     actions = ACTIONS["folder" if spec.in_folder else spec.growth]
+    if spec.lines:
+        actions = {**actions, "append_part": 8}
     if focus.actions and not spec.in_folder:
         actions = {**actions, **focus.actions}
     return rng.choices(list(actions), weights=list(actions.values()))[0]
@@ -247,6 +249,8 @@ def _trouble(
         detail = rng.choice(["replace", "append", "truncate", "remove", *focus.hands])
     elif kind == "restart":
         detail = rng.choice([0.0, 0.5, 5.0])
+    elif kind == "other_master":
+        detail = rng.random() < 0.7  # it starts again
     elif kind == "server_loss":
         detail = (rng.choice(["nothing", "some", "some", "names", "data"]), rng.randrange(16) * SEC)
     elif kind == "echo":  # of the n-th answer from now, and so much later

@@ -247,6 +247,8 @@ class Machine(Stage):
         self._archived.clear()
         self._stop_request = None
         self.resends.broke(died=True)
+        if self.resends.spending is not None:
+            self.resends.spending.process_died()
         if self._power_lost:
             self._power_lost = False
             self._lose_power()

@@ -111,7 +111,20 @@ class Program:
 
     def _told(self, source: Source, data: bytes) -> None:
         source.grow(data)
+        if source.lines:
+            source.current.grown.append((self.clock.now_ns, len(source.current.content)))
         self.trace(f"append {source.path} {len(data)} -> {len(source.current.content)}")
+
+    def append_part(self, source: Source) -> None:
+        """Half a line: the next one to write completes it."""
+        if not source.present:
+            self.append(source)
+            return
+        self._lines += 1
+        data = b"%d,%x" % (self._lines, self.rng.getrandbits(60))
+        self._told(source, data)
+        self.fs.append(source.path, data)
+        self._closed(source)
 
     def append_open(self, source: Source) -> None:
         """Write through a file that stays open, whatever became of its name."""

@@ -100,6 +100,35 @@ def _folder(rng: random.Random, config: Config, is_bent: bool) -> Config:
     )
 
 
+def _options(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    settings = {
+        **config.settings,
+        "line_wait_secs": rng.choice([0.5, 2.0, 5.0]),
+        "burst_rule": rng.choice(["calls", "bytes", "auto"]),
+        "burst_full_bytes": rng.choice([20, 500, 32_768]),
+        "max_delay_secs": rng.choice([0.3, 5.0]),
+        "retry_jitter": rng.choice([0.0, 0.5]),
+        "retry_growth": rng.choice([1.0, 2.0]),
+    }
+    files = tuple(
+        replace(f, lines=not f.in_folder and f.growth != "rewrite" and rng.random() < 0.6)
+        for f in config.files
+    )
+    return replace(config, settings=settings, files=files)
+
+
+def _budgets(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    limits = {
+        "max_bytes_per_day": rng.choice([50_000, 300_000]),
+        "max_transactions_per_day": rng.choice([30, 300]),
+        "max_rate_bytes_per_sec": rng.choice([1024, 5_000]),
+    }
+    chosen = rng.sample(sorted(limits), rng.choice([1, 1, 2]))
+    settings = {**config.settings, **{name: limits[name] for name in chosen}}
+    settings["timer_interval_secs"] = 300.0
+    return replace(config, settings=settings, events=1.0, block_bytes=2_000, finish_secs=4 * 86_400)
+
+
 ORDINARY = Realm("ordinary", 0, "what every machine may see")
 REALMS: dict[str, Realm] = {
     realm.name: realm
@@ -124,6 +153,14 @@ REALMS: dict[str, Realm] = {
             troubles={"server_loss": 2, "lag": 2},
             without=frozenset({"consumer"}),
         ),
+        Realm(
+            "options",
+            7,
+            "whole lines, bursts by bytes, other waits; other clients and masters beside us",
+            _options,
+            troubles={"neighbour": 2, "other_master": 5},
+        ),
+        Realm("budgets", 8, "so much a day, so much a second", _budgets),
     )
 }
 

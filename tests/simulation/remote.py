@@ -69,6 +69,11 @@ class RemoteDisk:
         """What is not on the disk yet, if anybody wants to know."""
         self.now_ns: Callable[[], int] = lambda: 0
 
+    @property
+    def has_room(self) -> bool:
+        """It is not full, and never was a short time ago."""
+        return self.capacity_bytes >= 1 << 40
+
     def sync(self, file: RemoteFile) -> None:
         """As ``fsync(2)``."""
         if self.platter is not None:

@@ -21,14 +21,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pysubtask.errors import RemoteError
-from pysubtask.transports.contract import Capabilities, Copy, Request, Result, Transport, Write
+from pysubtask.transports.contract import (
+    Capabilities,
+    Copy,
+    Put,
+    Read,
+    Request,
+    Result,
+    Transport,
+    Write,
+)
 from tests.simulation.remote import RemoteDisk, RemoteFile
+from tests.simulation.spending import Spending
 
 __all__ = ["CountingTransport", "Resends"]
 
 _LEAST_BYTES = 256 * 1024
 _COMPARED_BYTES = 128 * 1024
 _NOTE_EVERY_BYTES = 1 << 20
+_REQUEST_BYTES = 128
 
 FindUpload = Callable[[str], "tuple[str, int] | None"]
 """The local path and the version that a temporary name belongs to."""
@@ -53,6 +64,8 @@ class Resends:
     again_bytes: int = 0
     excused_bytes: int = 0
     window_bytes: int = _LEAST_BYTES
+    spending: Spending | None = None
+    """Where a budget is kept an eye on."""
     _sent: dict[str, _Sent] = field(default_factory=dict)
 
     def sent(self, request: Write, upload: tuple[str, int] | None) -> None:
@@ -142,6 +155,8 @@ class CountingTransport:
         self._inner.connect()
 
     def submit(self, ticket: int, request: Request) -> None:
+        if self._account.spending is not None:
+            self._account.spending.sent(_weight(request))
         if isinstance(request, Write):
             self._account.window_bytes = max(_LEAST_BYTES, self._window())
             self._account.sent(request, self._find_upload(request.path))
@@ -167,3 +182,10 @@ class CountingTransport:
             if self._unanswered:
                 self._account.broke()
         self._inner.close()
+
+
+def _weight(request: Request) -> int:
+    """What it moves, in bytes, its answer included."""
+    if isinstance(request, Write | Put):
+        return _REQUEST_BYTES + len(request.data)
+    return _REQUEST_BYTES + (request.length if isinstance(request, Read) else 0)

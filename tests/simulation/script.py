@@ -21,6 +21,8 @@ class FileSpec:
     in_folder: bool = False
     remote_start: str = ""
     """What another hand left under its remote name: ``prefix``, ``same``, ``foreign`` or ``""``."""
+    lines: bool = False
+    """``records="lines"``: a reader sees whole lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,10 @@ class Config:
     """How often a program that has waited for the snapshot destroys its file then."""
     archives: bool = False
     """Old files of the folders move aside."""
+    finish_secs: int = 900
+    """When everything must have arrived, once there is no trouble any more."""
+    stuck: bool = False
+    """The first file can't be delivered; that must not hold up the others."""
     small_outbox: bool = False
     """Snapshots are delivered from the files themselves, which may change meanwhile."""
 
@@ -57,7 +63,8 @@ class Config:
         marks = [n for n in ("reuse_inodes", "ordered_names", "zero_tails") if getattr(disk, n)]
         files = "; ".join(
             f"{f.name!r} {'folder' if f.in_folder else f.growth}"
-            f"{' burst' if f.burstmode else ''}{f' remote:{f.remote_start}' * bool(f.remote_start)}"
+            f"{' burst' if f.burstmode else ''}{' lines' if f.lines else ''}"
+            f"{f' remote:{f.remote_start}' * bool(f.remote_start)}"
             for f in self.files
         )
         return (

@@ -21,7 +21,11 @@ __all__ = ["shrink", "tell"]
 
 _MS = 1_000_000
 _SEC = 1_000_000_000
-_ACTIONS = {name for actions in ACTIONS.values() for name in actions} | {"edit", "copy_longer"}
+_ACTIONS = {name for actions in ACTIONS.values() for name in actions} | {
+    "append_part",
+    "copy_longer",
+    "edit",
+}
 _PLAIN_WORLD: dict[str, Any] = dict(
     jitter_ns=0,
     latency_ns=_MS,

@@ -16,6 +16,7 @@ from tests.simulation.remote import RemoteDisk
 from tests.simulation.resends import Resends
 from tests.simulation.script import History
 from tests.simulation.server import SimServer
+from tests.simulation.spending import Spending
 from tests.simulation.troubles import Troubles
 
 __all__ = ["FOLDER", "STATE_DIR", "WATCH_FOLDER", "Stage"]
@@ -24,6 +25,8 @@ FOLDER = "/home/edge/logs"
 WATCH_FOLDER = f"{FOLDER}/outgoing"
 STATE_DIR = f"{FOLDER}/upload/ftp"
 _SEC = 1_000_000_000
+_JOB_BYTES = 1_500
+"""A job's requests beside its data."""
 
 
 class Stage:
@@ -44,6 +47,13 @@ class Stage:
         self.checker = Checker(self.ledger, self.remote, lambda: self.clock.now_ns)
         self.resends = Resends(self.remote, config.server.readable)
         self.remote.observers.append(self.resends)
+        if config.settings.keys() & {"max_bytes_per_day", "max_rate_bytes_per_sec"}:
+            most_bytes = 2 * config.block_bytes + _JOB_BYTES
+            self.resends.spending = Spending(
+                config.settings,
+                lambda: self.clock.wall_ns() / 1e9,
+                len(config.files) * most_bytes,
+            )
         self.server = SimServer(
             self.clock, random.Random(self.rng.random()), self.remote, config.server
         )
@@ -76,12 +86,14 @@ class Stage:
                 self.remote.folders.add("/" + "/".join(parts[:count]))
         self.checker.continued = config.settings["on_remote_gone"] == "continue"
         names = {name for name, _ in config.server.extensions}
+        self.checker.line_wait_ns = int(config.settings.get("line_wait_secs", 5.0) * _SEC)
         self.checker.atomic = b"posix-rename@openssh.com" in names
         self.checker.other_names = lambda path: path.startswith("/taken/")
         for spec in config.files:
             folder = WATCH_FOLDER if spec.in_folder else FOLDER
             path = f"{folder}/{spec.name}"
-            source = Source(path, f"{config.remote_dir}/{spec.name}", spec.growth, spec.in_folder)
+            remote = f"{config.remote_dir}/{spec.name}"
+            source = Source(path, remote, spec.growth, spec.in_folder, spec.lines)
             self.sources.append(self.ledger.add(source))
             if not spec.in_folder:
                 self.fs.touch(self.program.notify_path(path), 0)

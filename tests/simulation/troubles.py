@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 
-from tests.simulation.checker import Checker
+from pysubtask.signals import NOTIFY_SUFFIX
+from tests.simulation.checker import TEMP_PREFIX, Checker
 from tests.simulation.clock import SimClock
 from tests.simulation.filesystem import FileSystemKind, SimFileSystem
 from tests.simulation.ledger import Source
@@ -179,6 +180,26 @@ class Troubles:
     def refusal(self, event: Event, source: Source) -> None:
         nth, code = event.detail
         self._server.refusal = (self._server.executed + nth, code)
+
+    def neighbour(self, event: Event, source: Source) -> None:
+        """Another client works in the same folder: its temporary files are not ours to remove."""
+        folder = source.remote.rpartition("/")[0]
+        if folder in self._remote.folders:
+            self._taken += 1
+            path = f"{folder}/{TEMP_PREFIX}fedcba98{self._taken:08x}"
+            self._remote.another_hand = True
+            self._remote.put(path, b"another client's")
+            self._remote.another_hand = False
+            self._checker.neighbours.add(path)
+
+    def other_master(self, event: Event, source: Source) -> None:
+        """Another master watches the same file. Its child has served the touch and ends: the
+        ``.notify`` goes. Perhaps it starts again at once: a blank one is made."""
+        notify = source.path + NOTIFY_SUFFIX
+        if self._fs.exists(notify):
+            self._fs.remove(notify)
+        if event.detail:
+            self._fs.touch(notify, 0)
 
     def write_back(self, event: Event, source: Source) -> None:
         self._fs.write_back(self._rng)

@@ -16,9 +16,11 @@ def unmet(checker: Checker) -> list[tuple[str, str]]:
     problems: list[tuple[str, str]] = []
     for source in checker.ledger.by_path.values():
         problems.extend(_unmet_of(checker, source))
+    for path in checker.neighbours - checker.disk.files.keys():
+        problems.append(("lost", f"{path!r}, another client's, is gone"))
     for path in checker.disk.files:
         name = path.rpartition("/")[2]
-        if not name.startswith(TEMP_PREFIX) or path in checker.late_temps:
+        if not name.startswith(TEMP_PREFIX) or path in checker.late_temps | checker.neighbours:
             continue
         own = name.startswith(TEMP_PREFIX + checker.client_id)
         if own or path not in checker.forgiven_temps:

@@ -14,7 +14,8 @@ from tests.simulation.verdict import unmet
 
 __all__ = ["Outcome", "World"]
 
-_FINISH_SECS = 900
+_SOON_SECS = 900
+_HOUR_NS = 3600 * SEC
 _MAX_STEPS = 60_000
 
 
@@ -108,8 +109,12 @@ class World(Machine):
         again, excused = self.resends.again_bytes, self.resends.excused_bytes
         if again > excused and not self.config.small_outbox:
             raise Violation("resent", f"{again} bytes were sent again, {excused} are excused")
+        spending = self.resends.spending
+        if spending is not None and spending.broken:
+            raise Violation("budget", spending.broken)
         asks, self._flush_asks = self._flush_asks, []
         for touches in asks:
+            self.checker.released_ns = self.clock.now_ns
             self._flushes.append((child.request_flush(), touches))
         if self._waiting:
             for source, touch in list(self._waiting):
@@ -122,6 +127,7 @@ class World(Machine):
                     self.checker.recheck(source)
                     self._goes_on(source)
         if self._flushes:
+            self.checker.released_ns = self.clock.now_ns
             for flush in list(self._flushes):
                 done, touches = flush
                 if done():
@@ -143,6 +149,7 @@ class World(Machine):
         self._stop_request = None
         touches = [(s, s.last_touch) for s in self.sources if s.last_touch is not None]
         self.counts["restarts"] += 1
+        self.checker.released_ns = self.clock.now_ns + 11 * SEC
         done = self._child.stop(self._process.clock.monotonic() + 10.0)
         self.trace(f"stopped: {done}")
         if done:
@@ -215,9 +222,10 @@ class World(Machine):
             if source.interfered or source.last_touch is None or self.rng.random() < 0.3:
                 self.program.append(source)
                 self.program.notify(source)
-        end_ns = self.clock.now_ns + _FINISH_SECS * SEC
+        soon_ns = self.clock.now_ns + _SOON_SECS * SEC
+        end_ns = self.clock.now_ns + self.config.finish_secs * SEC
         while True:
-            self._run_until(self.clock.now_ns + SEC)
+            self._run_until(self.clock.now_ns + (SEC if self.clock.now_ns < soon_ns else _HOUR_NS))
             self._ask_for_the_rest()
             missing = unmet(self.checker)
             if not missing and self._child is not None and not self._child.pending_bytes():
