@@ -69,6 +69,7 @@ class Courier:
         # Taken out: a job that is broken off must not leave what it has made untrue.
         remote: Remote = self._session.known.pop(path, Unknown())
         number = 0
+        looked = False
         while True:
             entry = self._session.ledger.get(path)
             if entry is None:
@@ -96,7 +97,9 @@ class Courier:
                     version = self._whole_lines(path, version, published)
                     if version is not owed and version.size <= published:
                         break
-                remote = yield from self._step(path, entry, version, remote)
+                before = entry
+                remote = yield from self._step(path, entry, version, remote, looked=looked)
+                looked = self._session.ledger.get(path) is before
             except BytesLost as error:
                 if not self._read_source_again(path):
                     self._give_up_version(path, error)
@@ -207,9 +210,14 @@ class Courier:
                     yield from flight(Remove(temp))
 
     def _step(
-        self, path: str, entry: Entry, version: Version, remote: Remote
+        self, path: str, entry: Entry, version: Version, remote: Remote, *, looked: bool
     ) -> Generator[Step, Any, Remote]:
-        """Carry out one decision; gives what is known of the remote file afterwards."""
+        """Carry out one decision; gives what is known of the remote file afterwards.
+
+        Args:
+            looked: this job has paid for a look at what is there. Were it ended for that, the
+                next one would have to look again, and a small budget would go into looking.
+        """
         name = self._session.remote_name(entry)
         policy = self._session.policy
         if self._session.hooks.is_segmented(path):
@@ -238,7 +246,7 @@ class Courier:
             mtime = remote.mtime if isinstance(remote, Present) else None
             self._session.record(path, version.number, decision.size, decision.base, mtime)
             return Present(decision.size - decision.base, mtime, sure=True)
-        self._session.allowance.admit()
+        self._session.allowance.admit(has_paid=looked)
         if isinstance(decision, Append):
             start = decision.start
             if start >= version.available_from:
@@ -273,7 +281,8 @@ class Courier:
         try:
             offset = todo.start
             while offset < todo.end:
-                self._session.allowance.go_on()
+                if offset > todo.start:
+                    self._session.allowance.go_on()
                 size = min(self._session.chunk_bytes(), todo.end - offset)
                 data = reader.read(offset, size)
                 write = Write(name, offset - todo.base, data)
