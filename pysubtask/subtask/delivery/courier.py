@@ -285,6 +285,9 @@ class Courier:
                     self._session.allowance.go_on()
                 size = min(self._session.chunk_bytes(), todo.end - offset)
                 data = reader.read(offset, size)
+                if offset + size < todo.end:
+                    data = self._session.lines.cut(path, data)
+                    size = len(data)
                 write = Write(name, offset - todo.base, data)
                 if self._session.can.sequential:
                     written, st = yield from flight(write, Stat(name))
