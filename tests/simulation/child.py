@@ -174,7 +174,11 @@ class RealChild:
             settings=settings,
             watches=_watches(boot),
             destination=Destination(
-                scheme="sftp", host="server", port=22, path=boot.remote_dir, absolute=True
+                scheme="dropbox" if settings.segments else "sftp",
+                host="server",
+                port=22,
+                path=boot.remote_dir,
+                absolute=True,
             ),
             state_dir=boot.state_dir,
             log_dir=None,

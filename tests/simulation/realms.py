@@ -129,6 +129,15 @@ def _budgets(rng: random.Random, config: Config, is_bent: bool) -> Config:
     return replace(config, settings=settings, events=1.0, block_bytes=2_000, finish_secs=4 * 86_400)
 
 
+def _segments(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    config = _calling("sessions", config)
+    if is_bent:  # its programs may do more than append; what does not only append goes whole
+        files = tuple(replace(f, remote_start="") for f in config.files)
+    else:
+        files = tuple(FileSpec(f.name, "append", f.burstmode) for f in config.files)
+    return replace(config, files=files, settings={**config.settings, "segments": True})
+
+
 ORDINARY = Realm("ordinary", 0, "what every machine may see")
 REALMS: dict[str, Realm] = {
     realm.name: realm
@@ -159,6 +168,13 @@ REALMS: dict[str, Realm] = {
             "whole lines, bursts by bytes, other waits; other clients and masters beside us",
             _options,
             troubles={"neighbour": 2, "other_master": 5},
+        ),
+        Realm(
+            "segments",
+            9,
+            "a growing file goes piece by piece, each a file of its own (Dropbox)",
+            _segments,
+            without=frozenset({"consumer", "foreign"}),
         ),
         Realm("budgets", 8, "so much a day, so much a second", _budgets),
     )

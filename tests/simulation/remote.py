@@ -40,6 +40,9 @@ class Observer(Protocol):
     def unnamed(self, path: str, file: RemoteFile) -> None:
         """``path`` names nothing any more."""
 
+    def folder_moved(self, path: str, target: str) -> None:
+        """A folder has another name, with all that is in it."""
+
     def lost(self) -> None:
         """The server went down, and some of what was written lately is gone."""
 
@@ -209,6 +212,9 @@ class RemoteDisk:
         """``replace``: as ``rename(2)``; else as the draft's RENAME, refusing a taken name."""
         self._check("rename", path)
         self._check("rename", target)
+        if path in self.folders and target not in self.folders and target not in self.files:
+            self._rename_folder(path, target)
+            return
         file = self.lookup(path)
         self._need_parent(target)
         if target in self.folders or (not replace and target in self.files):
@@ -220,6 +226,19 @@ class RemoteDisk:
         self._name(target, file, moved_from=path)
         for observer in self.observers:
             observer.unnamed(path, file)
+
+    def _rename_folder(self, path: str, target: str) -> None:
+        self._need_parent(target)
+        inside = [name for name in self.files if name.startswith(f"{path}/")]
+        self.folders.discard(path)
+        self.folders.add(target)
+        for name in inside:
+            file = self.files.pop(name)
+            file.names.discard(name)
+            self.files[target + name[len(path) :]] = file
+            file.names.add(target + name[len(path) :])
+        for observer in self.observers:
+            observer.folder_moved(path, target)
 
     def remove(self, path: str) -> None:
         """As ``unlink(2)``."""

@@ -109,6 +109,9 @@ class Resends:
     def unnamed(self, path: str, file: RemoteFile) -> None:
         pass
 
+    def folder_moved(self, path: str, target: str) -> None:
+        pass
+
     def lost(self) -> None:
         """The server has lost some of it: what comes again does not count."""
         self._sent.clear()

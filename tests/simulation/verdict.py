@@ -55,11 +55,11 @@ def _unmet_now(checker: Checker, source: Source) -> Iterable[tuple[str, str]]:
     if pieces or (checker.continued and source.current.returned):
         yield from _unmet_pieces(checker, source, wanted, due, pieces)
         return
-    file = checker.disk.files.get(source.remote)
-    if file is None:
+    content = checker.content_of(source)
+    if content is None:
         yield "lost", f"{source.remote!r} is not there"
-    elif len(file.content) < due or not wanted.startswith(file.content):
-        yield "lost", f"{source.remote!r} has {len(file.content)} bytes, {due} were notified"
+    elif len(content) < due or not wanted.startswith(content):
+        yield "lost", f"{source.remote!r} has {len(content)} bytes, {due} were notified"
 
 
 def _unmet_pieces(
