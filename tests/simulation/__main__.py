@@ -32,6 +32,7 @@ _MEANING = {
     "litter": "a temporary file is left",
     "resent": "more is sent again than what breaks excuse",
     "budget": "more is spent than the settings allow",
+    "held": "one file waits for another",
     "line": "a reader sees half a line too early",
     "unserved": "a touch is never served",
     "unbacked": "the journal relies on a copy that is gone",

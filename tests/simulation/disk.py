@@ -114,6 +114,8 @@ class SimDisk:
         node = self.file_system.node(path)
         if isinstance(node, Directory):
             raise os_error(errno.EINVAL, path)
+        if path in self.file_system.unreadable:
+            raise os_error(errno.EACCES, path)
         return _ReadHandle(self, node, path)
 
     def open_append(

@@ -72,6 +72,8 @@ class SimFileSystem:
         self.capacity_bytes = 1 << 40
         """What the child may fill; the program has reserved blocks and always finds room."""
         self.used_bytes = 0
+        self.unreadable: set[str] = set()
+        """What the child may not open."""
         self.on_change: Callable[[str, str], None] = lambda change, path: None
         """Told of every change, as inotify would: ``modify``, ``attrib``, ``create``,
         ``moved_from``, ``moved_to``, ``delete``."""

@@ -88,6 +88,7 @@ def make_history(seed: int) -> History:
     config = realm.change(rng, config, bool(name))
     troubles = (troubles | set(realm.troubles)) - realm.without
     events = _make_events(rng, config, troubles, focus, realm)
+    events = tuple(event for event in events if event.kind not in realm.without)
     return History(seed, config, events, frozenset(troubles), name)
 
 
@@ -249,6 +250,8 @@ def _trouble(
         detail = rng.choice(["replace", "append", "truncate", "remove", *focus.hands])
     elif kind == "restart":
         detail = rng.choice([0.0, 0.5, 5.0])
+    elif kind == "jam":
+        target, detail = 0, rng.choice(["denied", "folder", "unreadable", "restless"])
     elif kind == "other_master":
         detail = rng.random() < 0.7  # it starts again
     elif kind == "server_loss":

@@ -93,6 +93,7 @@ class Machine(Stage):
         self._flush_asks: list[list[tuple[Source, Touch]]] = []
         self._flushes: list[tuple[Callable[[], bool], list[tuple[Source, Touch]]]] = []
         self.fs.on_change = self._file_event
+        self.troubles.disturb = self.program.disturb
         for event in history.events:
             self.clock.at(event.at_ns, partial(self._happen, event))
 

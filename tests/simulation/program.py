@@ -147,6 +147,14 @@ class Program:
         """Notify without any change."""
         self.notify(source)
 
+    def disturb(self, source: Source) -> None:
+        """Write without a pause, so that nobody finds the file at rest."""
+        if source.growth == "append" or not source.present:
+            self.append(source)
+        else:
+            self.overwrite(source)
+        self.notify(source)
+
     def replace(self, source: Source) -> None:
         """Write a new file and rename it into place."""
         content = self._start() + b"".join(

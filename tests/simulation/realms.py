@@ -138,6 +138,18 @@ def _segments(rng: random.Random, config: Config, is_bent: bool) -> Config:
     return replace(config, files=files, settings={**config.settings, "segments": True})
 
 
+def _stuck(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    files = config.files
+    while len(files) < 2 or all(f.name == files[0].name for f in files[1:]):
+        files = (*files, FileSpec("second.csv", rng.choice(["append", "auto", "rewrite"])))
+    config = replace(config, files=files, stuck=True, bytes_per_sec=rng.choice([0, 2_000_000]))
+    return replace(config, settings={**config.settings, "on_remote_gone": "resend"})
+
+
+_ALL_TROUBLES = frozenset(
+    "kill power cut refuse clock disk_fault disk_full denied remote_full consumer foreign restart "
+    "write_back".split()
+)
 ORDINARY = Realm("ordinary", 0, "what every machine may see")
 REALMS: dict[str, Realm] = {
     realm.name: realm
@@ -175,6 +187,14 @@ REALMS: dict[str, Realm] = {
             "a growing file goes piece by piece, each a file of its own (Dropbox)",
             _segments,
             without=frozenset({"consumer", "foreign"}),
+        ),
+        Realm(
+            "stuck",
+            10,
+            "one file can't be delivered, and nothing else goes wrong: the others are in time",
+            _stuck,
+            troubles={"jam": 6},
+            without=_ALL_TROUBLES,
         ),
         Realm("budgets", 8, "so much a day, so much a second", _budgets),
     )

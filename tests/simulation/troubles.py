@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 from pysubtask.signals import NOTIFY_SUFFIX
 from tests.simulation.checker import TEMP_PREFIX, Checker
@@ -15,6 +16,7 @@ from tests.simulation.script import Event
 __all__ = ["Troubles"]
 
 _SEC = 1_000_000_000
+_RESTLESS_NS = 150_000_000
 
 
 class Troubles:
@@ -41,6 +43,10 @@ class Troubles:
         self.disk_full_until_ns = -(1 << 62)
         self._denied: set[str] = set()
         self._meddled: set[str] = set()
+        self._in_the_way: set[str] = set()
+        self._restless: list[Source] = []
+        self.disturb: Callable[[Source], None] = lambda source: None
+        """The program writes to a file while it is being looked at."""
         self._taken = 0
         self._lost_server = False
 
@@ -51,6 +57,9 @@ class Troubles:
         self._network.heal()
         self._remote.capacity_bytes = self._fs.capacity_bytes = 1 << 40
         self._denied.clear()
+        self._fs.unreadable.clear()
+        self._remote.folders -= self._in_the_way
+        self._restless.clear()
 
     def cut(self, event: Event, source: Source) -> None:
         how, nth = event.detail
@@ -180,6 +189,25 @@ class Troubles:
     def refusal(self, event: Event, source: Source) -> None:
         nth, code = event.detail
         self._server.refusal = (self._server.executed + nth, code)
+
+    def jam(self, event: Event, source: Source) -> None:
+        """Until the end, this file can't be delivered."""
+        if event.detail == "denied":
+            self._denied.add(source.remote)
+            self._remote.refuse = self._refuses
+        elif event.detail == "folder" and source.remote not in self._remote.files:
+            self._remote.folders.add(source.remote)
+            self._in_the_way.add(source.remote)
+        elif event.detail == "unreadable":
+            self._fs.unreadable.add(source.path)
+        elif event.detail == "restless" and source not in self._restless:
+            self._restless.append(source)
+            self._clock.after(_RESTLESS_NS, lambda: self._disturb(source))
+
+    def _disturb(self, source: Source) -> None:
+        if source in self._restless:
+            self.disturb(source)
+            self._clock.after(_RESTLESS_NS, lambda: self._disturb(source))
 
     def neighbour(self, event: Event, source: Source) -> None:
         """Another client works in the same folder: its temporary files are not ours to remove."""

@@ -15,6 +15,7 @@ from tests.simulation.verdict import unmet
 __all__ = ["Outcome", "World"]
 
 _SOON_SECS = 900
+_IN_TIME_SECS = 30
 _HOUR_NS = 3600 * SEC
 _MAX_STEPS = 60_000
 
@@ -103,6 +104,9 @@ class World(Machine):
     def _after_step(self) -> None:
         child = self._child
         assert child is not None
+        if self.config.stuck:
+            self._ask_for_the_rest()
+            self._woken = False
         self.checker.client_id = child.client_id()
         self._check_archived()
         self.checker.check_claims(child.claims())
@@ -112,6 +116,9 @@ class World(Machine):
         spending = self.resends.spending
         if spending is not None and spending.broken:
             raise Violation("budget", spending.broken)
+        if self.config.stuck and not self._finishing:
+            for source in self.sources[1:]:
+                self._check_in_time(source)
         asks, self._flush_asks = self._flush_asks, []
         for touches in asks:
             self.checker.released_ns = self.clock.now_ns
@@ -134,6 +141,16 @@ class World(Machine):
                     self._flushes.remove(flush)
                     self.trace("flushed")
                     self.checker.check_delivered(touches, "flush")
+
+    def _check_in_time(self, source: Source) -> None:
+        """Nothing is wrong but with another file."""
+        late_ns = self.clock.now_ns - _IN_TIME_SECS * SEC
+        for touch in source.touches:
+            if touch.at_ns < late_ns:
+                raise Violation("held", f"{source.path!r}: {touch} is not served yet")
+        for touch in source.owed:
+            if touch.at_ns < late_ns and not source.was_shown(touch):
+                raise Violation("held", f"{source.path!r}: {touch} is not delivered yet")
 
     def _goes_on(self, source: Source) -> None:
         """The program had waited for the snapshot: now it may do its worst."""
