@@ -63,7 +63,10 @@ class Program:
         if choice < min(0.6, short_share):
             return head + b"%x\n" % self.rng.getrandbits(40)
         size = self.rng.randrange(20, 400 if choice < short_share else self.block_bytes)
-        return head + self.rng.randbytes(size // 2).hex().encode() + b"\n"
+        text = self.rng.randbytes(size // 2).hex().encode()
+        if source.lines:  # many lines at once
+            text = b"\n".join(text[at : at + 90] for at in range(0, len(text), 90))
+        return head + text + b"\n"
 
     def _start(self) -> bytes:
         """How a new content begins: often as the one before did."""

@@ -114,7 +114,7 @@ def _options(rng: random.Random, config: Config, is_bent: bool) -> Config:
         replace(f, lines=not f.in_folder and f.growth != "rewrite" and rng.random() < 0.6)
         for f in config.files
     )
-    return replace(config, settings=settings, files=files)
+    return replace(config, settings=settings, files=files, block_share=rng.choice([0.1, 0.5]))
 
 
 def _budgets(rng: random.Random, config: Config, is_bent: bool) -> Config:
@@ -196,7 +196,7 @@ REALMS: dict[str, Realm] = {
             troubles={"jam": 6},
             without=_ALL_TROUBLES,
         ),
-        Realm("budgets", 8, "so much a day, so much a second", _budgets),
+        Realm("budgets", 8, "so much a day, so much a second", _budgets, troubles={"restart": 4}),
     )
 }
 

@@ -19,7 +19,9 @@ from tests.simulation.child import Boot, Child, make_child
 from tests.simulation.focus import seeds_with
 from tests.simulation.history import make_history
 from tests.simulation.plants import PLANTS, WORLDS
+from tests.simulation.realms import REALMS
 from tests.simulation.script import History
+from tests.simulation.sweep import STORIES, cases_of
 from tests.simulation.world import Outcome, World
 
 __all__ = [
@@ -140,16 +142,27 @@ def catch(plant: str, *, number: int, start: int = 0, first: int | None = None) 
     """Run histories of the plant's world until one shows the bug and, without it, nothing.
 
     Args:
-        number: so many at most, from the seed ``start`` on.
+        number: so many at most, from the seed ``start`` on; of a story that is swept, all cases.
         first: a seed to be tried before them.
     """
     tried = 0
     candidates = [] if first is None else [first]
-    for seed in chain(candidates, seeds_with(WORLDS.get(plant, ""), start, number)):
+    world = WORLDS.get(plant, "")
+    history_of: Callable[[int], History] = make_history
+    if world.startswith("sweep:"):
+        cases = [history for _, history in cases_of(STORIES[world.removeprefix("sweep:")])]
+        seeds: Iterable[int] = range(start, len(cases))
+        history_of = cases.__getitem__
+    elif world in REALMS:
+        seeds = range(REALMS[world].first + start, REALMS[world].first + start + number)
+    else:
+        seeds = seeds_with(world, start, number)
+    for seed in chain(candidates, seeds):
         tried += 1
         with planted(plant):
-            outcome = run_seed(seed)
-        if outcome.kind and not run_seed(seed).kind:
+            outcome = run_history(history_of(seed))
+        outcome.seed = seed
+        if outcome.kind and not run_history(history_of(seed)).kind:
             return Catch(plant, outcome, tried)
     return Catch(plant, None, tried)
 

@@ -14,6 +14,7 @@ __all__ = ["Spending"]
 
 _DAY_SECS = 86_400.0
 _NOTED_EVERY_SECS = 5.0
+_REQUESTS_BYTES = 1_000
 
 
 class Spending:
@@ -35,6 +36,7 @@ class Spending:
         self._at = wall_secs()
         self._left = (self._limit or 0) * 0.1
         self._recent: list[tuple[float, int]] = []
+        self._largest = 0
         self._paced_at = self._at
         self._paced_left = (self._rate or 0) * 0.5
         self.broken = ""
@@ -57,7 +59,8 @@ class Spending:
             came = max(0.0, now - self._paced_at) * self._rate
             self._paced_left = min(self._rate * 0.5, self._paced_left + came) - weight
             self._paced_at = now
-            if self._paced_left < -self._overdraft:
+            self._largest = max(self._largest, weight)
+            if self._paced_left < -self._largest - _REQUESTS_BYTES:
                 self.broken = (
                     f"{-self._paced_left:.0f} bytes more than {self._rate} a second were sent"
                 )

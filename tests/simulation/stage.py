@@ -48,7 +48,7 @@ class Stage:
         self.resends = Resends(self.remote, config.server.readable)
         self.remote.observers.append(self.resends)
         if config.settings.keys() & {"max_bytes_per_day", "max_rate_bytes_per_sec"}:
-            most_bytes = 2 * config.block_bytes + _JOB_BYTES
+            most_bytes = config.block_bytes + _JOB_BYTES
             self.resends.spending = Spending(
                 config.settings,
                 lambda: self.clock.wall_ns() / 1e9,

@@ -204,10 +204,10 @@ class Troubles:
             self._restless.append(source)
             self._clock.after(_RESTLESS_NS, lambda: self._disturb(source))
 
-    def _disturb(self, source: Source) -> None:
-        if source in self._restless:
+    def _disturb(self, source: Source, left: int = 100) -> None:
+        if source in self._restless and left:
             self.disturb(source)
-            self._clock.after(_RESTLESS_NS, lambda: self._disturb(source))
+            self._clock.after(_RESTLESS_NS, lambda: self._disturb(source, left - 1))
 
     def neighbour(self, event: Event, source: Source) -> None:
         """Another client works in the same folder: its temporary files are not ours to remove."""
