@@ -249,7 +249,7 @@ class Machine(Stage):
         self._stop_request = None
         self.resends.broke(died=True)
         if self.resends.spending is not None:
-            self.resends.spending.process_died()
+            self.resends.spending.process_died(with_its_machine=self._power_lost)
         if self._power_lost:
             self._power_lost = False
             self._lose_power()

@@ -29,13 +29,6 @@ REALM_PLANTS: dict[str, Plant] = {
         "start = min(start, max(upload.base, upload.size - 1))",
         "pass",
     ),
-    "time-ignored": one(
-        "a remote file of the expected size is taken for ours, whatever its time",
-        "core.plan",
-        "_continue",
-        "if remote.size == expected and unchanged:",
-        "if remote.size == expected:",
-    ),
     "written-behind-anything": one(
         "what is owed is written behind a content that cannot be compared any more",
         "core.plan",
@@ -58,12 +51,12 @@ REALM_PLANTS: dict[str, Plant] = {
         "call = self._pending.pop(reply.request_id, None)",
         "call = self._pending.pop(next(iter(self._pending), -1), None)",
     ),
-    "budget-forgotten": one(
-        "what was spent is forgotten at a restart",
+    "budget-ignored": one(
+        "the bytes of a day's budget are counted, and spent all the same",
         "subtask.delivery.allowance",
-        "Allowance._load",
-        "record = json.loads(self._disk.read_whole(self._path, _MOST_BYTES))",
-        "record: dict[str, list[float]] = {}",
+        "Allowance.go_on",
+        "if not self.has_bytes:",
+        "if False:",
     ),
     "budget-for-looking": Plant(
         "a budget that looking has used up ends the delivery, which has to look again",
@@ -115,8 +108,10 @@ REALM_PLANTS: dict[str, Plant] = {
         "while one file is refused, nothing else is delivered",
         "subtask.delivery.delivery",
         "Delivery._dispatch",
-        "while self._queue and self._engine.jobs < self._max_jobs:",
-        "while self._queue and not self.errors and self._engine.jobs < self._max_jobs:",
+        "assert self._courier is not None",
+        "refused = self.errors\n    "
+        "self._queue = {p: None for p in self._queue if p in refused or not refused}\n    "
+        "assert self._courier is not None",
     ),
     "segment-overlaps": one(
         "a segment begins one byte before the end of the last",
@@ -145,10 +140,9 @@ REALM_WORLDS = {
     "folder-unsynced": "folder",
     "folder-temp-unsynced": "folder",
     "resumed-unsynced": "folder",
-    "time-ignored": "hands",
     "written-behind-anything": "sweep:edit",
     "echo-believed": "unsteady",
-    "budget-forgotten": "budgets",
+    "budget-ignored": "budgets",
     "budget-for-looking": "budgets",
     "rate-ignored": "budgets",
     "half-line-shown": "options",

@@ -25,8 +25,6 @@ FOLDER = "/home/edge/logs"
 WATCH_FOLDER = f"{FOLDER}/outgoing"
 STATE_DIR = f"{FOLDER}/upload/ftp"
 _SEC = 1_000_000_000
-_JOB_BYTES = 1_500
-"""A job's requests beside its data."""
 
 
 class Stage:
@@ -48,11 +46,10 @@ class Stage:
         self.resends = Resends(self.remote, config.server.readable)
         self.remote.observers.append(self.resends)
         if config.settings.keys() & {"max_bytes_per_day", "max_rate_bytes_per_sec"}:
-            most_bytes = config.block_bytes + _JOB_BYTES
             self.resends.spending = Spending(
                 config.settings,
                 lambda: self.clock.wall_ns() / 1e9,
-                len(config.files) * most_bytes,
+                len(config.files),
             )
         self.server = SimServer(
             self.clock, random.Random(self.rng.random()), self.remote, config.server
