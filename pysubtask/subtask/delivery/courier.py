@@ -70,6 +70,7 @@ class Courier:
         # Taken out: a job that is broken off must not leave what it has made untrue.
         remote: Remote = self._session.known.pop(path, Unknown())
         number = 0
+        looked = False
         while True:
             entry = self._session.ledger.get(path)
             if entry is None:
@@ -105,7 +106,9 @@ class Courier:
                     version = self._whole_lines(path, version, published)
                     if version is not owed and version.size <= published:
                         break
-                remote = yield from self._step(path, entry, version, remote)
+                before = entry
+                remote = yield from self._step(path, entry, version, remote, looked=looked)
+                looked = self._session.ledger.get(path) is before
             except BytesLost as error:
                 remote = Unknown()
                 if in_hand is None:
@@ -220,9 +223,14 @@ class Courier:
                     yield from flight(Remove(temp))
 
     def _step(
-        self, path: str, entry: Entry, version: Version, remote: Remote
+        self, path: str, entry: Entry, version: Version, remote: Remote, *, looked: bool
     ) -> Generator[Step, Any, Remote]:
-        """Carry out one decision; gives what is known of the remote file afterwards."""
+        """Carry out one decision; gives what is known of the remote file afterwards.
+
+        Args:
+            looked: this job has paid for a look at what is there. Were it ended for that, the
+                next one would have to look again, and a small budget would go into looking.
+        """
         name = self._session.remote_name(entry)
         policy = self._session.policy
         if self._session.hooks.is_segmented(path):
@@ -242,6 +250,8 @@ class Courier:
                 return Absent()
             if ours is None:  # our own bytes are gone: go by the sizes
                 blind = replace(self._session.can, readable=False)
+                gone = decision.base + decision.end <= version.available_from
+                remote = replace(remote, past_telling=gone)
                 decision = plan(version, entry.delivered, remote, blind, policy)
             else:
                 return replace(remote, ours=ours)
@@ -249,7 +259,7 @@ class Courier:
             mtime = remote.mtime if isinstance(remote, Present) else None
             self._session.record(path, version.number, decision.size, decision.base, mtime)
             return Present(decision.size - decision.base, mtime, sure=True)
-        self._session.allowance.admit()
+        self._session.allowance.admit(has_paid=looked)
         if isinstance(decision, Append):
             start = decision.start
             if start >= version.available_from:
@@ -284,9 +294,13 @@ class Courier:
         try:
             offset = todo.start
             while offset < todo.end:
-                self._session.allowance.go_on()
+                if offset > todo.start:
+                    self._session.allowance.go_on()
                 size = min(self._session.chunk_bytes(), todo.end - offset)
                 data = reader.read(offset, size)
+                if offset + size < todo.end:
+                    data = self._session.lines.cut(path, data)
+                    size = len(data)
                 write = Write(name, offset - todo.base, data)
                 if self._session.can.sequential:
                     written, st = yield from flight(write, Stat(name))
