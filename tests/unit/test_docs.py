@@ -28,7 +28,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 PAGES = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
     ROOT / "examples" / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 SECTIONS = {
     "base": "The subtask (section `base`)",
@@ -99,7 +99,7 @@ def test_the_settings_table_is_the_settings() -> None:
         assert found[1].count(f"| `{name}` |") == 1
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_python_in_the_docs_compiles(page: pathlib.Path) -> None:
     for block in code_blocks(page.read_text("utf-8"), "python"):
         ast.parse(block)
@@ -172,7 +172,7 @@ def test_the_example_runs(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatc
     assert done.stdout == "all counted: True\nlines: 1000\n"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_what_the_docs_point_at_is_there(page: pathlib.Path) -> None:
     text = page.read_text("utf-8")
     missing = []
