@@ -7,6 +7,7 @@ themselves.
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import logging
 import pathlib
@@ -191,6 +192,18 @@ def test_what_the_docs_point_at_is_there(page: pathlib.Path) -> None:
         if name not in slugs:
             missing.append(f"#{name}")
     assert not missing
+
+
+def test_the_reference_has_everything_public() -> None:
+    text = (ROOT / "docs" / "api.md").read_text("utf-8")
+    shown = set(re.findall(r"auto(?:class|function):: ([\w.]+)", text))
+    for module in re.findall(r"automodule:: ([\w.]+)", text):
+        shown |= {f"{module}.{name}" for name in importlib.import_module(module).__all__}
+    for name in shown:
+        module, _, what = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), what), name
+    bare = {name.rpartition(".")[2] for name in shown}
+    assert set(pysubtask.__all__) - {"__version__"} <= bare
 
 
 def test_settings_named_in_the_docs_exist() -> None:
