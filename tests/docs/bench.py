@@ -23,7 +23,7 @@ from tests.servers.openssh import OpenSshServer
 
 LIMIT_SECS = 90.0
 ENDLESS = ("--follow", "--watch", "pysubtask run", "pysubtask-monitor serve")
-ENDLESS_SECS = 6.0
+ENDLESS_SECS = 4.0
 INTERRUPTED = (0, 130, -signal.SIGINT)
 
 
@@ -41,6 +41,7 @@ class Bench:
         self.share = folder / "share"
         for path in (self.folder, self.home, self.share):
             path.mkdir()
+        self.incoming: pathlib.Path | None = None
         self._fixture = fixture
         self._replacements: dict[str, str] = {}
         self._background: list[tuple[Block, subprocess.Popen[bytes]]] = []
@@ -161,7 +162,13 @@ class Bench:
                 words = line.partition("  #")[0].strip()
                 if words and not words.startswith("#"):
                     endless = any(one in words for one in ENDLESS)
-                    self._call(block, ["bash", "-c", words], ENDLESS_SECS if endless else None)
+                    delivers = "pysubtask run" in words
+                    self._call(
+                        block,
+                        ["bash", "-c", f"exec {words}" if endless else words],
+                        ENDLESS_SECS if endless else None,
+                        until=self._has_arrived if delivers else None,
+                    )
             return
         if block.language == "python":
             name = f"block{block.line}.py"
@@ -186,11 +193,28 @@ class Bench:
             command, cwd=self.folder, env=self.env, start_new_session=True, **options
         )
 
-    def _call(self, block: Block, command: list[str], interrupt_secs: float | None) -> None:
+    def _has_arrived(self) -> bool:
+        """Something is at a destination: a service does what it is for."""
+        places = [place for place in (self.share, self.incoming) if place is not None]
+        return any(path.is_file() for place in places for path in place.rglob("*"))
+
+    def _call(
+        self,
+        block: Block,
+        command: list[str],
+        interrupt_secs: float | None,
+        until: Callable[[], bool] | None = None,
+    ) -> None:
         wanted = (int(block.value),) if block.word == "fails" else (0,)
         process = self._start(command)
         if interrupt_secs is not None:
             wanted = INTERRUPTED
+            if until is not None:
+                wanted = (0,)  # a graceful stop
+                limit = time.monotonic() + LIMIT_SECS
+                while not until() and process.poll() is None and time.monotonic() < limit:
+                    time.sleep(0.1)
+                assert until(), f"{block}: nothing arrives"
             time.sleep(interrupt_secs)
             assert process.poll() is None, f"{block}: ended by itself\n{_rest_of(process)}"
             _interrupt(process)

@@ -25,13 +25,13 @@ from tests.docs.recorder import Key, Recording, record
 
 FOLDER = ROOT / "docs" / "pictures"
 DEMO_KEYS = (
-    Key(6.0, "a\n"),
-    Key(9.0, "d\n"),  # the server goes down …
-    Key(12.0, "1\n"),
-    Key(16.0, "d\n"),  # … and comes back
-    Key(21.0, "k\n"),
-    Key(26.0, "c\n"),
-    Key(30.0, "x\n"),
+    Key(8.0, "a\n"),
+    Key(13.0, "d\n"),  # the server goes down …
+    Key(16.0, "1\n"),
+    Key(20.0, "d\n"),  # … and comes back
+    Key(27.0, "k\n"),
+    Key(33.0, "c\n"),
+    Key(37.0, "x\n"),
 )
 
 

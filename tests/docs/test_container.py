@@ -63,6 +63,7 @@ def test_a_new_container_goes_on_where_the_last_one_ended(
     (config / "service.toml").write_text(text, "utf-8")
     for name in ("known_hosts", "id_ed25519"):
         (bench.folder / name).rename(config / name)
+    assert bench.incoming is not None
     there = bench.incoming / "incoming" / "test1.csv"
 
     def container(until: Callable[[], bool]) -> str:

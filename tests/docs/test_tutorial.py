@@ -49,6 +49,7 @@ def test_the_plug_is_pulled(tmp_path: pathlib.Path, request: pytest.FixtureReque
     ours = bench.folder / "logs" / "temperature.csv"
     program = bench.folder / "logger.py"
     program.write_text(program.read_text("utf-8").replace("time.sleep(1)", "time.sleep(0.05)"))
+    assert bench.incoming is not None
     there = bench.incoming / "incoming" / "temperature.csv"
 
     def start() -> subprocess.Popen[bytes]:
