@@ -97,6 +97,14 @@ def test_the_limits_hold_whatever_the_link_does(
     assert window.in_flight_bytes == 0
 
 
+def test_a_link_that_is_quicker_than_its_ends_has_more_than_one_request_on_its_way() -> None:
+    """Loopback: 0.1 ms for a small request, while a server takes milliseconds for a large one."""
+    window = Window()
+    _run_link(window, 100e6, 0.0001, 1.0)
+    assert window.limit_bytes >= 10 * MOST
+    assert window.limit_bytes <= 0.1 * 100e6  # a heartbeat waits for no more than this
+
+
 def test_small_answers_say_nothing_of_the_rate() -> None:
     """A STAT that takes 1 s does not make it a link of 128 bytes a second."""
     window = Window()
