@@ -295,25 +295,26 @@ class _SshChannel:
             f"as {transport.get_username()} ({version}, {transport.remote_cipher}, {key})"
         )
 
-    def send(self, data: bytes) -> None:
+    def send(self, *parts: bytes) -> None:
         import paramiko
 
         channel = self._channel
-        rest = memoryview(data)
+        is_open = True
         began = time.monotonic()
         try:
-            while rest:
-                sent = channel.send(bytes(rest[: self._piece_bytes]))
-                if not sent:
-                    break
-                rest = rest[sent:]
+            for piece in _pieces(parts, self._piece_bytes):
+                rest = piece
+                while rest and is_open:
+                    sent = channel.send(rest)
+                    is_open = sent > 0
+                    rest = rest[sent:]
         except TimeoutError:
             words = f"nothing could be sent for {self._send_timeout_secs:.0f} s"
         except (paramiko.SSHException, EOFError, OSError) as error:
             words = self._sock.error or str(error) or "the connection broke"
         else:
-            if not rest:
-                self._compression.sent(data, began, time.monotonic())
+            if is_open:
+                self._compression.sent(parts, began, time.monotonic())
                 return
             words = self._reason()
         self.close()
@@ -344,6 +345,24 @@ class _SshChannel:
             return self._sock.error
         said = self._stderr.decode("utf-8", "replace").strip()
         return "the server closed the connection" + (f": {said[-200:]}" if said else "")
+
+
+def _pieces(parts: Sequence[bytes], most: int) -> Iterator[bytes]:
+    """The parts, one after the other, in pieces of ``most`` bytes; each byte is copied once."""
+    piece: list[bytes | memoryview] = []
+    size = 0
+    for part in parts:
+        at = 0
+        while at < len(part):
+            taken = memoryview(part)[at : at + most - size]
+            piece.append(taken)
+            size += len(taken)
+            at += len(taken)
+            if size == most:
+                yield b"".join(piece)
+                piece, size = [], 0
+    if piece:
+        yield b"".join(piece)
 
 
 def _close(sock: PatientSocket, transport: paramiko.Transport) -> None:
