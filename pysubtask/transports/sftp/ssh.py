@@ -6,7 +6,8 @@ not. One timer ends the whole connection attempt by shutting the socket, which w
 a thread). Afterwards, a send that makes no progress fails after ``send_timeout_secs``: in the SSH
 window, in a key exchange, and in the socket.
 
-paramiko is imported by the first connection, not with this module.
+paramiko is imported by the first connection or by :meth:`SshConnector.prepare`, not with this
+module.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pysubtask.errors import HostKeyRefused, LinkError, LinkLost
 from pysubtask.transports.contract import Wake
 from pysubtask.transports.sftp.channel import Channel
 from pysubtask.transports.sftp.hostkeys import HostKeyPolicy, policy_for
+from pysubtask.transports.sftp.library import load_paramiko
 from pysubtask.transports.sftp.login import Credentials, RevealsText
 from pysubtask.transports.sftp.sockets import PatientSocket, dial
 
@@ -111,6 +113,10 @@ class SshConnector:
     def __repr__(self) -> str:
         return f"<SshConnector {self._credentials.user}@{self._host}:{self._port}>"
 
+    def prepare(self) -> None:
+        """Do what the first connection would have to do before it can begin."""
+        load_paramiko()
+
     def __call__(self, wake: Wake) -> Channel:
         attempts = self._policy.algorithms(self._host, self._port)
         refused: HostKeyRefused | None = None
@@ -130,6 +136,7 @@ class SshConnector:
         raise refused
 
     def _connect(self, wake: Wake, algorithms: list[str]) -> Channel:
+        load_paramiko()
         import paramiko
 
         raw, round_trip_secs = dial(
