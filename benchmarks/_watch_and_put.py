@@ -1,4 +1,4 @@
-"""What a program would write that watches a folder by watchdog and sends by paramiko. It is started.
+"""A program that watches a folder by watchdog and sends by paramiko; it is started, not imported.
 
 python _watch_and_put.py HOST PORT USER KEY FOLDER REMOTE_FOLDER
 """

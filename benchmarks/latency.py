@@ -3,11 +3,11 @@
     python -m benchmarks latency [--appends N] [--per-sec 10] [--growth auto] [--size 100]
     python -m benchmarks --only latency
 
-Default settings. Each append is 100 bytes; it is visible when a stat of the server's file shows the
-new size, which is looked at every 0.2 ms. Beside it: lsyncd (its quickest settings: no delay, one
-ssh connection that stays open) and a script of watchdog and paramiko that sends the file whenever it
-is closed after writing, over one connection. All see the same appends, one contender after the
-other.
+Default settings. Each append is 100 bytes; it is visible when a stat of the server's file shows
+the new size, which is looked at every 0.2 ms. Beside it: lsyncd (its quickest settings: no delay,
+one ssh connection that stays open) and a script of watchdog and paramiko that sends the file
+whenever it is closed after writing, over one connection. All see the same appends, one contender
+after the other.
 """
 
 from __future__ import annotations
