@@ -24,6 +24,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
+import msgspec
+
 from pysubtask.errors import StateError
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import Disk, WriteHandle
@@ -468,6 +470,19 @@ def _encode(record: dict[str, Any]) -> bytes:
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
+def _decode(body: bytes) -> Any:
+    """What :func:`json.loads` gives, in a quarter of the time where it can be. Names that are not
+    UTF-8 stand there as lone surrogates, which msgspec refuses.
+
+    Raises:
+        ValueError: it is no JSON.
+    """
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return json.loads(body)
+
+
 def lines(data: bytes) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
     """Each line of a journal: its start and end, and its record or None if it is not whole."""
     start = 0
@@ -479,7 +494,7 @@ def lines(data: bytes) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
             body = data[start + 9 : newline]
             try:
                 if int(data[start : start + 8], 16) == zlib.crc32(body):
-                    decoded = json.loads(body)
+                    decoded = _decode(body)
                     record = decoded if isinstance(decoded, dict) else None
             except ValueError:
                 record = None
