@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
+import os
 import pathlib
 import pkgutil
 import sys
@@ -75,6 +76,7 @@ def _member(name: str, module: ModuleType, options: Options, as_json: bool) -> d
         f"{before['cores']} cores, {before['system']}, load {before['load']}",
         file=report.out,
     )
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package has its bytecode
     module.run(options, report)
     return {**report.as_json(), "before": before, "after": machine()}
 

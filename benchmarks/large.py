@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 from benchmarks import _ours
 from benchmarks._options import Options
@@ -31,7 +32,7 @@ SIZE_BYTES = 256 * 1024 * 1024
 FAR_SIZE_BYTES = 64 * 1024 * 1024
 TIMEOUT_SECS = 300.0
 
-_OURS: dict[str, dict[str, object]] = {
+_OURS: dict[str, dict[str, Any]] = {
     "pysubtask": {"growth": "append"},
     "pysubtask, growth=auto": {"growth": "auto"},
     "pysubtask, ssh_command": {"growth": "append", "by_ssh": True},
@@ -57,7 +58,8 @@ def run(options: Options, report: Report) -> None:
         ) as far:
             source = _source(far, size)
             case = f"{size >> 20} MiB, {milli} ms, {LINK_BYTES_PER_SEC / 1e6:g} MB/s"
-            runs = _measure(far, source, peers, min(options.rounds or 3, 5), report)
+            rounds = min(options.rounds or 3, 3)
+            runs = _measure(far, source, peers, rounds, report, warm_up=False)
             report.add(_judged(case, runs, size))
 
 
@@ -70,15 +72,24 @@ def _source(here: Place, size: int) -> pathlib.Path:
 
 
 def _measure(
-    here: Place, source: pathlib.Path, peers: list[Peer], rounds: int, report: Report
+    here: Place,
+    source: pathlib.Path,
+    peers: list[Peer],
+    rounds: int,
+    report: Report,
+    *,
+    warm_up: bool = True,
 ) -> dict[str, list[Took]]:
     contenders: dict[str, Callable[[], Took]] = {
-        name: partial(_send_ours, here, source, dict(settings)) for name, settings in _OURS.items()
+        name: partial(_send_ours, here, source, **settings) for name, settings in _OURS.items()
     }
     for peer in peers:
         contenders[peer.name] = partial(_send_theirs, here, source, peer)
     return by_turns(
-        contenders, rounds, lambda name, error: report.note(f"{name} is left out: {error}")
+        contenders,
+        rounds,
+        lambda name, error: report.note(f"{name} is left out: {error}"),
+        warm_up=warm_up,
     )
 
 
@@ -89,14 +100,14 @@ def _send_theirs(here: Place, source: pathlib.Path, peer: Peer) -> Took:
     return _checked(source, target, took)
 
 
-def _send_ours(here: Place, source: pathlib.Path, settings: dict[str, object]) -> Took:
+def _send_ours(here: Place, source: pathlib.Path, *, growth: str, by_ssh: bool = False) -> Took:
     folder = here.new_remote()
     local = here.new_local()
     path = local / source.name
     os.link(source, path)
     target = folder / source.name
-    watched = [{"file": str(path), "growth": settings.pop("growth")}]
-    master = _ours.master_for(here, watched, folder.name, **settings)
+    watched = [{"file": str(path), "growth": growth}]
+    master = _ours.master_for(here, watched, folder.name, by_ssh=by_ssh)
     with _ours.running(master) as pid:
         before = _ours.cpu_secs(pid)
         began = time.perf_counter()

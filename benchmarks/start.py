@@ -3,8 +3,8 @@
     python -m benchmarks --only start
 
 Ready is when the child has read its journal, watches its folders and says so in ``status()``. The
-first delivery is of a file that was notified before ``start()``. Beside it stands a bare interpreter
-that imports nothing: what Python itself takes to start here and now.
+first delivery is of a file that was notified before ``start()``. Beside it stands a bare
+interpreter that imports nothing: what Python itself takes to start here and now.
 """
 
 from __future__ import annotations
