@@ -1,11 +1,12 @@
 """``python -m benchmarks``: the side-by-side program; ``python -m benchmarks NAME``: one of all.
 
     python -m benchmarks [--only NAME …] [--json] [--rounds N] [--quick] [--without-peers]
-                         [--folder DIR] [--plots DIR]
+                         [--folder DIR] [--plots DIR [--from FILE …]]
     python -m benchmarks NAME [options]
 
 Without ``--only`` all members of the program run, which takes about an hour. ``--json`` writes one
-JSON document to standard output, and what is read by people to standard error.
+JSON document to standard output, and what is read by people to standard error. ``--from`` draws
+what was measured and written before, and measures nothing.
 """
 
 from __future__ import annotations
@@ -46,11 +47,20 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run?")
     parser.add_argument("--without-peers", action="store_true")
     parser.add_argument("--folder", help="where the data lie; default: memory")
-    parser.add_argument("--plots", metavar="DIR", help="write SVG plots there")
+    parser.add_argument("--plots", metavar="DIR", help="write SVG plots there (matplotlib)")
+    parser.add_argument(
+        "--from",
+        dest="files",
+        action="append",
+        metavar="FILE",
+        help="JSON to draw; measure nothing",
+    )
     given = parser.parse_args()
     options = Options(given.rounds, given.quick, given.folder, given.without_peers)
     found = []
-    for name in given.only or members:
+    for file in given.files or ():
+        found += json.loads(pathlib.Path(file).read_text("utf-8"))["benchmarks"]
+    for name in () if given.files else given.only or members:
         if name in members:
             found.append(_member(name, modules[name], options, given.json))
         elif given.json:
