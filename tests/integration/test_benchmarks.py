@@ -9,17 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.processes import ServerMissing, find_program
-
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.usefixtures("openssh")  # skipped without it
 @pytest.mark.parametrize("name", ["files", "start"])
 def test_a_benchmark_runs_and_writes_json(name: str) -> None:
-    try:
-        find_program("sshd", "/usr/sbin", "/usr/local/sbin")
-    except ServerMissing as missing:
-        pytest.skip(f"{missing} is not installed")
     options = ["--only", name, "--quick", "--rounds", "1", "--without-peers", "--json"]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks", *options],
