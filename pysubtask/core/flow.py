@@ -67,11 +67,15 @@ class Window:
     def chunk_bytes(self, most: int) -> int:
         """How much one request may move: about a second's worth, at most ``most``.
 
-        So that on a slow link a request is answered, and a heartbeat gets its turn, in time.
+        So that on a slow link a request is answered, and a heartbeat gets its turn, in time. And
+        no more than a quarter of the window: were there room for one request only, each would
+        wait for the answer to the last, and the rate that is seen, and with it the window, would
+        stay what it is for ever.
         """
         if not self._rate:
             return min(most, _FIRST_CHUNK_BYTES)
-        return min(most, max(_LEAST_CHUNK_BYTES, int(self._rate)))
+        quarter = max(_FIRST_CHUNK_BYTES, self.limit_bytes // 4)
+        return min(most, quarter, max(_LEAST_CHUNK_BYTES, int(self._rate)))
 
     def lone_chunk_bytes(self, most: int) -> int:
         """The same for requests that are sent one by one, each after the answer to the last.

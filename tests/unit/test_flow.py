@@ -62,6 +62,8 @@ def test_what_is_in_flight_is_counted() -> None:
     ("bytes_per_sec", "round_trip_secs"),
     [
         pytest.param(100e6, 0.0005, id="LAN"),
+        pytest.param(12.5e6, 0.05, id="WAN"),
+        pytest.param(12.5e6, 0.1, id="longer WAN"),
         pytest.param(5e6, 0.3, id="long and fat"),
         pytest.param(1e6, 0.6, id="satellite"),
         pytest.param(100e3, 0.05, id="slow"),
