@@ -62,8 +62,6 @@ def test_what_is_in_flight_is_counted() -> None:
     ("bytes_per_sec", "round_trip_secs"),
     [
         pytest.param(100e6, 0.0005, id="LAN"),
-        pytest.param(12.5e6, 0.05, id="WAN"),
-        pytest.param(12.5e6, 0.1, id="longer WAN"),
         pytest.param(5e6, 0.3, id="long and fat"),
         pytest.param(1e6, 0.6, id="satellite"),
         pytest.param(100e3, 0.05, id="slow"),
@@ -78,6 +76,15 @@ def test_it_fills_the_link_but_no_more_than_two_seconds_of_it(
     assert window.limit_bytes >= min(bytes_per_sec * round_trip_secs, window.max_bytes)
     assert window.chunk_bytes(MOST) <= max(4 * KIB, bytes_per_sec * 1.05)
     assert longest <= 2.5 + round_trip_secs  # what a heartbeat may have to wait for
+
+
+@pytest.mark.parametrize("round_trip_secs", [0.01, 0.05, 0.1, 0.2])
+def test_it_finds_a_fast_link_with_a_delay_within_seconds(round_trip_secs: float) -> None:
+    """Were a request as large as the window, each would wait for the answer to the last."""
+    window = Window()
+    _run_link(window, 12.5e6, round_trip_secs, 4.0)
+    assert window.limit_bytes >= 12.5e6 * round_trip_secs
+    assert window.acked_bytes >= 0.7 * 4 * 12.5e6
 
 
 @given(
@@ -117,7 +124,7 @@ def test_small_answers_say_nothing_of_the_rate() -> None:
 
 def test_a_link_that_became_slower_is_believed_after_a_while() -> None:
     window = Window()
-    _run_link(window, 10e6, 0.01, 5.0)
+    _run_link(window, 30e6, 0.01, 5.0)
     assert window.chunk_bytes(MOST) == MOST
     now = 5.0
     for _ in range(30):
@@ -131,10 +138,10 @@ def test_a_link_that_became_slower_is_believed_after_a_while() -> None:
 def test_the_best_of_the_last_ten_seconds_counts() -> None:
     """A moment's slowness changes nothing; after 10 s the link is what it is by then."""
     window = Window()
-    window.acked(101.0, window.sent(100.0, 50_000))
-    assert window.chunk_bytes(MOST) == 50_000
+    window.acked(101.0, window.sent(100.0, 30_000))
+    assert window.chunk_bytes(MOST) == 30_000
     window.acked(109.0, window.sent(105.0, 20_000))
-    assert window.chunk_bytes(MOST) == 50_000
+    assert window.chunk_bytes(MOST) == 30_000
     window.acked(116.0, window.sent(114.0, 20_000))
     assert window.chunk_bytes(MOST) == 10_000
 
