@@ -5,7 +5,8 @@
 256 MB of random bytes to a real sshd, on loopback and over links with a round trip of 50 and 100 ms
 that carry 12.5 MB a second. Everybody's time includes connecting and logging in: the peers' from
 the start of their program to its end, ours from notify() to the file under its final name, with
-the subtask running and not connected. Files are compared afterwards.
+the subtask running and not connected. Over the links it is measured once more with the connection
+standing: that is what can be held against what the link carries. Files are compared afterwards.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _OURS: dict[str, dict[str, Any]] = {
     "pysubtask, growth=auto": {"growth": "auto"},
     "pysubtask, ssh_command": {"growth": "append", "by_ssh": True},
 }
+_CONNECTED = "pysubtask, connected"
 _WANTED = {("pysubtask", "sftp"): 0.80, ("pysubtask, ssh_command", "sftp"): 0.97}
 
 
@@ -59,7 +61,7 @@ def run(options: Options, report: Report) -> None:
             source = _source(far, size)
             case = f"{size >> 20} MiB, {milli} ms, {LINK_BYTES_PER_SEC / 1e6:g} MB/s"
             rounds = min(options.rounds or 3, 3)
-            runs = _measure(far, source, peers, rounds, report, warm_up=False)
+            runs = _measure(far, source, peers, rounds, report, far=True)
             report.add(_judged(case, runs, size))
 
 
@@ -78,18 +80,20 @@ def _measure(
     rounds: int,
     report: Report,
     *,
-    warm_up: bool = True,
+    far: bool = False,
 ) -> dict[str, list[Took]]:
     contenders: dict[str, Callable[[], Took]] = {
         name: partial(_send_ours, here, source, **settings) for name, settings in _OURS.items()
     }
+    if far:
+        contenders[_CONNECTED] = partial(_send_ours, here, source, growth="append", connected=True)
     for peer in peers:
         contenders[peer.name] = partial(_send_theirs, here, source, peer)
     return by_turns(
         contenders,
         rounds,
         lambda name, error: report.note(f"{name} is left out: {error}"),
-        warm_up=warm_up,
+        warm_up=not far,
     )
 
 
@@ -100,15 +104,23 @@ def _send_theirs(here: Place, source: pathlib.Path, peer: Peer) -> Took:
     return _checked(source, target, took)
 
 
-def _send_ours(here: Place, source: pathlib.Path, *, growth: str, by_ssh: bool = False) -> Took:
-    folder = here.new_remote()
-    local = here.new_local()
-    path = local / source.name
-    os.link(source, path)
+def _send_ours(
+    here: Place,
+    source: pathlib.Path,
+    *,
+    growth: str,
+    by_ssh: bool = False,
+    connected: bool = False,
+) -> Took:
+    folder, local = here.new_remote(), here.new_local()
+    small, path = local / "small.txt", local / source.name
     target = folder / source.name
-    watched = [{"file": str(path), "growth": growth}]
+    watched = [{"file": str(path), "growth": growth}, str(small)]
     master = _ours.master_for(here, watched, folder.name, by_ssh=by_ssh)
     with _ours.running(master) as pid:
+        if connected:
+            _ours.wait_connected(master, small)
+        os.link(source, path)
         before = _ours.cpu_secs(pid)
         began = time.perf_counter()
         master.notify(0)
@@ -133,14 +145,14 @@ def _judged(case: str, runs: dict[str, list[Took]], size: int) -> list[Figure]:
     )
     found = []
     for figure in figures:
-        if figure.who == "pysubtask":
+        if figure.who == _CONNECTED:
             share = figure.median / (LINK_BYTES_PER_SEC / 1e6)
             less_cpu = least is None or min(figure.cpu_secs) < least
             figure = replace(
                 figure,
                 target="within 3 % of the link, less CPU than any peer",
                 met=share >= 0.97 and less_cpu,
-                note=f"{100 * share:.0f} % of the link, connecting included",
+                note=f"{100 * share:.0f} % of what the link carries",
             )
         found.append(figure)
     return found
