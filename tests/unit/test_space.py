@@ -278,7 +278,7 @@ def test_status_says_what_is_held_where() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "words"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 << 40, "5120.0 GiB")]
+    ("size", "words"), [(0, "0 B"), (1023, "1023 B"), (1024, "1.0 KiB"), (5 << 40, "5.0 TiB")]
 )
 def test_sizes_in_words(size: int, words: str) -> None:
     assert size_words(size) == words
