@@ -239,7 +239,8 @@ class Checker:
         if source.untold:
             source.owed.clear()  # ours were written behind another hand's
         view.exempt = source.untold = False
-        view.floor = -1
+        if not self.disk.late:  # nor does the journal know of what was on its way then
+            view.floor = -1
         view.past.append((self._now_ns(), view.index, view.size))
         shown = lineages[view.index]
         if source.lines and self.disk.has_room:

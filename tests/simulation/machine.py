@@ -271,6 +271,10 @@ class Machine(Stage):
             link.session.orphaned = True
             link.ended = True
             link.wake = lambda: None
+        for dead in self.network.links:  # what a child that was killed had left to its system
+            if dead is not link:
+                dead.up.cut(self.rng)
+                dead.session.orphaned = True
         before = {n: self._read_local(n) for s in self.sources for n in self.ledger.names_of(s)}
         self.fs.crash(self.rng, self._survival)
         self.resends.lost_power()

@@ -24,7 +24,7 @@ from tests.simulation.sweep import STORIES
 
 ARCHIVING_FROM, LIMITED_FROM, CALLED_FROM = map(first_seed, ("archive", "limited", "calls"))
 KNOWN_SEEDS = range(600)
-FOUND_SEEDS = [4_034, 7_397, 10_043, 10_111, 19_003, 21_168, 24_844, 41_241, 46_191, 71_209]
+FOUND_SEEDS = [4034, 7397, 10043, 10111, 19003, 21168, 24844, 35297, 41241, 46191, 71209]
 """Each showed a mistake of ours, or of the simulation, that the first ones do not."""
 FRESH_SECS = float(os.environ.get("PYSUBTASK_FRESH_SECS", "0"))
 """Seconds of fresh seeds; 0: only the known ones, so that a run says the same each time."""
