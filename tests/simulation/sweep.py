@@ -185,6 +185,9 @@ def _at_call(number: int, operation: str) -> Iterator[Event]:
     if operation in FAULTY:
         yield event("disk_fault", ("EIO", 1))
         yield event("disk_fault", ("EIO", 4))
+    if operation == "append":
+        yield event("disk_fault", ("EIO", 1, "half"))
+        yield event("disk_fault", ("ENOSPC", 1, "half"))
     if operation in FILLING:
         yield event("disk_fault", ("ENOSPC", 1))
         yield event("disk_fault", ("ENOSPC", 4))
