@@ -18,6 +18,7 @@ from tests.simulation.realms import REALMS, mixed_seeds
 from tests.simulation.runner import catch_all, planted, run_history, run_many
 from tests.simulation.script import History
 from tests.simulation.shrink import shrink, tell
+from tests.simulation.sweep import case_of
 from tests.simulation.sweeping import sweep
 from tests.simulation.world import Outcome
 
@@ -50,6 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--start", type=int, default=0, metavar="S", help="the first seed")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="J")
     parser.add_argument("--replay", type=int, metavar="SEED", help="run one history")
+    parser.add_argument("--case", metavar="STORY:N", help="run one case of the sweep")
     parser.add_argument("-v", "--verbose", action="store_true", help="with --replay: the story")
     parser.add_argument("--plant", choices=sorted(PLANTS), help="with this bug in the code")
     parser.add_argument("--plants", action="store_true", help="each planted bug until it is caught")
@@ -66,9 +68,10 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--stride", type=int, default=1, metavar="K", help="… at every K-th only")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at many failures")
     args = parser.parse_args(argv)
-    if args.replay is not None:
+    if args.replay is not None or args.case:
+        history = case_of(args.case) if args.case else make_history(args.replay)
         with planted(args.plant):
-            return _replay(args.replay, verbose=args.verbose, smaller=args.shrink)
+            return _replay(history, verbose=args.verbose, smaller=args.shrink)
     if args.sweep:
         return sweep(args.jobs, args.stride, args.plant)
     if args.plants:
@@ -159,11 +162,10 @@ def _indented(text: str) -> str:
     return "\n".join("  " + line for line in text.splitlines())
 
 
-def _replay(seed: int, *, verbose: bool, smaller: bool) -> int:
-    history = make_history(seed)
+def _replay(history: History, *, verbose: bool, smaller: bool) -> int:
     if smaller:
         history = _show_smaller(history)
-    print(f"seed {seed}\n{_indented(history.config.describe())}")
+    print(f"seed {history.seed}\n{_printable(_indented(history.config.describe()))}")
     print(f"  troubles: {' '.join(sorted(history.troubles))}")
     if history.focus:
         print(f"  focus: {history.focus} ({FOCUSES[history.focus].about})")

@@ -38,6 +38,7 @@ SESSIONS = Capabilities(
     atomic_replace=True,
     max_put_bytes=30_000,
     upload_tokens=True,
+    segments=True,
     checksum=DROPBOX,
     max_files=1,
 )

@@ -14,7 +14,10 @@ from pysubtask.seams.disk import FileStat
 from tests.simulation.clock import Killed
 from tests.simulation.filesystem import Directory, Inode, SimFileSystem, os_error
 
-__all__ = ["SimDisk"]
+__all__ = ["HALF", "SimDisk"]
+
+HALF = "injected, half of it was written"
+"""What a fault says before which an append has written half of its data."""
 
 BeforeCall = Callable[[str, str], None]
 
@@ -59,6 +62,11 @@ class _WriteHandle(_Handle):
             if killed.args:  # died within the write: the share of it that was done
                 done = data[: int(len(data) * float(killed.args[0]))]
                 self._disk.file_system.write_inode(self._inode, len(self._inode.data), done)
+            raise
+        except OSError as error:
+            if error.strerror == HALF:
+                half = bytes(data[: len(data) // 2])
+                self._disk.file_system.write_inode(self._inode, len(self._inode.data), half)
             raise
         file_system = self._disk.file_system
         room = max(0, file_system.capacity_bytes - file_system.used_bytes)

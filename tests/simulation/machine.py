@@ -11,7 +11,7 @@ from pysubtask.errors import PysubtaskError
 from tests.simulation.checker import Violation
 from tests.simulation.child import Boot, Child, make_child
 from tests.simulation.clock import ChildClock, Killed
-from tests.simulation.disk import SimDisk
+from tests.simulation.disk import HALF, SimDisk
 from tests.simulation.filesystem import Inode
 from tests.simulation.ledger import Source, Touch
 from tests.simulation.network import SimConnector
@@ -74,6 +74,8 @@ class Machine(Stage):
         self._armed: list[tuple[int, Event]] = []
         self._next_armed = 1 << 62
         self._fault = (0, 0)
+        self._fault_takes_half = False
+        """An append that fails has written half of it."""
         self._last_fault_ns = -(1 << 62)
         self._waiting: list[tuple[Source, Touch]] = []
         self._archived: list[tuple[Source, str]] = []
@@ -181,7 +183,8 @@ class Machine(Stage):
                 self._refused_syncs_ns.append(clock.now_ns)
             self.resends.broke(died=True)  # a job may end for it, with what it had on its way
             self.trace(f"fault {errno.errorcode[number]} in {operation} {path}")
-            raise OSError(number, "injected", path)
+            words = HALF if self._fault_takes_half else "injected"
+            raise OSError(number, words, path)
 
     def _pause(self, duration_ns: int) -> None:
         """The delivering thread waits for the network: the main loop looks on meanwhile."""

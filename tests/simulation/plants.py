@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.simulation.planting import Edit, Plant, StalePlant, one
-from tests.simulation.realm_plants import REALM_PLANTS, REALM_WORLDS
+from tests.simulation.realm_plants import REALM_KNOWN, REALM_PLANTS, REALM_WORLDS
 
 __all__ = ["KNOWN", "PLANTS", "WORLDS", "Plant", "StalePlant"]
 
@@ -371,6 +371,7 @@ histories are tried for a bug that ordinary ones seldom show, or the story that 
 (``sweep:append``); the others are looked for in any."""
 
 KNOWN: dict[str, int] = {
+    **REALM_KNOWN,
     "early-acknowledgement": 0,
     "touch-served-unread": 8189,
     "size-trusted-alone": 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.simulation.planting import Edit, Plant, one
 
-__all__ = ["REALM_PLANTS", "REALM_WORLDS"]
+__all__ = ["REALM_KNOWN", "REALM_PLANTS", "REALM_WORLDS"]
 
 REALM_PLANTS: dict[str, Plant] = {
     "folder-unsynced": one(
@@ -127,13 +127,6 @@ REALM_PLANTS: dict[str, Plant] = {
         "return replace(_send(version, can, set_aside=True), segment=True)",
         "return replace(_send(version, can), segment=True)",
     ),
-    "half-record-kept": one(
-        "a record that was written by half, on a full disk, stays in front of the next",
-        "subtask.store.recordlog",
-        "RecordLog._write_line",
-        "self._handle.truncate(self._size)",
-        "pass",
-    ),
 }
 
 REALM_WORLDS = {
@@ -152,6 +145,25 @@ REALM_WORLDS = {
     "held-stops-others": "stuck",
     "segment-overlaps": "segments",
     "segments-mixed": "segments",
-    "half-record-kept": "sweep:append",
 }
 """Where each is looked for (:data:`tests.simulation.plants.WORLDS`)."""
+
+REALM_KNOWN: dict[str, int] = {
+    "folder-unsynced": 6_000_000_002,
+    "folder-temp-unsynced": 6_000_000_061,
+    "resumed-unsynced": 6_000_000_072,
+    "written-behind-anything": 3066,
+    "echo-believed": 5_000_000_045,
+    "answers-by-order": 4,
+    "budget-ignored": 8_000_000_038,
+    "budget-for-looking": 8_000_000_000,
+    "rate-ignored": 8_000_000_001,
+    "half-line-shown": 7_000_000_004,
+    "line-cut": 7_000_000_056,
+    "others-purged": 7_000_000_040,
+    "other-master-missed": 7_000_000_055,
+    "held-stops-others": 10_000_000_004,
+    "segment-overlaps": 9_000_000_000,
+    "segments-mixed": 9_000_000_000,
+}
+"""As in :data:`tests.simulation.plants.KNOWN`; of a story that is swept, the number of the case."""

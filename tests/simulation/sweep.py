@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 from tests.simulation.filesystem import SURVIVALS, FileSystemKind
@@ -21,7 +22,7 @@ from tests.simulation.script import Config, Event, FileSpec, History
 from tests.simulation.server import GO_EXTENSIONS, NO_REPLACE, ServerKind
 from tests.simulation.world import World
 
-__all__ = ["STORIES", "Story", "cases_of", "count_calls"]
+__all__ = ["STORIES", "Story", "case_of", "cases_of", "count_calls"]
 
 _MS = 1_000_000
 _SEC = 1_000_000_000
@@ -168,6 +169,13 @@ def cases_of(story: Story, stride: int = 1, first: int = 0) -> Iterator[tuple[st
         number += 1
 
 
+def case_of(name: str) -> History:
+    """The case that is called ``<story>:<number>``."""
+    story, _, number = name.partition(":")
+    found = next(islice(cases_of(STORIES[story]), int(number), None))
+    return found[1]
+
+
 def _faults(calls: list[str], requests: int, config: Config) -> Iterator[tuple[str, Event]]:
     for number, operation in enumerate(calls, 1):
         for event in _at_call(number, operation):
@@ -185,6 +193,9 @@ def _at_call(number: int, operation: str) -> Iterator[Event]:
     if operation in FAULTY:
         yield event("disk_fault", ("EIO", 1))
         yield event("disk_fault", ("EIO", 4))
+    if operation == "append":
+        yield event("disk_fault", ("EIO", 1, "half"))
+        yield event("disk_fault", ("ENOSPC", 1, "half"))
     if operation in FILLING:
         yield event("disk_fault", ("ENOSPC", 1))
         yield event("disk_fault", ("ENOSPC", 4))

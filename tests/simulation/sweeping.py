@@ -33,7 +33,10 @@ def sweep_part(story: str, stride: int = 1, first: int = 0, plant: str | None = 
             tried += 1
             outcome = run_history(history)
             if outcome.kind:
-                broken.append(f"{story}: {words}: {outcome.kind}: {outcome.message.strip()}")
+                number = first + (tried - 1) * stride
+                said = f"{outcome.kind}: {outcome.message.strip()}"
+                again = f"python -m tests.simulation --case {story}:{number} -v"
+                broken.append(f"{story}: {words}: {said}\n  replay: {again}")
     return Swept(story, tried, tuple(broken))
 
 

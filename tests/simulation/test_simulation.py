@@ -18,11 +18,14 @@ from tests.simulation.child import IdleChild
 from tests.simulation.focus import FOCUSES, focus_of, seeds_with
 from tests.simulation.history import make_history
 from tests.simulation.plants import KNOWN, PLANTS, WORLDS
-from tests.simulation.realms import REALMS, first_seed
-from tests.simulation.runner import catch_all, planted, run_many, run_seed
+from tests.simulation.realms import REALMS, first_seed, mixed_seeds, realm_of
+from tests.simulation.runner import catch_all, planted, run_history, run_many, run_seed
+from tests.simulation.shrink import shrink, tell
 from tests.simulation.sweep import STORIES
+from tests.simulation.sweeping import sweep_part
 
 ARCHIVING_FROM, LIMITED_FROM, CALLED_FROM = map(first_seed, ("archive", "limited", "calls"))
+NEWER_REALMS = "unsteady folder options segments stuck budgets".split()
 KNOWN_SEEDS = range(600)
 FOUND_SEEDS = [4034, 7397, 10043, 10111, 19003, 21168, 24844, 35297, 41241, 46191, 71209]
 """Each showed a mistake of ours, or of the simulation, that the first ones do not."""
@@ -58,8 +61,11 @@ def test_seeds_that_found_something(seed: int) -> None:
         range(LIMITED_FROM, LIMITED_FROM + 60),
         range(CALLED_FROM, CALLED_FROM + 60),
         [CALLED_FROM + 2_529, CALLED_FROM + 3_255, CALLED_FROM + 4_943],  # read what was covered
+        *(range(first_seed(name), first_seed(name) + 30) for name in NEWER_REALMS),
+        # what was written before a break was not synced after it
+        [first_seed("folder") + 72, first_seed("folder") + 368],
     ],
-    ids="archive outbox calls found".split(),
+    ids=["archive", "outbox", "calls", "found", *NEWER_REALMS, "unsynced"],
 )
 def test_histories_of_other_worlds(seeds: Sequence[int]) -> None:
     _complain(
@@ -69,6 +75,14 @@ def test_histories_of_other_worlds(seeds: Sequence[int]) -> None:
             if outcome.kind
         ]
     )
+
+
+@pytest.mark.parametrize("story", STORIES)
+def test_a_fault_at_every_hundredth_call(story: str) -> None:
+    """All of them: ``python -m tests.simulation --sweep``."""
+    swept = sweep_part(story, stride=97, first=list(STORIES).index(story))
+    assert swept.tried > 10
+    _complain(list(swept.broken))
 
 
 def test_an_archive_that_does_not_wait_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,6 +144,25 @@ def test_every_bias_comes_up_among_ordinary_seeds() -> None:
     assert set(WORLDS) <= set(PLANTS)
     stories = {f"sweep:{name}" for name in STORIES}
     assert set(WORLDS.values()) <= {*FOCUSES, *REALMS, *stories}
+
+
+def test_a_failing_history_is_made_smaller() -> None:
+    with planted("size-trusted-alone"):
+        history = make_history(0)
+        smaller, outcome = shrink(history, run_history, limit_secs=20)
+        assert outcome.kind == run_seed(0).kind == "torn"
+        assert len(smaller.events) < len(history.events) / 2
+        assert len(tell(smaller)) == len(smaller.events)
+        assert run_history(smaller).message == outcome.message, "and is as repeatable"
+    assert not run_history(smaller).kind, "without the bug it is a history like any other"
+
+
+def test_fresh_seeds_are_of_all_realms_and_said(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--fresh-secs", "0.01", "--jobs", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert "fresh seeds from " in shown
+    count = 2 * (len(REALMS) - 1)
+    assert {realm_of(seed).name for seed in mixed_seeds(5, count)} == set(REALMS)
 
 
 def test_the_command_says_how_to_replay(capsys: pytest.CaptureFixture[str]) -> None:

@@ -213,8 +213,9 @@ class World(Machine):
         self._woken = True
 
     def _on_disk_fault(self, event: Event, source: Source, operation: str) -> None:
-        name, count = event.detail
+        name, count, *half = event.detail
         self._fault = (getattr(errno, name), count)
+        self._fault_takes_half = bool(half)
 
     def _on_flush(self, event: Event, source: Source, operation: str) -> None:
         if self._child is None or not self._alive:
