@@ -340,6 +340,7 @@ class _ProcessChannel:
 
 def _write_some(pipe: IO[bytes], parts: list[bytes | memoryview]) -> int:
     """Write as much as the pipe takes, and drop it from ``parts``; gives how many bytes."""
+    written: int
     if hasattr(os, "writev"):
         written = os.writev(pipe.fileno(), parts)
     else:
