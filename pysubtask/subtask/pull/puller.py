@@ -23,6 +23,7 @@ from pysubtask.seams.disk import local_words
 from pysubtask.settings import Settings
 from pysubtask.status import PullStatus
 from pysubtask.subtask.delivery.engine import BULK, SMALL, Engine, Job, Step
+from pysubtask.subtask.pull.coming import Coming
 from pysubtask.subtask.pull.following import Following
 from pysubtask.subtask.pull.growing import Growing
 from pysubtask.subtask.pull.link import Connection, SourceLink, rule_of
@@ -44,6 +45,8 @@ as before shows nothing. So a file has held still for so much less than it has l
 _MOST_TURNS = 4
 _SMALL_BYTES = 1 << 20
 _FORGET_SECS = 60.0
+_TELL_SECS = 0.2
+_MOST_REFUSED = 100
 
 
 @dataclass(slots=True)
@@ -119,6 +122,7 @@ class Puller:
         self._in_round = False
         self._found_new = False
         self._settle_until = math.inf
+        self._retry_until = math.inf
         self._sights: dict[str, Sight] = {}
         self._seen: dict[str, Seen] = {}
         self._not_grown: dict[str, Sight] = {}
@@ -128,12 +132,16 @@ class Puller:
         self._suspects: dict[str, Pulled] = {}
         self._naming: set[str] = set()
         self._active: set[str] = set()
+        self._unsettled: set[str] = set()
+        """Files that may be half written: they are looked at again."""
         self._held: dict[str, _Held] = {}
         self._to_remove: list[str] = []
         self._forget_at = 0.0
         self._asked = self._begun_for = self._done_for = 0
         self._looked_at: float | None = None
         self._fetched_bytes = 0
+        self._coming = Coming()
+        self._told_at = 0.0
 
     # -- from any thread ---------------------------------------------------------------------
 
@@ -148,8 +156,9 @@ class Puller:
 
     def status(self) -> PullStatus:
         """How things are."""
-        held = list(self._held.values())
-        waiting = len(self._queue) + len(self._later) + len(self._active)
+        held = {path: found.error for path, found in list(self._held.items())}
+        refused = {**self._looking.refused, **held}
+        waiting = len(self._queue) + len(self._later) + len(self._active) + len(self._unsettled)
         return PullStatus(
             source=str(self.pull.source) + self.pull.suffix,
             to=self.pull.declared,
@@ -159,9 +168,11 @@ class Puller:
             looked_at=self._looked_at,
             files=len(self._journal),
             pending_files=waiting + len(held),
+            pending_bytes=self._coming.pending_bytes,
             fetched_bytes=self._fetched_bytes,
-            last_error=self._link.error or self._looking.error or (held[0].error if held else None),
+            last_error=self._link.error or self._looking.error or next(iter(held.values()), None),
             last_error_kind=self._link.error_kind,
+            refused=dict(list(refused.items())[:_MOST_REFUSED]),
         )
 
     # -- the puller's thread -----------------------------------------------------------------
@@ -245,7 +256,9 @@ class Puller:
         self._in_round = True
         self._begun_for = self._asked
         self._found_new = False
-        self._settle_until = math.inf
+        self._settle_until = self._retry_until = math.inf
+        self._unsettled.clear()
+        self._coming.begin()
         engine.spawn(self._look(), priority=SMALL, done=self._looked)
 
     def _look(self) -> Job:
@@ -270,6 +283,7 @@ class Puller:
         for path, sight in self._sights.items():
             if self._is_due(path, sight, now):
                 (self._later if path in self._suspects else self._queue)[path] = None
+                self._coming.expect(path, self._missing_bytes(path, sight))
         for path in [p for p in self._seen if p not in self._sights]:
             del self._seen[path]
             self._not_grown.pop(path, None)
@@ -294,17 +308,26 @@ class Puller:
     def _is_due(self, path: str, sight: Sight, now: float) -> bool:
         held = self._held.get(path)
         if held is not None and now < held.until:
-            self._settle_until = min(self._settle_until, held.until)
+            self._retry_until = min(self._retry_until, held.until)
             return False
         decision = self._decide(path, sight, now)
         if isinstance(decision, Settle):
-            self._settle_until = min(self._settle_until, decision.until)
+            self._settle(path, decision.until)
         if isinstance(decision, Check | Fetch):
             return True
         entry = self._journal.get(path)
         if entry is not None and entry.told is not None and self._jobs is not None:
             self._jobs.session.tell_again(path)
         return False
+
+    def _missing_bytes(self, path: str, sight: Sight) -> int:
+        entry = self._journal.get(path)
+        if entry is None:
+            return sight.mark.size
+        if entry.passage is not None:
+            return sight.mark.size - (self._places.temp_size(entry.passage.temp) or 0)
+        grows = entry.size < sight.mark.size and self.pull.growth != "rewrite"
+        return sight.mark.size - (entry.size if grows else 0)
 
     def _decide(self, path: str, sight: Sight, now: float) -> object:
         entry = self._journal.get(path)
@@ -357,7 +380,7 @@ class Puller:
                 break
             else:
                 if isinstance(decision, Settle):
-                    self._settle_until = min(self._settle_until, decision.until)
+                    self._settle(path, decision.until)
                 break
         if self._journal.get(path) != entry:
             self._found_new = True
@@ -387,19 +410,22 @@ class Puller:
         def done(error: Exception | None) -> None:
             self._active.discard(path)
             self._naming.discard(path)
+            self._coming.done(path)
             if error is None:
                 if self._held.pop(path, None) is not None:
                     self._log.info("fetch %s: the trouble is over", path)
             elif isinstance(error, Changed):
                 self._log.info("%s", error)
-                self._settle_until = min(
-                    self._settle_until, self._clock.monotonic() + self._settle_rule.settle_secs
-                )
+                self._settle(path, self._clock.monotonic() + self._settle_rule.settle_secs)
             else:
                 self._hold(path, error)
             self._status_changed()
 
         return done
+
+    def _settle(self, path: str, until: float) -> None:
+        self._unsettled.add(path)
+        self._settle_until = min(self._settle_until, until)
 
     def _hold(self, path: str, error: Exception) -> None:
         before = self._held.get(path)
@@ -410,7 +436,7 @@ class Puller:
         if before is None or before.error != words:
             self._log.warning("fetch %s: %s; next try in %.0f s, others go on", path, words, wait)
         self._held[path] = _Held(failures, until, words)
-        self._settle_until = min(self._settle_until, until)
+        self._retry_until = min(self._retry_until, until)
 
     def _end_round(self, engine: Engine, now: float) -> None:
         """Everything that this look found is here, waits, or was refused."""
@@ -422,8 +448,10 @@ class Puller:
         else:
             most = max(self._settings.pull_interval_secs, self._settings.pull_max_interval_secs)
             self._wait_secs = min(self._wait_secs * _SLOWER, most)
-        self._next_look = min(now + self._wait_secs, max(now, self._settle_until))
-        if self._settle_until == math.inf or self._held:
+        look_again = min(self._settle_until, self._retry_until)
+        self._next_look = min(now + self._wait_secs, max(now, look_again))
+        self._coming.begin()
+        if self._settle_until == math.inf:  # nothing waits but what was refused
             self._done_for = max(self._done_for, self._begun_for)
         self._forget_gone(now)
         self._status_changed()
@@ -496,6 +524,11 @@ class Puller:
 
     def _moved(self, size: int) -> None:
         self._fetched_bytes += size
+        self._coming.moved(size)
+        now = self._clock.monotonic()
+        if now - self._told_at >= _TELL_SECS:
+            self._told_at = now
+            self._status_changed()
 
     def _lost(self, error: LinkError) -> None:
         self._link.lost(error, busy=self._in_round)
@@ -503,7 +536,8 @@ class Puller:
         if self._in_round:
             self._in_round = False
             self._next_look = self._clock.monotonic()
-        for held_back in (self._queue, self._later, self._active, self._naming):
+        self._coming.begin()
+        for held_back in (self._queue, self._later, self._active, self._naming, self._unsettled):
             held_back.clear()
 
 
