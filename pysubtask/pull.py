@@ -26,7 +26,7 @@ from pysubtask.errors import SettingsError
 from pysubtask.settings import Secret, Settings
 from pysubtask.urls import Destination, extension_of, parse_url
 
-__all__ = ["Pull", "local_folder", "parse_pull"]
+__all__ = ["Pull", "local_folder", "parse_pull", "parse_source"]
 
 _OPTIONS = ("pull", "to", "growth", "delete_remote", "interval_secs")
 _LOGIN = (
@@ -103,7 +103,7 @@ def parse_pull(
     for name in entry:
         if name not in _OPTIONS and name not in _LOGIN:
             raise _unknown(str(name))
-    source, pattern = _source(entry["pull"])
+    source, pattern = parse_source(entry["pull"])
     growth = entry.get("growth", "auto")
     if growth not in ("auto", "append", "rewrite"):
         raise _mistake('"growth" must be one of auto, append, rewrite')
@@ -143,7 +143,12 @@ def local_folder(entry: Mapping[str, Any], cwd: str) -> str:
     return os.path.normpath(os.path.join(cwd, os.path.expanduser(os.fsdecode(declared))))
 
 
-def _source(url: Any) -> tuple[Destination, str | None]:
+def parse_source(url: Any) -> tuple[Destination, str | None]:
+    """The folder (or the file), and the pattern for names in it.
+
+    Raises:
+        SettingsError: it can't be right.
+    """
     if not isinstance(url, str | os.PathLike):
         raise _mistake(f"must be a URL, not {type(url).__name__}")
     text = os.fspath(url)

@@ -12,9 +12,17 @@ import click
 import msgspec
 
 from pysubtask.cli.exits import Busy, Code, Failure
-from pysubtask.cli.options import Connection, Target, UrlType, connection_options, json_option
+from pysubtask.cli.hopeless import is_hopeless
+from pysubtask.cli.options import (
+    Connection,
+    Target,
+    UrlType,
+    connection_options,
+    give_up_option,
+    json_option,
+)
 from pysubtask.cli.output import Output
-from pysubtask.cli.push_end import end, is_hopeless
+from pysubtask.cli.push_end import end
 from pysubtask.cli.push_tell import Telling
 from pysubtask.cli.pushes import forget_old_states, push_state_dir
 from pysubtask.errors import SettingsError
@@ -48,14 +56,7 @@ _FOREVER_SECS = 30 * 86_400.0
     metavar="SECS",
     help="With --follow: seconds between two looks at the files.",
 )
-@click.option(
-    "--give-up-after",
-    type=click.FloatRange(0, 86_400 * 30),
-    default=30.0,
-    show_default=True,
-    metavar="SECS",
-    help="Seconds without any progress after which to give up (not with --follow).",
-)
+@give_up_option
 @connection_options
 @json_option
 def command(
