@@ -15,7 +15,7 @@ from pysubtask.settings import Settings
 from pysubtask.status import Link
 from pysubtask.subtask.delivery.engine import Engine
 from pysubtask.subtask.delivery.linklog import LinkLog
-from pysubtask.transports.contract import Capabilities, Transport
+from pysubtask.transports.contract import Capabilities, ChangeWaiter, Transport
 
 __all__ = ["Connection", "SourceLink", "rule_of"]
 
@@ -53,6 +53,12 @@ class Connection:
         relax = getattr(self.transport, "relax", None)
         if relax is not None:
             relax()
+
+    def change_waiter(self, folder: str) -> ChangeWaiter | None:
+        """What tells of changes in a folder since it was listed; None if the server can't."""
+        make = getattr(self.transport, "change_waiter", None)
+        made: ChangeWaiter | None = make(folder) if make is not None else None
+        return made
 
 
 class SourceLink:

@@ -42,6 +42,8 @@ class Looking:
         self._told: set[str] = set()
         self.error: str | None = None
         """Why there was nothing to be seen, or not all of it; in words."""
+        self.folder: str | None = None
+        """The folder that the last look has listed; None if it was at one file."""
         self.refused: dict[str, str] = {}
         """What the last look found and no file here may be called, by its path here, and why."""
 
@@ -58,6 +60,7 @@ class Looking:
             RemoteError: the server refused.
         """
         source, pattern = self._pull.source.path, self._pull.pattern
+        self.folder = None
         if pattern is None:
             st: RemoteStat = yield from call(Stat(source))
             if not st.is_dir:
@@ -68,6 +71,7 @@ class Looking:
             raise RemoteNotFound(
                 "there is no such folder (yet)", operation="look at", path=source
             ) from error
+        self.folder = source
         wanted = {name: st for name, st in found.items() if self._pull.matches(name)}
         return self._sights(source, wanted)
 
