@@ -25,6 +25,8 @@ from tests.integration.commands import (
     start,
     wait_for,
 )
+from tests.servers.dropbox import DropboxServer
+from tests.servers.ftp import FtpServer
 from tests.servers.openssh import OpenSshServer
 from tests.servers.proxy import TcpProxy
 
@@ -182,9 +184,9 @@ def test_it_gives_up_with_the_true_cause(
 def test_an_interrupted_pull_goes_on_where_it_ended(
     openssh: OpenSshServer, start: Started, link: Callable[..., TcpProxy]
 ) -> None:
-    slow = link(openssh, bytes_per_sec=4_000_000)
+    slow = link(openssh, bytes_per_sec=800_000)
     target = Target(openssh, slow.port)
-    data = os.urandom(1 << 20) * 8
+    data = os.urandom(1 << 20) * 6
     (target.folder / "big.bin").write_bytes(data)
     command = ["pull", f"{target.url}/big.bin", "inbox", *login(target), "--json"]
     process = start(*command)
@@ -227,6 +229,51 @@ def test_follow_fetches_what_comes(target: Target, start: Started) -> None:
     assert kinds[0] == "new"
     assert told(output)[-1]["message_type"] == "summary"
     assert sum(m["size_bytes"] - m["start_bytes"] for m in told(output, "arrived")) == 4
+
+
+def test_from_ftp_and_with_a_password(
+    pyftpd: FtpServer, monkeypatch: pytest.MonkeyPatch, start: Started
+) -> None:
+    folder, there = pyftpd.new_folder()
+    (there / "a.cfg").write_text("1")
+    monkeypatch.setenv("THE_PASSWORD", pyftpd.password)
+    url = f"ftp://{pyftpd.user}@{pyftpd.host}:{pyftpd.port}/{folder}/"
+    result = run("pull", url, "inbox", "--password-env", "THE_PASSWORD")
+    assert result.exit_code == 0, result.output
+    assert pathlib.Path("inbox/a.cfg").read_text() == "1"
+    for path in pathlib.Path(pulls_state()).rglob("*"):
+        assert path.is_dir() or pyftpd.password.encode() not in path.read_bytes()
+
+
+def test_from_a_dropbox(dropbox: DropboxServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in dropbox.environment().items():
+        monkeypatch.setenv(name, value)
+    config = pathlib.Path("dropbox.toml")
+    config.touch(0o600)
+    config.write_text(
+        f"""[settings]
+        dropbox_app_key = "{dropbox.app_key}"
+        dropbox_refresh_token = "{dropbox.refresh_token}"
+        ca_file = "{dropbox.ca_file}"
+        """
+    )
+    name, _ = dropbox.new_folder()
+    for file in "ab":
+        dropbox.account.put(f"{name}/{file}.cfg", file.encode())
+    options = ["inbox", "--config", "dropbox.toml"]
+    result = run("pull", f"dropbox://{name}/*.cfg", *options)
+    assert result.exit_code == 0, result.output
+    assert [pathlib.Path(f"inbox/{file}.cfg").read_text() for file in "ab"] == ["a", "b"]
+    dropbox.account.put(f"{name}/c.cfg", b"c")
+    dropbox.account.put(f"{name}/d.cfg", b"d")
+    dropbox.fail("400", "download", times=1)  # one is refused, the other comes
+    refused = run("pull", f"dropbox://{name}/*.cfg", *options)
+    assert refused.exit_code == 3, refused.output
+    assert "Dropbox can't read the request" in refused.stderr
+    assert len(list(pathlib.Path("inbox").glob("?.cfg"))) == 3
+    again = run("pull", f"dropbox://{name}/*.cfg", *options)
+    assert again.exit_code == 0, again.output
+    assert len(list(pathlib.Path("inbox").glob("?.cfg"))) == 4
 
 
 def test_states_of_pulls_are_kept_while_their_folder_is_there(tmp_path: pathlib.Path) -> None:
