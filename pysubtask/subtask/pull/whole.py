@@ -112,6 +112,8 @@ class Whole:
         while temp.at < goal.size:
             while asked < goal.size and len(waiting) < _AT_ONCE:
                 length = min(self._session.chunk_bytes(), goal.size - asked)
+                if waiting and asked + length - temp.at > self._session.window.limit_bytes:
+                    break  # what is asked for beyond has to wait, and what has come along with it
                 ticket = yield Send(Read(name, asked, length))
                 waiting.append((ticket, asked, length))
                 asked += length
