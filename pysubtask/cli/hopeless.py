@@ -30,6 +30,9 @@ class Doing(Protocol):
     def done_words(self) -> str | None:
         """How much of it is done; None if nothing is."""
 
+    def close_bars(self) -> None:
+        """No more bars from here on."""
+
 
 def is_hopeless(status: Status, doing: Doing, give_up_after: float) -> bool:
     """Whether nothing more is to be expected although there is a connection: the files say why.

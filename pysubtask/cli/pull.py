@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from typing import Any
 
 import click
 import msgspec
 
-from pysubtask.cli.exits import Busy, Failure
-from pysubtask.cli.hopeless import is_hopeless
+from pysubtask.cli.asking import Asking
+from pysubtask.cli.exits import Busy
 from pysubtask.cli.options import (
     Connection,
     Target,
@@ -30,7 +29,6 @@ from pysubtask.status import PullStatus, Status
 __all__ = ["command"]
 
 _LOOK_SECS = 0.1
-_FOREVER_SECS = 30 * 86_400.0
 _NOT_OF_A_SOURCE = ("host", "host_port", "host_path", "use_sftp")
 """The URL says them."""
 
@@ -121,7 +119,7 @@ class _Pull:
         (source,) = self._master.sources
         self._telling = PullTelling(output, source, self._state_dir)
         self._status: Status | None = None
-        self._done = threading.Event()
+        self._round = Asking(self._master.pull, self._telling)
         self._stale: float | None = None
 
     def __enter__(self) -> _Pull:
@@ -145,9 +143,9 @@ class _Pull:
             if self._follow:
                 self._output.note(f"following {self._telling.source}; Ctrl-C ends it")
             else:
-                threading.Thread(target=self._ask, daemon=True).start()
-            while not self._done.is_set():
-                self._done.wait(_LOOK_SECS)
+                self._round.start()
+            while not self._round.is_over:
+                self._round.wait(_LOOK_SECS)
                 self._look()
                 if not self._follow:
                     self._give_up_if_hopeless()
@@ -159,13 +157,6 @@ class _Pull:
         self._master.stop()
         self._look()
         return end(self._telling, self._source(self._master.status()), interrupted=interrupted)
-
-    def _ask(self) -> None:
-        while not self._done.is_set():
-            if self._master.pull(timeout=_FOREVER_SECS):
-                self._done.set()
-            else:
-                self._done.wait(1)  # the subtask ended and is started again
 
     # --- what happens
 
@@ -181,7 +172,7 @@ class _Pull:
 
     def _give_up_if_hopeless(self) -> None:
         status = self._status
-        if status is None or self._done.is_set():
+        if status is None or self._round.is_over:
             return
         source = self._source(status)
         shown = msgspec.structs.replace(
@@ -191,15 +182,10 @@ class _Pull:
             last_error=source.last_error or status.last_error,
             last_error_kind=source.last_error_kind,
         )
-        try:
-            hopeless = is_hopeless(shown, self._telling, self._give_up_after)
-        except Failure:
-            self._done.set()
-            self._telling.close_bars()
-            raise
+        self._round.give_up_if_hopeless(shown, self._give_up_after)
         still = time.monotonic() - self._telling.moved >= self._give_up_after
-        if hopeless or (still and source.link == "connected"):
-            self._done.set()  # what is missing does not hold still, or was refused
+        if still and source.link == "connected":
+            self._round.give_up()  # what is missing does not hold still
 
     def _source(self, status: Status) -> PullStatus:
         return status.pulls[0] if status.pulls else PullStatus(link=status.link)

@@ -8,13 +8,13 @@ import time
 import msgspec
 from rich.text import Text
 
+from pysubtask import errors
 from pysubtask.arrivals import Arrival
-from pysubtask.cli.exits import Busy, Code, Failure, what_to_try
+from pysubtask.cli.exits import Busy, Code, Failure, code_of_kind, what_to_try
 from pysubtask.cli.messages import PullProgressMessage, SummaryMessage
 from pysubtask.cli.output import Output, plain, size
 from pysubtask.cli.progress import Bars
 from pysubtask.cli.telling import RateMeter, arrival_words, emit_arrival, tell_failed, tell_link
-from pysubtask.errors import RemoteNotFound
 from pysubtask.events import SourceChanged, TakenOver, between
 from pysubtask.pull import Pull
 from pysubtask.states import holder_pid
@@ -144,7 +144,10 @@ def end(telling: PullTelling, source: PullStatus, *, interrupted: bool) -> int:
     code = Code.OK
     if refused or waiting:
         code = Code.PARTIAL
-    if trouble is not None:
+    kind = source.last_error_kind
+    if trouble is not None and kind is not None:
+        code = code_of_kind(kind)
+    elif trouble is not None:
         code = Code.PARTIAL if good else Code.ERROR
     if interrupted:
         code = Code.INTERRUPTED
@@ -174,12 +177,14 @@ def end(telling: PullTelling, source: PullStatus, *, interrupted: bool) -> int:
     words, attempt = [], f"pysubtask doctor {shlex.quote(telling.url)}; then {again}"
     if trouble is not None:
         words.append(f"{telling.source}: {trouble}")
-        attempt = what_to_try(RemoteNotFound(trouble), telling.url, "pysubtask pull")
+        error = getattr(errors, kind or "", errors.RemoteNotFound)(trouble)
+        attempt = what_to_try(error, telling.url, "pysubtask pull")
     if refused:
         words.append(f"{len(refused)} files are not fetched")
         words += [f"{plain(path)}: {error}" for path, error in list(refused.items())[:10]]
     if len(refused) > 10:
         words.append(f"… and {len(refused) - 10} more")
     if waiting:
-        words.append(f"{waiting} files are not here yet: they keep changing")
+        why = "" if source.pending_bytes else ": they keep changing"
+        words.append(f"{waiting} files are not here yet{why}")
     raise Failure("\n".join(words), code, attempt)

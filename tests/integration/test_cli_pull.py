@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -150,6 +151,24 @@ def test_a_folder_in_the_way_stays(target: Target) -> None:
     assert pathlib.Path("inbox/b.cfg").read_text() == "2"
     (beside,) = pathlib.Path("inbox").glob("a.cfg~conflict-*Z")
     assert beside.read_text() == "1"
+
+
+def test_a_file_that_keeps_changing_is_told(target: Target, start: Started) -> None:
+    name = target.folder / "a.cfg"
+    name.write_text("0")
+    (target.folder / "b.cfg").write_text("whole")
+    more = ["--growth", "rewrite", "--give-up-after", "4", *login(target)]
+    process = start("pull", f"{target.url}/", "inbox", *more)
+    number = 0
+    while process.poll() is None:
+        number += 1
+        name.write_text(str(number) * (1 + number % 7))
+        time.sleep(0.05)
+    output, notes = process.communicate(timeout=LIMIT_SECS)
+    assert process.returncode == 3, notes
+    assert "new       inbox/b.cfg" in output
+    assert "1 files are not here yet: they keep changing" in notes
+    assert not pathlib.Path("inbox/a.cfg").exists()
 
 
 def test_no_such_folder(target: Target) -> None:
