@@ -352,3 +352,21 @@ def test_run_delivers_and_fetches(tmp_path: pathlib.Path, start: Started) -> Non
     assert (arrived["delivery"], arrived["path"]) == ("in", os.path.abspath("inbox/x.cfg"))
     starts = [m for m in told(output, "delivery") if m["event"] == "started"]
     assert [m["sources"] for m in starts] == [[], [f"{orders.as_uri()}/*.cfg"]]
+
+
+def test_a_service_that_only_fetches_can_be_swept(tmp_path: pathlib.Path, start: Started) -> None:
+    orders = tmp_path / "orders"
+    orders.mkdir()
+    (orders / "x.cfg").write_text("order")
+    text = f'watch = [{{pull = "{orders.as_uri()}/", to = "inbox", interval_secs = 0.1}}]\n'
+    pathlib.Path("service.toml").write_text(text)
+    process = start("run", "service.toml", "--sweep", "--json")
+    wait_for(pathlib.Path("inbox/x.cfg").exists)
+    assert run("status", "service.toml", "--check").exit_code == 0
+    process.send_signal(signal.SIGTERM)
+    output, notes = process.communicate(timeout=LIMIT_SECS)
+    assert process.returncode == 0, notes
+    assert {m["event"] for m in told(output, "delivery")} == {"started", "stopped"}
+    left = run("residuals", "service.toml")
+    assert left.exit_code == 0, left.output
+    assert "nothing is left" in left.stdout
