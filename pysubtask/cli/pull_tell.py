@@ -47,8 +47,7 @@ class PullTelling:
         self.files: dict[str, Arrival] = {}
         """What arrived, by path."""
         self.fetched_bytes = 0
-        self._earlier_bytes = 0
-        self._subtask: int | None = None
+        self._earlier_bytes = self._counted_bytes = 0
         self._bars = Bars(output) if output.has_bars else None
         self._meter = RateMeter()
         self._refused: dict[str, str] = {}
@@ -87,7 +86,7 @@ class PullTelling:
             if self._refused.get(path) != error:
                 tell_failed(self.output, path, error)
         self._refused = dict(source.refused)
-        self._progress(status, source)
+        self._progress(source)
         if self._bars is not None:
             self._bars.link(
                 msgspec.structs.replace(
@@ -105,9 +104,10 @@ class PullTelling:
             event = SourceChanged(event.source, event.link)
         tell_link(self.output, event)
 
-    def _progress(self, status: Status, source: PullStatus) -> None:
-        if status.pid != self._subtask:  # another subtask, which counts from 0
-            self._earlier_bytes, self._subtask = self.fetched_bytes, status.pid
+    def _progress(self, source: PullStatus) -> None:
+        if source.fetched_bytes < self._counted_bytes:  # another subtask, which counts from 0
+            self._earlier_bytes += self._counted_bytes
+        self._counted_bytes = source.fetched_bytes
         fetched = self._earlier_bytes + source.fetched_bytes
         if fetched <= self.fetched_bytes:
             return

@@ -69,7 +69,7 @@ def test_one_round_and_another(target: Target) -> None:
         "new       inbox/a.cfg  4 B",
         "new       inbox/b.bin  68.4 KiB",
     ]
-    assert "2 files arrived" in result.stderr
+    assert "2 files arrived, 68.4 KiB in" in result.stderr
     assert "\x1b" not in result.output
     assert pathlib.Path("inbox/a.cfg").read_text() == "one\n"
     assert pathlib.Path("inbox/b.bin").read_bytes() == (target.folder / "b.bin").read_bytes()
@@ -225,6 +225,7 @@ def test_an_interrupted_pull_goes_on_where_it_ended(
     before = slow.bytes_down
     found = told(run(*command).stdout)
     assert [m["kind"] for m in found if m["message_type"] == "arrived"] == ["new"]
+    assert found[-1]["bytes"] < len(data)
     assert slow.bytes_down - before < len(data) - (1 << 20) + 200_000
     assert pathlib.Path("inbox/big.bin").read_bytes() == data
 
