@@ -363,7 +363,7 @@ def test_a_service_that_only_fetches_can_be_swept(tmp_path: pathlib.Path, start:
     pathlib.Path("service.toml").write_text(text)
     process = start("run", "service.toml", "--sweep", "--json")
     wait_for(pathlib.Path("inbox/x.cfg").exists)
-    assert run("status", "service.toml", "--check").exit_code == 0
+    wait_for(lambda: run("status", "service.toml", "--check").exit_code == 0)
     process.send_signal(signal.SIGTERM)
     output, notes = process.communicate(timeout=LIMIT_SECS)
     assert process.returncode == 0, notes
