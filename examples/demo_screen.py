@@ -7,23 +7,30 @@ import shutil
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pysubtask import Status, TaskMaster
 from pysubtask.status import PullStatus
 
-__all__ = ["Gauge", "Lane", "Screen", "data_files", "size_of"]
+__all__ = ["Gauge", "Lane", "Screen", "data_files", "size_of", "spark"]
+
+NEWS_SECS = 0.5
+_NEWS_CELLS = 40
+_BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 class Lane(NamedTuple):
-    """What is shown of one watch; sizes in bytes."""
+    """What is shown of one watch; sizes in bytes. ``news``: what came to it in each of the last
+    intervals of ``NEWS_SECS``."""
 
     name: str
     local: int
     delivered: int
     pending: int
     notified: int
+    news: tuple[int, ...] = ()
 
 
 class Gauge:
@@ -38,12 +45,18 @@ class Gauge:
         self._watched = watched
         self._notified = notified
         self._arrived: dict[str, tuple[int, int]] = {}
+        self._news: list[deque[int]] = [deque(maxlen=_NEWS_CELLS) for _ in watched]
+        self._known: list[dict[str, tuple[int, int]]] = [{} for _ in watched]
+        self._cell = 0
 
     def read(self, master: TaskMaster) -> tuple[Status, list[Lane]]:
         status = master.status()
         lanes = []
+        cell = int(time.monotonic() / NEWS_SECS)
+        passed, self._cell = cell - (self._cell or cell), cell
         for index, watch in enumerate(self._watched):
             notified = self._notified[index]
+            news = self._news_of(index, passed)
             if "file" in watch:
                 path = str(watch["file"])
                 shown = status.files.get(path)
@@ -54,14 +67,33 @@ class Gauge:
                         shown.delivered_bytes if shown else 0,
                         shown.pending_bytes if shown else 0,
                         notified,
+                        news,
                     )
                 )
                 continue
             parts = [self._in_folder(master, status, path) for path in data_files(watch["dir"])]
             local, delivered, pending = (sum(part[i] for part in parts) for i in range(3))
             name = f"{watch['dir']}/ ({len(parts)} files)"
-            lanes.append(Lane(name, local, delivered, pending, notified))
+            lanes.append(Lane(name, local, delivered, pending, notified, news))
         return status, lanes
+
+    def _news_of(self, index: int, passed: int) -> tuple[int, ...]:
+        """Bytes that came, by interval; ``passed``: intervals since the last look."""
+        watch, known, news = self._watched[index], self._known[index], self._news[index]
+        first = not news
+        news.extend([0] * (1 if first else min(passed, _NEWS_CELLS)))
+        for path in data_files(watch["dir"]) if "dir" in watch else [str(watch["file"])]:
+            try:
+                facts = os.stat(path)
+            except OSError:
+                continue
+            now = (facts.st_size, facts.st_mtime_ns)
+            before = known.get(path, (0, 0))
+            known[path] = now
+            if now != before and not first:
+                grown = facts.st_size - before[0] if "file" in watch else facts.st_size
+                news[-1] += max(0, grown)  # a picture in a folder is new as a whole
+        return tuple(news)
 
     def _in_folder(self, master: TaskMaster, status: Status, path: str) -> tuple[int, int, int]:
         """Only what is pending is in ``status().files``; the others are asked for once."""
@@ -121,16 +153,19 @@ class Screen:
             self._size = shutil.get_terminal_size()
             region = self._region()
         colour = {"connected": "32", "resting": "32", "connecting": "33"}.get(status.link, "31")
+        columns = self._size.columns
+        wide = 34 if columns >= 92 else 27
+        cells = min(_NEWS_CELLS, max(0, columns - wide - 46))
+        heads = "".join(f"{head:>10}" for head in ("local", "delivered", "pending"))
         rows = [
-            ("1;" + colour, link_words(status)),
-            ("2", f"    {'':<34}{'local':>11}{'delivered':>11}{'pending':>11}{'notified':>9}"),
+            ("1;" + colour, "● " + link_words(status)),
+            ("2", f"    {'':<{wide}}{heads}{'notified':>10}  {'news':<{cells}}"),
         ]
         for index, lane in enumerate(lanes):
-            bar = "█" * min(12, -(-lane.pending // 512)) if lane.pending else ""
-            cells = (lane.local, lane.delivered, lane.pending)
-            figures = "".join(f"{size_words(cell):>11}" for cell in cells)
-            text = f" {index}  {lane.name:<34.34}{figures}{lane.notified:>8}×  {bar}"
-            rows.append(("33" if lane.pending else "", text))
+            sizes = (lane.local, lane.delivered, lane.pending)
+            figures = "".join(f"{size_words(size):>10}" for size in sizes)
+            text = f" {index}  {lane.name:<{wide}.{wide}}{figures}{lane.notified:>9}×"
+            rows.append(("33" if lane.pending else "", f"{text}  {spark(lane.news, cells)}"))
         sources = [f" ←  {source_words(pull)}" for pull in status.pulls]
         rows += [("", text) for text in (sources or [""] * self._source_count)]
         rows.append(("31", f"    last error: {status.last_error}" if status.last_error else ""))
@@ -199,6 +234,15 @@ def source_words(pull: PullStatus) -> str:
     if pull.pending_files:
         words += f", {pull.pending_files} pending"
     return words + (f": {pull.last_error}" if pull.last_error else "")
+
+
+def spark(news: Sequence[int], cells: int) -> str:
+    """A line whose height is how much came, the last at its right end."""
+    shown = list(news)[-cells:] if cells else []
+    top = max(shown, default=0)
+    steps = len(_BLOCKS) - 1
+    line = "".join(_BLOCKS[-(-steps * count // top)] if top else " " for count in shown)
+    return line.rjust(cells)
 
 
 def size_words(size: float) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from types import ModuleType
 from typing import Any
@@ -20,14 +21,14 @@ from typing import Any
 import msgspec
 
 from pysubtask.errors import SettingsError
+from pysubtask.passwords import SECRETS, SOURCES, check_private, fetch, lay, secret_of
 from pysubtask.settings import SECTIONS, Secret, Settings, from_wire
 from pysubtask.urls import DEFAULT_PORTS, FTPS_PORT, Destination, make_destination
 
 __all__ = ["build", "camel_case", "destination_from", "section_values", "url_values"]
 
 _FIELDS = Settings.__struct_fields__
-_BY_KEY = {name.replace("_", ""): name for name in _FIELDS}
-_SECRETS = ("password", "key_passphrase", "dropbox_refresh_token", "dropbox_access_token")
+_BY_KEY = {name.replace("_", ""): name for name in (*_FIELDS, *SOURCES)}
 _FILES = ("key_file", "known_hosts", "ca_file")
 _OTHER_NAMES = {
     "user": "username",
@@ -74,11 +75,24 @@ def build(
                 )
     values: dict[str, Any] = {"bak_to_folder": f"upload/{extension}"}
     for section in ("base", "burst_mode", extension):
-        values.update(section_values(config, section, extension))
+        lay(values, section_values(config, section, extension))
     if destination is not None:
-        values.update(url_values(destination))
-    values.update(_canonical((keywords or {}).items(), "", values))
-    return _checked(values)
+        lay(values, url_values(destination))
+    lay(values, _canonical((keywords or {}).items(), "", values))
+    return _checked(_fetched(values))
+
+
+def _fetched(values: dict[str, Any]) -> dict[str, Any]:
+    """With secrets instead of where they come from."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in SOURCES:
+            found[name] = value
+        elif not isinstance(value, str) or not value:
+            raise _mistake(name, "must be text")
+        else:
+            found[str(secret_of(name))] = fetch(name, value)
+    return found
 
 
 def section_values(config: Any, section: str, extension: str) -> dict[str, Any]:
@@ -194,7 +208,7 @@ def _canonical(items: Any, section: str, known: Mapping[str, Any]) -> dict[str, 
 
 
 def _takes_none(name: str) -> bool:
-    return _DEFAULTS[name] is None or name in ("archive_to_folder", "log_to_folder")
+    return _DEFAULTS.get(name, name) is None or name in ("archive_to_folder", "log_to_folder")
 
 
 _DEFAULTS = dict(zip(reversed(_FIELDS), reversed(Settings.__struct_defaults__), strict=True))
@@ -204,7 +218,7 @@ def _plain(name: str, value: Any) -> Any:
     """Friendly forms of a value: paths, a single fingerprint, a port of -1, level names."""
     if isinstance(value, os.PathLike):
         value = os.fsdecode(value)
-    if name in _SECRETS and isinstance(value, str):
+    if name in SECRETS and isinstance(value, str):
         return Secret(value) if value else None
     if name == "host_key":
         return (value,) if isinstance(value, str) else () if value is None else value
@@ -227,6 +241,8 @@ def _checked(values: dict[str, Any]) -> Settings:
             path = os.path.abspath(os.path.expanduser(value))
             if not (os.path.exists(path) and not os.path.isdir(path)):
                 raise _mistake(name, f"there is no file {path}")
+            if name == "key_file":
+                _check_key(path)
             values = {**values, name: path}
     try:
         settings = from_wire(values)
@@ -234,6 +250,12 @@ def _checked(values: dict[str, Any]) -> Settings:
         raise _in_words(str(error), values) from None
     _check_texts(settings)
     return settings
+
+
+def _check_key(path: str) -> None:
+    """As ssh does (``authfile.c``): a private key of ours that others may read is refused."""
+    if sys.platform != "win32" and os.stat(path).st_uid == os.getuid():
+        check_private(path, "use the private key")
 
 
 def _check_texts(settings: Settings) -> None:
@@ -310,7 +332,7 @@ def _in_words(error: str, values: Mapping[str, Any]) -> SettingsError:
     elif what.startswith("Invalid enum value"):
         allowed = _allowed(name)
         what = f"must be one of {', '.join(allowed)}" if allowed else "is none of the values"
-    if name not in _SECRETS and value is not _MISSING and len(repr(value)) <= 60:
+    if name not in SECRETS and value is not _MISSING and len(repr(value)) <= 60:
         what += f", not {value!r}"
     return _mistake(name, what)
 

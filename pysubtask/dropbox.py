@@ -82,12 +82,9 @@ def _check_sdk() -> None:
     from importlib.util import find_spec
 
     if find_spec("dropbox") is None:  # found, not loaded: that is the child's business
-        raise SettingsError(
-            "needs Dropbox's SDK, which is not installed",
-            operation="destination",
-            path="dropbox://",
-            hint='python -m pip install "pysubtask[dropbox]"',
-        )
+        from pysubtask.extras import dropbox_is_missing
+
+        raise dropbox_is_missing("destination", "dropbox://")
 
 
 def login(

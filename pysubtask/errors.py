@@ -26,7 +26,7 @@ that they may cross a process boundary.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 __all__ = [
     "AskedToWait",
@@ -46,6 +46,9 @@ __all__ = [
     "StartError",
     "StateError",
 ]
+
+
+HostKeyReason: TypeAlias = Literal["unknown", "changed", "revoked", "certificate"]
 
 
 class PysubtaskError(Exception):
@@ -143,7 +146,21 @@ class LoginRefused(LinkError):
 
 
 class HostKeyRefused(LinkError):
-    """The server's host key or certificate is unknown, changed or invalid."""
+    """The server's host key or certificate is unknown, changed or invalid.
+
+    Args:
+        reason: for programs: ``"unknown"`` (nobody said that this key is the server's),
+            ``"changed"`` (another one was), ``"revoked"``, or ``"certificate"`` (TLS: it does not
+            check).
+    """
+
+    def __init__(self, message: str, *, reason: HostKeyReason | None = None, **fields: Any) -> None:
+        super().__init__(message, **fields)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        rebuild, (kind, message, fields) = super().__reduce__()
+        return rebuild, (kind, message, {**fields, "reason": self.reason})
 
 
 class RemoteError(PysubtaskError):

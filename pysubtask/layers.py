@@ -8,7 +8,6 @@ password never goes to another.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
@@ -17,7 +16,7 @@ import msgspec
 
 from pysubtask.config import section_values, url_values
 from pysubtask.errors import SettingsError
-from pysubtask.passwords import SOURCES, from_command, from_environment, from_file
+from pysubtask.passwords import PASSWORD_SOURCES, SOURCES, fetch, lay, secret_of
 from pysubtask.settings import Secret, Settings
 from pysubtask.urls import parse_url
 
@@ -47,7 +46,8 @@ _OF_DESTINATION = (
     "password",
     "key_passphrase",
     "host_key",
-    *SOURCES,
+    *PASSWORD_SOURCES,
+    *(name for name in SOURCES if name.startswith("key_passphrase_")),
 )
 _HINTS = get_type_hints(Settings)
 
@@ -71,7 +71,7 @@ class Layer:
     """``file /etc/x.toml``, ``environment``, ``command line``, ``keyword``"""
     to: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """By the names of :class:`pysubtask.settings.Settings`, and ``password_file`` …"""
+    """By the names of :class:`pysubtask.settings.Settings`, and those of secrets' sources."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """More exact origins of single settings."""
     is_file: bool = False
@@ -85,38 +85,18 @@ class Merged:
     settings: dict[str, Given]
 
     def keywords(self, environ: Mapping[str, str] | None = None) -> dict[str, Any]:
-        """What to pass to a master beside the URL; passwords are fetched now.
+        """What to pass to a master beside the URL; secrets are fetched now.
 
         Raises:
-            SettingsError: a password can't be had.
+            SettingsError: a secret can't be had.
         """
-        values = {
-            name: given.value
-            for name, given in self.settings.items()
-            if not given.of_url and name not in SOURCES
-        }
-        secret = self.password(os.environ if environ is None else environ)
-        if secret is not None:
-            values["password"] = secret
+        values: dict[str, Any] = {}
+        for name, given in self.settings.items():
+            if name in SOURCES:
+                values[str(secret_of(name))] = fetch(name, str(given.value), environ)
+            elif not given.of_url:
+                values[name] = given.value
         return values
-
-    def password(self, environ: Mapping[str, str]) -> Secret | None:
-        """The password from its file, command or variable, if one of them is set.
-
-        Raises:
-            SettingsError: it can't be had.
-        """
-        for name in SOURCES:
-            given = self.settings.get(name)
-            if given is None:
-                continue
-            text = str(given.value)
-            if name == "password_file":
-                return from_file(text)
-            if name == "password_command":
-                return from_command(text)
-            return from_environment(text, environ)
-        return None
 
 
 def merge(layers: list[Layer]) -> Merged:
@@ -137,11 +117,8 @@ def merge(layers: list[Layer]) -> Merged:
             for name, value in url_values(parse_url(layer.to)).items():
                 merged[name] = Given(value, f"{layer.origin}, in the URL", of_url=True)
         for name, value in layer.settings.items():
-            if name == "password" or name in SOURCES:  # one source of the password
-                for other in ("password", *SOURCES):
-                    merged.pop(other, None)
             origin = layer.origins.get(name, layer.origin)
-            merged[name] = Given(value, origin, of_file=layer.is_file)
+            lay(merged, {name: Given(value, origin, of_file=layer.is_file)})
     return Merged(to, merged)
 
 

@@ -23,6 +23,7 @@ import msgspec
 
 from pysubtask.config import build, destination_from
 from pysubtask.errors import SettingsError
+from pysubtask.passwords import SOURCES, lay
 from pysubtask.settings import Secret, Settings
 from pysubtask.urls import Destination, extension_of, parse_url
 
@@ -41,6 +42,7 @@ _LOGIN = (
     "dropbox_refresh_token",
     "dropbox_app_key",
     "dropbox_access_token",
+    *SOURCES,
 )
 """Settings that belong to one server: a source on another one does not inherit them."""
 _MAGIC = frozenset("*?[")
@@ -156,12 +158,12 @@ def parse_source(url: Any) -> tuple[Destination, str | None]:
     if text.endswith("/") or not parsed.path.strip("/"):
         return parsed, "*"  # a folder; the login folder, or the root
     folder, _, name = parsed.path.rpartition("/")
+    if _MAGIC & set(folder):
+        raise _mistake("has a pattern in a folder's name", "only the last part may be a pattern")
     if not _MAGIC & set(name):
         return parsed, None
     if parsed.absolute and not folder:
         folder = "/"
-    if _MAGIC & set(folder):
-        raise _mistake("has a pattern in a folder's name", "only the last part may be a pattern")
     return msgspec.structs.replace(parsed, path=folder), name
 
 
@@ -175,14 +177,17 @@ def _settings(
     extension = extension_of(source.scheme)
     same = destination is None or (destination.host, destination.port) == (source.host, source.port)
     given = {name: value for name, value in keywords.items() if same or not _is_login(name)}
-    given.update({name: entry[name] for name in _LOGIN if name in entry})
+    if not same:  # nor from a section of the configuration, which the lowest layer here hides
+        plain = Settings()
+        given = {**{n: getattr(plain, n) for n in _LOGIN if n not in SOURCES}, **given}
+    lay(given, {name: entry[name] for name in _LOGIN if name in entry})
     if "interval_secs" in entry:
         given["pull_interval_secs"] = entry["interval_secs"]
     if destination is not None and same:
         if destination.user is not None:
             given.setdefault("username", destination.user)
         if destination.password is not None:
-            given.setdefault("password", Secret(destination.password.reveal()))
+            given = {"password": Secret(destination.password.reveal()), **given}
     if source.user is not None:
         given["username"] = source.user
     if source.password is not None:

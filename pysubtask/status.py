@@ -11,6 +11,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from pysubtask.errors import HostKeyReason
+
 __all__ = [
     "FileStatus",
     "Link",
@@ -72,6 +74,8 @@ class PullStatus(msgspec.Struct, frozen=True, kw_only=True):
     """The true cause of the last trouble, in words; None once it is over."""
     last_error_kind: str | None = None
     """As :attr:`Status.last_error_kind`."""
+    last_error_reason: HostKeyReason | None = None
+    """As :attr:`Status.last_error_reason`."""
     refused: dict[str, str] = {}
     """Files that can't be fetched, by their local path, with the reason in words; at most 100.
     They are tried again, but for names that no file may have here."""
@@ -92,6 +96,8 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
     last_error_kind: str | None = None
     """For programs: the class of the link's last error (``LoginRefused``, ``HostKeyRefused``,
     ``LinkLost`` … in :mod:`pysubtask.errors`); None if ``last_error`` is not the link's."""
+    last_error_reason: HostKeyReason | None = None
+    """For programs, where that is ``HostKeyRefused``: why (:attr:`.HostKeyRefused.reason`)."""
     pending_bytes: int = 0
     """What is known and not yet at the destination."""
     copied_bytes: int = 0
@@ -163,7 +169,7 @@ def _lines(status: Status, now: float) -> list[str]:
     if status.taken_over:
         lines.append("another program has taken over the state folder")
     if status.last_error:
-        lines.append(f"last error: {status.last_error}")
+        lines.append(f"last error: {printable(status.last_error)}")
     if status.pending_bytes:
         lines.append(f"pending: {size_words(status.pending_bytes)}{_held_words(status)}")
     if status.outbox_full:
@@ -174,8 +180,10 @@ def _lines(status: Status, now: float) -> list[str]:
         times = "once" if status.restarts == 1 else f"{status.restarts} times"
         lines.append(f"restarted {times}")
     if status.notify_failures:
-        lines.append(f"{status.notify_failures} failed notifies: {status.last_notify_error}")
-    lines.extend(status.notes)
+        lines.append(
+            f"{status.notify_failures} failed notifies: {printable(status.last_notify_error or '')}"
+        )
+    lines.extend(map(printable, status.notes))
     lines.extend(_pull_words(pull, now) for pull in status.pulls)
     for path, file in status.files.items():
         lines.append(f"  {printable(path)}: {_file_words(file)}")
@@ -212,7 +220,7 @@ def _file_words(file: FileStatus) -> str:
     if file.pending_bytes:
         text += f", {size_words(file.pending_bytes)} pending"
     if file.last_error:
-        text += f"; {file.last_error}"
+        text += f"; {printable(file.last_error)}"
     return text
 
 
@@ -245,8 +253,8 @@ def _held_words(status: Status) -> str:
 
 def size_words(count: float) -> str:
     """A number of bytes for people: ``64.0 MiB``."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024 or unit == "GiB":
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if abs(count) < 1024 or unit == "TiB":
             break
         count /= 1024
     return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"

@@ -24,8 +24,7 @@
     name = "orders"
     watch = [{pull = "sftp://edge@collector.example/orders/*.cfg", to = "inbox"}]
 
-An entry of ``watch`` with ``pull`` is fetched (:mod:`pysubtask.pull`); beside the options of a
-program it may have ``password_file``, ``password_command`` or ``password_env``.
+An entry of ``watch`` with ``pull`` is fetched (:mod:`pysubtask.pull`).
 
 Relative paths (of watches, of key and password files) are counted from the file's folder. With
 ``follow`` (``true``) a service looks at the declared files every ``follow_secs`` (1) seconds and
@@ -52,7 +51,6 @@ from pysubtask.tomlsources import (
     is_source,
     mistake,
     source_entry,
-    with_password,
 )
 
 if TYPE_CHECKING:
@@ -62,7 +60,12 @@ __all__ = ["Delivery", "Project", "load", "read_layer"]
 
 _TOP = ("to", "watch", "follow", "follow_secs", "settings", "deliver")
 _DELIVER = ("name", "to", "watch", "follow", "follow_secs", "settings")
-_PATHS = ("key_file", "known_hosts", "ca_file", "password_file")
+_PATHS = (
+    "key_file",
+    "known_hosts",
+    "ca_file",
+    *(name for name in SOURCES if name.endswith("_file")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,7 @@ class Delivery:
 
         to = self.merged.to if not self.only_fetches else None
         return TaskMaster(
-            [with_password(entry, environ) for entry in self.watches],
+            self.watches,
             to=to.value if to is not None else None,
             **self.merged.keywords(environ),
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from pysubtask.errors import SettingsError
-from pysubtask.passwords import SOURCES, check_private, from_command, from_environment, from_file
+from pysubtask.passwords import SECRETS, SOURCES, check_private
 from pysubtask.urls import parse_url
 
 __all__ = [
@@ -17,15 +17,13 @@ __all__ = [
     "mistake",
     "source_entry",
     "source_words",
-    "with_password",
 ]
 
-_PATHS = ("key_file", "known_hosts", "ca_file", "password_file")
-_SECRETS = (
-    "password",
-    "key_passphrase",
-    "dropbox_refresh_token",
-    "dropbox_access_token",
+_PATHS = (
+    "key_file",
+    "known_hosts",
+    "ca_file",
+    *(name for name in SOURCES if name.endswith("_file")),
 )
 
 
@@ -56,7 +54,7 @@ def source_entry(path: str, entry: Mapping[str, Any], where: str) -> dict[str, A
     for name in SOURCES:
         if name in found and not (isinstance(found[name], str) and found[name]):
             raise mistake(path, f"{where}{name} must be text")
-    for name in _SECRETS:
+    for name in SECRETS:
         if found.get(name):
             check_private(path, f"{name} in")
     return found
@@ -68,25 +66,6 @@ def source_words(url: str) -> str:
 
     source, pattern = parse_source(url)
     return str(source) + (f"/{pattern}" if pattern else "")
-
-
-def with_password(entry: Any, environ: Mapping[str, str] | None) -> Any:
-    """The entry of a source with its password, fetched now; any other entry as it is.
-
-    Raises:
-        SettingsError: the password can't be had.
-    """
-    if not is_source(entry):
-        return entry
-    rest = {name: value for name, value in entry.items() if name not in SOURCES}
-    if "password_file" in entry:
-        rest["password"] = from_file(entry["password_file"])
-    elif "password_command" in entry:
-        rest["password"] = from_command(entry["password_command"])
-    elif "password_env" in entry:
-        given = os.environ if environ is None else environ
-        rest["password"] = from_environment(entry["password_env"], given)
-    return rest
 
 
 def check_url(path: str, url: str, where: str) -> None:

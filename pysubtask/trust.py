@@ -50,9 +50,9 @@ def judge(key: ServerKey, settings: Settings) -> tuple[Judgement, HostKeyRefused
     try:
         policy.check(key.host, key.port, key.key_type, key.key)
     except HostKeyRefused as error:
-        if "changed" in error.message:
-            return "changed", error
-        return ("unknown" if "unknown" in error.message else "refused"), error
+        if error.reason == "unknown" or error.reason == "changed":
+            return error.reason, error
+        return "refused", error
     return "known", None
 
 

@@ -15,6 +15,7 @@ Relative paths are resolved once, when the master is made. Folders do not includ
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, TypeAlias
 
@@ -23,7 +24,7 @@ import msgspec
 from pysubtask.errors import SettingsError
 from pysubtask.suffixes import OWN_SUFFIXES
 
-__all__ = ["Entry", "Watch", "home_folder", "parse_watches", "split_watch"]
+__all__ = ["Entry", "Watch", "home_folder", "leads_out", "parse_watches", "split_watch"]
 
 Entry: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes] | Mapping[str, Any]"
 
@@ -183,6 +184,13 @@ def _absolute(declared: str, cwd: str) -> str:
     return os.path.normpath(os.path.join(cwd, os.path.expanduser(declared)))
 
 
+def leads_out(remote: str) -> bool:
+    r"""Whether a name below the destination leads out of it, if not here then on a server where
+    ``\\`` parts names, too, as on Windows: ``..\\x``, ``\\x``, ``C:\\x``."""
+    parts = re.split(r"[/\\]", remote)
+    return ".." in parts or not parts[0] or bool(re.match(r"[A-Za-z]:[/\\]", remote))
+
+
 def _remote_name(declared: str, path: str, given: Any) -> str:
     name = os.path.basename(path)
     if given is not None:
@@ -203,10 +211,12 @@ def _remote_dir(declared: str, given: Any) -> str:
         return ""
     if not isinstance(given, str):
         raise _mistake(declared, f'"remote_dir" must be text, not {type(given).__name__}')
+    if not given:
+        return ""
     if given.startswith("/"):
         raise _mistake(declared, '"remote_dir" is below the destination', "drop the leading /")
     parts = [part for part in given.split("/") if part not in ("", ".")]
-    if ".." in parts or any(ord(char) < 32 for char in given):
+    if leads_out(given) or any(ord(char) < 32 for char in given):
         raise _mistake(declared, '"remote_dir" leads out of the destination')
     return "/".join(parts)
 

@@ -1,8 +1,8 @@
 """Fetching from a real sshd while its files change, the subtask is killed and the link is cut.
 
-``python -m tests.campaign_pull --kills 300``. A reader of the inbox judges each file at each change:
-it must show a beginning of a file that grows, or one whole version of one that is replaced. In the
-end every file must be what the server has, and the program must have been told of it.
+``python -m tests.campaign_pull --kills 300``. A reader of the inbox judges each file at each
+change: it must show a beginning of a file that grows, or one whole version of one that is replaced.
+In the end every file must be what the server has, and the program must have been told of it.
 """
 
 from __future__ import annotations
@@ -188,19 +188,21 @@ def run(kills: int, seed: int | None = None) -> Report:
         remote_name, remote = server.new_folder()
         writer = Writer(remote, random.Random(seed + 1))
         reader = Reader(inbox, writer)
+        url = f"sftp://{server.user}@{link.host}:{link.port}{remote_name}"
         master = TaskMaster(
             [
-                {
-                    "pull": f"sftp://{server.user}@{link.host}:{link.port}{remote_name}/",
-                    "to": str(inbox),
-                    "interval_secs": 0.2,
-                }
+                {**source, "to": str(inbox), "interval_secs": 0.2}
+                for source in (
+                    {"pull": f"{url}/*.log*", "growth": "append"},
+                    {"pull": f"{url}/[cde].*"},
+                )
             ],
             key_file=server.key_file,
             host_key=server.fingerprint,
             bak_to_folder=str(pathlib.Path(name) / "state"),
             log_to_folder=str(pathlib.Path(name) / "logs"),
             pull_max_interval_secs=0.2,
+            settle_secs=0.1,
             retry_short_wait_secs=0.1,
             retry_tries=1000,
         )

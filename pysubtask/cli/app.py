@@ -168,7 +168,6 @@ def _close_stdout() -> None:
 def app() -> None:
     """Your program appends; the bytes get there.
 
-    Delivers growing and rewritten files to an SFTP or FTP server, a Dropbox or a folder, and
-    fetches them from there, from a process that nothing can disturb. Each command has its own
-    --help.
+    Delivers growing and rewritten files by SFTP or FTP, to a Dropbox or a folder, and fetches them
+    from there, from a process that nothing can disturb. Each command has its own --help.
     """

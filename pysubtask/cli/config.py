@@ -23,7 +23,7 @@ from pysubtask.cli.output import Output, plain
 from pysubtask.config import destination_from
 from pysubtask.errors import SettingsError
 from pysubtask.layers import Given, is_secret, unknown_variables
-from pysubtask.passwords import SOURCES, check_private
+from pysubtask.passwords import SOURCES, check_private, secret_of
 from pysubtask.settings import Secret, Settings, describe
 from pysubtask.status import printable
 from pysubtask.tomlfile import Delivery, Project, load, read_layer
@@ -160,12 +160,14 @@ def load_project(
 def _warnings(delivery: Delivery) -> list[str]:
     """What is in order and yet most likely not meant."""
     found = []
-    file = delivery.merged.settings.get("password_file")
-    if file is not None:
-        check_private(str(file.value), "read the password from")
-    variable = delivery.merged.settings.get("password_env")
-    if variable is not None and not os.environ.get(str(variable.value)):
-        found.append(f"the variable {variable.value} with the password is not set here")
+    for name, given in delivery.merged.settings.items():
+        secret = secret_of(name)
+        if name not in SOURCES or secret is None:
+            continue
+        if name.endswith("_file"):
+            check_private(os.path.expanduser(str(given.value)), f"read the {secret} from")
+        if name.endswith("_env") and not os.environ.get(str(given.value)):
+            found.append(f"the variable {given.value} with the {secret} is not set here")
     for entry in delivery.watches:
         if is_source(entry):
             continue  # its folder is made
@@ -224,7 +226,8 @@ def _plain(value: Any) -> bool | int | float | str | list[str] | None:
         return "•••"
     if isinstance(value, tuple):
         return [str(item) for item in value]
-    return value  # type: ignore[no-any-return]
+    plain: bool | int | float | str | None = value
+    return plain
 
 
 def _table(rows: list[tuple[str, Any, str]], origin: bool) -> Table:

@@ -15,17 +15,19 @@ import click
 from rich.live import Live
 from rich.text import Text
 
-from pysubtask.cli.exits import Code, Failure
-from pysubtask.cli.messages import FileMessage, SummaryMessage, VerifiedMessage
+from pysubtask.cli.convert import file_message, verified_message
+from pysubtask.cli.exits import Code, Failure, code_of, link_error_of, what_to_try
+from pysubtask.cli.messages import SummaryMessage
 from pysubtask.cli.options import Connection, UrlType, connection_options, json_option
 from pysubtask.cli.output import Output
 from pysubtask.cli.status import note_news, panel
-from pysubtask.errors import SettingsError
+from pysubtask.errors import RemoteError
 from pysubtask.master._master import TaskMaster
+from pysubtask.status import Status
 from pysubtask.verify import Comparison, compare, pairs
 from pysubtask.watch import Entry
 
-__all__ = ["command"]
+__all__ = ["command", "failure_of"]
 
 _LOOK_SECS = 0.2
 _FLUSH_SECS = 30.0
@@ -84,11 +86,18 @@ def _run(output: Output, home: str, to: str | None, seconds: float, connection: 
             writer.stop()
         master.notify_all_files()
         flushed = master.flush(timeout=_FLUSH_SECS)
-        error = master.status().last_error
+        status = master.status()
         files = pairs(master.watches, target.destination)
-    if not flushed and error:
-        raise SettingsError(error, operation="deliver to", path=str(target.destination))
+    if not flushed and status.last_error:
+        raise failure_of(status, str(target.destination))
     return _compare(output, list(compare(files, target.destination, target.settings)))
+
+
+def failure_of(status: Status, url: str) -> Failure:
+    """Why nothing arrives, with the exit code that the other commands end with."""
+    words = f"deliver to {url}: {status.last_error}"
+    error = link_error_of(status) or RemoteError(words)
+    return Failure(words, code_of(error), what_to_try(error, url, "pysubtask demo"))
 
 
 def _show(output: Output, master: TaskMaster, seconds: float) -> None:
@@ -101,16 +110,7 @@ def _show(output: Output, master: TaskMaster, seconds: float) -> None:
             time.sleep(min(2.0, max(0.05, until - time.monotonic())))
             for path, file in master.status().files.items():
                 output.emit(
-                    FileMessage(
-                        state_dir=state,
-                        path=path,
-                        size_bytes=file.size_bytes,
-                        notified_at=file.notified_at,
-                        delivered_bytes=file.delivered_bytes,
-                        pending_bytes=file.pending_bytes,
-                        sent_bytes=file.sent_bytes,
-                        last_error=file.last_error,
-                    ),
+                    file_message(state, path, file),
                     f"{os.path.basename(path)}: {file.delivered_bytes:,} bytes delivered, "
                     f"{file.pending_bytes:,} pending",
                 )
@@ -128,14 +128,7 @@ def _compare(output: Output, found: list[Comparison]) -> int:
     for comparison in found:
         style = "green" if comparison.match == "equal" else "bold red"
         output.emit(
-            VerifiedMessage(
-                path=comparison.path,
-                remote=comparison.remote,
-                verdict=comparison.match,
-                size_bytes=comparison.size_bytes,
-                remote_bytes=comparison.remote_bytes,
-                detail=comparison.detail,
-            ),
+            verified_message(comparison),
             Text.assemble(
                 (f"{comparison.match:<10}", style),
                 f"  {os.path.basename(comparison.path)}  {comparison.size_bytes:,} bytes",

@@ -19,8 +19,18 @@ from pysubtask.errors import (
     StateError,
 )
 from pysubtask.states import program_of
+from pysubtask.status import Status
 
-__all__ = ["Busy", "Code", "Failure", "code_of", "code_of_kind", "scrub", "what_to_try"]
+__all__ = [
+    "Busy",
+    "Code",
+    "Failure",
+    "code_of",
+    "code_of_kind",
+    "link_error_of",
+    "scrub",
+    "what_to_try",
+]
 
 
 class Code(enum.IntEnum):
@@ -97,6 +107,16 @@ def code_of_kind(kind: str | None) -> Code:
     }.get(kind, Code.UNREACHABLE)
 
 
+def link_error_of(status: Status) -> LinkError | None:
+    """The link's last error as a status tells it; None if the trouble is not the link's."""
+    if status.last_error_kind is None:
+        return None
+    words = status.last_error or ""
+    if status.last_error_kind == "HostKeyRefused":
+        return HostKeyRefused(words, reason=status.last_error_reason)
+    return LoginRefused(words) if status.last_error_kind == "LoginRefused" else LinkError(words)
+
+
 def what_to_try(error: BaseException, url: str | None, command: str) -> str:
     """The remedy, for the line ``Try: …``. Never empty.
 
@@ -109,9 +129,9 @@ def what_to_try(error: BaseException, url: str | None, command: str) -> str:
     where = shlex.quote(url) if url else "URL"
     hint = error.hint if isinstance(error, PysubtaskError) else None
     if isinstance(error, HostKeyRefused):
-        if "unknown" in str(error):
+        if error.reason == "unknown":
             return f"pysubtask trust {where}   (shows the fingerprint, and pins it)"
-        if "changed" in str(error):
+        if error.reason == "changed":
             return (
                 "ask who runs the server; if it really has a new key: "
                 f"pysubtask trust --replace {where}"

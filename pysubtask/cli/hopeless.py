@@ -6,8 +6,8 @@ import os
 import time
 from typing import NoReturn, Protocol
 
-from pysubtask import errors
-from pysubtask.cli.exits import Code, Failure, code_of_kind, what_to_try
+from pysubtask.cli.exits import Code, Failure, code_of_kind, link_error_of, what_to_try
+from pysubtask.errors import LinkError
 from pysubtask.status import Status
 
 __all__ = ["Doing", "is_hopeless"]
@@ -62,12 +62,12 @@ def is_hopeless(status: Status, doing: Doing, give_up_after: float) -> bool:
 
 def _fail(status: Status, doing: Doing, code: Code) -> NoReturn:
     words = status.last_error or f"no connection to {doing.url}"
-    kind = getattr(errors, status.last_error_kind or "", errors.LinkError)
     done = doing.done_words()
     if done:
         words += f"\n{done}"
     if code is Code.ERROR:
         attempt = f"read {os.path.join(doing.state_dir, 'logs')}"
     else:
-        attempt = what_to_try(kind(words), doing.url, f"pysubtask {doing.command}")
+        error = link_error_of(status) or LinkError(words)
+        attempt = what_to_try(error, doing.url, f"pysubtask {doing.command}")
     raise Failure(words, code, attempt)

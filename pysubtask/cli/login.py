@@ -10,7 +10,7 @@ from pysubtask.cli.exits import Code, Failure
 from pysubtask.cli.messages import LoginMessage
 from pysubtask.cli.options import json_option
 from pysubtask.cli.output import Output, plain
-from pysubtask.errors import SettingsError
+from pysubtask.extras import dropbox_is_missing
 
 __all__ = ["command"]
 
@@ -42,13 +42,11 @@ def dropbox(app_key: str | None, save: str, ca_file: str | None, as_json: bool) 
     The settings go to a file, not to the terminal: the refresh token is a secret, good until it is
     revoked at https://www.dropbox.com/account/connected_apps.
     """
-    from pysubtask.dropbox import login
-
     output = Output(as_json=as_json)
     handle = _create(save)
     try:
         with open(handle, "w", encoding="utf-8") as file:
-            settings = _log_in(login, app_key, ca_file)
+            settings = _log_in(app_key, ca_file)
             file.write("[settings]\n")
             for name, value in settings.items():
                 file.write(f'{name} = "{_toml(value)}"\n')
@@ -71,7 +69,9 @@ def _create(path: str) -> int:
         raise Failure(f"{path}: it exists", Code.ERROR, "--save FILE, a new one") from None
 
 
-def _log_in(login, app_key: str | None, ca_file: str | None) -> dict[str, str]:  # type: ignore[no-untyped-def]
+def _log_in(app_key: str | None, ca_file: str | None) -> dict[str, str]:
+    from pysubtask.dropbox import login
+
     def say(text: str) -> None:
         if text.startswith("1."):  # what follows step 2 are the settings themselves
             click.echo(text, err=True)
@@ -80,15 +80,9 @@ def _log_in(login, app_key: str | None, ca_file: str | None) -> dict[str, str]: 
         return str(click.prompt(text.rstrip(": "), err=True, prompt_suffix=": "))
 
     try:
-        found: dict[str, str] = login(app_key, ask=ask, say=say, ca_file=ca_file)
+        return login(app_key, ask=ask, say=say, ca_file=ca_file)
     except ImportError:
-        raise SettingsError(
-            "needs Dropbox's SDK, which is not installed",
-            operation="log in to",
-            path="dropbox",
-            hint='python -m pip install "pysubtask[dropbox]"',
-        ) from None
-    return found
+        raise dropbox_is_missing("log in to", "dropbox") from None
 
 
 def _toml(text: str) -> str:

@@ -22,7 +22,7 @@ from pysubtask.layers import (
     merge,
     parse_text,
 )
-from pysubtask.passwords import SOURCES
+from pysubtask.passwords import PASSWORD_SOURCES, SOURCES
 from pysubtask.settings import Settings
 from pysubtask.tomlfile import read_layer
 from pysubtask.urls import Destination, extension_of, parse_url
@@ -50,7 +50,10 @@ _REFUSED_HERE = (
     "a password in an argument list can be read by every user of this computer\n"
     "(ps, shell history); it is not used"
 )
-_OTHER_WAYS = "--password-file FILE, --password-command COMMAND or --password-env NAME"
+_OTHER_WAYS = (
+    "--password-file FILE, --password-command COMMAND, --password-env NAME, "
+    "--password-keyring SERVICE/USER or --password-credential NAME"
+)
 
 
 class UrlType(click.ParamType):  # type: ignore[type-arg, unused-ignore]
@@ -139,9 +142,9 @@ def forget_secrets(*merged: Merged) -> None:
         if is_secret_variable(name):
             del os.environ[name]
     for layers in merged:
-        given = layers.settings.get("password_env")
-        if given is not None:
-            os.environ.pop(str(given.value), None)
+        for name, given in layers.settings.items():
+            if name in SOURCES and name.endswith("_env"):
+                os.environ.pop(str(given.value), None)
 
 
 def default_config() -> str:
@@ -221,6 +224,16 @@ _OPTIONS = [
     click.option(
         "--password-env", metavar="NAME", help="Environment variable that holds the password."
     ),
+    click.option(
+        "--password-keyring",
+        metavar="SERVICE/USER",
+        help="Entry of the system's keyring that holds the password.",
+    ),
+    click.option(
+        "--password-credential",
+        metavar="NAME",
+        help="systemd credential that holds the password (LoadCredential=NAME:FILE).",
+    ),
     set_option,
     click.option(
         "--config",
@@ -234,7 +247,7 @@ _OPTIONS = [
 def _connection(given: dict[str, Any]) -> Connection:
     """Take the options out of ``given``."""
     flags = read_assignments(given.pop("assignments"))
-    for name in ("known_hosts", "key_file", *SOURCES):
+    for name in ("known_hosts", "key_file", *PASSWORD_SOURCES):
         value = given.pop(name)
         if value is not None:
             flags[name] = value
@@ -257,13 +270,21 @@ def read_assignments(assignments: tuple[str, ...]) -> dict[str, Any]:
         if not mark:
             raise _usage(f"--set {name}: a value is missing", None, f"--set {name}=VALUE")
         known = next(iter(canonical({name.strip(): "x"})))
+        if known in SOURCES:
+            raise _usage(f"--set {known}: not here", None, _ways(known))
         if is_secret(known) and known != "password":
-            ways = f"{ENV_PREFIX}{known.upper()} in the environment, or [settings] in a TOML file"
-            raise _usage(_REFUSED_HERE, None, f"{ways} that only you may read (--config)")
+            raise _usage(_REFUSED_HERE, None, _ways(f"{known}_file"))
         if is_secret(known):
             raise _usage(_REFUSED_HERE, None, _OTHER_WAYS)
         flags[known] = parse_text(known, text, f"--set {name}")
     return flags
+
+
+def _ways(source: str) -> str:
+    """How to give a source of a secret, if there is no option for it."""
+    if source in PASSWORD_SOURCES:
+        return _OTHER_WAYS
+    return f"{ENV_PREFIX}{source.upper()}=… in the environment, or in a TOML file (--config)"
 
 
 def user_layer(config: str | None, assignments: tuple[str, ...] = ()) -> Merged:

@@ -14,7 +14,7 @@ from pysubtask.cli.exits import scrub
 from pysubtask.cli.messages import ErrorMessage, Message, NoteMessage
 from pysubtask.status import printable
 
-__all__ = ["Output", "age", "crop", "plain", "size"]
+__all__ = ["Output", "age", "crop", "plain"]
 
 
 _WIDE = 500
@@ -64,7 +64,8 @@ class Output:
         if self.as_json:
             print(to_line(NoteMessage(text=text)), flush=True)
         else:
-            self.err.print(Text(text, style="dim"), soft_wrap=True)
+            shown = "\n".join(map(printable, text.splitlines()))
+            self.err.print(Text(shown, style="dim"), soft_wrap=True)
 
     def fail(self, message: str, attempt: str, code: int, kind: str | None) -> None:
         """An error and its remedy; the last words of a command."""
@@ -99,15 +100,6 @@ def _plain_values(message: Message) -> dict[str, Any]:
     for field in info.fields:
         values[field.encode_name] = getattr(message, field.name)
     return values
-
-
-def size(count: float) -> str:
-    """``1.5 MiB``"""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if abs(count) < 1024 or unit == "TiB":
-            break
-        count /= 1024
-    return f"{count:.0f} B" if unit == "B" else f"{count:.1f} {unit}"
 
 
 def age(secs: float) -> str:

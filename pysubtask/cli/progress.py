@@ -19,8 +19,8 @@ from rich.table import Column
 from rich.text import Text
 
 from pysubtask.cli.exits import scrub
-from pysubtask.cli.output import Output, crop, plain, size
-from pysubtask.status import Status
+from pysubtask.cli.output import Output, crop, plain
+from pysubtask.status import Status, size_words
 
 __all__ = ["Bars"]
 
@@ -34,8 +34,8 @@ class _Amount(ProgressColumn):
     def render(self, task: Task) -> Text:
         if task.total is None:
             return Text("")
-        done, unit = size(task.completed).split()
-        total, total_unit = size(task.total).split()
+        done, unit = size_words(task.completed).split()
+        total, total_unit = size_words(task.total).split()
         first = done if unit == total_unit else f"{done} {unit}"
         return Text(f"{first} of {total} {total_unit}", style="green")
 
@@ -45,7 +45,7 @@ class _Rate(ProgressColumn):
 
     def render(self, task: Task) -> Text:
         speed = task.speed
-        return Text(f"{size(speed)}/s" if speed else "", style="cyan")
+        return Text(f"{size_words(speed)}/s" if speed else "", style="cyan")
 
 
 class Bars:
@@ -98,11 +98,11 @@ class Bars:
             if len(self._tasks) >= _MAX_BARS:
                 return
             name = crop(plain(path), self._name_columns).ljust(self._name_columns)
-            words = f"{size(resumed)} were there" if resumed else ""
+            words = f"{size_words(resumed)} were there" if resumed else ""
             task = self._progress.add_task(name, total=total, completed=resumed, resumed=words)
             self._tasks[path] = task
         elif resumed:
-            self._progress.update(task, resumed=f"{size(resumed)} were there")
+            self._progress.update(task, resumed=f"{size_words(resumed)} were there")
         self._progress.update(task, completed=max(0, sent), total=total)
 
     def done(self, path: str, total: int) -> None:

@@ -181,6 +181,7 @@ class _Pull:
             next_try=source.next_try,
             last_error=source.last_error or status.last_error,
             last_error_kind=source.last_error_kind,
+            last_error_reason=source.last_error_reason,
         )
         self._round.give_up_if_hopeless(shown, self._give_up_after)
         still = time.monotonic() - self._telling.moved >= self._give_up_after

@@ -8,17 +8,18 @@ import time
 import msgspec
 from rich.text import Text
 
-from pysubtask import errors
 from pysubtask.arrivals import Arrival
-from pysubtask.cli.exits import Busy, Code, Failure, code_of_kind, what_to_try
+from pysubtask.cli.convert import arrived_message
+from pysubtask.cli.exits import Busy, Code, Failure, code_of_kind, link_error_of, what_to_try
 from pysubtask.cli.messages import PullProgressMessage, SummaryMessage
-from pysubtask.cli.output import Output, plain, size
+from pysubtask.cli.output import Output, plain
 from pysubtask.cli.progress import Bars
-from pysubtask.cli.telling import RateMeter, arrival_words, emit_arrival, tell_failed, tell_link
+from pysubtask.cli.telling import RateMeter, arrival_words, tell_failed, tell_link
+from pysubtask.errors import RemoteNotFound
 from pysubtask.events import SourceChanged, TakenOver, between
 from pysubtask.pull import Pull
 from pysubtask.states import holder_pid
-from pysubtask.status import PullStatus, Status
+from pysubtask.status import PullStatus, Status, size_words
 
 __all__ = ["PullTelling", "end"]
 
@@ -67,8 +68,8 @@ class PullTelling:
         self.moved = time.monotonic()
         self.files[arrival.path] = arrival
         style = "yellow" if arrival.kind == "conflict" else "green"
-        emit_arrival(self.output, arrival)
-        self.output.say(Text.assemble((f"{arrival.kind:<8}", style), f"  {arrival_words(arrival)}"))
+        line = Text.assemble((f"{arrival.kind:<8}", style), f"  {arrival_words(arrival)}")
+        self.output.emit(arrived_message(arrival), line)
 
     def tell(self, before: Status | None, status: Status, source: PullStatus) -> None:
         """Tell what is new in ``status``.
@@ -164,20 +165,23 @@ def end(telling: PullTelling, source: PullStatus, *, interrupted: bool) -> int:
     )
     if not telling.output.as_json:
         enough = telling.fetched_bytes >= _TELLING_BYTES and secs > 0.5
-        rate = f", {size(telling.fetched_bytes / secs)}/s" if enough else ""
+        rate = f", {size_words(telling.fetched_bytes / secs)}/s" if enough else ""
         what = f"{good} files arrived" if good else "nothing new"
-        telling.output.note(f"{what}, {size(telling.fetched_bytes)} in {secs:.1f} s{rate}")
+        telling.output.note(f"{what}, {size_words(telling.fetched_bytes)} in {secs:.1f} s{rate}")
     again = "the same command again, which goes on from here"
     if interrupted:
         raise Failure(
-            f"interrupted; about {size(source.pending_bytes)} were still to come", code, again
+            f"interrupted; about {size_words(source.pending_bytes)} were still to come", code, again
         )
     if code is Code.OK:
         return code
     words, attempt = [], f"pysubtask doctor {shlex.quote(telling.url)}; then {again}"
     if trouble is not None:
         words.append(f"{telling.source}: {trouble}")
-        error = getattr(errors, kind or "", errors.RemoteNotFound)(trouble)
+        shown = Status(
+            last_error=trouble, last_error_kind=kind, last_error_reason=source.last_error_reason
+        )
+        error = link_error_of(shown) or RemoteNotFound(trouble)
         attempt = what_to_try(error, telling.url, "pysubtask pull")
     if refused:
         words.append(f"{len(refused)} files are not fetched")

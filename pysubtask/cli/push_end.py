@@ -7,9 +7,9 @@ import time
 
 from pysubtask.cli.exits import Code, Failure
 from pysubtask.cli.messages import SummaryMessage
-from pysubtask.cli.output import plain, size
+from pysubtask.cli.output import plain
 from pysubtask.cli.push_tell import PushFile, Telling
-from pysubtask.status import Status
+from pysubtask.status import Status, size_words
 
 __all__ = ["end"]
 
@@ -41,8 +41,8 @@ def end(status: Status, telling: Telling, *, interrupted: bool = False) -> int:
     total = sum(file.sent_bytes for file in files)
     resumed = sum(file.resumed_bytes for file in files)
     enough = total - resumed >= _TELLING_BYTES and secs > 0.5
-    rate = f", {size((total - resumed) / secs)}/s" if enough else ""
-    there = f", {size(resumed)} of it were there" if resumed else ""
+    rate = f", {size_words((total - resumed) / secs)}/s" if enough else ""
+    there = f", {size_words(resumed)} of it were there" if resumed else ""
     telling.output.emit(
         SummaryMessage(
             command="push",
@@ -56,13 +56,13 @@ def end(status: Status, telling: Telling, *, interrupted: bool = False) -> int:
     )
     if not telling.output.as_json:
         telling.output.note(
-            f"{good} of {len(files)} files, {size(total)}{there}, in {secs:.1f} s{rate}"
+            f"{good} of {len(files)} files, {size_words(total)}{there}, in {secs:.1f} s{rate}"
         )
     if code is not Code.OK and not interrupted:
         _tell_failures(telling.url, files, code)
     elif interrupted and code is not Code.OK:
         sizes = (file.size_bytes or 0 for file in status.files.values())
-        left = size(max(0, sum(sizes) - total))
+        left = size_words(max(0, sum(sizes) - total))
         attempt = "the same command again, which goes on from here"
         raise Failure(f"interrupted; {left} are pending", code, attempt)
     return code

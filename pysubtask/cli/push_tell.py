@@ -10,7 +10,7 @@ from rich.text import Text
 
 from pysubtask.cli.exits import Busy
 from pysubtask.cli.messages import DeliveredMessage, ProgressMessage
-from pysubtask.cli.output import Output, plain, size
+from pysubtask.cli.output import Output, plain
 from pysubtask.cli.progress import Bars
 from pysubtask.cli.telling import RateMeter, tell_failed, tell_link
 from pysubtask.events import (
@@ -24,7 +24,7 @@ from pysubtask.events import (
     between,
 )
 from pysubtask.states import Owed, holder_pid, read_owed
-from pysubtask.status import Status
+from pysubtask.status import Status, size_words
 
 __all__ = ["PushFile", "Telling"]
 
@@ -169,7 +169,7 @@ class Telling:
         file.began = now
         file.delivered, file.error, file.sent_bytes = True, None, event.size_bytes
         file.resumed_bytes = min(file.resumed_bytes, event.size_bytes)
-        there = f"  ({size(file.resumed_bytes)} were there)" if file.resumed_bytes else ""
+        there = f"  ({size_words(file.resumed_bytes)} were there)" if file.resumed_bytes else ""
         if self._bars is not None:
             self._bars.done(event.path, event.size_bytes)
         self.output.emit(
@@ -181,7 +181,7 @@ class Telling:
             ),
             Text.assemble(
                 ("delivered", "green"),
-                f"  {plain(event.path)}  {size(event.size_bytes)}{there}",
+                f"  {plain(event.path)}  {size_words(event.size_bytes)}{there}",
             ),
         )
 

@@ -12,9 +12,10 @@ from rich.text import Text
 from pysubtask.cli.exits import Code, Failure
 from pysubtask.cli.messages import ResidualMessage, SummaryMessage
 from pysubtask.cli.options import json_option
-from pysubtask.cli.output import Output, plain, size
+from pysubtask.cli.output import Output, plain
 from pysubtask.cli.status import places_of
 from pysubtask.states import read_owed, read_status
+from pysubtask.status import size_words
 from pysubtask.tomlfile import load
 
 __all__ = ["command"]
@@ -57,7 +58,7 @@ def command(place: str, as_json: bool) -> int:
         found += _beside(place)
     for residual in found:
         words = "owed" if residual.kind == "owed" else "beside"
-        shown = f"  {plain(residual.path)}  {size(residual.pending_bytes)}"
+        shown = f"  {plain(residual.path)}  {size_words(residual.pending_bytes)}"
         if residual.destination:
             shown += f"  to {residual.destination}"
         output.emit(residual, Text.assemble((f"{words:<6}", "yellow"), shown))
@@ -70,7 +71,7 @@ def command(place: str, as_json: bool) -> int:
         again = "the same push, run or program again: it goes on where it ended"
         if is_config:
             again = f"pysubtask run --sweep {shlex.quote(place)}"
-        raise Failure(f"{len(found)} files with {size(total)} are not delivered", code, again)
+        raise Failure(f"{len(found)} files with {size_words(total)} are not delivered", code, again)
     output.say(Text("nothing is left", style="bold green"))
     return code
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import click
 
 from pysubtask.cli.config import config_argument, load_project
+from pysubtask.cli.convert import arrived_message, link_message
 from pysubtask.cli.exits import Busy, Code, scrub
 from pysubtask.cli.messages import (
     DeliveredMessage,
@@ -17,8 +18,8 @@ from pysubtask.cli.messages import (
     SummaryMessage,
 )
 from pysubtask.cli.options import forget_secrets, json_option, set_option
-from pysubtask.cli.output import Output, plain, size
-from pysubtask.cli.telling import arrival_words, emit_arrival, emit_link
+from pysubtask.cli.output import Output, plain
+from pysubtask.cli.telling import arrival_words
 from pysubtask.events import (
     Delivered,
     Event,
@@ -31,7 +32,7 @@ from pysubtask.events import (
 from pysubtask.follow import Follower
 from pysubtask.master._master import TaskMaster
 from pysubtask.states import holder_pid
-from pysubtask.status import printable
+from pysubtask.status import printable, size_words
 from pysubtask.tomlfile import Delivery
 
 __all__ = ["command"]
@@ -151,7 +152,7 @@ def _stop(output: Output, running: list[_Running]) -> int:
             DeliveryMessage(event="stopped", delivery=one.name, state_dir=one.master.state_dir)
         )
         if not output.as_json:
-            rest = f"; {size(left)} are left for the next start" if left else ""
+            rest = f"; {size_words(left)} are left for the next start" if left else ""
             output.note(f"{one.label}: stopped{rest}")
     code = Code.PARTIAL if pending else Code.OK
     output.emit(SummaryMessage(command="run", ok=good, total=len(running), exit_code=code))
@@ -163,7 +164,7 @@ def _tell_news(output: Output, one: _Running, *, links: bool = True) -> None:
         if links or not isinstance(event, LinkChanged | SourceChanged):
             _tell(output, one, event)
     for arrival in one.master.arrivals():
-        emit_arrival(output, arrival, one.name)
+        output.emit(arrived_message(arrival, one.name))
         if _may_tell(one, arrival.path) and not output.as_json:
             output.note(f"{one.label}: {arrival.kind}: {arrival_words(arrival)}")
 
@@ -171,7 +172,7 @@ def _tell_news(output: Output, one: _Running, *, links: bool = True) -> None:
 def _tell(output: Output, one: _Running, event: Event) -> None:
     text = None
     if isinstance(event, LinkChanged | SourceChanged):
-        emit_link(output, event, one.name)
+        output.emit(link_message(event, one.name))
         if event.error or event.link == "connected":
             text = event.link + (f": {event.error}" if event.error else "")
             if isinstance(event, SourceChanged):
@@ -181,7 +182,7 @@ def _tell(output: Output, one: _Running, event: Event) -> None:
             DeliveredMessage(path=event.path, size_bytes=event.size_bytes, delivery=one.name)
         )
         if _may_tell(one, event.path):
-            text = f"delivered {plain(event.path)} ({size(event.size_bytes)})"
+            text = f"delivered {plain(event.path)} ({size_words(event.size_bytes)})"
     elif isinstance(event, FileFailed):
         output.emit(FailedMessage(path=event.path, error=scrub(event.error), delivery=one.name))
         text = f"{plain(event.path)}: {event.error}"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
+from typing import Literal, cast
 from xml.sax.saxutils import escape
 
 import click
@@ -13,6 +15,7 @@ from pysubtask.cli.exits import Code
 from pysubtask.cli.messages import ServiceMessage
 from pysubtask.cli.options import json_option
 from pysubtask.cli.output import Output
+from pysubtask.layers import Given
 
 __all__ = ["command", "launchd", "systemd", "windows"]
 
@@ -48,14 +51,15 @@ def print_(kind: str, config: str | None, own: bool, as_json: bool) -> int:
         text, install = launchd(path, stop_secs)
     else:
         text, install = windows(path)
-    output.emit(ServiceMessage(kind=kind, text=text, install=install))  # type: ignore[arg-type]
+    named = cast(Literal["systemd", "launchd", "windows"], kind)
+    output.emit(ServiceMessage(kind=named, text=text, install=install))
     if not as_json:
         click.echo(text, nl=False)
         output.note(install)
     return Code.OK
 
 
-def _stop_secs(settings: dict) -> int:  # type: ignore[type-arg]
+def _stop_secs(settings: Mapping[str, Given]) -> int:
     given = settings.get("stop_timeout_secs")
     return round(float(given.value) if given is not None else 10.0)
 

@@ -13,13 +13,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from pysubtask.cli.convert import file_message, source_message
 from pysubtask.cli.exits import Code, Failure, code_of_kind, scrub
-from pysubtask.cli.messages import FileMessage, SourceMessage, StatusMessage
+from pysubtask.cli.messages import StatusMessage
 from pysubtask.cli.options import json_option
-from pysubtask.cli.output import Output, age, crop, plain, size
+from pysubtask.cli.output import Output, age, crop, plain
 from pysubtask.cli.pushes import command_states
 from pysubtask.states import find_states, read_status
-from pysubtask.status import FileStatus, PullStatus, Status, printable
+from pysubtask.status import FileStatus, Status, printable, size_words
 from pysubtask.tomlfile import load
 
 __all__ = ["command", "note_news", "panel", "places_of"]
@@ -163,45 +164,13 @@ def _show(output: Output, found: list[tuple[str, Status]]) -> None:
         output.emit(message)
         if output.as_json:
             for pull in status.pulls:
-                output.emit(_source_message(state, pull))
+                output.emit(source_message(state, pull))
             for path, file in status.files.items():
-                output.emit(_file_message(state, path, file))
+                output.emit(file_message(state, path, file))
         else:
             if number:
                 output.say("")
             output.say(panel(state, status, {}, output.out.width))
-
-
-def _file_message(state: str, path: str, file: FileStatus) -> FileMessage:
-    return FileMessage(
-        state_dir=state,
-        path=path,
-        size_bytes=file.size_bytes,
-        notified_at=file.notified_at,
-        delivered_bytes=file.delivered_bytes,
-        pending_bytes=file.pending_bytes,
-        sent_bytes=file.sent_bytes,
-        last_error=file.last_error,
-    )
-
-
-def _source_message(state: str, pull: PullStatus) -> SourceMessage:
-    return SourceMessage(
-        state_dir=state,
-        source=pull.source,
-        to=pull.to,
-        link=pull.link,
-        since=pull.since,
-        next_try=pull.next_try,
-        looked_at=pull.looked_at,
-        files=pull.files,
-        pending_files=pull.pending_files,
-        pending_bytes=pull.pending_bytes,
-        fetched_bytes=pull.fetched_bytes,
-        last_error=pull.last_error and scrub(pull.last_error),
-        last_error_kind=pull.last_error_kind,
-        refused={path: scrub(error) for path, error in pull.refused.items()},
-    )
 
 
 def panel(state: str, status: Status, sparks: dict[str, deque[int]], width: int) -> RenderableType:
@@ -249,7 +218,7 @@ def source_lines(status: Status, now: float) -> list[Text]:
         line.append(f"  {plain(pull.to)} ← {printable(pull.source)}  {pull.files} files")
         if pull.pending_files:
             pending = f"{pull.pending_files} pending"
-            pending += f" ({size(pull.pending_bytes)})" if pull.pending_bytes else ""
+            pending += f" ({size_words(pull.pending_bytes)})" if pull.pending_bytes else ""
             line.append(f", {pending}", style="yellow")
         if pull.looked_at:
             line.append(f", looked at {age(now - pull.looked_at)} ago", style="dim")
@@ -282,9 +251,9 @@ def _lanes(
         row: list[RenderableType] = [
             Text(f"  {crop(plain(path), room)}"),
             _lane(file),
-            "–" if file.size_bytes is None else size(file.size_bytes),
-            size(file.delivered_bytes),
-            Text(size(file.pending_bytes), style="yellow" if file.pending_bytes else "dim"),
+            "–" if file.size_bytes is None else size_words(file.size_bytes),
+            size_words(file.delivered_bytes),
+            Text(size_words(file.pending_bytes), style="yellow" if file.pending_bytes else "dim"),
             told,
         ]
         if sparks:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import time
 
 from pysubtask.arrivals import Arrival
+from pysubtask.cli.convert import link_message
 from pysubtask.cli.exits import scrub
-from pysubtask.cli.messages import ArrivedMessage, FailedMessage, LinkMessage
-from pysubtask.cli.output import Output, plain, size
+from pysubtask.cli.messages import FailedMessage
+from pysubtask.cli.output import Output, plain
 from pysubtask.events import LinkChanged, SourceChanged
+from pysubtask.status import size_words
 
-__all__ = ["RateMeter", "arrival_words", "emit_arrival", "emit_link", "tell_failed", "tell_link"]
+__all__ = ["RateMeter", "arrival_words", "tell_failed", "tell_link"]
 
 
 class RateMeter:
@@ -28,50 +30,19 @@ class RateMeter:
         return (count - before) / (now - at) if count > before else None
 
 
-def emit_link(
-    output: Output, event: LinkChanged | SourceChanged, delivery: str | None = None
-) -> None:
-    """The message about a link."""
-    output.emit(
-        LinkMessage(
-            link=event.link,
-            source=event.source if isinstance(event, SourceChanged) else None,
-            delivery=delivery,
-            error=event.error and scrub(event.error),
-            error_kind=event.error_kind,
-            next_try=event.next_try,
-        )
-    )
-
-
 def tell_link(output: Output, event: LinkChanged | SourceChanged) -> None:
     """The link is in another state. Where bars are drawn, they show it."""
-    emit_link(output, event)
+    output.emit(link_message(event))
     shown = event.error and event.link != "gone"
     if shown and output.bars is None and not output.as_json:
         output.note(f"{event.link}: {event.error}")
-
-
-def emit_arrival(output: Output, arrival: Arrival, delivery: str | None = None) -> None:
-    """The message about a file that was fetched."""
-    output.emit(
-        ArrivedMessage(
-            path=arrival.path,
-            kind=arrival.kind,
-            remote=arrival.remote,
-            start_bytes=arrival.start_bytes,
-            size_bytes=arrival.size_bytes,
-            at=arrival.at,
-            delivery=delivery,
-        )
-    )
 
 
 def arrival_words(arrival: Arrival) -> str:
     """``inbox/a.cfg  1.2 KiB  (from byte 512 on)``"""
     grown = arrival.kind == "grown" and arrival.start_bytes
     from_byte = f"  (from byte {arrival.start_bytes} on)" if grown else ""
-    return f"{plain(arrival.path)}  {size(arrival.size_bytes)}{from_byte}"
+    return f"{plain(arrival.path)}  {size_words(arrival.size_bytes)}{from_byte}"
 
 
 def tell_failed(output: Output, path: str, error: str, delivery: str | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import os
 import sys
+from typing import Literal
 
 import click
 import msgspec
@@ -14,7 +15,7 @@ from pysubtask.cli.exits import Code, Failure
 from pysubtask.cli.messages import HostKeyMessage
 from pysubtask.cli.options import Connection, UrlType, connection_options, json_option
 from pysubtask.cli.output import Output, plain
-from pysubtask.trust import judge, known_hosts_file, look, pin
+from pysubtask.trust import Judgement, judge, known_hosts_file, look, pin
 
 __all__ = ["command"]
 
@@ -57,13 +58,13 @@ def command(
     output.say(f"{name} shows")
     output.say(Text(f"  {key.fingerprint}", style="bold") + Text(f"  ({key.key_type})"))
 
-    def message(state: str) -> HostKeyMessage:
+    def message(state: Literal[Judgement, "pinned"]) -> HostKeyMessage:
         return HostKeyMessage(
             host=key.host,
             port=key.port,
             key_type=key.key_type,
             fingerprint=key.fingerprint,
-            state=state,  # type: ignore[arg-type]
+            state=state,
             known_hosts=known_hosts,
         )
 

@@ -8,11 +8,12 @@ import time
 import click
 from rich.text import Text
 
+from pysubtask.cli.convert import verified_message
 from pysubtask.cli.exits import Code, Failure
-from pysubtask.cli.messages import SummaryMessage, VerifiedMessage
+from pysubtask.cli.messages import SummaryMessage
 from pysubtask.cli.options import Connection, UrlType, connection_options, json_option
-from pysubtask.cli.output import Output, plain, size
-from pysubtask.status import printable
+from pysubtask.cli.output import Output, plain
+from pysubtask.status import printable, size_words
 from pysubtask.verify import Comparison, compare, pairs
 from pysubtask.watch import parse_watches
 
@@ -53,14 +54,7 @@ def command(
     ):
         found.append(comparison)
         output.emit(
-            VerifiedMessage(
-                path=comparison.path,
-                remote=comparison.remote,
-                verdict=comparison.match,
-                size_bytes=comparison.size_bytes,
-                remote_bytes=comparison.remote_bytes,
-                detail=comparison.detail,
-            ),
+            verified_message(comparison),
             _line(comparison),
         )
     good = sum(comparison.match == "equal" for comparison in found)
@@ -89,7 +83,7 @@ def command(
 def _line(comparison: Comparison) -> Text:
     line = Text.assemble(
         (f"{comparison.match:<10}", _STYLES[comparison.match]),
-        f"  {plain(comparison.path)}  {size(comparison.size_bytes)}",
+        f"  {plain(comparison.path)}  {size_words(comparison.size_bytes)}",
     )
     if comparison.detail:
         line.append(f"  {printable(comparison.detail)}", style="dim")

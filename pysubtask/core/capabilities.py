@@ -35,6 +35,9 @@ class Capabilities:
     writes follow each other without gaps, and nothing can be written to a file that is there."""
     checksum: str = ""
     """``Stat`` tells a digest of the whole file, of this kind (:mod:`pysubtask.core.checksum`)."""
+    segments: bool = False
+    """A growing file may go in segments, each a file of its own, where the setting ``segments``
+    asks for it: files can only be replaced as a whole, and folders cost nothing."""
     max_write_bytes: int = 32_768
     max_read_bytes: int = 32_768
     max_files: int = 64

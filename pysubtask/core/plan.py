@@ -91,13 +91,14 @@ class Present:
 
     ``sure``: this connection itself saw it at that size after our last write to it. ``ours`` is
     the answer to :class:`Compare`: True if the compared bytes are those of the version, False if
-    not, None if nobody compared.
+    not, None if nobody compared. ``past_telling``: nobody can, for of ours none are left.
     """
 
     size: int
     mtime: float | None = None
     sure: bool = False
     ours: bool | None = None
+    past_telling: bool = False
 
 
 Remote: TypeAlias = Unknown | Absent | Present
@@ -236,6 +237,11 @@ def _continue(
         return Compare(max(0, min(expected, remote.size) - READ_BACK_BYTES), remote.size, base)
     if remote.ours is None and doubtful and remote.size:
         return _send(version, can, base=base)  # nobody can tell what is there: send it again
+    touched = remote.mtime is not None and delivered.mtime is not None and not known
+    if remote.past_telling and remote.size == expected and touched:
+        # No byte of ours has come since, but something has, or the server lost what it had: what
+        # is owed must not be written behind another content.
+        return _send(version, can, base=base, conflict=not doubtful)
     if remote.size < expected and not remote.ours:
         return _send(version, can, conflict=not doubtful, set_aside=doubtful)
     if remote.ours or not remote.size:

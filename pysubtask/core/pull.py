@@ -17,7 +17,7 @@ With ``growth="append"`` nothing has to hold still: any beginning of the file is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
 
 from pysubtask.core.prints import new_hash
@@ -280,13 +280,6 @@ def pulled_from_json(record: dict[str, Any]) -> Pulled:
     if "s" in record:
         size, head, tail, *mark = record["s"]
         source = Mark(*mark)
-    passage = None
-    if "f" in record:
-        temp, synced, *rest = record["f"]
-        passage = Passage(temp, Mark(*rest[:3]), synced)
-        if len(rest) > 3:
-            place, kind, head, tail, *local = rest[3:]
-            passage = Passage(temp, Mark(*rest[:3]), synced, place, kind, Local(*local), head, tail)
     return Pulled(
         path=path,
         remote=remote,
@@ -297,9 +290,18 @@ def pulled_from_json(record: dict[str, Any]) -> Pulled:
         head=head,
         tail=tail,
         local=Local(*record["l"]) if "l" in record else None,
-        passage=passage,
+        passage=_passage_from_json(record["f"]) if "f" in record else None,
         told=Told(*record["t"]) if "t" in record else None,
     )
+
+
+def _passage_from_json(record: list[Any]) -> Passage:
+    temp, synced, size, mtime, digest, *placed = record
+    passage = Passage(temp, Mark(size, mtime, digest), synced)
+    if not placed:
+        return passage
+    place, kind, head, tail, *local = placed
+    return replace(passage, place=place, kind=kind, head=head, tail=tail, local=Local(*local))
 
 
 def _local_to_json(local: Local) -> list[Any]:

@@ -43,6 +43,12 @@ class Held:
             self.only_in_files_bytes + other.only_in_files_bytes,
         )
 
+    def __sub__(self, other: Held) -> Held:
+        return Held(
+            self.copied_bytes - other.copied_bytes,
+            self.only_in_files_bytes - other.only_in_files_bytes,
+        )
+
 
 def limit_of(configured: int | None, free_bytes: int, held_bytes: int) -> int:
     """``outbox_max_bytes``: by default a quarter of what is free at the start.

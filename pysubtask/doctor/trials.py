@@ -20,6 +20,7 @@ from pysubtask.errors import (
     RemoteNotFound,
     RemoteUnsupported,
 )
+from pysubtask.status import size_words
 from pysubtask.transports.contract import (
     Copy,
     Finish,
@@ -215,7 +216,7 @@ class Trials:
                 cost="a full disk shows only when a write is refused",
             )
         assert isinstance(found, RemoteSpace)
-        words = f"{_size(found.free_bytes)} free"
+        words = f"{size_words(found.free_bytes)} free"
         if found.free_files is not None:
             words += f", room for {found.free_files:,} files"
         if found.free_bytes < _LOW_SPACE_BYTES or found.free_files == 0:
@@ -313,11 +314,3 @@ def _remedy(error: RemoteError) -> str:
     if isinstance(error, RemoteUnsupported):
         return "allow this request in the server's configuration"
     return "the server's own log may say more"
-
-
-def _size(count: float) -> str:
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if count < 1024:
-            return f"{count:.0f} {unit}"
-        count /= 1024
-    return f"{count:.1f} TiB"

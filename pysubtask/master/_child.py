@@ -8,14 +8,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pysubtask.errors import StartError
+from pysubtask.secret import Secret
 from pysubtask.systems import frozen, processes
 
 __all__ = ["Child"]
 
 _POLL_SECS = 0.25
+_PLAIN = {"HOME", "HOSTNAME", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "TERM", "USER", "USERNAME"}
+"""Variables that hold no secret, though somebody's password may be his name."""
 
 
 class Child:
@@ -28,6 +31,7 @@ class Child:
         token: its name.
         stderr: file that takes its standard error; None: it goes where the program's own goes.
         cwd: its current folder.
+        secrets: variables with one of these as their value are kept from its environment.
 
     Raises:
         StartError: the system refuses to start it.
@@ -41,12 +45,13 @@ class Child:
         token: str,
         stderr: str | None,
         cwd: str,
+        secrets: Sequence[Secret] = (),
     ) -> None:
         self.token = token
         self.started = time.monotonic()
         self.stderr = stderr
         self._lock = threading.Lock()  # between reaping and killing: a reaped pid is anybody's
-        self._popen = _spawn(command, stderr, cwd)
+        self._popen = _spawn(command, stderr, cwd, secrets)
         self.pid = self._popen.pid
         self._rest = memoryview(make_line(token))
         self._pidfd = -1
@@ -160,24 +165,31 @@ class Child:
                 pass
 
 
-def _environment(command: list[str]) -> dict[str, str] | None:
-    """The program's environment without the secrets that ``PYSUBTASK_*`` variables may hold (they
-    reach the child by the pipe), and as a frozen program's child needs it; None: as it is."""
+def _environment(command: list[str], secrets: Sequence[Secret] = ()) -> dict[str, str] | None:
+    """The program's environment as a frozen program's child needs it, and without secrets: those
+    of ``PYSUBTASK_*`` variables, and ``secrets`` wherever they stand (they reach the child by the
+    pipe). None: as it is."""
     given: dict[str, str] = dict(os.environ)
     if frozen.is_frozen():
         itself = frozen.CHILD_FLAG in command[1:2]
         make = frozen.environment_for_itself if itself else frozen.environment_for_others
         given = make(os.environ)
+    hidden = {
+        name for name, value in given.items() if name not in _PLAIN and Secret(value) in secrets
+    }
     ours = [name for name in given if name.startswith("PYSUBTASK_")]
-    if not ours:
+    if ours:
+        from pysubtask.layers import is_secret_variable
+
+        hidden.update(name for name in ours if is_secret_variable(name))
+    elif not hidden:
         return given if frozen.is_frozen() else None
-    from pysubtask.layers import is_secret_variable
-
-    secret = {name for name in ours if is_secret_variable(name)}
-    return {name: value for name, value in given.items() if name not in secret}
+    return {name: value for name, value in given.items() if name not in hidden}
 
 
-def _spawn(command: list[str], stderr: str | None, cwd: str) -> subprocess.Popen[bytes]:
+def _spawn(
+    command: list[str], stderr: str | None, cwd: str, secrets: Sequence[Secret]
+) -> subprocess.Popen[bytes]:
     error_fd: int | None = None
     if stderr is not None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND | getattr(os, "O_CLOEXEC", 0)
@@ -197,7 +209,7 @@ def _spawn(command: list[str], stderr: str | None, cwd: str) -> subprocess.Popen
             bufsize=0,
             close_fds=True,
             cwd=cwd if os.path.isdir(cwd) else None,
-            env=_environment(command),
+            env=_environment(command, secrets),
             **processes.own_group(),
         )
     except OSError as error:

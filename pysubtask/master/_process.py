@@ -172,6 +172,7 @@ class Supervisor:
                 token=token,
                 stderr=None if self._settings.log_to_console else self._layout.stderr,
                 cwd=self._cwd,
+                secrets=self._secrets,
             )
             self._child = child
             self.pid = child.pid

@@ -6,7 +6,6 @@ of ``--config``, which goes before the default.
 
 from __future__ import annotations
 
-import os
 import pathlib
 import tomllib
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import Annotated, Any
 import msgspec
 
 from pysubtask.errors import SettingsError
+from pysubtask.passwords import check_private
 
 __all__ = ["PREFIX", "Config", "descriptions", "load_config", "read_secret"]
 
@@ -130,7 +130,7 @@ def read_secret(path: str | None, environ: Mapping[str, str], name: str) -> str 
     """A secret from the environment or a file; its last newline is not part of it.
 
     Raises:
-        SettingsError: the file can't be read, or is empty.
+        SettingsError: the file can't be read, is empty, or others than its owner may read it.
     """
     value = environ.get(PREFIX + name)
     if value:
@@ -143,11 +143,5 @@ def read_secret(path: str | None, environ: Mapping[str, str], name: str) -> str 
         raise SettingsError(str(error), operation="read the secret in", path=path) from error
     if not text:
         raise SettingsError("it is empty", operation="read the secret in", path=path)
-    if os.name == "posix" and os.stat(path).st_mode & 0o004:
-        raise SettingsError(
-            "everybody on this machine can read it",
-            operation="read the secret in",
-            path=path,
-            hint=f"chmod 600 {path}",
-        )
+    check_private(path, "read the secret in")
     return text

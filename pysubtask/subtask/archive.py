@@ -98,7 +98,9 @@ class Archive:
         self._moved = moved
         self._log = log
         self._to_local = to_local
-        self._declared = [watch.path for watch in watches if not watch.is_dir]
+        self._declared = {watch.path for watch in watches if not watch.is_dir}
+        self._declared_files: set[tuple[int, int]] | None = None
+        """For one slice: what they are, by device and inode."""
         folders = dict.fromkeys([home_folder(watches), *(w.path for w in watches if w.is_dir)])
         self._places = [
             _Place(
@@ -133,7 +135,7 @@ class Archive:
             self._sweep = self._everything()
         elif self._sweep is None and self._waiting and now >= self._next_check:
             self._sweep = self._what_waits()
-        self._inodes = None
+        self._inodes = self._declared_files = None
         if self._sweep is not None:
             for _ in range(_SLICE_NAMES):
                 if next(self._sweep, self) is self:
@@ -179,10 +181,13 @@ class Archive:
         except OSError:
             return
         found = Found(name, st.mtime_ns / 1e9, st.is_file, is_own_log=self._is_own(path))
-        verdict = self._decide(found)
-        if verdict == "stays" or self._is_declared(path, st):
+        if self._decide(found) == "stays":
+            return  # most do: the rest is not asked then
+        found = replace(found, is_declared=self._is_declared(path, st))
+        verdict = self._decide(replace(found, is_owed=self._is_owed(place, path, st)))
+        if verdict == "stays":
             return
-        if self._decide(replace(found, is_owed=self._is_owed(place, path, st))) == "waits":
+        if verdict == "waits":
             self._waiting[path] = place
             return
         until, _ = self._paused.get(place.folder, (0.0, ""))
@@ -204,14 +209,15 @@ class Archive:
         """By name or by another one: a hard link, a link's target, other case."""
         if path in self._declared:
             return True
-        for declared in self._declared:
-            try:
-                other = self._disk.stat(declared)
-            except OSError:
-                continue
-            if (other.dev, other.ino) == (st.dev, st.ino):
-                return True
-        return False
+        if self._declared_files is None:
+            self._declared_files = set()
+            for declared in self._declared:
+                try:
+                    other = self._disk.stat(declared)
+                except OSError:
+                    continue
+                self._declared_files.add((other.dev, other.ino))
+        return (st.dev, st.ino) in self._declared_files
 
     def _is_owed(self, place: _Place, path: str, st: FileStat) -> bool:
         entry = self._ledger.get(path)
@@ -327,8 +333,15 @@ class Archive:
             now = self._disk.stat(target)
             if (now.size, now.mtime_ns, now.ino) == (st.size, st.mtime_ns, st.ino):
                 return True
-            self._disk.open_append(path, create_new=True).close()
-            self._disk.rename(target, path)
+            back, _ = self._take_name(*os.path.split(path))
+            self._disk.rename(target, back)
+            if back != path:
+                self._log.warning(
+                    "archive %s: it changed while it was moved, and another took its name: it is "
+                    "%s now",
+                    path,
+                    back,
+                )
         except OSError as error:
             self._log.warning(
                 "archive %s: it changed while it was moved to %s, and can't go back: %s",

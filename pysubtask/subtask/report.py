@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection
 
 import msgspec
 
-from pysubtask.core.space import Held, held
+from pysubtask.core.space import held
 from pysubtask.status import FileStatus, PullStatus, Status
 from pysubtask.subtask.delivery.delivery import Delivery
 from pysubtask.subtask.intake.intake import Intake
@@ -58,8 +59,8 @@ class Report:
             version = entry.next_owed if entry is not None else None
             if version is not None and (oldest is None or version.taken_at < oldest):
                 oldest = version.taken_at
-        error = self._delivery.link.last_error or next(iter(self._delivery.errors.values()), None)
-        return sum(list(self._ledger.owed.values())), oldest, error
+        error = self._delivery.link.last_error or self._delivery.first_error
+        return self._ledger.owed_bytes, oldest, error
 
     def look_for_silence(self) -> bool:
         """Whether the server has begun, or ended, to keep silent for longer than it should."""
@@ -70,14 +71,12 @@ class Report:
         """How things are: all declared files, as in ``plain``, and up to 1,000 others that are
         pending or failed."""
         link = self._delivery.link
-        refused = self._delivery.errors
-        trouble = set(self._ledger.owed) | set(refused) | set(self._intake.errors())
-        others = sorted(trouble - set(self._declared))
         files = dict(plain.files)
-        for path in others[:_MAX_OTHER_FILES]:
+        others, left_out = self._others()
+        for path in others:
             files[self._declared_name(path)] = file_status(path)
-        first = next(iter(refused.values()), None)
-        lie = self._where_it_lies()
+        first = self._delivery.first_error
+        lie = self._ledger.held
         return Status(
             pid=plain.pid,
             link=link.link,
@@ -85,9 +84,10 @@ class Report:
             next_try=link.next_try,
             last_error=link.last_error or self._silence or first or plain.last_error,
             last_error_kind=link.last_error_kind if link.last_error else None,
-            pending_bytes=sum(list(self._ledger.owed.values())),
+            last_error_reason=link.last_error_reason if link.last_error else None,
+            pending_bytes=self._ledger.owed_bytes,
             files=files,
-            files_left_out=max(0, len(others) - _MAX_OTHER_FILES),
+            files_left_out=left_out,
             destination=self._destination,
             pulls=self._pulls(),
             notes=(*plain.notes, *self._delivery.limits),
@@ -107,13 +107,20 @@ class Report:
         return msgspec.structs.replace(
             plain,
             copied_bytes=held(entry).copied_bytes if entry is not None else 0,
-            last_error=plain.last_error or self._delivery.errors.get(path),
+            last_error=plain.last_error or self._delivery.error_of(path),
         )
 
-    def _where_it_lies(self) -> Held:
-        total = Held()
-        for path in list(self._ledger.owed):
-            entry = self._ledger.get(path)
-            if entry is not None:
-                total += held(entry)
-        return total
+    def _others(self) -> tuple[list[str], int]:
+        """The files to show that are not declared, and how many more there are: first what can't
+        be read, then what is refused, then what waits, the longest first."""
+        owed, declared = self._ledger.owed, self._declared
+        failed = self._intake.errors()
+        total = len(owed) + sum(1 for path in failed if path not in owed)
+        total -= sum(1 for path in declared if path in owed or path in failed)
+        shown: dict[str, None] = {}
+        for path in itertools.chain(failed, self._delivery.refused(), list(owed)):
+            if len(shown) >= _MAX_OTHER_FILES:
+                break
+            if path not in declared:
+                shown[path] = None
+        return sorted(shown), max(0, total - len(shown))

@@ -265,7 +265,10 @@ class TransferSubtask(BaseSubtask):
                         goals[path] = (entry.current.number, entry.current.size)
                         self.lines.release(path, *goals[path])
                         self.ready(path)
-            for path in list(goals):
+            while goals:  # one after the other: this is asked very often
+                path = next(iter(goals))
+                if path in self.ledger.unverified:
+                    return False  # what the journal calls delivered may not be there any more
                 entry = self.ledger.get(path)
                 shown = entry.delivered if entry is not None else None
                 gone = entry is None or not entry.versions  # a new look comes, if there is a file
@@ -273,6 +276,8 @@ class TransferSubtask(BaseSubtask):
                     shown is not None and (shown.version, shown.size) >= goals[path]
                 ):
                     del goals[path]
+                else:
+                    break
             return not goals
 
         return done
@@ -368,7 +373,7 @@ class TransferSubtask(BaseSubtask):
             look_again=self._look_again,
             delivered=self._delivered,
             token_hex=lambda: self.ledger.journal.client_id + self.random_hex(4),
-            is_segmented=self._is_segmented,
+            is_segmented=lambda path: can.segments and self._is_segmented(path),
             progress=self.context.status_changed,
         )
         return Courier(
@@ -395,8 +400,7 @@ class TransferSubtask(BaseSubtask):
         )
 
     def _is_segmented(self, path: str) -> bool:
-        destination = self.context.handover.destination
-        if not self._settings.segments or destination is None or destination.scheme != "dropbox":
+        if not self._settings.segments:
             return False
         watch = self.intake.watch_of(path)  # by the delivering thread
         return watch is not None and watch.growth == "append"

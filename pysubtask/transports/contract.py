@@ -237,11 +237,12 @@ class ChangeWaiter(Protocol):
 class Transport(Protocol):
     """One connection to one destination. Used by one thread; made anew for each connection.
 
-    Three more members are used if they are there: ``described``, text for the log once connected
+    Four more members are used if they are there: ``described``, text for the log once connected
     (as whom, by which algorithms); ``relax()``, called while the connection is open and nothing is
-    in hand, to let go of what can be had again; and ``change_waiter(folder)``, which gives a
-    :class:`ChangeWaiter` for a folder that this connection has listed (None if it can't), so that
-    what is fetched need not be polled.
+    in hand, to let go of what can be had again; ``due_at``, the monotonic time at which
+    :meth:`collect` is to be called though nobody calls ``wake`` (infinity for never); and
+    ``change_waiter(folder)``, which gives a :class:`ChangeWaiter` for a folder that this connection
+    has listed (None if it can't), so that what is fetched need not be polled.
     """
 
     @property

@@ -19,6 +19,7 @@ from pysubtask.cli.app import app
 from pysubtask.core.costs import ABILITIES
 from tests.servers.dropbox import DropboxServer
 from tests.servers.ftp import FtpServer
+from tests.servers.modsftp import ModSftp
 from tests.servers.openssh import OpenSshServer
 from tests.servers.processes import find_program
 from tests.servers.rclone import RcloneServer
@@ -129,6 +130,35 @@ def test_ftp(name: str, request: pytest.FixtureRequest, monkeypatch: pytest.Monk
     assert list(folder.iterdir()) == []
     monkeypatch.setenv("FTP_PW", "wrong")
     broken(Report([where, "--password-env", "FTP_PW"]), "login", 12, "", "")
+
+
+def test_mod_sftp_lacks_order_and_copy(
+    modsftp: ModSftp, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote, folder = modsftp.new_folder()
+    monkeypatch.setenv("SFTP_PW", modsftp.password)
+    where = f"sftp://{modsftp.user}@{modsftp.host}:{modsftp.port}{remote}"
+    report = Report([where, "--password-env", "SFTP_PW", "--host-key", modsftp.fingerprint])
+    assert report.exit_code == 0, report.checks
+    assert report.verdicts("missing") == {"order", "copy"}
+    assert report.verdicts("failed") == report.verdicts("skipped") == set()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_certificate_that_nobody_vouches_for(
+    vsftpd_tls: FtpServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote, _ = vsftpd_tls.new_folder()
+    monkeypatch.setenv("FTP_PW", vsftpd_tls.password)
+    where = f"ftps://{vsftpd_tls.user}@{vsftpd_tls.host}:{vsftpd_tls.port}/{remote}"
+    options = [where, "--password-env", "FTP_PW"]
+    report = Report(options)
+    assert report.exit_code == report.error["exit_code"] == 13, report.checks
+    assert "certificate" in report.error["message"]
+    assert report.error["try"]
+    monkeypatch.setenv("FTP_PW", vsftpd_tls.password)
+    trusting = Report([*options, "--set", f"ca_file={vsftpd_tls.ca_file}"])
+    assert trusting.exit_code == 0, trusting.checks
 
 
 def test_a_folder_that_is_made_later(openssh: OpenSshServer) -> None:

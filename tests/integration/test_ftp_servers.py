@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import threading
@@ -101,6 +102,14 @@ def client_of(server: FtpServer, **options: Any) -> Iterator[tuple[Client, str, 
         yield client, remote, folder
 
 
+def wait_until_quiet(way: FtpLink) -> None:
+    """What is still on its way has been counted."""
+    seen = -1
+    while (now := way.bytes_up + way.bytes_down) != seen:
+        seen = now
+        time.sleep(0.1)
+
+
 # --- who gets in
 
 
@@ -190,11 +199,11 @@ def test_an_append_of_1_kib_to_100_mb_costs_2_kib(
         name = f"{remote}/log"
         client.ask(Stat(name))
         for _ in range(2):
-            time.sleep(0.05)
+            wait_until_quiet(way)
             way.reset_counters()
             commands = client.transport.commands
             written, st = client.do(Write(name, size, b"x" * 1024), Stat(name))
-            time.sleep(0.05)
+            wait_until_quiet(way)
             size += 1024
             assert written is None
             assert isinstance(st, RemoteStat)
@@ -340,6 +349,7 @@ def test_a_line_end_in_a_name_never_reaches_the_wire(proftpd: FtpServer) -> None
         client_of(proftpd, at=way) as (client, remote, folder),
     ):
         (folder / "victim").write_bytes(b"x")
+        wait_until_quiet(way)
         way.reset_counters()
         for name in ("a\r\nDELE victim", "a\nDELE victim", "a\rb", "nul\0"):
             path = f"{remote}/{name}"
@@ -355,7 +365,7 @@ def test_a_line_end_in_a_name_never_reaches_the_wire(proftpd: FtpServer) -> None
                 assert isinstance(result, RemoteUnsupported), request
                 assert "FTP can't carry a name" in str(result)
                 assert result.hint is not None
-        time.sleep(0.05)
+        wait_until_quiet(way)
         assert way.bytes_up == 0
         assert (folder / "victim").exists()
 
@@ -457,11 +467,11 @@ def test_a_mute_server_does_not_hold_us_up(vsftpd: FtpServer) -> None:
         client_of(vsftpd, at=way, reply_timeout_secs=0.5) as (client, remote, _),
     ):
         way.freeze()
-        with pytest.raises(LinkLost, match=r"no answer for 0 s|no answer for 1 s"):
-            client.do(Stat(f"{remote}/log"))
         before = time.monotonic()
+        with pytest.raises(LinkLost, match=r"no answer for \d+ s"):
+            client.do(Stat(f"{remote}/log"))
         client.close()
-        assert time.monotonic() - before < 1.0
+        assert time.monotonic() - before < 10.0, "of 30 s that a client waits by default"
 
 
 def test_the_address_in_a_pasv_reply_is_not_trusted(pyftpd_bare: FtpServer) -> None:
@@ -493,6 +503,25 @@ def test_a_slow_write_is_acknowledged_bit_by_bit(
         assert client.do(*requests) == [None, None]
         assert (folder / temp.rpartition("/")[2]).read_bytes() == data
         assert way.connections > 3
+
+
+def test_what_waits_behind_an_upload_that_goes_on_no_more_is_not_forgotten(
+    open_ftpd: Callable[..., FtpServer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All of an upload goes in one transfer there, and its job may have been given up."""
+    monkeypatch.setattr("pysubtask.transports.ftp.client.SLICE_SECS", 0.5)
+    server = open_ftpd(Pyftpd, without=["REST", "APPE"])
+    with client_of(server) as (client, remote, _):
+        transport = client.transport
+        temp = f"{remote}/.pysubtask-0a1b2c3d00000004"
+        assert client.do(Write(temp, 0, b"half of it", create=True)) == [None]
+        assert transport.due_at == math.inf, "nobody waits"
+        transport.submit(7, Write(f"{remote}/beat", 0, b"", create=True))
+        assert not list(transport.collect())
+        wait = transport.due_at - RealClock().monotonic()
+        assert 0 < wait <= 0.5
+        RealClock().sleep(wait)
+        assert list(transport.collect()) == [(7, None)]
 
 
 @pytest.mark.parametrize("fixture", ["vsftpd", "pyftpd_bare"])

@@ -127,6 +127,25 @@ def test_a_login_by_password(
         assert_kept(made, password, capfd)
 
 
+def test_a_password_from_a_variable(
+    tmp_path: pathlib.Path,
+    openssh_with_password: OpenSshServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The program's environment has it, the child's has not."""
+    server = openssh_with_password
+    monkeypatch.setenv("COLLECTOR_PW", server.password)
+    to = f"sftp://{server.password_user}@{server.host}:{server.port}{server.root}"
+    given: dict[str, Any] = {"to": to, "password_env": "COLLECTOR_PW", "key_file": None}
+    with delivering(tmp_path, server, ["a.csv"], **given) as made:
+        made.append("a.csv", b"1\n")
+        made.flush()
+        assert (server.root / "a.csv").read_bytes() == b"1\n"
+        (server.root / "a.csv").unlink()
+        assert_kept(made, server.password, capfd)
+
+
 def test_rclone_by_password(
     tmp_path: pathlib.Path, rclone: RcloneServer, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+import pytest
+
 from pysubtask.monitor.names import client_id
 from pysubtask.monitor.web.access import Access, Scope, settle_password
 from pysubtask.monitor.web.app import make_app
@@ -138,6 +140,31 @@ def test_guessing_is_slowed_down(site: MakeSite) -> None:
     assert (answer.status, "wait a minute" in answer.text) == (403, True)
     one.world.now += 61
     assert one.ask("/login", method="POST", form={"password": "correct horse"}).status == 303
+
+
+def test_who_guesses_locks_nobody_else_out(site: MakeSite) -> None:
+    one = site(password="correct horse")
+    guesser = "2001:db8::1"
+    for number in range(10):
+        assert one.access.log_in("no", f"2001:db8::{number}") is None
+    for address in (guesser, "2001:db8::ffff:1"):  # one line has very many of them
+        with pytest.raises(PermissionError, match="wait a minute"):
+            one.access.log_in("correct horse", address)
+    assert one.access.log_in("correct horse", "2001:db8:0:1::1")
+    assert one.access.log_in("correct horse", "192.0.2.7")
+    with pytest.raises(PermissionError):
+        one.access.log_in("correct horse", guesser)
+    one.world.now += 61
+    assert one.access.log_in("correct horse", guesser)
+
+
+def test_all_together_are_slowed_down_too(site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pysubtask.monitor.web.access._MAX_TRIES_OF_ALL", 12)
+    one = site(password="correct horse")
+    for number in range(12):
+        assert one.access.log_in("no", f"192.0.2.{number}") is None
+    with pytest.raises(PermissionError, match="wait a minute"):
+        one.access.log_in("correct horse", "198.51.100.1")
 
 
 def test_sessions_and_keys_end_though_they_are_remembered(site: MakeSite) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -68,6 +68,15 @@ def stand(_stand: Stand) -> Iterator[Stand]:
     assert _stand.complaints == []
 
 
+def until(page: Any, happened: Callable[[], bool]) -> None:
+    """Wait for what the page's own policy lets nobody wait for inside it."""
+    for _ in range(WAIT_MILLI // 20):
+        if happened():
+            return
+        page.wait_for_timeout(20)
+    raise AssertionError("it has not happened")
+
+
 def row(page: Any, name: str) -> Any:
     return page.locator("tbody tr", has=page.get_by_role("link", name=name, exact=True))
 
@@ -124,6 +133,28 @@ def test_the_map_by_keyboard_and_mouse(stand: Stand) -> None:
     page.wait_for_selector("canvas[data-drawn]")
     page.locator("canvas").click(position={"x": 5, "y": 5})
     page.wait_for_url("**/clients/*")
+
+
+def test_an_older_map_does_not_hide_what_was_heard_since(stand: Stand) -> None:
+    """The whole map was asked for; before its answer comes, the stream tells of a change."""
+    stand.beat("flips")
+    stand.serving.wait(lambda clients: "flips" in clients)
+    page = stand.page()
+    page.wait_for_selector("canvas[data-drawn]")
+    page.get_by_text("· live").wait_for()
+    held: list[tuple[Any, Any]] = []
+    page.route("**/map.json", lambda route: held.append((route, route.fetch())))
+    with page.expect_request("**/map.json"):
+        page.evaluate("void map.load()")
+    until(page, lambda: bool(held))
+    drawn_at = page.get_attribute("canvas", "data-at")
+    state = f"STATES[map.states[map.place.get('{client_id('flips')}')]]"
+    stand.beat("flips", 1)
+    until(page, lambda: page.evaluate(state) == "down")
+    route, answer = held.pop()
+    route.fulfill(response=answer)
+    until(page, lambda: page.get_attribute("canvas", "data-at") != drawn_at)
+    assert page.evaluate(state) == "down"
 
 
 def test_a_clients_page_pausing_tagging(stand: Stand) -> None:

@@ -11,6 +11,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from typing import Any
@@ -220,8 +221,8 @@ def test_a_port_that_is_taken_is_said(drop: pathlib.Path, tmp_path: pathlib.Path
 
 
 def test_over_sftp(openssh: OpenSshServer, tmp_path: pathlib.Path) -> None:
-    drop = pathlib.Path(openssh.root) / "monitored"
-    (drop / "site").mkdir(parents=True)
+    drop = pathlib.Path(tempfile.mkdtemp(prefix="monitored-", dir=openssh.root))
+    (drop / "site").mkdir()
     beat(drop, "edge", 3600)
     beat(drop / "site", "edge", 0)
     (drop / "x.csv").write_text("1\n")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from importlib.util import find_spec
 from typing import TypeVar
 
@@ -85,10 +85,20 @@ def modsftp() -> Iterator[ModSftp]:
 
 
 @pytest.fixture(scope="session")
-def shelf() -> Iterator[ShelfServer]:
-    """The example of a transport of one's own, as if it were installed, and its toy server."""
+def _shelf() -> Iterator[ShelfServer]:
     with ExitStack() as stack:
-        yield enter_or_skip(stack, ShelfServer())
+        server = enter_or_skip(stack, ShelfServer())
+        server.hide()
+        yield server
+
+
+@pytest.fixture
+def shelf(_shelf: ShelfServer) -> Iterator[ShelfServer]:
+    """The example of a transport of one's own, as if it were installed, and its toy server; for one
+    test, so that no other finds it installed."""
+    _shelf.show()
+    yield _shelf
+    _shelf.hide()
 
 
 @pytest.fixture(scope="session")
@@ -104,19 +114,31 @@ def _dropbox_emulator() -> Iterator[DropboxServer]:
         with ExitStack() as stack:
             enter_or_skip(stack, _Missing("dropbox (the SDK)"))
     with DropboxServer() as server, pytest.MonkeyPatch.context() as patch:
-        for name, value in server.environment().items():
-            patch.setenv(name, value)
         for name in [n for n in sys.modules if n == "dropbox" or n.startswith("dropbox.")]:
-            del sys.modules[name]  # it read the variables when it was imported
+            patch.delitem(sys.modules, name)  # it reads the variables when it is imported
+        with _led_to(server):
+            import dropbox  # noqa: F401
         yield server
+        for name in [n for n in sys.modules if n == "dropbox" or n.startswith("dropbox.")]:
+            del sys.modules[name]  # it would lead others to a server that has gone
 
 
 @pytest.fixture
 def dropbox(_dropbox_emulator: DropboxServer) -> Iterator[DropboxServer]:
     """The emulated Dropbox, to which the SDK is led, here and in child processes."""
     _dropbox_emulator.calm()
-    yield _dropbox_emulator
+    with _led_to(_dropbox_emulator):
+        yield _dropbox_emulator
     _dropbox_emulator.calm()
+
+
+@contextmanager
+def _led_to(server: DropboxServer) -> Iterator[None]:
+    """The environment of this process, and of those that it starts, for so long only."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in server.environment().items():
+            patch.setenv(name, value)
+        yield
 
 
 @pytest.fixture(scope="session")

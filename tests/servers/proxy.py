@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import random
 import selectors
 import socket
 import struct
@@ -30,8 +31,11 @@ class Way:
     queue: list[tuple[float, int, bytes]] = field(default_factory=list)
     queued_bytes: int = 0
     busy_until: float = 0.0
+    last_due: float = 0.0
+    """Nothing overtakes what came before it, though delays change."""
     ended: bool = False
     shut: bool = False
+    shut_at: float | None = None
 
 
 class TcpProxy:
@@ -46,7 +50,19 @@ class TcpProxy:
         cut_after_up, cut_after_down: a connection is cut (RST) when so many of its payload bytes
             have passed; the rest of the piece is lost. ``None``: never.
 
+    What toxiproxy (https://github.com/Shopify/toxiproxy) calls toxics is here, too: *latency*
+    (``delay_secs``, ``jitter_secs``), *bandwidth* (``bytes_per_sec``), *slow_close*
+    (``slow_close_secs``), *slicer* (``slice_bytes``, ``slice_gap_secs``), *limit_data*
+    (``end_after_bytes``), *timeout* (:meth:`swallow`), *reset_peer* (:meth:`reset_in`) and *down*
+    (:meth:`go_down`).
+
     Attributes:
+        jitter_secs: up to so much more time, at random, for each piece.
+        slow_close_secs: the other side hears so much later that one side has ended.
+        slice_bytes: pieces have about so many bytes; ``None``: as they come.
+        slice_gap_secs: time between two slices.
+        end_after_bytes: a connection is ended in order (FIN), on both sides, when so many bytes
+            have passed, whichever way; the rest is lost. ``None``: never.
         bytes_up, bytes_down: payload bytes passed on, over all connections.
         connections: accepted so far.
         cuts: connections cut so far.
@@ -69,6 +85,11 @@ class TcpProxy:
         self.bytes_per_sec = bytes_per_sec
         self.cut_after_up = cut_after_up
         self.cut_after_down = cut_after_down
+        self.jitter_secs = self.slow_close_secs = self.slice_gap_secs = 0.0
+        self.slice_bytes: int | None = None
+        self.end_after_bytes: int | None = None
+        self._swallow_until: float | None = None
+        self._reset_at: float | None = None
         self.bytes_up = self.bytes_down = 0
         self.connections = self.cuts = 0
         self.host = "127.0.0.1"
@@ -77,6 +98,7 @@ class TcpProxy:
         self._refusing = False
         self._stopping = False
         self._numbers = itertools.count()
+        self._rng = random.Random()
         self._passed: dict[int, list[int]] = {}
         self._pairs: list[tuple[Way, Way]] = []
         self._listeners: dict[socket.socket, tuple[str, int]] = {}
@@ -113,6 +135,31 @@ class TcpProxy:
     def refuse(self, refusing: bool = True) -> None:
         """Reset new connections at once (the server is down), or take them again."""
         self._refusing = refusing
+
+    def go_down(self) -> None:
+        """End all connections and refuse new ones, until :meth:`refuse` is told otherwise."""
+        self.refuse()
+        self.cut(reset=False)
+
+    def swallow(self, secs: float) -> None:
+        """Nothing that comes from now on arrives; after ``secs`` all connections are ended."""
+        self._swallow_until = time.monotonic() + secs
+        self._wake()
+
+    def reset_in(self, secs: float) -> None:
+        """Reset all connections in ``secs`` from now."""
+        self._reset_at = time.monotonic() + secs
+        self._wake()
+
+    def calm_down(self) -> None:
+        """No trouble any more; rate and delay stay as they are."""
+        self.jitter_secs = self.slow_close_secs = self.slice_gap_secs = 0.0
+        self.slice_bytes = self.end_after_bytes = self.cut_after_up = self.cut_after_down = None
+        self._reset_at = None
+        if self._swallow_until is not None:  # what was swallowed is missing: it can't go on
+            self._swallow_until = 0.0
+        self.refuse(False)
+        self.thaw()
 
     def cut(self, *, reset: bool = True) -> int:
         """End all connections now, by RST or by FIN; how many there were."""
@@ -163,7 +210,7 @@ class TcpProxy:
         now = time.monotonic()
         readers = [self._listener, *self._listeners, self._bell]
         writers = []
-        timeout = 1.0
+        timeout = self._run_timers(now)
         if not frozen:
             for way in ways:
                 if not way.ended and way.queued_bytes < _MOST_QUEUED_BYTES:
@@ -174,6 +221,8 @@ class TcpProxy:
                         writers.append(way.sink)
                     else:
                         timeout = min(timeout, due - now)
+                elif way.shut_at is not None and not way.shut:
+                    timeout = min(timeout, max(0.0, way.shut_at - now))
         try:
             readable, writable = _wait(readers, writers, timeout)
         except (OSError, ValueError):  # a socket was closed by cut()
@@ -199,6 +248,18 @@ class TcpProxy:
                         self._give(way, pair, way.sink in writable)
                     except OSError:
                         self._end(pair, True)
+
+    def _run_timers(self, now: float) -> float:
+        """End what is to be ended by now; how long to wait for the next of them, at most."""
+        reset_at, until = self._reset_at, self._swallow_until
+        if reset_at is not None and now >= reset_at:
+            self._reset_at = reset_at = None
+            self.cut()
+        if until is not None and now >= until:
+            self._swallow_until = until = None
+            self.cut(reset=False)
+        due = [at - now for at in (reset_at, until) if at is not None]
+        return min([1.0, *due])
 
     def _accept(self, listener: socket.socket, target: tuple[str, int]) -> None:
         try:
@@ -231,12 +292,29 @@ class TcpProxy:
         if not data:
             way.ended = True
             return
+        if self._swallow_until is not None:
+            return
         data = self._translate(way, data)
         start = time.monotonic()
-        if self.bytes_per_sec is not None:
-            start = way.busy_until = max(start, way.busy_until) + len(data) / self.bytes_per_sec
-        heapq.heappush(way.queue, (start + self.delay_secs, next(self._numbers), data))
-        way.queued_bytes += len(data)
+        for piece in self._slices(data):
+            if self.bytes_per_sec is not None:
+                took = len(piece) / self.bytes_per_sec
+                start = way.busy_until = max(start, way.busy_until) + took
+            due = start + self.delay_secs + self._rng.uniform(0.0, self.jitter_secs)
+            way.last_due = due = max(due, way.last_due)
+            heapq.heappush(way.queue, (due, next(self._numbers), piece))
+            way.queued_bytes += len(piece)
+            start += self.slice_gap_secs
+
+    def _slices(self, data: bytes) -> list[bytes]:
+        if self.slice_bytes is None:
+            return [data]
+        pieces = []
+        while data:
+            size = self._rng.randint(1, 2 * self.slice_bytes - 1)
+            pieces.append(data[:size])
+            data = data[size:]
+        return pieces
 
     def _translate(self, way: Way, data: bytes) -> bytes:
         """For protocols that speak of further connections."""
@@ -249,6 +327,8 @@ class TcpProxy:
             index = 0 if way.up else 1
             limit = self.cut_after_up if way.up else self.cut_after_down
             allowed = data if limit is None else data[: max(0, limit - passed[index])]
+            if self.end_after_bytes is not None:
+                allowed = allowed[: max(0, self.end_after_bytes - sum(passed))]
             try:
                 sent = way.sink.send(allowed) if allowed else 0
             except BlockingIOError:
@@ -261,12 +341,20 @@ class TcpProxy:
             if limit is not None and passed[index] >= limit:
                 self._end(pair, True)
                 return
+            if self.end_after_bytes is not None and sum(passed) >= self.end_after_bytes:
+                self._end(pair, False)
+                return
             way.queued_bytes -= sent
             if sent < len(data):
                 heapq.heapreplace(way.queue, (due, number, data[sent:]))
                 return
             heapq.heappop(way.queue)
         if way.ended and not way.queue and not way.shut:
+            now = time.monotonic()
+            if way.shut_at is None:
+                way.shut_at = now + self.slow_close_secs
+            if now < way.shut_at:
+                return
             way.shut = True
             with contextlib.suppress(OSError):
                 way.sink.shutdown(socket.SHUT_WR)

@@ -65,10 +65,18 @@ class ShelfServer:
         self._server.shutdown()
         self._thread.join(5)
         self._server.server_close()
+        self.hide()
+        self._installed.cleanup()
+
+    def show(self) -> None:
+        """The example looks installed, as it does from the start."""
+        install(pathlib.Path(self._installed.name) / "site")
+
+    def hide(self) -> None:
+        """It does not any more; the server goes on."""
         for entry in (str(EXAMPLE), str(pathlib.Path(self._installed.name) / "site")):
             if entry in sys.path:
                 sys.path.remove(entry)
-        self._installed.cleanup()
 
     @property
     def url(self) -> str:

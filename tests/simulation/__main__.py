@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import argparse
 import os
+import random
 import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 
 from tests.simulation.focus import FOCUSES, seeds_with
 from tests.simulation.history import make_history
 from tests.simulation.plants import PLANTS, WORLDS
-from tests.simulation.runner import catch_all, planted, run_many, run_seed
+from tests.simulation.realms import REALMS, mixed_seeds
+from tests.simulation.runner import catch_all, planted, run_history, run_many
+from tests.simulation.script import History
+from tests.simulation.shrink import shrink, tell
+from tests.simulation.sweeping import sweep
 from tests.simulation.world import Outcome
 
 _SHOWN = 20
@@ -25,6 +31,9 @@ _MEANING = {
     "stray": "a name that is not ours to make",
     "litter": "a temporary file is left",
     "resent": "more is sent again than what breaks excuse",
+    "budget": "more is spent than the settings allow",
+    "held": "one file waits for another",
+    "line": "a reader sees half a line too early",
     "unserved": "a touch is never served",
     "unbacked": "the journal relies on a copy that is gone",
     "pending": "it never comes to its end",
@@ -45,14 +54,47 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--plant", choices=sorted(PLANTS), help="with this bug in the code")
     parser.add_argument("--plants", action="store_true", help="each planted bug until it is caught")
     parser.add_argument("--focus", choices=sorted(FOCUSES), help="only worlds with this bias")
+    parser.add_argument("--realm", choices=[*REALMS, "all"], help="worlds of this kind; or of each")
+    parser.add_argument("--hours", type=float, metavar="H", help="fresh seeds for so long")
+    parser.add_argument("--fresh-secs", type=float, metavar="S", help="likewise, in seconds")
+    parser.add_argument(
+        "--shrink", action="store_true", help="with --replay: make it smaller first"
+    )
+    parser.add_argument(
+        "--sweep", action="store_true", help="short histories, a fault at each call"
+    )
+    parser.add_argument("--stride", type=int, default=1, metavar="K", help="… at every K-th only")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at many failures")
     args = parser.parse_args(argv)
     if args.replay is not None:
         with planted(args.plant):
-            return _replay(args.replay, verbose=args.verbose)
+            return _replay(args.replay, verbose=args.verbose, smaller=args.shrink)
+    if args.sweep:
+        return sweep(args.jobs, args.stride, args.plant)
     if args.plants:
         return _try_plants(args)
     return _run(args)
+
+
+def _seeds(args: argparse.Namespace) -> Iterator[int]:
+    """Which seeds are meant."""
+    limit_secs = args.hours * 3600 if args.hours else args.fresh_secs
+    if limit_secs:
+        return _fresh_seeds(limit_secs, args.jobs)
+    if args.realm == "all":
+        return mixed_seeds(args.start, args.seeds)
+    first = args.start + (REALMS[args.realm].first if args.realm else 0)
+    return seeds_with(args.focus or "", first, args.seeds)
+
+
+def _fresh_seeds(limit_secs: float, jobs: int) -> Iterator[int]:
+    """Seeds of all realms that nobody has tried, as many as the time is good for."""
+    until = time.monotonic() + limit_secs
+    start = random.SystemRandom().randrange(1_000_000, 900_000_000)
+    print(f"fresh seeds from {start} on, of all realms, for {limit_secs:.0f} s", flush=True)
+    while time.monotonic() < until:
+        yield from mixed_seeds(start, 50 * jobs)
+        start += 50 * jobs
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -61,8 +103,7 @@ def _run(args: argparse.Namespace) -> int:
     failures: list[Outcome] = []
     done = 0
     next_report = began + 10
-    seeds = list(seeds_with(args.focus or "", args.start, args.seeds))
-    for outcome in run_many(seeds, args.jobs, args.plant):
+    for outcome in run_many(_seeds(args), args.jobs, args.plant):
         done += 1
         totals.update(outcome.counts)
         if outcome.kind:
@@ -80,6 +121,9 @@ def _run(args: argparse.Namespace) -> int:
         print(_indented(make_history(failure.seed).config.describe()))
         plant = f" --plant {args.plant}" if args.plant else ""
         print(f"  replay: python -m tests.simulation --replay {failure.seed} -v{plant}")
+    if failures:
+        with planted(args.plant):
+            _show_smaller(make_history(min(failures, key=lambda f: f.seed).seed))
     secs = time.monotonic() - began
     print(
         f"\n{done} histories in {secs:.0f} s ({secs / max(done, 1) * 1e3:.1f} ms each): "
@@ -94,20 +138,39 @@ def _run(args: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
+def _show_smaller(history: History) -> History:
+    """Print what is left of a failing history when all is gone that it does not need."""
+    smaller, outcome = shrink(history, run_history)
+    print(
+        f"\nseed {history.seed} made smaller: "
+        f"{len(smaller.events)} of {len(history.events)} events, "
+        f"{len(smaller.config.files)} of {len(history.config.files)} files"
+    )
+    print(_printable(_indented("\n".join([smaller.config.describe(), *tell(smaller)]))))
+    print(f"  {outcome.kind}: {_printable(outcome.message.strip())}", flush=True)
+    return smaller
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _indented(text: str) -> str:
     return "\n".join("  " + line for line in text.splitlines())
 
 
-def _replay(seed: int, *, verbose: bool) -> int:
+def _replay(seed: int, *, verbose: bool, smaller: bool) -> int:
     history = make_history(seed)
+    if smaller:
+        history = _show_smaller(history)
     print(f"seed {seed}\n{_indented(history.config.describe())}")
     print(f"  troubles: {' '.join(sorted(history.troubles))}")
     if history.focus:
         print(f"  focus: {history.focus} ({FOCUSES[history.focus].about})")
     lines: list[str] = []
-    outcome = run_seed(seed, lines.append)
+    outcome = run_history(history, lines.append)
     for line in lines if verbose else lines[-40:] if outcome.kind else []:
-        print(line.encode("utf-8", "backslashreplace").decode())
+        print(_printable(line))
     print(f"{outcome.kind or 'clean'}: {outcome.message}\n{outcome.counts}")
     return 1 if outcome.kind else 0
 
@@ -128,8 +191,7 @@ def _try_plants(args: argparse.Namespace) -> int:
             missed += 1
             print(f"{'':<51}NOT CAUGHT", flush=True)
             continue
-        said = (outcome.message.strip().splitlines() or [""])[0][:90]
-        said = said.encode("utf-8", "backslashreplace").decode()
+        said = _printable((outcome.message.strip().splitlines() or [""])[0][:90])
         print(f"{'':<51}{outcome.kind} ({_MEANING.get(outcome.kind, '')}): {said}", flush=True)
     secs = time.monotonic() - began
     found = f"{len(names) - missed} of {len(names)} planted bugs caught"

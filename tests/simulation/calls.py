@@ -89,6 +89,7 @@ class CallsTransport(SimpleTransport):
         refused: RemoteRefusal | None = None
         result: object = None
         try:
+            server.begin_request()
             result = act()
         except RemoteRefusal as error:
             refused = error
@@ -96,6 +97,9 @@ class CallsTransport(SimpleTransport):
             server.trace(f"{name} {path} {sent or ''} -> {refused or 'ok'}")
         if cut_here:
             channel.break_off()
+        if server.lag is not None and server.executed >= server.lag[0]:
+            (_, lag_ns), server.lag = server.lag, None
+            channel.stall(lag_ns)
         channel.travel(_REQUEST_BYTES + answered, back=True)
         if refused is not None:
             raise self._error(refused, name, path)

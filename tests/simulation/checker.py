@@ -16,8 +16,11 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from tests.simulation.ledger import Ledger, Source, Touch, common
+from tests.simulation.ledger import Ledger, Lineage, Source, Touch, common
+from tests.simulation.lines import half_line
+from tests.simulation.losses import Seen, look_again
 from tests.simulation.remote import RemoteDisk, RemoteFile
+from tests.simulation.segmented import Segments, is_segment
 
 __all__ = ["Checker", "Claim", "Violation"]
 
@@ -93,12 +96,24 @@ class Checker:
         self.forgiven_temps: set[str] = set()
         """Made so shortly before a loss of power that the journal may have forgotten them."""
         self.late_temps: set[str] = set()
+        self.segments = Segments(ledger.by_remote, self._broken, self._segment_shown)
+        self.neighbours: set[str] = set()
+        """Temporary files of another client, which have to stay."""
         self.client_id = ""
         """Temporary names that begin with it can be told from those of others, and removed."""
         self.other_names: Callable[[str], bool] = lambda path: False
+        self.seen: dict[str, Seen] = {}
+        """What was there when it was last remembered."""
+        self.line_wait_ns = 0
+        """So long half a line is kept back at least."""
+        self.released_ns = -1
+        """When a flush or a stop asked for everything last."""
         self.visible_changes = 0
         self.resent_pieces_bytes = 0
         disk.observers.append(self)
+
+    def _broken(self, kind: str, words: str) -> None:
+        raise Violation(kind, words)
 
     def view(self, remote: str) -> _View:
         """What was seen at a remote name so far."""
@@ -132,6 +147,8 @@ class Checker:
                 # the file and was told that there was none (or looked for leftovers before it
                 # came): nobody could know.
                 self.late_temps.add(path)
+        elif is_segment(path):
+            self.segments.named(path, file)
         elif self.disk.another_hand or self.other_names(path):
             return
         elif not self._is_part(path, file):
@@ -161,6 +178,29 @@ class Checker:
         if found:
             return True
         raise Violation("torn", f"{path!r} is no such part of any lineage")
+
+    def folder_moved(self, path: str, target: str) -> None:
+        self.segments.folder_moved(path)
+
+    def _segment_shown(self, source: Source, index: int, content: bytes) -> None:
+        view = self.view(source.remote)
+        view.index, view.size = index, len(content)
+        lineage = source.lineages[index]
+        lineage.shown = max(lineage.shown, view.size)
+        lineage.known_ns = lineage.known_ns or self._now_ns()
+        self._settle_debts(source, view, bytearray(content))
+
+    def content_of(self, source: Source) -> bytes | bytearray | None:
+        """What a reader finds under its name, or its segments joined."""
+        file = self.disk.files.get(source.remote)
+        return self.segments.content(source) if file is None else file.content
+
+    def lost(self) -> None:
+        look_again(self, self.seen)
+
+    def remember(self) -> None:
+        """What is there now, to be compared with what a loss leaves of it."""
+        self.seen = {path: Seen.of(file) for path, file in self.disk.files.items()}
 
     def unnamed(self, path: str, file: RemoteFile) -> None:
         view = self._views.get(path)
@@ -192,7 +232,7 @@ class Checker:
             and source.growth != "rewrite"
         ):
             view.size = size  # the usual case, without looking at all of it again
-        elif not self._advance(source, view, content, offset >= view.size and bool(data)):
+        elif not self.advance(source, view, content, offset >= view.size and bool(data)):
             if view.exempt:
                 return
             raise Violation(*self._diagnose(source, view, content))
@@ -202,15 +242,15 @@ class Checker:
         view.floor = -1
         view.past.append((self._now_ns(), view.index, view.size))
         shown = lineages[view.index]
+        if source.lines and self.disk.has_room:
+            self._check_lines(source, shown, view.size)
         shown.shown = max(shown.shown, view.size)
         if not shown.known_ns and shown.shown > source.found_size:
             shown.known_ns = self._now_ns()
         if source.owed:
             self._settle_debts(source, view, content)
 
-    def _advance(
-        self, source: Source, view: _View, content: bytearray, grew_in_place: bool
-    ) -> bool:
+    def advance(self, source: Source, view: _View, content: bytearray, grew_in_place: bool) -> bool:
         """Find the earliest state that ``content`` can be, from the last one on."""
         size = len(content)
         in_place = grew_in_place and source.growth != "rewrite"
@@ -296,6 +336,11 @@ class Checker:
         )
         return "torn", f"{seen}: no lineage; lineage {best[1]} agrees up to {best[0]}"
 
+    def _check_lines(self, source: Source, lineage: Lineage, size: int) -> None:
+        words = half_line(lineage, size, self._now_ns(), self.line_wait_ns, self.released_ns)
+        if words and source.present and lineage is source.current:
+            raise Violation("line", f"{source.remote!r} shows {words}")
+
     def _settle_debts(self, source: Source, view: _View, content: bytearray) -> None:
         still: list[Touch] = []
         for touch in source.owed:
@@ -372,19 +417,20 @@ class Checker:
             view.claim, view.claim_index = claim, view.index
             if not changed or moved or rolled_back or source.interfered:
                 continue
-            file = self.disk.files.get(source.remote)
-            if file is None and (not self.atomic or self._was_set_aside(source)):
+            content = self.content_of(source)
+            if content is None and (not self.atomic or self._was_set_aside(source)):
                 continue  # a newer version is about to take its name: for a moment there is none
             if f"{source.remote}~{claim.base}-{claim.size}" in self.disk.files:
                 continue  # the rest of a version whose beginning is gone
-            if file is None or len(file.content) < claim.size - claim.base:
-                there = "nothing" if file is None else f"{len(file.content)} bytes"
+            if content is None or len(content) < claim.size - claim.base:
+                there = "nothing" if content is None else f"{len(content)} bytes"
                 raise Violation(
                     "lost", f"{source.remote!r}: delivered up to {claim.size}, but {there} there"
                 )
 
     def _was_set_aside(self, source: Source) -> bool:
-        return any(path.startswith(f"{source.remote}~") for path in self.set_aside)
+        moved = self.segments.is_between(source)
+        return moved or any(path.startswith(f"{source.remote}~") for path in self.set_aside)
 
     def _has_parts(self, source: Source) -> bool:
         found = (_PART.match(path) for path in self.disk.files)
@@ -393,6 +439,7 @@ class Checker:
     def roll_back(self, since_ns: int) -> None:
         """A loss of power: the journal may have forgotten what was delivered since then, and
         deliver it again in order."""
+        self.segments.rolled_back = True
         for view in self._views.values():
             # What came later may be forgotten for good: the next loss counts from here again.
             view.past = [change for change in view.past if change[0] < since_ns]
@@ -400,9 +447,9 @@ class Checker:
 
     def recheck(self, source: Source) -> None:
         """Something is owed from now on: perhaps it is there already."""
-        file = self.disk.files.get(source.remote)
-        if file is not None and source.owed:
-            self._settle_debts(source, self.view(source.remote), file.content)
+        content = self.content_of(source)
+        if content is not None and source.owed:
+            self._settle_debts(source, self.view(source.remote), bytearray(content))
 
     def check_delivered(self, touches: Iterable[tuple[Source, Touch]], who: str) -> None:
         """``who`` (flush, stop) said that what these touches notified is at the server."""
@@ -413,14 +460,14 @@ class Checker:
             changed = not source.present or touch.index != source.current.index
             if changed and not touch.caught:  # the program was quicker than the snapshot
                 continue
-            file = self.disk.files.get(source.remote)
-            if file is None and not self.atomic and source.was_shown(touch):
+            content = self.content_of(source)
+            if content is None and not self.atomic and source.was_shown(touch):
                 continue  # a newer version is about to take its name: for a moment there is none
             if source.was_shown(touch) and self._has_parts(source):
                 continue  # its beginning was there before, the rest is under a name of its own
             newer = source.lineages[touch.index + 1 :]
-            if file is not None and any(lineage.content == file.content for lineage in newer):
+            if content is not None and any(lineage.content == content for lineage in newer):
                 continue  # it was taken for an older one that was the same, such as an empty file
             wanted = source.lineages[touch.index].content[: touch.size]
-            if file is None or not file.content.startswith(wanted):
+            if content is None or not content.startswith(wanted):
                 raise Violation("lost", f"{who} is done, but {source.remote!r} lacks {touch}")

@@ -23,9 +23,10 @@ from tests.simulation.calls import CallsTransport
 from tests.simulation.checker import Claim
 from tests.simulation.clock import ChildClock, Killed
 from tests.simulation.disk import SimDisk
-from tests.simulation.history import FileSpec
+from tests.simulation.folderos import SimFolderTransport
 from tests.simulation.network import SimConnector
 from tests.simulation.resends import CountingTransport, Resends
+from tests.simulation.script import FileSpec
 
 __all__ = ["Boot", "Child", "IdleChild", "RealChild", "make_child"]
 
@@ -141,6 +142,7 @@ def _watches(boot: Boot) -> list[Watch]:
                     remote_name=spec.name,
                     burstmode=spec.burstmode,
                     growth=spec.growth,  # type: ignore[arg-type]
+                    records="lines" if spec.lines else "bytes",
                 )
             )
     if len(watches) < len(boot.files):
@@ -150,7 +152,10 @@ def _watches(boot: Boot) -> list[Watch]:
 
 
 def _transport(boot: Boot, ack_timeout_secs: float) -> Transport:
-    if boot.connector.network.server.kind.calls:
+    kind = boot.connector.network.server.kind
+    if kind.calls == "folder":
+        return SimFolderTransport(boot.connector, boot.wake, random.Random(boot.pid))
+    if kind.calls:
         return CallsTransport(boot.connector, boot.wake)
     return SftpTransport(
         boot.connector, boot.clock, wake=boot.wake, ack_timeout_secs=ack_timeout_secs
@@ -169,7 +174,11 @@ class RealChild:
             settings=settings,
             watches=_watches(boot),
             destination=Destination(
-                scheme="sftp", host="server", port=22, path=boot.remote_dir, absolute=True
+                scheme="dropbox" if settings.segments else "sftp",
+                host="server",
+                port=22,
+                path=boot.remote_dir,
+                absolute=True,
             ),
             state_dir=boot.state_dir,
             log_dir=None,

@@ -114,6 +114,8 @@ class SimDisk:
         node = self.file_system.node(path)
         if isinstance(node, Directory):
             raise os_error(errno.EINVAL, path)
+        if path in self.file_system.unreadable:
+            raise os_error(errno.EACCES, path)
         return _ReadHandle(self, node, path)
 
     def open_append(
@@ -150,6 +152,10 @@ class SimDisk:
             except OSError:
                 pass
             raise
+
+    def overwrite(self, path: str, data: bytes) -> None:
+        self.before_call("append", path)
+        self.file_system.write_inode(self.file_system.file(path), 0, data)
 
     def read_whole(self, path: str, limit_bytes: int) -> bytes:
         handle = self.open_read(path)

@@ -23,8 +23,17 @@ from pysubtask.seams.disk import FileStat
 from tests.simulation.clock import SimClock
 from tests.simulation.nodes import Directory, Inode, last_kept, write_into
 
-__all__ = ["Directory", "FileSystemKind", "Inode", "SimFileSystem", "os_error"]
+__all__ = ["SURVIVALS", "Directory", "FileSystemKind", "Inode", "SimFileSystem", "os_error"]
 
+SURVIVALS: dict[str, tuple[int | None, int | None]] = {
+    "": (None, None),
+    "nothing": (0, 0),
+    "everything": (1, 1),
+    "names": (1, 0),
+    "data": (0, 1),
+}
+"""Of what was not synced, the names and the data that a loss of power leaves: none (0), all (1), or
+as it happens (None)."""
 _NAME_MAX = 255
 
 
@@ -63,6 +72,8 @@ class SimFileSystem:
         self.capacity_bytes = 1 << 40
         """What the child may fill; the program has reserved blocks and always finds room."""
         self.used_bytes = 0
+        self.unreadable: set[str] = set()
+        """What the child may not open."""
         self.on_change: Callable[[str, str], None] = lambda change, path: None
         """Told of every change, as inotify would: ``modify``, ``attrib``, ``create``,
         ``moved_from``, ``moved_to``, ``delete``."""
@@ -320,9 +331,15 @@ class SimFileSystem:
                 if isinstance(node, Inode) and (rng is None or rng.random() < 0.5):
                     node.sync()
 
-    def crash(self, rng: random.Random) -> None:
-        """The power fails. Every open handle is void afterwards."""
-        kept = self._surviving_names(rng)
+    def crash(self, rng: random.Random, how: str = "") -> None:
+        """The power fails. Every open handle is void afterwards.
+
+        Args:
+            how: which of the changes that are not on the platter survive: one of
+                :data:`SURVIVALS`.
+        """
+        names_share, data_share = SURVIVALS[how]
+        kept = self._surviving_names(rng, names_share)
         for directory in self._directories.values():
             entries = dict(directory.durable)
             for sequence, names in directory.pending:
@@ -338,7 +355,7 @@ class SimFileSystem:
         self._remove_replaced()
         self._directories = {}
         self.used_bytes = 0
-        self._recover(self._root, "", rng, {})
+        self._recover(self._root, "", rng, {}, data_share)
 
     def _remove_replaced(self) -> None:
         """Where a file survived that was given the number of a removed one, so did the removal."""
@@ -355,14 +372,14 @@ class SimFileSystem:
             }
             directory.durable = dict(directory.entries)
 
-    def _surviving_names(self, rng: random.Random) -> dict[str, int]:
+    def _surviving_names(self, rng: random.Random, share: int | None) -> dict[str, int]:
         """For each folder the last change that survives."""
         directories = list(self._directories.values())
         if self.kind.ordered_names:
             sequences = sorted({s for d in directories for s, _ in d.pending})
-            last = last_kept(rng, sequences)
+            last = last_kept(rng, sequences, share)
             return {d.path: last for d in directories}
-        kept = {d.path: last_kept(rng, [s for s, _ in d.pending]) for d in directories}
+        kept = {d.path: last_kept(rng, [s for s, _ in d.pending], share) for d in directories}
         homes: dict[int, list[str]] = {}
         for directory in directories:
             for sequence, _ in directory.pending:
@@ -374,13 +391,18 @@ class SimFileSystem:
         return kept
 
     def _recover(
-        self, directory: Directory, path: str, rng: random.Random, seen: dict[int, Inode]
+        self,
+        directory: Directory,
+        path: str,
+        rng: random.Random,
+        seen: dict[int, Inode],
+        share: int | None,
     ) -> None:
         self._directories[path] = directory
         for name, node in directory.entries.items():
             node_path = f"{path}/{name}"
             if isinstance(node, Directory):
-                self._recover(node, node_path, rng, seen)
+                self._recover(node, node_path, rng, seen, share)
                 continue
             if seen.get(node.number) is node:
                 node.links += 1
@@ -389,5 +411,5 @@ class SimFileSystem:
                 self._free_numbers.remove(node.number)
             seen[node.number] = node
             node.links, node.opens, node.path = 1, 0, node_path
-            node.settle(rng, self.kind.zero_tails, self.kind.zero_writes)
+            node.settle(rng, self.kind.zero_tails, self.kind.zero_writes, share)
             self.used_bytes += len(node.data)

@@ -7,118 +7,20 @@ that rare combinations of the others get room.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from tests.simulation.filesystem import FileSystemKind
 from tests.simulation.focus import FOCUSES, Focus, focus_of
 from tests.simulation.program import ACTIONS
-from tests.simulation.server import ALL_EXTENSIONS, GO_EXTENSIONS, ServerKind
+from tests.simulation.realms import Realm, realm_of
+from tests.simulation.script import Config, Event, FileSpec, History
+from tests.simulation.server import ALL_EXTENSIONS, GO_EXTENSIONS, NO_REPLACE, ServerKind
 
-__all__ = [
-    "ARCHIVING_FROM",
-    "LIMITED_FROM",
-    "Config",
-    "Event",
-    "FileSpec",
-    "History",
-    "make_history",
-]
+__all__ = ["make_history"]
 
 MS = 1_000_000
 SEC = 1_000_000_000
-ARCHIVING_FROM = 2_000_000_000
-"""Histories of this seed and up archive old files: those that were not changed for seconds."""
-LIMITED_FROM = 3_000_000_000
-"""Histories of this seed and up have an outbox that is soon full: what a program only appends must
-not be lost for that, and nothing be torn."""
-
-CALLED_FROM = 4_000_000_000
-"""Histories of this seed and up have a destination of another kind: FTP's manners, or Dropbox's."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileSpec:
-    """One file that the program writes."""
-
-    name: str
-    growth: str
-    burstmode: bool = False
-    in_folder: bool = False
-    remote_start: str = ""
-    """What another hand left under its remote name: ``prefix``, ``same``, ``foreign`` or ``""``."""
-
-
-@dataclass(frozen=True, slots=True)
-class Config:
-    """What one world is like."""
-
-    file_system: FileSystemKind
-    server_name: str
-    server: ServerKind
-    latency_ns: int
-    jitter_ns: int
-    bytes_per_sec: int
-    call_ns: int
-    """What one call to the local disk costs."""
-    events: float
-    """The share of file-system events that reach the child."""
-    block_bytes: int
-    files: tuple[FileSpec, ...]
-    settings: dict[str, Any]
-    remote_dir: str
-    remote_dir_exists: bool
-    block_share: float = 0.1
-    """The share of the program's writes that are blocks."""
-    worst_share: float = 0.5
-    """How often a program that has waited for the snapshot destroys its file then."""
-    archives: bool = False
-    """Old files of the folders move aside."""
-    small_outbox: bool = False
-    """Snapshots are delivered from the files themselves, which may change meanwhile."""
-
-    def describe(self) -> str:
-        """In a few lines, for people."""
-        disk, server = self.file_system, self.server
-        marks = [n for n in ("reuse_inodes", "ordered_names", "zero_tails") if getattr(disk, n)]
-        files = "; ".join(
-            f"{f.name!r} {'folder' if f.in_folder else f.growth}"
-            f"{' burst' if f.burstmode else ''}{f' remote:{f.remote_start}' * bool(f.remote_start)}"
-            for f in self.files
-        )
-        return (
-            f"files: {files}\n"
-            f"disk: tick {disk.tick_ns / 1e9:g} s, {' '.join(marks)}, "
-            f"call {self.call_ns / 1e9:g} s, events {self.events:g}\n"
-            f"server: {self.server_name} ({'parallel' if server.parallel else 'sequential'}), "
-            f"latency {self.latency_ns / 1e9:g}+{self.jitter_ns / 1e9:g} s, "
-            f"{self.bytes_per_sec or 'any'} B/s, {self.remote_dir} "
-            f"{'exists' if self.remote_dir_exists else 'to be made'}\n"
-            f"settings: {' '.join(f'{k}={v}' for k, v in self.settings.items())}"
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happens at ``at_ns``, or at the child's ``near_call``-th call after that."""
-
-    at_ns: int
-    kind: str
-    target: int = 0
-    detail: Any = None
-    near_call: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """The whole of one run."""
-
-    seed: int
-    config: Config
-    events: tuple[Event, ...]
-    troubles: frozenset[str] = field(default_factory=frozenset)
-    focus: str = ""
-
 
 FILE_SYSTEMS: tuple[tuple[int, str, dict[str, Any]], ...] = (
     (3, "fine", dict(tick_ns=1, granularity_ns=1)),
@@ -127,14 +29,13 @@ FILE_SYSTEMS: tuple[tuple[int, str, dict[str, Any]], ...] = (
     (2, "2s", dict(tick_ns=2 * SEC, granularity_ns=2 * SEC, ctime_is_mtime=True)),
 )
 _NO_COPY = tuple(pair for pair in ALL_EXTENSIONS if pair[0] != b"copy-data")
-_NO_REPLACE = tuple(pair for pair in ALL_EXTENSIONS if pair[0] != b"posix-rename@openssh.com")
 SERVERS: tuple[tuple[int, str, dict[str, Any]], ...] = (
     (4, "openssh", dict()),
     (1, "openssh-slow", dict(service_ns=2 * MS)),
     (1, "openssh-old", dict(extensions=(*_NO_COPY[:4], (b"lsetstat@openssh.com", b"1")))),
     (1, "few-handles", dict(max_handles=4)),
     (1, "write-only", dict(readable=False)),
-    (1, "rename-only", dict(extensions=_NO_REPLACE)),
+    (1, "rename-only", dict(extensions=NO_REPLACE)),
     (1, "plain", dict(extensions=(), parallel=True, service_ns=3 * MS)),
     (
         3,
@@ -180,11 +81,14 @@ def make_history(seed: int) -> History:
     name = focus_of(seed)
     focus = FOCUSES[name] if name else Focus("")
     troubles |= set(focus.always)
+    realm = realm_of(seed)
     config = _make_config(rng, troubles)
     if name:
         config = _bent(rng, config, focus)
-    config = _with_own_limits(seed, rng, config, is_bent=bool(name))
-    events = _make_events(rng, config, troubles, focus)
+    config = realm.change(rng, config, bool(name))
+    troubles = (troubles | set(realm.troubles)) - realm.without
+    events = _make_events(rng, config, troubles, focus, realm)
+    events = tuple(event for event in events if event.kind not in realm.without)
     return History(seed, config, events, frozenset(troubles), name)
 
 
@@ -200,32 +104,6 @@ def _bent(rng: random.Random, config: Config, focus: Focus) -> Config:
     changes["file_system"] = replace(config.file_system, **focus.draw(rng, focus.disk))
     changes["settings"] = {**config.settings, **focus.draw(rng, focus.settings)}
     return replace(config, **changes)
-
-
-def _with_own_limits(seed: int, rng: random.Random, config: Config, *, is_bent: bool) -> Config:
-    """What the seeds from :data:`ARCHIVING_FROM`, :data:`LIMITED_FROM` and :data:`CALLED_FROM` on
-    have beside."""
-    if seed >= CALLED_FROM:
-        name = rng.choice(["ftp", "sessions"])
-        server = ServerKind(calls=name, extensions=_NO_REPLACE if name == "ftp" else ALL_EXTENSIONS)
-        settings = dict(config.settings)
-        if name == "sessions":  # a consumer is served by segments there
-            settings["on_remote_gone"] = "resend"
-        config = replace(config, server_name=name, server=server, settings=settings)
-    elif seed >= LIMITED_FROM:
-        settings = {**config.settings, "outbox_max_bytes": rng.choice([0, 100, 3_000, 20_000])}
-        files = config.files
-        if not is_bent and rng.random() < 0.5:  # else it may do more than append
-            files = tuple(
-                FileSpec(f.name, "append", f.burstmode, remote_start=f.remote_start) for f in files
-            )
-        config = replace(config, settings=settings, files=files, small_outbox=True)
-    elif seed >= ARCHIVING_FROM:
-        days = rng.choice([0.3, 2.0, 10.0]) / 86_400
-        config = replace(
-            config, archives=True, settings={**config.settings, "archive_after_days_old": days}
-        )
-    return config
 
 
 def _make_config(rng: random.Random, troubles: set[str]) -> Config:
@@ -303,12 +181,13 @@ def _gap(rng: random.Random) -> int:
 
 
 def _make_events(
-    rng: random.Random, config: Config, troubles: set[str], focus: Focus
+    rng: random.Random, config: Config, troubles: set[str], focus: Focus, realm: Realm
 ) -> tuple[Event, ...]:
     events = []
     at_ns = 0
     chosen = sorted(troubles)
-    weights = [focus.weights.get(name, TROUBLES[name]) for name in chosen]
+    usual = {**TROUBLES, **realm.troubles, **focus.weights}
+    weights = [usual[name] for name in chosen]
     for _ in range(rng.randrange(6, 36)):
         at_ns += _gap(rng)
         near_call = rng.choice([0, 0, 1 + int(rng.expovariate(1 / 15))])
@@ -339,6 +218,8 @@ def _make_events(
 
 def _action(rng: random.Random, spec: FileSpec, focus: Focus) -> str:
     actions = ACTIONS["folder" if spec.in_folder else spec.growth]
+    if spec.lines:
+        actions = {**actions, "append_part": 8}
     if focus.actions and not spec.in_folder:
         actions = {**actions, **focus.actions}
     return rng.choices(list(actions), weights=list(actions.values()))[0]
@@ -369,4 +250,17 @@ def _trouble(
         detail = rng.choice(["replace", "append", "truncate", "remove", *focus.hands])
     elif kind == "restart":
         detail = rng.choice([0.0, 0.5, 5.0])
+    elif kind == "jam":
+        target, detail = 0, rng.choice(["denied", "folder", "unreadable", "restless"])
+    elif kind == "other_master":
+        detail = rng.random() < 0.7  # it starts again
+    elif kind == "server_loss":
+        detail = (rng.choice(["nothing", "some", "some", "names", "data"]), rng.randrange(16) * SEC)
+    elif kind == "echo":  # of the n-th answer from now, and so much later
+        detail = (1 + int(rng.expovariate(1 / 8)), rng.choice([0, 0, 5 * MS, SEC]))
+    elif kind == "lag":
+        detail = (
+            1 + int(rng.expovariate(1 / 8)),
+            rng.choice([200 * MS, 2 * SEC, 8 * SEC, 40 * SEC]),
+        )
     return Event(at_ns, kind, target, detail, near_call)

@@ -17,7 +17,16 @@ __all__ = ["Ledger", "Lineage", "Source", "Touch", "common"]
 class Lineage:
     """One content of a file, at its longest."""
 
-    __slots__ = ("base", "content", "first_served", "index", "known_ns", "returned", "shown")
+    __slots__ = (
+        "base",
+        "content",
+        "first_served",
+        "grown",
+        "index",
+        "known_ns",
+        "returned",
+        "shown",
+    )
 
     def __init__(self, index: int, content: bytes, base: int) -> None:
         self.index = index
@@ -27,6 +36,8 @@ class Lineage:
         """The largest size at which a reader could see it."""
         self.first_served: Touch | None = None
         """The first touch that was served: what comes later shows the child that it grows."""
+        self.grown: list[tuple[int, int]] = []
+        """When (ns) it reached which size, by appending."""
         self.known_ns = 0
         """Since when the child is known to know it: served, or shown; 0: it need not."""
         self.returned = 0
@@ -68,6 +79,8 @@ class Source:
     remote: str
     growth: str
     in_folder: bool = False
+    lines: bool = False
+    """A reader is to see whole lines only."""
     lineages: list[Lineage] = field(default_factory=list)
     present: bool = False
     touches: list[Touch] = field(default_factory=list)
@@ -99,6 +112,8 @@ class Source:
         """The file's content is another one now."""
         if self.growth == "rewrite":
             base = len(content)
+        if self.lines:  # the half of a line at its end comes later
+            base = content.rfind(b"\n", 0, base) + 1
         self.lineages.append(Lineage(len(self.lineages), content, base))
         self.present = True
 

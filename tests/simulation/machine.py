@@ -9,21 +9,21 @@ from functools import partial
 
 from pysubtask.errors import PysubtaskError
 from tests.simulation.checker import Violation
-from tests.simulation.child import Boot, Child
+from tests.simulation.child import Boot, Child, make_child
 from tests.simulation.clock import ChildClock, Killed
 from tests.simulation.disk import SimDisk
 from tests.simulation.filesystem import Inode
-from tests.simulation.history import Event, History
 from tests.simulation.ledger import Source, Touch
 from tests.simulation.network import SimConnector
+from tests.simulation.script import Event, History
 from tests.simulation.stage import FOLDER, STATE_DIR, WATCH_FOLDER, Stage
 
-__all__ = ["MS", "SEC", "Machine"]
+__all__ = ["FAULTY", "FILLING", "MS", "SEC", "Machine"]
 
 SEC = 1_000_000_000
 MS = 1_000_000
-_FAULTY = frozenset({"append", "create", "sync", "rename", "read", "open", "remove", "sync_dir"})
-_FILLING = frozenset({"append", "create", "mkdir"})
+FAULTY = frozenset({"append", "create", "sync", "rename", "read", "open", "remove", "sync_dir"})
+FILLING = frozenset({"append", "create", "mkdir"})
 
 _FORGIVEN_NS = 1 << 62
 """Known to be gone, and forgiven for good."""
@@ -35,7 +35,7 @@ class Machine(Stage):
     def __init__(
         self,
         history: History,
-        make_child: Callable[[Boot], Child],
+        make_child: Callable[[Boot], Child] = make_child,
         trace: Callable[[str], None] | None = None,
     ) -> None:
         super().__init__(history, trace)
@@ -55,6 +55,8 @@ class Machine(Stage):
             ),
             0,
         )
+        self.call_log: list[str] | None = None
+        """Every call of the child to its disk and its wire, if anybody wants to know."""
         self._boots = 0
         self._boot_ns = 0
         self._child: Child | None = None
@@ -62,6 +64,7 @@ class Machine(Stage):
         self._connector: SimConnector | None = None
         self._alive = False
         self._power_lost = False
+        self._survival = ""
         self._machine_up = True
         self._start_at_ns: int | None = 0
         self._pid = 100
@@ -90,6 +93,7 @@ class Machine(Stage):
         self._flush_asks: list[list[tuple[Source, Touch]]] = []
         self._flushes: list[tuple[Callable[[], bool], list[tuple[Source, Touch]]]] = []
         self.fs.on_change = self._file_event
+        self.troubles.disturb = self.program.disturb
         for event in history.events:
             self.clock.at(event.at_ns, partial(self._happen, event))
 
@@ -158,6 +162,8 @@ class Machine(Stage):
     def before_call(self, operation: str, path: str) -> None:
         """A call of the living child: time passes, others act, things go wrong."""
         self._calls += 1
+        if self.call_log is not None:
+            self.call_log.append(operation)
         clock = self.clock
         target_ns = clock.now_ns + self.config.call_ns
         next_ns = clock.next_event_ns()
@@ -168,7 +174,7 @@ class Machine(Stage):
         if self._calls >= self._next_armed:
             self._fire(operation)
         number, left = self._fault
-        if left and operation in (_FILLING if number == errno.ENOSPC else _FAULTY):
+        if left and operation in (FILLING if number == errno.ENOSPC else FAULTY):
             self._fault = (number, left - 1)
             self._last_fault_ns = clock.now_ns
             if operation in ("sync", "sync_dir", "create"):
@@ -214,7 +220,8 @@ class Machine(Stage):
             return
         self._armed.append((self._calls + event.near_call, event))
         self._next_armed = min(self._next_armed, self._calls + event.near_call)
-        self.clock.after(3 * SEC, lambda: self._catch_up(event))
+        if not event.exact:
+            self.clock.after(3 * SEC, lambda: self._catch_up(event))
 
     def _catch_up(self, event: Event) -> None:
         if any(armed is event for _, armed in self._armed):
@@ -241,6 +248,8 @@ class Machine(Stage):
         self._archived.clear()
         self._stop_request = None
         self.resends.broke(died=True)
+        if self.resends.spending is not None:
+            self.resends.spending.process_died(with_its_machine=self._power_lost)
         if self._power_lost:
             self._power_lost = False
             self._lose_power()
@@ -263,8 +272,13 @@ class Machine(Stage):
             link.ended = True
             link.wake = lambda: None
         before = {n: self._read_local(n) for s in self.sources for n in self.ledger.names_of(s)}
-        self.fs.crash(self.rng)
+        self.fs.crash(self.rng, self._survival)
         self.resends.lost_power()
+        self.server.cache.clear()
+        if self.config.server_name == "disk":  # the destination lies on this machine
+            self.checker.remember()
+            self.server.go_down()
+            self.remote.lose(self.rng, self._survival or "some")
         self.program.lose_power()
         last_ns = self.clock.now_ns
         if self._unsynced_since_ns is not None:

@@ -276,6 +276,17 @@ class SimChannel:
         if link.ended or self._closed or not way.open:
             raise LinkLost("the connection is gone", operation="call")
 
+    def stall(self, duration_ns: int) -> None:
+        """For who makes calls: the server takes its time to answer.
+
+        Raises:
+            LinkLost: too much of it; what comes then reaches nobody.
+        """
+        limit_ns = int(_CALL_LIMIT_SECS * 1e9)
+        self._pause(min(duration_ns, limit_ns))
+        if duration_ns > limit_ns:
+            self.break_off()
+
     def break_off(self) -> None:
         """The connection ends here.
 

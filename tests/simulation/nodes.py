@@ -44,16 +44,18 @@ class Inode:
             self.durable = (bytes(self.data), self.mtime_ns, self.ctime_ns)
             self.pending.clear()
 
-    def settle(self, rng: random.Random, zero_tails: bool, zero_writes: bool) -> None:
-        """The power fails: choose what is left."""
+    def settle(
+        self, rng: random.Random, zero_tails: bool, zero_writes: bool, share: int | None = None
+    ) -> None:
+        """The power fails: choose what is left (``share``: see :func:`last_kept`)."""
         if not self.pending:
             return
-        kept = _how_many_survive(rng, len(self.pending))
+        kept = _how_many_survive(rng, len(self.pending), share)
         saved, mtime_ns, ctime_ns = self.durable
         data = bytearray(saved)
         for offset, written, mtime_ns, ctime_ns in self.pending[:kept]:  # noqa: B007
             write_into(data, offset, written)
-        if kept < len(self.pending):
+        if kept < len(self.pending) and share is None:
             offset, written, _, _ = self.pending[kept]
             if written:
                 part = written[: rng.randrange(len(written) + 1)]
@@ -76,7 +78,9 @@ def write_into(data: bytearray, offset: int, written: bytes | None) -> None:
         data[offset : offset + len(written)] = written
 
 
-def _how_many_survive(rng: random.Random, count: int) -> int:
+def _how_many_survive(rng: random.Random, count: int, share: int | None) -> int:
+    if share is not None:
+        return count * share
     choice = rng.random()
     return 0 if choice < 0.3 else count if choice < 0.6 else rng.randrange(count + 1)
 
@@ -101,7 +105,11 @@ class Directory:
             self.pending.clear()
 
 
-def last_kept(rng: random.Random, sequences: list[int]) -> int:
-    """The last of these changes that survives, 0 for none."""
-    count = _how_many_survive(rng, len(sequences))
+def last_kept(rng: random.Random, sequences: list[int], share: int | None = None) -> int:
+    """The last of these changes that survives, 0 for none.
+
+    Args:
+        share: 0: none of them, 1: all; None: as it happens.
+    """
+    count = _how_many_survive(rng, len(sequences), share)
     return sequences[count - 1] if count else 0

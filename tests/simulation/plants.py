@@ -1,88 +1,11 @@
-"""Planted bugs: each is a small change to the real code that the simulator must find.
-
-A bug is written as the replacement of a piece of source text in one function, so that it stays what
-it says: when the function changes and the text is no longer there, planting fails loudly.
-"""
+"""Planted bugs: each is a small change to the real code that the simulator must find."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
-import textwrap
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from types import FunctionType
-from typing import Any
+from tests.simulation.planting import Edit, Plant, StalePlant, one
+from tests.simulation.realm_plants import REALM_PLANTS, REALM_WORLDS
 
 __all__ = ["KNOWN", "PLANTS", "WORLDS", "Plant", "StalePlant"]
-
-
-class StalePlant(Exception):
-    """The text that a plant replaces is not in the function (once)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Edit:
-    """In ``function`` of ``module`` the text ``old`` becomes ``new``."""
-
-    module: str
-    function: str
-    old: str
-    new: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plant:
-    """A bug, and the way to put it in."""
-
-    about: str
-    edits: tuple[Edit, ...]
-
-    @contextmanager
-    def patch(self) -> Iterator[None]:
-        """The bug is in the code for as long as this is entered."""
-        edits: dict[tuple[str, str], list[Edit]] = {}
-        for edit in self.edits:
-            edits.setdefault((edit.module, edit.function), []).append(edit)
-        with ExitStack() as stack:
-            for group in edits.values():
-                stack.enter_context(_edited(group))
-            yield
-
-
-@contextmanager
-def _edited(edits: list[Edit]) -> Iterator[None]:
-    """All changes to one function."""
-    where = edits[0]
-    module = importlib.import_module(f"pysubtask.{where.module}")
-    found: Any = module
-    for name in where.function.split("."):
-        found = getattr(found, name)
-    assert isinstance(found, FunctionType)
-    changed = textwrap.dedent(inspect.getsource(found))
-    for edit in edits:
-        if changed.count(edit.old) != 1:
-            raise StalePlant(f"{edit.module}.{edit.function} has no (single) {edit.old!r}")
-        changed = changed.replace(edit.old, edit.new)
-    before = found.__code__
-    # Inside a function that has the same free variables (__class__, where super() is used).
-    maker = f"def make({', '.join(before.co_freevars)}):\n{textwrap.indent(changed, '    ')}"
-    maker += f"\n    return {found.__name__}\n"
-    scope = dict(vars(module))
-    exec(compile(f"from __future__ import annotations\n{maker}", where.module, "exec"), scope)
-    made = scope["make"](*before.co_freevars)
-    # In place, since other modules have imported the function by name.
-    found.__code__ = made.__code__
-    try:
-        yield
-    finally:
-        found.__code__ = before
-
-
-def _one(about: str, module: str, function: str, old: str, new: str) -> Plant:
-    return Plant(about, (Edit(module, function, old, new),))
-
 
 _PRINT_IGNORED = Edit(
     "core.prints",
@@ -92,7 +15,8 @@ _PRINT_IGNORED = Edit(
 )
 
 PLANTS: dict[str, Plant] = {
-    "early-acknowledgement": _one(
+    **REALM_PLANTS,
+    "early-acknowledgement": one(
         "an append counts as delivered when it is handed over, not when the server says so",
         "subtask.delivery.courier",
         "Courier._append",
@@ -158,28 +82,28 @@ PLANTS: dict[str, Plant] = {
             _PRINT_IGNORED,
         ),
     ),
-    "rename-before-close": _one(
+    "rename-before-close": one(
         "the temporary file is renamed without waiting for the writes and the close",
         "subtask.delivery.upload",
         "Uploads._send_small",
         "results = yield from flight(whole, finish)\n    if",
         "yield engine.Send(whole); yield engine.Send(finish); results = [None]\n    if",
     ),
-    "no-second-look": _one(
+    "no-second-look": one(
         "a touch that came within one tick of the look is taken as served",
         "subtask.intake.looks",
         "Looks._plan_second_look",
         "wait: float | None = None",
         "return",
     ),
-    "piece-removed-early": _one(
+    "piece-removed-early": one(
         "outbox pieces go before the record that lets go of them is on the disk",
         "subtask.store.ledger",
         "Ledger.update",
         "self.journal.after_sync(lambda: self.outbox.discard(names))",
         "self.outbox.discard(names)",
     ),
-    "resume-at-size": _one(
+    "resume-at-size": one(
         "an upload goes on at the remote size, also on a server with parallel workers",
         "subtask.delivery.upload",
         "Uploads._resume_point",
@@ -203,63 +127,63 @@ PLANTS: dict[str, Plant] = {
             ),
         ),
     ),
-    "swap-forgotten": _one(
+    "swap-forgotten": one(
         "the journal lets go of the upload before the new file has its name",
         "subtask.delivery.upload",
         "Uploads._swap",
         'self._note(path, replace(upload, stage="swapping"))',
         "self._session.ledger.update(path, lambda e: replace(e, upload=None), must=False)",
     ),
-    "temp-name-reused": _one(
+    "temp-name-reused": one(
         "all uploads use one temporary name",
         "subtask.delivery.upload",
         "Uploads._temp_name",
         "{self._session.hooks.token_hex()}",
         "0123456789abcdef",
     ),
-    "growing-version-skipped": _one(
+    "growing-version-skipped": one(
         "a growing file's last bytes are dropped for a newer version that does not begin with them",
         "subtask.store.ledger",
         "drop_superseded",
         "return version.growing and version.size > 0",
         "return False",
     ),
-    "checked-by-handle": _one(
+    "checked-by-handle": one(
         "an append is confirmed by the open handle, wherever its file has gone",
         "subtask.delivery.courier",
         "Courier._append",
         "written, st = yield from flight(write, Stat(name))",
         "written, st = yield from flight(write, Stat(name, by_handle=True))",
     ),
-    "digest-unchecked": _one(
+    "digest-unchecked": one(
         "an outbox piece is believed after a loss of power",
         "subtask.store.reader",
         "VersionReader._handle",
         "elif not self._outbox.is_own(piece.name) and not",
         "elif False and not",
     ),
-    "journal-unsynced": _one(
+    "journal-unsynced": one(
         "the journal is never brought to the disk",
         "subtask.store.recordlog",
         "RecordLog._sync",
         "handle.sync()",
         "pass",
     ),
-    "torn-read": _one(
+    "torn-read": one(
         "a file is taken as it was read, whether or not it stood still meanwhile",
         "subtask.intake.snapshot",
         "Snapshots._begin",
         'if growth != "append":',
         "if False:",
     ),
-    "first-contact-blind": _one(
+    "first-contact-blind": one(
         "a file that was there before us is taken for a part of ours by its size",
         "core.plan",
         "_first_contact",
         "if may_be_prefix and can.readable and remote.ours is None:",
         "remote = __import__('dataclasses').replace(remote, ours=True)\n    if False:",
     ),
-    "rename-not-followed": _one(
+    "rename-not-followed": one(
         "what a rotated file gained since the last look is not read any more",
         "subtask.intake.snapshot",
         "Snapshots._finish",
@@ -295,91 +219,91 @@ PLANTS: dict[str, Plant] = {
             ),
         ),
     ),
-    "copy-unsynced": _one(
+    "copy-unsynced": one(
         "the journal relies on outbox pieces that are not on the disk yet",
         "subtask.store.outbox",
         "Outbox.sync",
         "names = list(self._dirty)",
         "names: list[str] = []",
     ),
-    "hole-trusted": _one(
+    "hole-trusted": one(
         "after a break the end of a temporary file vouches for all of it",
         "subtask.delivery.upload",
         "Uploads._resume_point",
         "start = max(upload.base, upload.acked - READ_BACK_BYTES)",
         "start = max(upload.base, end - READ_BACK_BYTES)",
     ),
-    "known-kept": _one(
+    "known-kept": one(
         "what one connection knew of the remote files is believed over the next",
         "subtask.transfer",
         "TransferSubtask._make_courier",
         "self.allowance,",
         "self.allowance, known=self.__dict__.setdefault('_known', {}),",
     ),
-    "old-handle-held": _one(
+    "old-handle-held": one(
         "the handle that is held stays the one of the first look, whatever file came in its place",
         "subtask.store.sources",
         "Sources.hold",
         "if not self._hold or (held is not None and _same_file(held.handle, handle)):",
         "if not self._hold or held is not None:",
     ),
-    "ours-of-another-version": _one(
+    "ours-of-another-version": one(
         "what was compared with one version is believed of the next",
         "subtask.delivery.courier",
         "Courier.deliver",
         "remote = replace(remote, ours=None)",
         "pass",
     ),
-    "leftovers-stay": _one(
+    "leftovers-stay": one(
         "temporary files that the journal lost with the power stay at the destination",
         "subtask.delivery.courier",
         "Courier.purge",
         "if name.startswith(ours) and temp not in known:",
         "if False:",
     ),
-    "crash-unnoticed": _one(
+    "crash-unnoticed": one(
         "a loss of power is taken for a clean end",
         "subtask.store.recordlog",
         "RecordLog.open",
         'header.get("boot") != self._boot_id',
         "False",
     ),
-    "not-settled": _one(
+    "not-settled": one(
         "a file in a watched folder is taken while it is being copied there",
         "subtask.intake.folders",
         "Folders._consider",
         "if complete or target.is_complete:",
         "if True:",
     ),
-    "comparison-ignored": _one(
+    "comparison-ignored": one(
         "what is not ours at the destination is continued all the same",
         "core.plan",
         "_continue",
         "if remote.ours is False:",
         "if False:",
     ),
-    "size-unchecked": _one(
+    "size-unchecked": one(
         "an append counts whatever size the file then has at the destination",
         "subtask.delivery.courier",
         "Courier._append",
         "if st.size != expected:",
         "if False:",
     ),
-    "look-not-repeated": _one(
+    "look-not-repeated": one(
         "a look that failed is not tried again",
         "subtask.intake.looks",
         "Looks._digest",
         "self.schedule(target, now + wait)\n        return\n    target.failures = 0",
         "return\n    target.failures = 0",
     ),
-    "upload-restarted": _one(
+    "upload-restarted": one(
         "an upload that was broken off begins again from nothing",
         "subtask.delivery.upload",
         "Uploads.resume",
         "start = yield from self._resume_point(path, entry, version, upload, st.size)",
         "start = None",
     ),
-    "move-forgotten": _one(
+    "move-forgotten": one(
         "what moved inside a file is copied on the server from where it stands now",
         "core.delta",
         "_Search.run",
@@ -404,14 +328,14 @@ PLANTS: dict[str, Plant] = {
             ),
         ),
     ),
-    "append-from-zero": _one(
+    "append-from-zero": one(
         "an append writes the whole file again",
         "core.plan",
         "_append",
         "return Append(start, version.size, base, longer)",
         "return Append(base, version.size, base, longer)",
     ),
-    "flush-at-once": _one(
+    "flush-at-once": one(
         "flush() is done when everything is noted, not when it is delivered",
         "subtask.transfer",
         "TransferSubtask.request_flush",
@@ -421,6 +345,7 @@ PLANTS: dict[str, Plant] = {
 }
 
 WORLDS = {
+    **REALM_WORLDS,
     "piece-removed-early": "trickle",
     "resume-at-size": "bulk",
     "touch-served-unread": "outage",
@@ -441,8 +366,9 @@ WORLDS = {
     "signature-unchecked": "edits",
     "move-forgotten": "edits",
 }
-"""The focus (:mod:`tests.simulation.focus`) whose histories are tried for a bug that ordinary ones
-seldom show; the others are looked for in any."""
+"""The focus (:mod:`tests.simulation.focus`) or the realm (:mod:`tests.simulation.realms`) whose
+histories are tried for a bug that ordinary ones seldom show, or the story that is swept
+(``sweep:append``); the others are looked for in any."""
 
 KNOWN: dict[str, int] = {
     "early-acknowledgement": 0,

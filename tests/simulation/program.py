@@ -63,7 +63,10 @@ class Program:
         if choice < min(0.6, short_share):
             return head + b"%x\n" % self.rng.getrandbits(40)
         size = self.rng.randrange(20, 400 if choice < short_share else self.block_bytes)
-        return head + self.rng.randbytes(size // 2).hex().encode() + b"\n"
+        text = self.rng.randbytes(size // 2).hex().encode()
+        if source.lines:  # many lines at once
+            text = b"\n".join(text[at : at + 90] for at in range(0, len(text), 90))
+        return head + text + b"\n"
 
     def _start(self) -> bytes:
         """How a new content begins: often as the one before did."""
@@ -111,7 +114,20 @@ class Program:
 
     def _told(self, source: Source, data: bytes) -> None:
         source.grow(data)
+        if source.lines:
+            source.current.grown.append((self.clock.now_ns, len(source.current.content)))
         self.trace(f"append {source.path} {len(data)} -> {len(source.current.content)}")
+
+    def append_part(self, source: Source) -> None:
+        """Half a line: the next one to write completes it."""
+        if not source.present:
+            self.append(source)
+            return
+        self._lines += 1
+        data = b"%d,%x" % (self._lines, self.rng.getrandbits(60))
+        self._told(source, data)
+        self.fs.append(source.path, data)
+        self._closed(source)
 
     def append_open(self, source: Source) -> None:
         """Write through a file that stays open, whatever became of its name."""
@@ -132,6 +148,14 @@ class Program:
 
     def touch_only(self, source: Source) -> None:
         """Notify without any change."""
+        self.notify(source)
+
+    def disturb(self, source: Source) -> None:
+        """Write without a pause, so that nobody finds the file at rest."""
+        if source.growth == "append" or not source.present:
+            self.append(source)
+        else:
+            self.overwrite(source)
         self.notify(source)
 
     def replace(self, source: Source) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from typing import Protocol
+
+from tests.simulation.platter import Platter
 
 __all__ = ["Observer", "RemoteDisk", "RemoteFile", "RemoteRefusal"]
 
@@ -37,6 +40,12 @@ class Observer(Protocol):
     def unnamed(self, path: str, file: RemoteFile) -> None:
         """``path`` names nothing any more."""
 
+    def folder_moved(self, path: str, target: str) -> None:
+        """A folder has another name, with all that is in it."""
+
+    def lost(self) -> None:
+        """The server went down, and some of what was written lately is gone."""
+
 
 NO_SUCH_FILE, DENIED, FAILURE = 2, 3, 4
 
@@ -59,6 +68,36 @@ class RemoteDisk:
         self.another_hand = False
         """Somebody else than our session acts: nothing is denied to them."""
         self._wall_secs = wall_secs
+        self.platter: Platter | None = None
+        """What is not on the disk yet, if anybody wants to know."""
+        self.now_ns: Callable[[], int] = lambda: 0
+
+    @property
+    def has_room(self) -> bool:
+        """It is not full, and never was a short time ago."""
+        return self.capacity_bytes >= 1 << 40
+
+    def sync(self, file: RemoteFile) -> None:
+        """As ``fsync(2)``."""
+        if self.platter is not None:
+            self.platter.sync(file)
+
+    def lose(self, rng: random.Random, how: str) -> None:
+        """The server goes down and comes back; see :meth:`Platter.lose`."""
+        if self.platter is None:
+            return
+        before = dict(self.files.items())
+        self.platter.lose(rng, how, self.now_ns(), self.files)
+        for file in (*before.values(), *self.files.values()):
+            file.names.clear()
+        for path, file in self.files.items():
+            file.names.add(path)
+        self.used_bytes = sum(len(file.content) for file in self._distinct())
+        for observer in self.observers:
+            observer.lost()
+
+    def _distinct(self) -> list[RemoteFile]:
+        return list({id(file): file for file in self.files.values()}.values())
 
     def _check(self, operation: str, path: str) -> None:
         code = None if self.another_hand else self.refuse(operation, path)
@@ -98,11 +137,21 @@ class RemoteDisk:
         if (path.rpartition("/")[0] or "/") not in self.folders:
             raise RemoteRefusal(NO_SUCH_FILE)
 
-    def _name(self, path: str, file: RemoteFile) -> None:
+    def _note_name(
+        self, source: str | None, path: str, file: RemoteFile, replaced: RemoteFile | None
+    ) -> None:
+        if self.platter is not None:
+            changes: list[tuple[str, RemoteFile | None]] = [(path, replaced)]
+            if source is not None:
+                changes.append((source, file))
+            self.platter.named(self.now_ns(), *changes)
+
+    def _name(self, path: str, file: RemoteFile, moved_from: str | None = None) -> None:
         replaced = self.files.get(path)
         if replaced is not None:
             replaced.names.discard(path)
             self._count_out(replaced)
+        self._note_name(moved_from, path, file, replaced)
         self.files[path] = file
         file.names.add(path)
         file.placed = file.placed or "/.pysubtask-" not in path
@@ -130,6 +179,7 @@ class RemoteDisk:
             return
         content = file.content
         before = len(content)
+        self._note_bytes(file, offset, len(data))
         if offset > before:
             content.extend(bytes(offset - before))
         content[offset : offset + len(data)] = data
@@ -139,8 +189,15 @@ class RemoteDisk:
         for observer in self.observers:
             observer.wrote(file, offset, data)
 
+    def _note_bytes(self, file: RemoteFile, offset: int, length: int | None) -> None:
+        if self.platter is not None:
+            stop = None if length is None else offset + length
+            before = bytes(file.content[offset:stop])
+            self.platter.wrote(self.now_ns(), file, offset, before, len(file.content), file.mtime)
+
     def truncate(self, file: RemoteFile, size: int) -> None:
         """As ``ftruncate(2)``, which no request of ours may ever cause."""
+        self._note_bytes(file, size, None)
         if file.names:
             self.used_bytes += size - len(file.content)
         if size < len(file.content):
@@ -155,6 +212,9 @@ class RemoteDisk:
         """``replace``: as ``rename(2)``; else as the draft's RENAME, refusing a taken name."""
         self._check("rename", path)
         self._check("rename", target)
+        if path in self.folders and target not in self.folders and target not in self.files:
+            self._rename_folder(path, target)
+            return
         file = self.lookup(path)
         self._need_parent(target)
         if target in self.folders or (not replace and target in self.files):
@@ -163,9 +223,22 @@ class RemoteDisk:
             return
         del self.files[path]
         file.names.discard(path)
-        self._name(target, file)
+        self._name(target, file, moved_from=path)
         for observer in self.observers:
             observer.unnamed(path, file)
+
+    def _rename_folder(self, path: str, target: str) -> None:
+        self._need_parent(target)
+        inside = [name for name in self.files if name.startswith(f"{path}/")]
+        self.folders.discard(path)
+        self.folders.add(target)
+        for name in inside:
+            file = self.files.pop(name)
+            file.names.discard(name)
+            self.files[target + name[len(path) :]] = file
+            file.names.add(target + name[len(path) :])
+        for observer in self.observers:
+            observer.folder_moved(path, target)
 
     def remove(self, path: str) -> None:
         """As ``unlink(2)``."""
@@ -173,6 +246,8 @@ class RemoteDisk:
         if path not in self.files:
             self.missed.add(path)
         file = self.lookup(path)
+        if self.platter is not None:
+            self.platter.named(self.now_ns(), (path, file))
         del self.files[path]
         file.names.discard(path)
         self._count_out(file)

@@ -21,14 +21,25 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pysubtask.errors import RemoteError
-from pysubtask.transports.contract import Capabilities, Copy, Request, Result, Transport, Write
+from pysubtask.transports.contract import (
+    Capabilities,
+    Copy,
+    Put,
+    Read,
+    Request,
+    Result,
+    Transport,
+    Write,
+)
 from tests.simulation.remote import RemoteDisk, RemoteFile
+from tests.simulation.spending import Spending
 
 __all__ = ["CountingTransport", "Resends"]
 
 _LEAST_BYTES = 256 * 1024
 _COMPARED_BYTES = 128 * 1024
 _NOTE_EVERY_BYTES = 1 << 20
+_REQUEST_BYTES = 128
 
 FindUpload = Callable[[str], "tuple[str, int] | None"]
 """The local path and the version that a temporary name belongs to."""
@@ -53,6 +64,8 @@ class Resends:
     again_bytes: int = 0
     excused_bytes: int = 0
     window_bytes: int = _LEAST_BYTES
+    spending: Spending | None = None
+    """Where a budget is kept an eye on."""
     _sent: dict[str, _Sent] = field(default_factory=dict)
 
     def sent(self, request: Write, upload: tuple[str, int] | None) -> None:
@@ -96,6 +109,13 @@ class Resends:
     def unnamed(self, path: str, file: RemoteFile) -> None:
         pass
 
+    def folder_moved(self, path: str, target: str) -> None:
+        pass
+
+    def lost(self) -> None:
+        """The server has lost some of it: what comes again does not count."""
+        self._sent.clear()
+
     def broke(self, *, died: bool = False, behind_bytes: int = 0) -> None:
         """A connection ended, a process died, a WRITE was refused, with so much sent behind it."""
         self.excused_bytes += max(self.window_bytes, behind_bytes)
@@ -138,6 +158,8 @@ class CountingTransport:
         self._inner.connect()
 
     def submit(self, ticket: int, request: Request) -> None:
+        if self._account.spending is not None:
+            self._account.spending.sent(_weight(request))
         if isinstance(request, Write):
             self._account.window_bytes = max(_LEAST_BYTES, self._window())
             self._account.sent(request, self._find_upload(request.path))
@@ -163,3 +185,10 @@ class CountingTransport:
             if self._unanswered:
                 self._account.broke()
         self._inner.close()
+
+
+def _weight(request: Request) -> int:
+    """What it moves, in bytes, its answer included."""
+    if isinstance(request, Write | Put):
+        return _REQUEST_BYTES + len(request.data)
+    return _REQUEST_BYTES + (request.length if isinstance(request, Read) else 0)

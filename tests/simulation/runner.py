@@ -5,20 +5,41 @@ from __future__ import annotations
 import multiprocessing
 import os
 import random
+import threading
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from multiprocessing.pool import Pool
+from threading import Event
+from typing import TypeVar
 
 from tests.simulation.child import Boot, Child, make_child
 from tests.simulation.focus import seeds_with
 from tests.simulation.history import make_history
 from tests.simulation.plants import PLANTS, WORLDS
+from tests.simulation.realms import REALMS
+from tests.simulation.script import History
+from tests.simulation.sweep import STORIES, cases_of
 from tests.simulation.world import Outcome, World
 
-__all__ = ["Catch", "catch", "catch_all", "planted", "run_many", "run_seed"]
+__all__ = [
+    "Catch",
+    "catch",
+    "catch_all",
+    "planted",
+    "run_history",
+    "run_many",
+    "run_seed",
+    "workers",
+]
+
+
+_BLOCK = 25
+"""So many histories go to a process at once."""
+
+T = TypeVar("T")
 
 
 def run_seed(
@@ -27,11 +48,20 @@ def run_seed(
     child: Callable[[Boot], Child] = make_child,
 ) -> Outcome:
     """One history. Everything random in it comes from its seed."""
-    random.seed(seed)
+    return run_history(make_history(seed), trace, child)
+
+
+def run_history(
+    history: History,
+    trace: Callable[[str], None] | None = None,
+    child: Callable[[Boot], Child] = make_child,
+) -> Outcome:
+    """One history, as its seed made it or changed since."""
+    random.seed(history.seed)
     try:
-        return World(make_history(seed), child, trace).run()
+        return World(history, child, trace).run()
     except Exception:  # the simulator itself is at fault: that, too, needs its seed
-        return Outcome(seed, "simulator", traceback.format_exc())
+        return Outcome(history.seed, "simulator", traceback.format_exc())
 
 
 def planted(name: str | None) -> AbstractContextManager[None]:
@@ -45,21 +75,41 @@ def _run_block(task: tuple[Sequence[int], str | None]) -> list[Outcome]:
         return [run_seed(seed) for seed in seeds]
 
 
-def run_many(seeds: Sequence[int], jobs: int, plant: str | None = None) -> Iterator[Outcome]:
+def _blocks(seeds: Iterable[int]) -> Iterator[list[int]]:
+    rest = iter(seeds)
+    while block := list(islice(rest, _BLOCK)):
+        yield block
+
+
+def run_many(seeds: Iterable[int], jobs: int, plant: str | None = None) -> Iterator[Outcome]:
     """The outcomes of all seeds, as they come."""
-    blocks = [(seeds[at : at + 50], plant) for at in range(0, len(seeds), 50)]
+    blocks = ((block, plant) for block in _blocks(seeds))
     if jobs <= 1:
         for block in blocks:
             yield from _run_block(block)
         return
-    with _workers(jobs) as pool:
-        results: Iterable[list[Outcome]] = pool.imap_unordered(_run_block, blocks)
-        for outcomes in results:
-            yield from outcomes
+    with workers(jobs) as pool:
+        room = threading.Semaphore(2 * jobs)
+        enough = threading.Event()
+        try:
+            for outcomes in pool.imap_unordered(_run_block, _by_and_by(blocks, room, enough)):
+                room.release()
+                yield from outcomes
+        finally:
+            enough.set()  # a pool that still waits for a block would wait for ever
+
+
+def _by_and_by(blocks: Iterator[T], room: threading.Semaphore, enough: Event) -> Iterator[T]:
+    """A pool asks for all that there is at once: here, it has to wait until there is room."""
+    for block in blocks:
+        while not room.acquire(timeout=0.1):
+            if enough.is_set():
+                return
+        yield block
 
 
 @contextmanager
-def _workers(jobs: int) -> Iterator[Pool]:
+def workers(jobs: int) -> Iterator[Pool]:
     """Processes that give the same history for a seed every time.
 
     Not forked: the parent may have threads. The child's code iterates over sets of texts, whose
@@ -92,16 +142,27 @@ def catch(plant: str, *, number: int, start: int = 0, first: int | None = None) 
     """Run histories of the plant's world until one shows the bug and, without it, nothing.
 
     Args:
-        number: so many at most, from the seed ``start`` on.
+        number: so many at most, from the seed ``start`` on; of a story that is swept, all cases.
         first: a seed to be tried before them.
     """
     tried = 0
     candidates = [] if first is None else [first]
-    for seed in chain(candidates, seeds_with(WORLDS.get(plant, ""), start, number)):
+    world = WORLDS.get(plant, "")
+    history_of: Callable[[int], History] = make_history
+    if world.startswith("sweep:"):
+        cases = [history for _, history in cases_of(STORIES[world.removeprefix("sweep:")])]
+        seeds: Iterable[int] = range(start, len(cases))
+        history_of = cases.__getitem__
+    elif world in REALMS:
+        seeds = range(REALMS[world].first + start, REALMS[world].first + start + number)
+    else:
+        seeds = seeds_with(world, start, number)
+    for seed in chain(candidates, seeds):
         tried += 1
         with planted(plant):
-            outcome = run_seed(seed)
-        if outcome.kind and not run_seed(seed).kind:
+            outcome = run_history(history_of(seed))
+        outcome.seed = seed
+        if outcome.kind and not run_history(history_of(seed)).kind:
             return Catch(plant, outcome, tried)
     return Catch(plant, None, tried)
 
@@ -114,7 +175,7 @@ def catch_all(
     ``known``: seeds that are tried first.
     """
     tasks = [(plant, number, start, known.get(plant)) for plant in plants]
-    with _workers(jobs) as pool:
+    with workers(jobs) as pool:
         yield from pool.imap(_catch, tasks)
 
 

@@ -59,7 +59,9 @@ from tests.simulation.packets import (
 )
 from tests.simulation.remote import RemoteDisk, RemoteFile, RemoteRefusal
 
-__all__ = ["ALL_EXTENSIONS", "GO_EXTENSIONS", "ServerKind", "Session", "SimServer"]
+__all__ = ["ALL_EXTENSIONS", "GO_EXTENSIONS", "NO_REPLACE", "ServerKind", "Session", "SimServer"]
+
+NO_REPLACE = tuple(pair for pair in ALL_EXTENSIONS if pair[0] != b"posix-rename@openssh.com")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +76,10 @@ class ServerKind:
     readable: bool = True
     max_handles: int = 19_995
     calls: str = ""
-    """``ftp`` or ``sessions``: its clients make calls (:mod:`tests.simulation.calls`)."""
+    """``ftp`` or ``sessions``: its clients make calls (:mod:`tests.simulation.calls`); ``folder``:
+    they are the operating system (:mod:`tests.simulation.folderos`)."""
+    cached: bool = False
+    """A folder on a mount: the machine that writes keeps back what it has not synced."""
     service_ns: int = 0
     """A request takes up to this long; 0: it is done at once (sequential only)."""
 
@@ -98,6 +103,10 @@ class SimServer:
         self.executed = 0
         self.uploads: dict[str, bytearray] = {}
         """Begun by a call and not committed yet, by token."""
+        self.cache: dict[RemoteFile, list[tuple[int, bytes]]] = {}
+        """What a machine that has mounted it has written and kept back, with the offsets."""
+        self.cache_errors: set[RemoteFile] = set()
+        """Some of it was refused, which the next sync is to tell (errseq_t, Linux 4.13)."""
         self.write_bytes = 0
         """Payload of all WRITE requests that arrived."""
         self.cut_at = 0
@@ -106,10 +115,43 @@ class SimServer:
         """Cut before it acts, not after it acted and before it answers."""
         self.cut: Callable[[Session], None] = lambda session: None
         self.trace: Callable[[str], None] | None = None
+        self.echo: tuple[int, int] | None = None
+        """The answer to the request of this number comes once more, so much later (ns)."""
+        self.lag: tuple[int, int] | None = None
+        """The answer to the request of this number comes so much later (ns)."""
+        self.refusal: tuple[int, int] | None = None
+        """The request of this number is refused, with this status."""
+        self.on_refusal: Callable[[], None] = lambda: None
+        """Told of it."""
+        self.down_at = 0
+        """Instead of executing the request of this number, it goes down (0: never)."""
+        self.goes_down: Callable[[], None] = lambda: None
+        self.sessions: list[Session] = []
+
+    def begin_request(self) -> None:
+        """One more request is executed.
+
+        Raises:
+            RemoteRefusal: it is the one that is to be refused.
+        """
+        if self.executed == self.down_at:
+            self.down_at = 0
+            self.goes_down()
+        if self.refusal is not None and self.executed == self.refusal[0]:
+            (_, code), self.refusal = self.refusal, None
+            self.on_refusal()
+            raise RemoteRefusal(code)
+
+    def go_down(self) -> None:
+        """The machine stops: nothing that has arrived is done any more."""
+        for session in self.sessions:
+            if not session.broken:
+                session.hang_up()
 
     def session(self, reply: Callable[[bytes], None]) -> Session:
         """A new connection; ``reply`` carries bytes back."""
-        return Session(self, reply)
+        self.sessions.append(Session(self, reply))
+        return self.sessions[-1]
 
 
 class _DirHandle:
@@ -214,12 +256,29 @@ class Session:
         if not self.connected:
             return
         if not self._server.kind.ordered_replies:
-            self._reply(packet)
+            self._leave(packet)
             return
         self._held[request.number] = packet
         while self._next_reply in self._held:
-            self._reply(self._held.pop(self._next_reply))
+            self._leave(self._held.pop(self._next_reply))
             self._next_reply += 1
+
+    def _leave(self, packet: bytes) -> None:
+        """An answer leaves: once, or twice, or late."""
+        server = self._server
+        lag, echo = server.lag, server.echo
+        if lag is not None and server.executed >= lag[0]:
+            server.lag = None
+            server.clock.after(lag[1], lambda: self._still(packet))
+        else:
+            self._reply(packet)
+        if echo is not None and server.executed >= echo[0]:
+            server.echo = None
+            server.clock.after(echo[1], lambda: self._still(packet))
+
+    def _still(self, packet: bytes) -> None:
+        if self.connected and not self.broken:
+            self._reply(packet)
 
     def _status(self, request: Packet, code: int) -> bytes:
         text = packets.TEXTS[code]
@@ -242,6 +301,8 @@ class Session:
             return
         self._disk.late = self.orphaned
         try:
+            if request.kind != INIT:
+                server.begin_request()
             packet = self._act(request)
         except RemoteRefusal as refusal:
             packet = self._status(request, refusal.args[0])
@@ -409,7 +470,7 @@ class Session:
             self._disk.rename(self._path(raw), self._path(target), replace=True)
             return None
         if name == b"fsync@openssh.com":
-            self._file(read_string(request.body, at)[0])
+            self._disk.sync(self._file(read_string(request.body, at)[0]))
             return None
         if name == b"limits@openssh.com":
             body = packets.TWO_U64.pack(262_144, 261_120)

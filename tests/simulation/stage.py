@@ -8,13 +8,15 @@ from collections.abc import Callable
 from tests.simulation.checker import Checker
 from tests.simulation.clock import SimClock
 from tests.simulation.filesystem import SimFileSystem
-from tests.simulation.history import History
 from tests.simulation.ledger import Ledger, Source
 from tests.simulation.network import SimNetwork
+from tests.simulation.platter import Platter
 from tests.simulation.program import Program
 from tests.simulation.remote import RemoteDisk
 from tests.simulation.resends import Resends
+from tests.simulation.script import History
 from tests.simulation.server import SimServer
+from tests.simulation.spending import Spending
 from tests.simulation.troubles import Troubles
 
 __all__ = ["FOLDER", "STATE_DIR", "WATCH_FOLDER", "Stage"]
@@ -37,12 +39,22 @@ class Stage:
         self.fs = SimFileSystem(self.clock, config.file_system)
         self.ledger = Ledger()
         self.remote = RemoteDisk(lambda: (self.clock.now_ns + 5 * _SEC) // _SEC + 1_700_000_000)
+        if "server_loss" in history.troubles:
+            self.remote.platter = Platter()
+            self.remote.now_ns = lambda: self.clock.now_ns
         self.checker = Checker(self.ledger, self.remote, lambda: self.clock.now_ns)
         self.resends = Resends(self.remote, config.server.readable)
         self.remote.observers.append(self.resends)
+        if config.settings.keys() & {"max_bytes_per_day", "max_rate_bytes_per_sec"}:
+            self.resends.spending = Spending(
+                config.settings,
+                lambda: self.clock.wall_ns() / 1e9,
+                len(config.files),
+            )
         self.server = SimServer(
             self.clock, random.Random(self.rng.random()), self.remote, config.server
         )
+        self.server.on_refusal = self.resends.broke  # whatever was confirmed by that request
         self.network = SimNetwork(
             self.clock,
             random.Random(self.rng.random()),
@@ -71,18 +83,22 @@ class Stage:
                 self.remote.folders.add("/" + "/".join(parts[:count]))
         self.checker.continued = config.settings["on_remote_gone"] == "continue"
         names = {name for name, _ in config.server.extensions}
+        self.checker.line_wait_ns = int(config.settings.get("line_wait_secs", 5.0) * _SEC)
         self.checker.atomic = b"posix-rename@openssh.com" in names
         self.checker.other_names = lambda path: path.startswith("/taken/")
         for spec in config.files:
             folder = WATCH_FOLDER if spec.in_folder else FOLDER
             path = f"{folder}/{spec.name}"
-            source = Source(path, f"{config.remote_dir}/{spec.name}", spec.growth, spec.in_folder)
+            remote = f"{config.remote_dir}/{spec.name}"
+            source = Source(path, remote, spec.growth, spec.in_folder, spec.lines)
             self.sources.append(self.ledger.add(source))
             if not spec.in_folder:
                 self.fs.touch(self.program.notify_path(path), 0)
             if spec.remote_start and config.remote_dir_exists:
                 self._leave_something(source, spec.remote_start)
         self.fs.write_back()
+        if self.remote.platter is not None:
+            self.remote.platter.settle()
         if self._write_trace is not None:
             self.program.trace = self.trace
             self.server.trace = lambda text: self.trace(f"        server: {text}")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
-from tests.simulation.checker import Checker
+from pysubtask.signals import NOTIFY_SUFFIX
+from tests.simulation.checker import TEMP_PREFIX, Checker
 from tests.simulation.clock import SimClock
 from tests.simulation.filesystem import FileSystemKind, SimFileSystem
-from tests.simulation.history import Event
 from tests.simulation.ledger import Source
 from tests.simulation.network import SimNetwork
+from tests.simulation.script import Event
 
 __all__ = ["Troubles"]
 
 _SEC = 1_000_000_000
+_RESTLESS_NS = 150_000_000
 
 
 class Troubles:
@@ -40,14 +43,23 @@ class Troubles:
         self.disk_full_until_ns = -(1 << 62)
         self._denied: set[str] = set()
         self._meddled: set[str] = set()
+        self._in_the_way: set[str] = set()
+        self._restless: list[Source] = []
+        self.disturb: Callable[[Source], None] = lambda source: None
+        """The program writes to a file while it is being looked at."""
         self._taken = 0
+        self._lost_server = False
 
     def end(self) -> None:
         """No more trouble."""
-        self._server.cut_at = 0
+        self._server.cut_at = self._server.down_at = 0
+        self._server.echo = self._server.lag = self._server.refusal = None
         self._network.heal()
         self._remote.capacity_bytes = self._fs.capacity_bytes = 1 << 40
         self._denied.clear()
+        self._fs.unreadable.clear()
+        self._remote.folders -= self._in_the_way
+        self._restless.clear()
 
     def cut(self, event: Event, source: Source) -> None:
         how, nth = event.detail
@@ -144,6 +156,78 @@ class Troubles:
             # While a connection lasts, its own last look is believed: an append at the old end
             # into a file of another length gives the size that is expected. No client can tell.
             self._network.cut("both")
+
+    def server_loss(self, event: Event, source: Source) -> None:
+        """The server goes down, loses what it had not synced, and comes back after a while."""
+        if self._lost_server or self._checker.continued:
+            return  # twice within an hour, a file that differs is held for that hour
+        self._lost_server = True
+        how, duration_ns, *at = event.detail
+        if at:
+            self._server.down_at = self._server.executed + at[0]
+            self._server.goes_down = lambda: self._clock.after(
+                0, lambda: self._go_down(how, duration_ns)
+            )
+        else:
+            self._go_down(how, duration_ns)
+
+    def _go_down(self, how: str, duration_ns: int) -> None:
+        self._network.refusing = "refuse"
+        self._server.go_down()
+        self._checker.remember()
+        self._remote.lose(self._rng, how)
+        self._clock.after(duration_ns, self._accept)
+
+    def echo(self, event: Event, source: Source) -> None:
+        nth, delay_ns = event.detail
+        self._server.echo = (self._server.executed + nth, delay_ns)
+
+    def lag(self, event: Event, source: Source) -> None:
+        nth, delay_ns = event.detail
+        self._server.lag = (self._server.executed + nth, delay_ns)
+
+    def refusal(self, event: Event, source: Source) -> None:
+        nth, code = event.detail
+        self._server.refusal = (self._server.executed + nth, code)
+
+    def jam(self, event: Event, source: Source) -> None:
+        """Until the end, this file can't be delivered."""
+        if event.detail == "denied":
+            self._denied.add(source.remote)
+            self._remote.refuse = self._refuses
+        elif event.detail == "folder" and source.remote not in self._remote.files:
+            self._remote.folders.add(source.remote)
+            self._in_the_way.add(source.remote)
+        elif event.detail == "unreadable":
+            self._fs.unreadable.add(source.path)
+        elif event.detail == "restless" and source not in self._restless:
+            self._restless.append(source)
+            self._clock.after(_RESTLESS_NS, lambda: self._disturb(source))
+
+    def _disturb(self, source: Source, left: int = 100) -> None:
+        if source in self._restless and left:
+            self.disturb(source)
+            self._clock.after(_RESTLESS_NS, lambda: self._disturb(source, left - 1))
+
+    def neighbour(self, event: Event, source: Source) -> None:
+        """Another client works in the same folder: its temporary files are not ours to remove."""
+        folder = source.remote.rpartition("/")[0]
+        if folder in self._remote.folders:
+            self._taken += 1
+            path = f"{folder}/{TEMP_PREFIX}fedcba98{self._taken:08x}"
+            self._remote.another_hand = True
+            self._remote.put(path, b"another client's")
+            self._remote.another_hand = False
+            self._checker.neighbours.add(path)
+
+    def other_master(self, event: Event, source: Source) -> None:
+        """Another master watches the same file. Its child has served the touch and ends: the
+        ``.notify`` goes. Perhaps it starts again at once: a blank one is made."""
+        notify = source.path + NOTIFY_SUFFIX
+        if self._fs.exists(notify):
+            self._fs.remove(notify)
+        if event.detail:
+            self._fs.touch(notify, 0)
 
     def write_back(self, event: Event, source: Source) -> None:
         self._fs.write_back(self._rng)

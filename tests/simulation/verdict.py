@@ -16,9 +16,11 @@ def unmet(checker: Checker) -> list[tuple[str, str]]:
     problems: list[tuple[str, str]] = []
     for source in checker.ledger.by_path.values():
         problems.extend(_unmet_of(checker, source))
+    for path in checker.neighbours - checker.disk.files.keys():
+        problems.append(("lost", f"{path!r}, another client's, is gone"))
     for path in checker.disk.files:
         name = path.rpartition("/")[2]
-        if not name.startswith(TEMP_PREFIX) or path in checker.late_temps:
+        if not name.startswith(TEMP_PREFIX) or path in checker.late_temps | checker.neighbours:
             continue
         own = name.startswith(TEMP_PREFIX + checker.client_id)
         if own or path not in checker.forgiven_temps:
@@ -53,11 +55,11 @@ def _unmet_now(checker: Checker, source: Source) -> Iterable[tuple[str, str]]:
     if pieces or (checker.continued and source.current.returned):
         yield from _unmet_pieces(checker, source, wanted, due, pieces)
         return
-    file = checker.disk.files.get(source.remote)
-    if file is None:
+    content = checker.content_of(source)
+    if content is None:
         yield "lost", f"{source.remote!r} is not there"
-    elif len(file.content) < due or not wanted.startswith(file.content):
-        yield "lost", f"{source.remote!r} has {len(file.content)} bytes, {due} were notified"
+    elif len(content) < due or not wanted.startswith(content):
+        yield "lost", f"{source.remote!r} has {len(content)} bytes, {due} were notified"
 
 
 def _unmet_pieces(

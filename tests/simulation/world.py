@@ -7,14 +7,16 @@ from dataclasses import dataclass, field
 
 from tests.simulation.checker import Violation
 from tests.simulation.clock import Killed
-from tests.simulation.history import Event
 from tests.simulation.ledger import Source
 from tests.simulation.machine import MS, SEC, Machine
+from tests.simulation.script import Event
 from tests.simulation.verdict import unmet
 
 __all__ = ["Outcome", "World"]
 
-_FINISH_SECS = 900
+_SOON_SECS = 900
+_IN_TIME_SECS = 30
+_HOUR_NS = 3600 * SEC
 _MAX_STEPS = 60_000
 
 
@@ -102,14 +104,24 @@ class World(Machine):
     def _after_step(self) -> None:
         child = self._child
         assert child is not None
+        if self.config.stuck:
+            self._ask_for_the_rest()
+            self._woken = False
         self.checker.client_id = child.client_id()
         self._check_archived()
         self.checker.check_claims(child.claims())
         again, excused = self.resends.again_bytes, self.resends.excused_bytes
         if again > excused and not self.config.small_outbox:
             raise Violation("resent", f"{again} bytes were sent again, {excused} are excused")
+        spending = self.resends.spending
+        if spending is not None and spending.broken:
+            raise Violation("budget", spending.broken)
+        if self.config.stuck and not self._finishing:
+            for source in self.sources[1:]:
+                self._check_in_time(source)
         asks, self._flush_asks = self._flush_asks, []
         for touches in asks:
+            self.checker.released_ns = self.clock.now_ns
             self._flushes.append((child.request_flush(), touches))
         if self._waiting:
             for source, touch in list(self._waiting):
@@ -122,12 +134,23 @@ class World(Machine):
                     self.checker.recheck(source)
                     self._goes_on(source)
         if self._flushes:
+            self.checker.released_ns = self.clock.now_ns
             for flush in list(self._flushes):
                 done, touches = flush
                 if done():
                     self._flushes.remove(flush)
                     self.trace("flushed")
                     self.checker.check_delivered(touches, "flush")
+
+    def _check_in_time(self, source: Source) -> None:
+        """Nothing is wrong but with another file."""
+        late_ns = self.clock.now_ns - _IN_TIME_SECS * SEC
+        for touch in source.touches:
+            if touch.at_ns < late_ns:
+                raise Violation("held", f"{source.path!r}: {touch} is not served yet")
+        for touch in source.owed:
+            if touch.at_ns < late_ns and not source.was_shown(touch):
+                raise Violation("held", f"{source.path!r}: {touch} is not delivered yet")
 
     def _goes_on(self, source: Source) -> None:
         """The program had waited for the snapshot: now it may do its worst."""
@@ -143,6 +166,7 @@ class World(Machine):
         self._stop_request = None
         touches = [(s, s.last_touch) for s in self.sources if s.last_touch is not None]
         self.counts["restarts"] += 1
+        self.checker.released_ns = self.clock.now_ns + 11 * SEC
         done = self._child.stop(self._process.clock.monotonic() + 10.0)
         self.trace(f"stopped: {done}")
         if done:
@@ -164,6 +188,7 @@ class World(Machine):
             return
         self.counts["power"] += 1
         self._power_lost = True
+        self._survival = event.how
         self._machine_up = False
         delay_ns = int(event.detail * SEC) + MS
         self._start_at_ns = self.clock.now_ns + delay_ns
@@ -214,9 +239,10 @@ class World(Machine):
             if source.interfered or source.last_touch is None or self.rng.random() < 0.3:
                 self.program.append(source)
                 self.program.notify(source)
-        end_ns = self.clock.now_ns + _FINISH_SECS * SEC
+        soon_ns = self.clock.now_ns + _SOON_SECS * SEC
+        end_ns = self.clock.now_ns + self.config.finish_secs * SEC
         while True:
-            self._run_until(self.clock.now_ns + SEC)
+            self._run_until(self.clock.now_ns + (SEC if self.clock.now_ns < soon_ns else _HOUR_NS))
             self._ask_for_the_rest()
             missing = unmet(self.checker)
             if not missing and self._child is not None and not self._child.pending_bytes():

@@ -85,7 +85,9 @@ def _write_slowly(world: World, name: str) -> None:
     for number in range(steps):
         at += rng.uniform(0.1, 0.95)
         part, last = _bytes(rng, 2000), number == steps - 1
-        world.clock.after(int(at * 1e9), lambda part=part, last=last: _go_on(world, name, part, last))
+        world.clock.after(
+            int(at * 1e9), lambda part=part, last=last: _go_on(world, name, part, last)
+        )
 
 
 def _go_on(world: World, name: str, part: bytes, last: bool) -> None:

@@ -92,6 +92,8 @@ class World:
         """What it was told of, by name, with what the file held when it looked."""
         self.wild: set[str] = set()
         """Names whose visible file may hold garbage after a loss of power, until it is mended."""
+        self.spoilt: set[str] = set()
+        """Names that the program had edited when the power failed: that is its own loss."""
         self.files.on_change = self._on_change
         self.failed: Violation | None = None
 
@@ -197,6 +199,7 @@ class World:
             self.say("power")
             self.disk.forget()
             self.wild.update(self.visible())
+            self.spoilt.update(self.edited)
             quiet, self.files.on_change = self.files.on_change, lambda change, path: None
             self.files.crash(self.rng)
             self.files.on_change = quiet
@@ -262,7 +265,7 @@ class World:
                 raise Violation("pending", f"{left} should have been removed on the server")
         for name, content in seen.items():
             told = [data for all_ in self.took.values() for data in all_]  # it may be renamed
-            known = content in self.edited.get(name, ()) or content in told
+            known = name in self.spoilt or content in self.edited.get(name, ()) or content in told
             if not known and self.is_allowed(name, content) and name in self.server.names_there():
                 raise Violation("untold", f"{name}: {len(content)} bytes")
         litter = [n for n in self.files.directory(INBOX).entries if n.startswith(TEMP_PREFIX)]
@@ -304,6 +307,8 @@ class World:
         content = self.visible()[name] + mine if self.rng.random() < 0.5 else mine
         self.edited.setdefault(name, set()).add(content)
         self.say(f"program edits {name}")
+        if self.files.exists(f"{INBOX}/.mine"):
+            self.files.remove(f"{INBOX}/.mine")
         self.files.create(f"{INBOX}/.mine")
         self.files.append(f"{INBOX}/.mine", content)
         self.files.rename(f"{INBOX}/.mine", f"{INBOX}/{name}")

@@ -73,6 +73,8 @@ class WatchedServer(MemoryServer):
         self.seen: list[bytes | None] = [None]
         self.requests: list[tuple[str, str]] = []
         self.written_bytes = 0
+        self.synced: list[str] = []
+        """Files that were brought to the disk: open, and finished with ``sync``."""
         self.uploads: dict[str, bytearray] = {}
         """Begun and not in place yet, by token."""
         self.fault_before: BeforeCall = nothing
@@ -153,6 +155,12 @@ class WatchedTransport(MemoryTransport):
         upload += data
         self._watched.written_bytes += len(data)
         self._watched.after("write", path)
+
+    def finish(self, path: str, *, sync: bool) -> None:
+        is_open = path in self._handles
+        super().finish(path, sync=sync)
+        if sync and is_open:
+            self._watched.synced.append(path)
 
     def put(self, path: str, data: bytes, *, modified: float | None, quiet: bool) -> RemoteStat:
         self._arrive("put", path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 from pysubtask.core.capabilities import Capabilities
@@ -29,6 +30,7 @@ class Line:
         self.answered: set[int] = set()
         self.answers: list[tuple[int, Result]] = []
         self.breaks = False
+        self.due_at = math.inf
         self.broken_for_sending = False
 
     def connect(self) -> None:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pysubtask.core.aging import day_folder
 from pysubtask.core.model import Delivered
-from pysubtask.seams.disk import RealDisk
+from pysubtask.seams.disk import FileStat, RealDisk
 from pysubtask.signals import notify_path
 from pysubtask.subtask.archive import Archive, is_shown
 from pysubtask.subtask.store.ledger import drop_superseded, record_delivery
@@ -138,6 +138,24 @@ def test_what_never_moves(old: Old) -> None:
     assert old.archive.waiting == 0
     assert sorted(os.listdir(old.folder / "below")) == ["deep.txt"]
     assert not (old.folder / "archive").exists()
+
+
+def test_declared_files_are_not_looked_at_for_each_old_one(
+    old: Old, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(500):
+        old.write(f"old{number}.txt")
+    looked: list[str] = []
+    stat = old.bench.disk.stat
+
+    def counted(path: str, *, follow: bool = True) -> FileStat:
+        looked.append(path)
+        return stat(path, follow=follow)
+
+    monkeypatch.setattr(old.bench.disk, "stat", counted)
+    while old.archive.moved_files < 500:
+        old.archive.step(old.bench.clock.now)
+    assert 0 < looked.count(old.bench.path("a.csv")) < 2 * 500 / 64
 
 
 def test_the_target_of_a_declared_link_stays(tmp_path: Path) -> None:
@@ -425,6 +443,7 @@ def test_a_file_that_changes_while_it_is_moved_goes_back(old: Old, again: bool) 
     assert b"brand-new" in contents
     if again:
         assert b"another" in contents
+        assert (old.folder / "notes_1.txt").read_bytes() == b"brand-new", "none stays behind"
     else:
         assert Path(path).read_bytes() == b"brand-new"
     assert old.archive.moved_files == 0

@@ -52,6 +52,17 @@ def test_transports_know_nothing_of_who_uses_them(path: pathlib.Path) -> None:
         assert not name.startswith(tuple(f"pysubtask.{part}" for part in above)), name
 
 
+@pytest.mark.parametrize("path", files("transports"), ids=lambda path: path.name)
+def test_no_protocol_imports_another(path: pathlib.Path) -> None:
+    """What two of them need is beside them."""
+    protocols = {p.name for p in (PACKAGE / "transports").iterdir() if (p / "__init__.py").exists()}
+    own = path.relative_to(PACKAGE / "transports").parts[0]
+    for name in imports(path) if own in protocols else ():
+        parts = name.split(".")
+        other = parts[2] if parts[:2] == ["pysubtask", "transports"] and len(parts) > 2 else own
+        assert other == own or other not in protocols, name
+
+
 def test_the_child_never_imports_the_programs_around_it() -> None:
     for path in files("subtask"):
         for name in imports(path):

@@ -146,6 +146,37 @@ def test_a_spent_budget_costs_no_looks(local: Local, tmp_path: Path) -> None:
     assert len(remote.server.requests) > before
 
 
+@pytest.mark.parametrize("growth", ["append", "auto"])
+def test_a_small_budget_is_not_spent_on_looking(local: Local, growth: str) -> None:
+    """The connection rests between two tries; each time the end of the remote file is read back,
+    which takes more than may gather (history 8000000005 of the simulator)."""
+    remote = make_remote(local, "parallel", limits=Limits(bytes_per_day=50_000))
+    whole = numbered(40_000)
+    for end in (20_000, 30_000, 40_000):
+        local.write(whole[:end])
+        local.take(growth)
+        began = local.clock.now
+        while not remote.is_settled():
+            due = remote.step()
+            remote.delivery.close()
+            local.clock.now = max(local.clock.now + 1, min(due, local.clock.now + DAY_SECS))
+            assert local.clock.now - began < 4 * DAY_SECS, remote.delivery.errors
+    assert remote.server.read_file("a.csv") == whole
+
+
+def test_an_upload_goes_on_although_reading_back_takes_all(local: Local) -> None:
+    remote = make_remote(local, "parallel", limits=Limits(bytes_per_day=50_000))
+    local.write(numbered(150_000))
+    local.take()
+    began = local.clock.now
+    while not remote.is_settled():
+        due = remote.step()
+        remote.delivery.close()
+        local.clock.now = max(local.clock.now + 1, min(due, local.clock.now + DAY_SECS))
+        assert local.clock.now - began < 12 * DAY_SECS, remote.delivery.errors
+    assert remote.server.read_file("a.csv") == numbered(150_000)
+
+
 def test_small_files_go_first(local: Local, tmp_path: Path) -> None:
     remote = make_remote(local, limits=Limits(bytes_per_day=2_000_000))
     sizes = {"big.dat": 150_000, "small.dat": 500, "middle.dat": 20_000}

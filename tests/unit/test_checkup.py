@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pysubtask.core.delta import DeltaRule
+from pysubtask.errors import LinkLost
 from pysubtask.subtask.intake.checkup import Checkup
 from tests.unit.core_fakes import LOG, HookedDisk, ManualClock, fail_with, nothing
 from tests.unit.core_local import Local
@@ -64,6 +65,34 @@ class Bench:
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
+
+
+@pytest.mark.parametrize("when", ["before", "during"])
+def test_an_edit_before_the_first_delivery_ended(bench: Bench, when: str) -> None:
+    """What was sent is what was there before; there was nothing yet to compare with."""
+    local, remote = bench.local, bench.remote
+    os.unlink(local.path)
+    local.write(BIG[::-1])
+
+    def cut(operation: str, path: str) -> None:
+        if operation == "write" and remote.server.written_bytes > written + 1_500_000:
+            raise LinkLost("cut")
+
+    assert bench.look() == "taken"
+    if when == "during":
+        written = remote.server.written_bytes
+        remote.server.fault_before = cut
+        remote.step()
+        assert local.entry.upload is not None
+        remote.server.fault_before = nothing
+    bench.edit(BETWEEN_SAMPLES if when == "before" else len(BIG) - 70_000)
+    assert bench.look() == "unchanged"
+    bench.run()
+    assert not bench.changed
+    remote.settle()
+    assert remote.server.read_file("a.csv") == BIG[::-1]
+    bench.run()
+    assert bench.changed == [local.path]
 
 
 def test_an_edit_between_the_samples(bench: Bench) -> None:

@@ -22,9 +22,12 @@ from click.testing import CliRunner, Result
 
 import pysubtask
 from pysubtask import errors
-from pysubtask.cli import exits, messages, output
+from pysubtask.cli import convert, demo, exits, messages, output
 from pysubtask.cli.app import COMMANDS, app
 from pysubtask.cli.options import UrlType
+from pysubtask.errors import HostKeyReason
+from pysubtask.events import LinkChanged
+from pysubtask.status import FileStatus, Status, size_words
 
 ROOT = pathlib.Path(pysubtask.__file__).parent.parent
 SCHEMA = json.loads((ROOT / "docs" / "cli-messages.schema.json").read_text("utf-8"))
@@ -232,6 +235,37 @@ def test_a_password_in_an_argument_list_is_refused_and_not_repeated(run: Run, ur
         assert way in refused.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("kind", "reason", "code", "attempt"),
+    [
+        ("HostKeyRefused", "unknown", 13, "pysubtask trust"),
+        ("HostKeyRefused", "revoked", 13, "doctor"),
+        ("LoginRefused", None, 12, "--key-file"),
+        ("LinkLost", None, 10, "doctor"),
+        (None, None, 1, "doctor"),
+    ],
+)
+def test_a_demo_that_does_not_get_through_ends_as_the_other_commands_do(
+    kind: str | None, reason: HostKeyReason | None, code: int, attempt: str
+) -> None:
+    status = Status(
+        link="retrying", last_error="no", last_error_kind=kind, last_error_reason=reason
+    )
+    failure = demo.failure_of(status, URL)
+    assert (failure.code, failure.message) == (code, f"deliver to {URL}: no")
+    assert attempt in failure.attempt
+
+
+def test_no_password_of_a_url_gets_into_a_message() -> None:
+    words = "deliver to sftp://edge:hunter2@collector.example/in: no"
+    told = (
+        convert.file_message("state", "a.csv", FileStatus(last_error=words)),
+        convert.link_message(LinkChanged("retrying", words, "LinkLost")),
+    )
+    assert "hunter2" not in str(told)
+    assert all("collector.example" in str(message) for message in told)
+
+
 @pytest.mark.parametrize("name", ["password", "Password", "key_passphrase", "password_file"])
 def test_secrets_are_not_set_by_set(run: Run, name: str) -> None:
     result = run("doctor", URL, "--set", f"{name}=hunter2")
@@ -252,8 +286,9 @@ def test_a_password_file_that_others_may_read_is_refused(run: Run) -> None:
 
 def test_codes_and_remedies() -> None:
     cases = [
-        (errors.HostKeyRefused("host key unknown: h"), 13, f"pysubtask trust {URL}"),
-        (errors.HostKeyRefused("host key changed: h"), 13, "trust --replace"),
+        (errors.HostKeyRefused("no", reason="unknown"), 13, f"pysubtask trust {URL}"),
+        (errors.HostKeyRefused("no", reason="changed"), 13, "trust --replace"),
+        (errors.HostKeyRefused("of unknown.changed.example", reason="revoked"), 13, "doctor"),
         (errors.LoginRefused("no", hint="the server takes: publickey"), 12, "--key-file"),
         (errors.LinkLost("gone"), 10, f"pysubtask doctor {URL}"),
         (errors.LinkError("gone", hint="switch it on"), 10, "switch it on"),
@@ -315,7 +350,7 @@ def test_paths_that_are_no_utf8_are_printed() -> None:
 
 
 def test_sizes_and_ages() -> None:
-    assert [output.size(n) for n in (0, 1023, 1536, 5 << 20, 3 << 40)] == [
+    assert [size_words(n) for n in (0, 1023, 1536, 5 << 20, 3 << 40)] == [
         "0 B", "1023 B", "1.5 KiB", "5.0 MiB", "3.0 TiB",
     ]  # fmt: skip
     assert [output.age(n) for n in (-1, 5, 300, 7200, 172_800)] == [

@@ -48,7 +48,9 @@ def rows(parameters: list[click.Parameter]) -> list[str]:
 
 
 def section(path: str, command: click.Command, common: dict[str, click.Parameter]) -> list[str]:
-    words = [str(p.metavar) for p in command.params if isinstance(p, click.Argument)]
+    words = [
+        p.metavar or p.human_readable_name for p in command.params if isinstance(p, click.Argument)
+    ]
     usage = " ".join(["pysubtask", path, "[OPTIONS]", *words])
     lines = ["", f"### pysubtask {path}", "", f"`{usage}`"]
     lines += ["", *inspect.cleandoc(command.help or "").splitlines()]

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pysubtask.core.space import without_source
 from pysubtask.errors import RemoteDenied, RemoteError, RemoteFull
 from pysubtask.subtask.delivery import comparison
 from tests.unit.core_fakes import HookedDisk, ManualClock, nothing
@@ -158,6 +159,33 @@ def test_a_remote_folder_that_was_removed_meanwhile_is_made_again(local: Local) 
 
 
 # -- what can't be had any more ----------------------------------------------------------------
+
+
+def test_a_version_given_up_while_it_is_sent_takes_no_other_with_it(local: Local) -> None:
+    """There was no room to keep the file that was deleted; the next one has a copy."""
+    local.write(numbered(3_000_000))
+    local.take("append")
+    os.unlink(local.path)
+    local.ledger.outbox.has_room = lambda size: False
+    local.write(b"the next file")
+    local.take("append")
+    local.ledger.outbox.has_room = lambda size: True
+    with local.sources.borrow(local.path, local.current) as handle:
+        local.snapshots.rescue.copy_live_pieces(local.path, 2, handle)
+    assert None not in [piece.name for piece in local.current.pieces]
+    remote = make_remote(local, "sessions")
+
+    def give_up(operation: str, path: str) -> None:
+        if operation == "begin" and local.entry.version(1) is not None:
+            local.ledger.update(local.path, lambda e: without_source(e, 1)[0])
+            local.sources.release(local.path, 1)
+            local.sources.release(local.path, 2)
+            os.unlink(local.path)
+
+    remote.server.fault_before = give_up
+    remote.settle()
+    assert local.entry.version(1) is None
+    assert remote.server.read_file("a.csv") == b"the next file"
 
 
 def test_a_tail_whose_head_is_lost_goes_to_a_name_of_its_own(local: Local) -> None:

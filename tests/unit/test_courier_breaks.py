@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from pysubtask.errors import LinkLost
 from tests.unit.core_fakes import HookedDisk, ManualClock
 from tests.unit.core_local import Local
 from tests.unit.core_remote import (
@@ -134,6 +135,31 @@ def test_cut_at_every_request(
             assert n > 2
             return
     pytest.fail("it never ends")
+
+
+@pytest.mark.parametrize("kill", [False, True], ids=["cut", "killed"])
+def test_what_was_written_before_a_break_is_synced_after_it(local: Local, kill: bool) -> None:
+    """Else it takes its place while its bytes are still in the cache of a mount (history
+    6000000072 of the simulator)."""
+    remote = Remote(local, WatchedServer(replace(SERVERS["sequential"], fsync=True)))
+    broken: list[str] = []
+
+    def cut(operation: str, path: str) -> None:
+        if operation == "finish" and not broken:
+            broken.append(path)
+            raise LinkLost("cut", operation="test")
+        if operation == "rename":
+            assert remote.server.synced == broken
+
+    remote.server.fault_before = cut
+    local.write(numbered(BIG))
+    local.take("rewrite")
+    remote.step()
+    if kill:
+        remote.restart()
+    remote.settle()
+    assert remote.server.read_file("a.csv") == numbered(BIG)
+    assert remote.server.synced == broken
 
 
 @KINDS

@@ -131,6 +131,26 @@ def test_what_is_left_of_ours_tells_another_hand(local: Local) -> None:
     assert local.entry.conflict_at is not None
 
 
+def test_what_is_owed_is_not_written_behind_a_content_of_that_length_that_is_not_ours(
+    local: Local,
+) -> None:
+    """A server that went down shows an older version, just as long, and ours is gone here (the
+    sweep of the simulator: "edit", request 29)."""
+    remote = make_remote(local)
+    local.write(b"0123456789")
+    local.take()
+    remote.settle()
+    remote.delivery.close()
+    local.write(b"abcdef", "ab")
+    local.take()
+    local.write(b"new")
+    local.clock.advance(2)
+    remote.server.put_file("a.csv", b"older, 10b")
+    remote.step()
+    assert remote.server.read_file("a.csv~10-16") == b"abcdef"
+    assert remote.server.read_file("a.csv") == b"older, 10b"
+
+
 @KINDS
 @pytest.mark.parametrize("growth", ["auto", "append"])
 def test_after_a_consumer_the_pieces_joined_are_the_file(

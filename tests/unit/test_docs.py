@@ -7,6 +7,7 @@ themselves.
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import logging
 import pathlib
@@ -29,7 +30,7 @@ README = (ROOT / "README.md").read_text("utf-8")
 PAGES = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")),
     ROOT / "examples" / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 SECTIONS = {
     "base": "The subtask (section `base`)",
@@ -100,7 +101,7 @@ def test_the_settings_table_is_the_settings() -> None:
         assert found[1].count(f"| `{name}` |") == 1
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_python_in_the_docs_compiles(page: pathlib.Path) -> None:
     for block in code_blocks(page.read_text("utf-8"), "python"):
         ast.parse(block)
@@ -196,7 +197,7 @@ def test_the_example_runs(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatc
     assert done.stdout == "all counted: True\nlines: 1000\n"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_what_the_docs_point_at_is_there(page: pathlib.Path) -> None:
     text = page.read_text("utf-8")
     missing = []
@@ -215,6 +216,18 @@ def test_what_the_docs_point_at_is_there(page: pathlib.Path) -> None:
         if name not in slugs:
             missing.append(f"#{name}")
     assert not missing
+
+
+def test_the_reference_has_everything_public() -> None:
+    text = (ROOT / "docs" / "api.md").read_text("utf-8")
+    shown = set(re.findall(r"auto(?:class|function):: ([\w.]+)", text))
+    for module in re.findall(r"automodule:: ([\w.]+)", text):
+        shown |= {f"{module}.{name}" for name in importlib.import_module(module).__all__}
+    for name in shown:
+        module, _, what = name.rpartition(".")
+        assert hasattr(importlib.import_module(module), what), name
+    bare = {name.rpartition(".")[2] for name in shown}
+    assert set(pysubtask.__all__) - {"__version__"} <= bare
 
 
 def test_settings_named_in_the_docs_exist() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -24,6 +26,16 @@ def bench() -> Bench:
 
 
 # -- deadlines ---------------------------------------------------------------------------------
+
+
+def test_a_transport_may_ask_to_be_called(bench: Bench) -> None:
+    """Else what it holds back would wait until an acknowledgement is overdue."""
+    bench.spawn(bench.asking("a"))
+    overdue = bench.engine.run()
+    bench.line.due_at = bench.clock.now + 5
+    assert bench.engine.run() == bench.clock.now + 5
+    bench.line.due_at = math.inf
+    assert bench.engine.run() == overdue
 
 
 def test_nothing_awaited_no_deadline(bench: Bench) -> None:

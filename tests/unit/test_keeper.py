@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pysubtask.core.model import Entry, Upload
 from pysubtask.subtask.intake.keeper import Keeper
 from pysubtask.subtask.store.reader import BytesLost, VersionReader
 from pysubtask.subtask.store.space import Space
@@ -188,11 +190,30 @@ def test_a_reader_looks_again_after_each_reading(tmp_path: Path) -> None:
     assert reader.read(0, 100) == numbered(5000)[:100]
     with open(local.path, "ab") as file:
         file.write(b"grown")
-    assert reader.read(100, 100) == numbered(5000)[100:200], "it still begins with the snapshot"
+    assert reader.read(1000, 100) == numbered(5000)[1000:1100], "it still begins with the snapshot"
     with open(local.path, "r+b") as file:
         file.write(b"changed at its beginning")
     with pytest.raises(BytesLost, match="not what its snapshot noted"):
-        reader.read(200, 100)
+        reader.read(2000, 100)
+    reader.close()
+
+
+def test_a_file_that_somebody_writes_to_is_not_hashed_for_each_reading(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, limit=10)
+    data = numbered(100_000)
+    kept.append(data, "auto")
+    local = kept.local
+    reader = VersionReader(
+        local.path, local.current, local.ledger.outbox, local.sources, now=local.clock.time
+    )
+    local.disk.read_bytes = 0
+    read = b""
+    for offset in range(0, 100_000, 500):
+        read += reader.read(offset, 500)
+        with open(local.path, "ab") as file:
+            file.write(b"more")
+    assert read == data
+    assert local.disk.read_bytes <= 25 * 100_000
     reader.close()
 
 
@@ -257,6 +278,71 @@ def test_a_deleted_one_is_held_as_far_as_there_is_room(tmp_path: Path) -> None:
     remote = make_remote(kept.local)
     remote.settle()
     assert [s for s in remote.server.seen if s] == [numbered(4000), b"the last file"]
+
+
+class Deleted(Kept):
+    """Two files that were deleted and begun anew, with room for one of them. The one that is owed
+    first is the one that was written last."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, limit=6000)
+        self.local.ledger.outbox.has_room = lambda size: False
+        self.late, self.early = (str(folder / name) for name in ("late.csv", "early.csv"))
+        self.look_at_new(self.late, b"owed first")
+        self.look_at_new(self.early, numbered(4000))
+        self.look_at_new(self.early, b"next")
+        self.look_at_new(self.late, numbered(4000, seed=1))
+        self.look_at_new(self.late, b"next")
+        assert list(self.local.ledger.owed) == [self.late, self.early]
+        self.keeper.interval()
+        self.local.clock.advance(MINUTE)
+
+    def look_at_new(self, path: str, data: bytes) -> None:
+        """The file is deleted, begun anew, and looked at."""
+        if os.path.exists(path):
+            os.unlink(path)
+        with open(path, "wb") as file:
+            file.write(data)
+        self.local.clock.advance(10)
+        name = os.path.basename(path)
+        assert self.local.snapshots.take(path, name, "append", None).result == "taken"
+
+    def kept_of(self, path: str) -> bool:
+        entry = self.local.ledger.get(path)
+        assert entry is not None
+        return any(version.size == 4000 for version in entry.versions)
+
+
+@pytest.fixture
+def deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Deleted:
+    kept = Deleted(tmp_path)
+    monkeypatch.setattr(kept.keeper, "secure", lambda path, number: False)  # the disk refuses
+    return kept
+
+
+def test_the_latest_is_given_up_whatever_file_it_is_of(deleted: Deleted) -> None:
+    deleted.keeper.interval()
+    assert deleted.kept_of(deleted.early)
+    assert not deleted.kept_of(deleted.late)
+
+
+def test_one_whose_upload_has_begun_is_given_up_last(deleted: Deleted) -> None:
+    def begin(entry: Entry) -> Entry:
+        return replace(entry, upload=Upload(entry.versions[1].number, 4000, "temp"))
+
+    deleted.local.ledger.update(deleted.late, begin)
+    deleted.keeper.interval()
+    assert deleted.kept_of(deleted.late)
+    assert not deleted.kept_of(deleted.early)
+
+
+def test_one_that_is_being_read_stays_for_its_room_would_not_be_had(deleted: Deleted) -> None:
+    entry = deleted.local.ledger.get(deleted.late)
+    assert entry is not None
+    with deleted.local.sources.borrow(deleted.late, entry.versions[1]):
+        deleted.keeper.interval()
+        assert deleted.kept_of(deleted.late)
+        assert not deleted.kept_of(deleted.early)
 
 
 def test_a_deleted_one_that_fits_is_copied_and_let_go(tmp_path: Path) -> None:

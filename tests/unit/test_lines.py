@@ -47,6 +47,19 @@ def test_an_unfinished_line_waits(local: Local, kind: str, growth: str) -> None:
     assert all(seen is None or seen.endswith((b"\n", b"four")) for seen in remote.server.seen)
 
 
+@KINDS
+def test_what_needs_several_requests_comes_in_whole_lines(local: Local, kind: str) -> None:
+    """A reader looks between two of them (the realm "options" of the simulator)."""
+    remote = make_remote(local, kind, has_lines=True)
+    append(local, remote, b"begin\n")
+    lines = b"".join(b"%d,%s\n" % (n, b"x" * (n % 700)) for n in range(700))
+    append(local, remote, lines)
+    remote.settle()
+    assert remote.server.read_file("a.csv") == b"begin\n" + lines
+    assert len(lines) > 4 * 32_768
+    assert all(seen is None or seen.endswith(b"\n") for seen in remote.server.seen)
+
+
 def test_the_first_line_of_a_file(local: Local) -> None:
     remote = make_remote(local, has_lines=True)
     append(local, remote, b"begi")

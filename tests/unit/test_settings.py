@@ -198,7 +198,7 @@ def test_version_1_demo_configuration_is_understood() -> None:
 
 
 def test_files_are_made_absolute(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "key").write_text("x")
+    (tmp_path / "key").touch(0o600)
     monkeypatch.chdir(tmp_path)
     assert build("ftp", None, None, {"key_file": pathlib.Path("key")}).key_file == str(
         tmp_path / "key"

@@ -127,6 +127,32 @@ def test_lengths_are_bounded_by_their_packet_not_by_what_follows_it() -> None:
     assert decoder.broken is not None
 
 
+@pytest.mark.parametrize(
+    ("liar", "words"),
+    [
+        (scripted.packet(101, 1, b"\0\0"), "a status without a code"),
+        (scripted.packet(105, 1, number(2)), "attributes that end too early"),
+        (scripted.packet(105, 1, number(8) + b"\0\0\0\0"), "attributes that end too early"),
+    ],
+)
+def test_what_follows_a_packet_is_not_taken_for_its_end(liar: bytes, words: str) -> None:
+    decoder = ReplyDecoder()
+    assert decoder.feed(liar + scripted.data(2, b"x" * 100)) == []
+    assert words in str(decoder.broken)
+
+
+def test_attributes_of_every_kind() -> None:
+    """The owner and extended attributes are passed over; what follows them is not misread."""
+    flags = number(0x8000_000F)
+    raw = flags + pack(">Q", 5) + pack(">II", 1, 2) + number(0o100600) + pack(">II", 8, 9)
+    raw += number(2) + (scripted.string(b"name@x") + scripted.string(b"value")) * 2
+    meant = Attributes(5, 0o100600, 9)
+    assert ReplyDecoder().feed(scripted.packet(105, 1, raw)) == [Reply(1, 105, 0, meant)]
+    entry = scripted.string(b"a") + scripted.string(b"-a") + raw
+    both = scripted.packet(104, 1, number(2) + entry * 2)
+    assert ReplyDecoder().feed(both) == [Reply(1, 104, 0, [Entry(b"a", b"-a", meant)] * 2)]
+
+
 def test_a_partial_packet_holds_no_more_than_it_announced() -> None:
     decoder = ReplyDecoder()
     size = codec.MAX_REPLY_BYTES
@@ -223,3 +249,9 @@ def test_limits_and_free_space() -> None:
     for decode in (codec.decode_limits, codec.decode_statvfs_free):
         with pytest.raises(LinkLost):
             decode(b"\0" * 31)
+
+
+def test_extensions_by_name() -> None:
+    pairs = ((b"a", b"1"), (b"b", b"2"), (b"a", b"3"))
+    assert codec.extension_value(pairs, b"a") == b"1"
+    assert codec.extension_value(pairs, b"c") is None

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from pysubtask.errors import HostKeyRefused, SettingsError
+from pysubtask.settings import Settings
 from pysubtask.transports.sftp.hostkeys import KnownHosts, PinnedKeys, fingerprint, policy_for
+from pysubtask.trust import ServerKey, judge
 
 KEY, OTHER = b"\0\0\0\x0bssh-ed25519 key one", b"\0\0\0\x0bssh-ed25519 key two"
 
@@ -96,6 +98,25 @@ def test_a_revoked_key_is_refused_even_if_it_is_listed(tmp_path: Path) -> None:
     policy = known(tmp_path, line("edge"), line("@revoked *"))
     with pytest.raises(HostKeyRefused, match="revoked"):
         policy.check("edge", 22, "ssh-ed25519", KEY)
+
+
+@pytest.mark.parametrize(
+    ("lines", "judgement", "reason"),
+    [
+        ([], "unknown", "unknown"),
+        ([line("unknown.example", OTHER)], "changed", "changed"),
+        ([line("unknown.example"), line("@revoked *")], "refused", "revoked"),
+        ([line("unknown.example")], "known", None),
+    ],
+)
+def test_a_judgement_does_not_hang_on_words(
+    tmp_path: Path, lines: list[str], judgement: str, reason: str | None
+) -> None:
+    """Nor on the host's name, which is in them."""
+    known(tmp_path, *lines)
+    settings = Settings(known_hosts=str(tmp_path / "known_hosts"))
+    told, refusal = judge(ServerKey("unknown.example", 22, "ssh-ed25519", KEY), settings)
+    assert (told, refusal and refusal.reason) == (judgement, reason)
 
 
 def test_a_certificate_authority_does_not_count(tmp_path: Path) -> None:

@@ -139,3 +139,86 @@ def test_refuse(echo: tuple[str, int]) -> None:
         with connect(link) as sock:
             sock.sendall(b"a")
             assert read(sock, 1) == b"a"
+
+
+def test_nothing_overtakes_what_came_before_it(echo: tuple[str, int]) -> None:
+    """Though the link becomes faster in between."""
+    with TcpProxy(*echo, delay_secs=0.2) as link, connect(link) as sock:
+        sock.sendall(b"first,")
+        time.sleep(0.05)
+        link.delay_secs = 0.0
+        sock.sendall(b"second")
+        assert read(sock, 12) == b"first,second"
+
+
+def test_slices_and_jitter_keep_the_order(echo: tuple[str, int]) -> None:
+    data = bytes(range(256)) * 100
+    with TcpProxy(*echo) as link, connect(link) as sock:
+        link.slice_bytes, link.jitter_secs = 300, 0.02
+        link.slice_gap_secs = 0.001
+        start = time.monotonic()
+        sock.sendall(data)
+        assert read(sock, len(data)) == data
+        assert time.monotonic() - start > 0.05
+
+
+def test_a_slow_close(echo: tuple[str, int]) -> None:
+    with TcpProxy(*echo) as link, connect(link) as sock:
+        link.slow_close_secs = 0.3
+        start = time.monotonic()
+        sock.sendall(b"abc")
+        sock.shutdown(socket.SHUT_WR)
+        assert read(sock, 10) == b"abc"
+        assert 0.3 <= time.monotonic() - start < 3
+
+
+def test_an_end_after_so_many_bytes(echo: tuple[str, int]) -> None:
+    with TcpProxy(*echo) as link, connect(link) as sock:
+        link.end_after_bytes = 500
+        sock.sendall(bytes(200))
+        assert len(read(sock, 200)) == 200  # 400 have passed
+        sock.sendall(bytes(200))
+        assert read(sock, 1000) == b""  # in order, and no more of it
+
+
+def test_what_is_swallowed_never_comes(echo: tuple[str, int]) -> None:
+    with TcpProxy(*echo) as link, connect(link) as sock:
+        sock.sendall(b"a")
+        assert read(sock, 1) == b"a"
+        link.swallow(0.3)
+        time.sleep(0.05)
+        start = time.monotonic()
+        sock.sendall(b"b")
+        assert read(sock, 1) == b""
+        assert 0.1 < time.monotonic() - start < 3
+    with TcpProxy(*echo) as link, connect(link) as sock:
+        link.swallow(30)
+        sock.sendall(b"b")
+        time.sleep(0.1)
+        link.calm_down()  # it can't go on without what is missing
+        assert read(sock, 1) == b""
+
+
+def test_a_reset_that_comes_later(echo: tuple[str, int]) -> None:
+    with TcpProxy(*echo) as link, connect(link) as sock:
+        link.reset_in(0.2)
+        sock.sendall(b"a")
+        assert read(sock, 1) == b"a"
+        sock.settimeout(5)
+        with pytest.raises(ConnectionResetError):
+            sock.recv(1)
+
+
+def test_down_and_up_again(echo: tuple[str, int]) -> None:
+    with TcpProxy(*echo) as link:
+        with connect(link) as sock:
+            sock.sendall(b"a")
+            assert read(sock, 1) == b"a"
+            link.go_down()
+            assert read(sock, 1) == b""
+        with pytest.raises(ConnectionResetError), connect(link) as sock:
+            sock.recv(1)
+        link.calm_down()
+        with connect(link) as sock:
+            sock.sendall(b"a")
+            assert read(sock, 1) == b"a"

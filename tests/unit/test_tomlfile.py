@@ -68,7 +68,7 @@ follow_secs = 5
 
 
 def test_several_destinations(tmp_path: pathlib.Path) -> None:
-    pathlib.Path("id").touch()
+    pathlib.Path("id").touch(0o600)
     path = write(SEVERAL)
     collector = TaskMaster.from_toml(path, "collector")
     share = TaskMaster.from_toml(path, deliver="share")
@@ -104,7 +104,7 @@ watch = [
 
 def test_sources(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    pathlib.Path("id").touch()
+    pathlib.Path("id").touch(0o600)
     project = load(write(SOURCES), environ={"PYSUBTASK_TO": "sftp://else.example/"})
     assert [one.only_fetches for one in project.deliveries] == [False, True]
     both = load(write(SOURCES), environ={}).delivery("both").make_master({})
@@ -115,7 +115,8 @@ def test_sources(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(SettingsError, match="variable X_PASSWORD: it is not set"):
         project.delivery("in").make_master({})
     assert project.delivery("in").without_passwords().make_master().sources[1].pattern is None
-    fetching = project.delivery("in").make_master({"X_PASSWORD": "hunter2"})
+    monkeypatch.setenv("X_PASSWORD", "hunter2")
+    fetching = project.delivery("in").make_master({})
     assert fetching.declared_files == []
     assert fetching.state_dir == str(tmp_path / "home" / "in" / "upload" / "in")
     first, second = fetching._sources

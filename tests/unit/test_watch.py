@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import ntpath
 import os
 import pathlib
+import posixpath
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pysubtask.errors import SettingsError
-from pysubtask.watch import home_folder, parse_watches
+from pysubtask.watch import home_folder, leads_out, parse_watches
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +86,10 @@ def test_home_is_the_folder_of_the_first(folder: pathlib.Path) -> None:
         ([{"file": "a", "as": 5}], "must be text"),
         ([{"file": "a", "remote_dir": "/b"}], "leading /"),
         ([{"file": "a", "remote_dir": "b/../.."}], "leads out"),
+        ([{"file": "a", "remote_dir": "b\\..\\.."}], "leads out"),
+        ([{"file": "a", "remote_dir": "\\b"}], "leads out"),
+        ([{"file": "a", "remote_dir": "C:\\b"}], "leads out"),
+        ([{"file": "a", "as": "C:\\b"}], "remote_dir"),
         (["a", "./a"], "twice"),
         (["a.csv", "logs/a.csv"], '"as"'),
         ([{"file": "a", "as": "x"}, {"file": "b", "as": "x"}], "as a has"),
@@ -98,3 +106,38 @@ def test_mistakes(entries: Any, words: str) -> None:
 def test_one_name_in_two_remote_folders_is_fine() -> None:
     found = parse_watches(["a.csv", {"file": "logs/a.csv", "remote_dir": "b"}])
     assert len(found) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "out"),
+    [
+        ("a.csv", False),
+        ("pictures/a.csv", False),
+        ("a\\b.csv", False),
+        ("..a", False),
+        ("a..", False),
+        ("C:", False),
+        ("12:30.csv", False),
+        ("T:1.csv", False),
+        ("..", True),
+        ("a/../b", True),
+        ("a\\..\\..\\b", True),
+        ("pictures/..\\..\\b", True),
+        ("\\windows\\x", True),
+        ("\\\\host\\share\\x", True),
+        ("/etc/passwd", True),
+        ("C:\\x", True),
+        ("c:/x", True),
+        ("", True),
+    ],
+)
+def test_names_that_lead_out_of_the_destination(name: str, out: bool) -> None:
+    assert leads_out(name) == out
+
+
+@given(st.text(st.sampled_from("./\\:aC ")))
+def test_what_stays_in_the_destination_stays_there_on_windows_and_elsewhere(name: str) -> None:
+    if not leads_out(name):
+        assert posixpath.normpath(f"/in/{name}").startswith("/in")
+        whole = ntpath.normpath(ntpath.join("X:\\in", name))
+        assert whole.startswith("X:\\in") or name[1:2] == ":"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import secrets
 import threading
 import time
@@ -22,7 +23,9 @@ __all__ = ["Access", "Scope", "hash_password"]
 SESSION_SECS = 14 * 86_400.0
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
 _MAX_TRIES, _TRIES_SECS = 10, 60.0
-"""So many wrong passwords a minute, from wherever; then everybody waits."""
+"""So many wrong passwords a minute from one place; then those from there wait."""
+_MAX_TRIES_OF_ALL = 100
+"""So many from all places together: then everybody waits, for each costs 50 ms and 16 MiB."""
 _KEY_CACHE_SECS = 10.0
 
 
@@ -71,7 +74,7 @@ class Access:
     ) -> None:
         self._history, self._lock, self._clock = history, lock, clock
         self._password = password_hash
-        self._tries: list[float] = []
+        self._tries: list[tuple[float, str]] = []
         # What was found lately, so that not each request has to wait for the history.
         self._sessions: dict[str, float] = {}
         self._keys: dict[str, tuple[Scope, float]] = {}
@@ -81,26 +84,32 @@ class Access:
         """Whether everybody who can connect may do everything."""
         return self._password is None
 
-    def log_in(self, password: str) -> str | None:
+    def log_in(self, password: str, address: str = "") -> str | None:
         """A new session's secret; None if the password is wrong.
+
+        Args:
+            address: whose tries are counted together: who guesses locks nobody else out, unless
+                all together guess too often.
 
         Raises:
             PermissionError: too many were wrong lately.
         """
+        place = _place(address)
         now = self._clock()
         if self._password is None:
             return None
         with self._lock:
-            self._tries = [at for at in self._tries if now - at < _TRIES_SECS]
-            if len(self._tries) >= _MAX_TRIES:
+            self._tries = [(at, who) for at, who in self._tries if now - at < _TRIES_SECS]
+            mine = sum(who == place for _, who in self._tries)
+            if mine >= _MAX_TRIES or len(self._tries) >= _MAX_TRIES_OF_ALL:
                 raise PermissionError("too many wrong passwords; wait a minute")
-            self._tries.append(now)
+            self._tries.append((now, place))
         salt = bytes.fromhex(self._password.split("$")[1])
         if not hmac.compare_digest(hash_password(password, salt), self._password):
             return None
         secret = secrets.token_urlsafe(32)
         with self._lock:
-            self._tries.clear()
+            self._tries = [(at, who) for at, who in self._tries if who != place]
             self._history.query(
                 "INSERT INTO sessions VALUES (?, ?)", _digest(secret), now + SESSION_SECS
             )
@@ -177,3 +186,14 @@ class Access:
 
 def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _place(address: str) -> str:
+    """An address, or the network of 64 bits that one line gives a choice of (RFC 6177)."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return address
+    return str(parsed.ipv4_mapped or ipaddress.ip_network((int(parsed), 64), strict=False))

@@ -245,7 +245,8 @@ class Pages:
             form = await _form(request)
             password = form.get("password", "")
             try:
-                secret = await run_in_threadpool(self._access.log_in, password)
+                who = request.client.host if request.client is not None else ""
+                secret = await run_in_threadpool(self._access.log_in, password, who)
                 wrong = "That is not the password."
             except PermissionError as error:
                 secret, wrong = None, f"{error}".capitalize() + "."

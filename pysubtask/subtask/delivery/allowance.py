@@ -76,14 +76,19 @@ class Allowance:
         now = self._clock.time()
         return bucket is None or bucket.ready_at(1, now) <= now
 
-    def admit(self) -> None:
+    def admit(self, *, has_paid: bool = False) -> None:
         """A delivery is to begin.
+
+        Args:
+            has_paid: looking at the destination for it was paid for, perhaps with the last bytes:
+                they must not be in vain.
 
         Raises:
             BudgetSpent: not now.
         """
         self._check("transactions", 1, self._limits.transactions_per_day, "deliveries")
-        self.go_on()
+        if not has_paid:
+            self.go_on()
 
     def go_on(self, worth_bytes: float = 1) -> None:
         """More bytes of a delivery are to be sent.

@@ -26,7 +26,7 @@ from pysubtask.core.plan import (
     plan,
 )
 from pysubtask.core.space import held
-from pysubtask.errors import RemoteError, RemoteNotFound
+from pysubtask.errors import RemoteError, RemoteNotFound, RemoteUnsupported
 from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
 from pysubtask.subtask.delivery.reuse import Reuse
@@ -36,6 +36,7 @@ from pysubtask.subtask.delivery.upload import Uploads
 from pysubtask.subtask.store.reader import BytesLost
 from pysubtask.subtask.store.sources import is_same_content
 from pysubtask.transports.contract import Finish, List, Put, Remove, Rename, Stat, Write
+from pysubtask.watch import leads_out
 
 __all__ = ["Courier", "FileHeld"]
 
@@ -69,12 +70,21 @@ class Courier:
         # Taken out: a job that is broken off must not leave what it has made untrue.
         remote: Remote = self._session.known.pop(path, Unknown())
         number = 0
+        looked = False
         while True:
             entry = self._session.ledger.get(path)
             if entry is None:
                 return
+            if leads_out(entry.remote):
+                raise RemoteUnsupported(
+                    "its name would lead out of the destination on some servers",
+                    operation="name",
+                    path=entry.remote,
+                    hint="rename the file, or give the watch another name by 'as'",
+                )
             if entry.litter:
                 yield from self._sweep(path, entry)
+            in_hand = self._in_hand(entry)
             try:
                 if entry.upload is not None:
                     yield from self._uploads.resume(path, entry, entry.upload)
@@ -96,12 +106,18 @@ class Courier:
                     version = self._whole_lines(path, version, published)
                     if version is not owed and version.size <= published:
                         break
-                remote = yield from self._step(path, entry, version, remote)
+                before = entry
+                remote = yield from self._step(path, entry, version, remote, looked=looked)
+                looked = self._session.ledger.get(path) is before
             except BytesLost as error:
-                if not self._read_source_again(path):
-                    self._give_up_version(path, error)
-                    return
                 remote = Unknown()
+                if in_hand is None:
+                    return
+                if self._was_given_up(path, in_hand):
+                    continue
+                if not self._read_source_again(path, in_hand.number):
+                    self._give_up_version(path, in_hand.number, error)
+                    return
         if not isinstance(remote, Unknown):
             if len(self._session.known) >= _MAX_KNOWN:
                 self._session.known.clear()
@@ -207,9 +223,14 @@ class Courier:
                     yield from flight(Remove(temp))
 
     def _step(
-        self, path: str, entry: Entry, version: Version, remote: Remote
+        self, path: str, entry: Entry, version: Version, remote: Remote, *, looked: bool
     ) -> Generator[Step, Any, Remote]:
-        """Carry out one decision; gives what is known of the remote file afterwards."""
+        """Carry out one decision; gives what is known of the remote file afterwards.
+
+        Args:
+            looked: this job has paid for a look at what is there. Were it ended for that, the
+                next one would have to look again, and a small budget would go into looking.
+        """
         name = self._session.remote_name(entry)
         policy = self._session.policy
         if self._session.hooks.is_segmented(path):
@@ -229,6 +250,8 @@ class Courier:
                 return Absent()
             if ours is None:  # our own bytes are gone: go by the sizes
                 blind = replace(self._session.can, readable=False)
+                gone = decision.base + decision.end <= version.available_from
+                remote = replace(remote, past_telling=gone)
                 decision = plan(version, entry.delivered, remote, blind, policy)
             else:
                 return replace(remote, ours=ours)
@@ -236,7 +259,7 @@ class Courier:
             mtime = remote.mtime if isinstance(remote, Present) else None
             self._session.record(path, version.number, decision.size, decision.base, mtime)
             return Present(decision.size - decision.base, mtime, sure=True)
-        self._session.allowance.admit()
+        self._session.allowance.admit(has_paid=looked)
         if isinstance(decision, Append):
             start = decision.start
             if start >= version.available_from:
@@ -271,9 +294,13 @@ class Courier:
         try:
             offset = todo.start
             while offset < todo.end:
-                self._session.allowance.go_on()
+                if offset > todo.start:
+                    self._session.allowance.go_on()
                 size = min(self._session.chunk_bytes(), todo.end - offset)
                 data = reader.read(offset, size)
+                if offset + size < todo.end:
+                    data = self._session.lines.cut(path, data)
+                    size = len(data)
                 write = Write(name, offset - todo.base, data)
                 if self._session.can.sequential:
                     written, st = yield from flight(write, Stat(name))
@@ -322,10 +349,17 @@ class Courier:
                 return
         self._session.record(path, version.number, offset, base, None)
 
-    def _read_source_again(self, path: str) -> bool:
+    def _was_given_up(self, path: str, version: Version) -> bool:
+        """Whether there was no room to keep it, or its end: that is no loss of what is left, nor of
+        the versions behind it."""
+        entry = self._session.ledger.get(path)
+        now = None if entry is None else entry.version(version.number)
+        return now is None or now.size < version.size
+
+    def _read_source_again(self, path: str, number: int) -> bool:
         """A piece of the outbox is gone or damaged: is the watched file still what it was?"""
         entry = self._session.ledger.get(path)
-        version = None if entry is None else self._in_hand(entry)
+        version = None if entry is None else entry.version(number)
         if version is None or all(p.name is None for p in version.pieces):
             return False
         try:
@@ -349,13 +383,11 @@ class Courier:
         """The version that a job of this file is about."""
         return entry.version(entry.upload.version) if entry.upload is not None else entry.next_owed
 
-    def _give_up_version(self, path: str, error: BytesLost) -> None:
-        """The bytes of the oldest owed version are gone: say so, and look at the file anew."""
+    def _give_up_version(self, path: str, number: int, error: BytesLost) -> None:
+        """The bytes of a version are gone: say so, and look at the file anew."""
         entry = self._session.ledger.get(path)
-        if entry is None:
-            return
-        version = self._in_hand(entry)
-        if version is None:
+        version = None if entry is None else entry.version(number)
+        if entry is None or version is None:
             return
         self._session.log.error("deliver %s: %s; the file is read again", path, error)
 

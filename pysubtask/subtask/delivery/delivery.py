@@ -12,41 +12,30 @@ import logging
 import math
 import random
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
 
 from pysubtask.core.costs import missing
 from pysubtask.core.flow import Window
 from pysubtask.core.retry import RetryRule
 from pysubtask.errors import AskedToWait, LinkError, LoginRefused
 from pysubtask.seams.clock import Clock
-from pysubtask.status import Link
 from pysubtask.subtask.delivery.account import Account
 from pysubtask.subtask.delivery.allowance import Allowance, BudgetSpent
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.engine import BULK, SMALL, URGENT, Engine
 from pysubtask.subtask.delivery.linklog import LinkLog
+from pysubtask.subtask.delivery.linkstate import LinkBoard, LinkState
+from pysubtask.subtask.delivery.queue import Queue
 from pysubtask.subtask.delivery.waiting import HeldFiles, LinkWaits, error_words
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.transports.contract import Capabilities, Transport
 
-__all__ = ["Delivery", "LinkState"]
+__all__ = ["Delivery"]
 
 _SMALL_BYTES = 1 << 20
 _MAX_JOBS = 1024
 _PROGRESS_BYTES = 64 * 1024
 _SILENT_SECS = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class LinkState:
-    """What ``status()`` says of the connection. Times are Unix seconds."""
-
-    link: Link
-    since: float
-    next_try: float | None = None
-    last_error: str | None = None
-    last_error_kind: str | None = None
 
 
 class Delivery:
@@ -94,7 +83,7 @@ class Delivery:
         self._status_changed = status_changed
         self._offers: dict[str, None] = {}
         self._offers_lock = threading.Lock()
-        self._queue: dict[str, None] = {}
+        self._queue = Queue(lambda path: ledger.owed.get(path, 0))
         self._active: dict[str, None] = {}
         self._again: dict[str, None] = {}
         self._held = HeldFiles(clock, retry_rule, log)
@@ -110,7 +99,7 @@ class Delivery:
         self._purge_refused = False
         self._beating = False
         self._opened_for_beat = False
-        self._link = LinkState("resting", clock.time())
+        self._board = LinkBoard(clock, status_changed)
         self._limits: tuple[str, ...] = ()
         self._told: Capabilities | None = None  # whose missing abilities the log has told
 
@@ -128,7 +117,7 @@ class Delivery:
     @property
     def is_connecting(self) -> bool:
         """A connection is being made."""
-        return self._link.link == "connecting"
+        return self._board.state.link == "connecting"
 
     @property
     def beat_waits(self) -> bool:
@@ -141,17 +130,29 @@ class Delivery:
         same is not among them, though its job may still have a step to go."""
         return {path: h.error for path, h in self._held.items() if self._is_owed(path)}
 
+    def refused(self) -> Iterator[str]:
+        """The paths of :attr:`errors`, for those who need only some of very many."""
+        return (path for path, _ in self._held.items() if self._is_owed(path))
+
+    def error_of(self, path: str) -> str | None:
+        """The reason of :attr:`errors` for one file."""
+        held = self._held.get(path)
+        return held.error if held is not None and self._is_owed(path) else None
+
+    @property
+    def first_error(self) -> str | None:
+        """The first reason of :attr:`errors`."""
+        return next((self.error_of(path) for path in self.refused()), None)
+
     @property
     def link(self) -> LinkState:
         """The connection; ``conflict`` while it could deliver but a file must wait, because
         another hand keeps changing it at the destination."""
-        state = self._link
+        state = self._board.state
         if state.link in ("connected", "resting"):
-            for _, held in self._held.items():
-                if held.conflict:
-                    return replace(
-                        state, link="conflict", last_error=held.error, last_error_kind=None
-                    )
+            words = self._held.conflict
+            if words is not None:
+                return LinkState("conflict", state.since, state.next_try, words)
         return state
 
     @property
@@ -185,11 +186,10 @@ class Delivery:
         now = self._clock.monotonic()
         self._take_offers(now)
         if self._engine is None:
-            for path in [p for p in self._queue if not self._is_owed(p)]:
-                del self._queue[path]
-                self._held.let_go(path)
+            while self._queue and not self._is_owed(self._queue.first):
+                self._held.let_go(self._queue.take(smallest=False))
             if not self._queue and self._beat is None and not self._must_purge:
-                return self._next_held()
+                return self._held.next_due()
             if now < self._waits.next_try:
                 return self._waits.next_try
             if not self._connect():
@@ -203,31 +203,29 @@ class Delivery:
                     break
         except LinkError as error:
             self._lost(error)
-            return self._waits.next_try if self._queue else self._next_held()
+            return self._waits.next_try if self._queue else self._held.next_due()
         self._allowance.save()
         now = self._clock.monotonic()
         if self._engine.has_more:
             return now  # between two turns new offers, and a stop, are seen
         if self._engine.jobs:
             self._last_busy = now
-            return min(overdue if overdue is not None else math.inf, self._next_held())
+            return min(overdue if overdue is not None else math.inf, self._held.next_due())
         relax = getattr(self._transport, "relax", None)
         if relax is not None:
             relax()  # nothing is on its way
         if self._opened_for_beat and self._beat is None:
             self.close()  # it was no reason to stay connected
-            return self._next_held()
+            return self._held.next_due()
         rest_at = self._last_busy + self._dead_time_secs
         if now >= rest_at:
             self._rest()
-            return self._next_held()
-        return min(rest_at, self._next_held())
+            return self._held.next_due()
+        return min(rest_at, self._held.next_due())
 
     def retry_now(self) -> None:
         """Forget the waits (stop, flush): what is held or waiting for the link is tried at once."""
-        for path, held in self._held.items():
-            held.until = 0.0
-            self.offer(path)
+        self._held.retry_now()
         self._waits.forget()
 
     def close(self) -> None:
@@ -238,7 +236,7 @@ class Delivery:
         if self._transport is not None:
             self._transport.close()
         self._engine = self._transport = self._courier = None
-        self._set_link("resting")
+        self._board.fine("resting")
 
     def _take_offers(self, now: float) -> None:
         with self._offers_lock:
@@ -250,21 +248,13 @@ class Delivery:
             if path in self._active:
                 self._again[path] = None
             else:
-                self._queue[path] = None
-        for path, held in self._held.items():
-            if now >= held.until and path not in self._active:
-                self._queue[path] = None
-
-    def _next_held(self) -> float:
-        waiting = [
-            held.until
-            for path, held in self._held.items()
-            if path not in self._queue and path not in self._active
-        ]
-        return min(waiting, default=math.inf)
+                self._queue.add(path)
+        for path in self._held.take_due(now):
+            if path not in self._active:
+                self._queue.add(path)
 
     def _connect(self) -> bool:
-        self._set_link("connecting", error=self._link.last_error, kind=self._link.last_error_kind)
+        self._board.connecting()
         transport = self._make_transport()
         began = self._clock.monotonic()
         self._connecting_since = began
@@ -299,7 +289,7 @@ class Delivery:
             self._told = can
             for ability in missing(can):
                 self._log.info("the destination can't %s: %s", ability.title, ability.cost)
-        self._set_link("connected")
+        self._board.fine("connected")
         if self._must_purge:
             self._engine.spawn(self._courier.purge(), priority=BULK, done=self._note_purged)
         return True
@@ -323,8 +313,8 @@ class Delivery:
             job = self._courier.beat(*self._beat)
             self._engine.spawn(job, priority=URGENT, done=self._beat_done_with(self._beat))
         while self._queue and self._engine.jobs < self._max_jobs:
-            path = self._first()
-            del self._queue[path]
+            # where a budget may end soon, the small ones first
+            path = self._queue.take(smallest=self._allowance.is_limited)
             entry = self._ledger.get(path)
             if entry is None or not self._is_owed(path):
                 self._held.let_go(path)
@@ -349,12 +339,6 @@ class Delivery:
             self._hold(path, spent)
             return False
         return True
-
-    def _first(self) -> str:
-        """Which file goes next: in their order, but the smallest where a budget may end soon."""
-        if not self._allowance.is_limited:
-            return next(iter(self._queue))
-        return min(self._queue, key=lambda path: self._ledger.owed.get(path, 0))
 
     def _beat_done_with(self, sent: tuple[str, bytes]) -> Callable[[Exception | None], None]:
         def done(error: Exception | None) -> None:
@@ -393,7 +377,7 @@ class Delivery:
                 del self._again[path]
                 self.offer(path)
                 if error is None:
-                    self._queue[path] = None
+                    self._queue.add(path)
 
         return done
 
@@ -410,12 +394,12 @@ class Delivery:
         achieved = self._engine.acked_bytes
         self._engine = self._transport = self._courier = None
         for path in self._active | self._again:
-            self._queue[path] = None
+            self._queue.add(path)
         self._active.clear()
         self._again.clear()
         if not self._queue and self._beat is None:
             self._says.lost_idle(error_words(error))
-            self._set_link("resting")
+            self._board.fine("resting")
             return
         if achieved:
             self._waits.got_on()
@@ -432,24 +416,8 @@ class Delivery:
 
     def _retry_in(self, wait_secs: float, error: LinkError) -> None:
         self._waits.next_try = self._clock.monotonic() + wait_secs
-        next_try = self._clock.time() + wait_secs
-        kind = type(error).__name__
-        self._set_link("retrying", error=error_words(error), kind=kind, next_try=next_try)
+        self._board.retrying(error, wait_secs)
 
     def _rest(self) -> None:
         self._says.resting(self._dead_time_secs)
         self.close()
-
-    def _set_link(
-        self,
-        link: Link,
-        *,
-        error: str | None = None,
-        kind: str | None = None,
-        next_try: float | None = None,
-    ) -> None:
-        since = self._link.since if self._link.link == link else self._clock.time()
-        state = LinkState(link, since, next_try, error, kind)
-        if state != self._link:
-            self._link = state
-            self._status_changed()

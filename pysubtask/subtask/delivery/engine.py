@@ -154,8 +154,9 @@ class Engine:
         """Do all that can be done now, or as much as fits into a twentieth of a second.
 
         Returns:
-            The monotonic time by which to call it again: an acknowledgement is overdue then, or
-            something may leave that had to wait for its pace. None if there is neither.
+            The monotonic time by which to call it again: an acknowledgement is overdue then,
+            something may leave that had to wait for its pace, or the transport asks for it. None
+            if there is nothing of that.
 
         Raises:
             LinkError: the connection broke, or an acknowledgement is overdue. Every job is lost.
@@ -172,7 +173,8 @@ class Engine:
                 break
         if self._lost is not None:
             raise self._lost
-        due = min(self._paced_at, self._check_deadline())
+        own: float = getattr(self._transport, "due_at", math.inf)
+        due = min(self._paced_at, self._check_deadline(), own)
         return due if due < math.inf else None
 
     def abandon(self) -> None:

@@ -71,6 +71,13 @@ class LineHold:
                 return version.size
         return max(start, end)
 
+    def cut(self, path: str, data: bytes) -> bytes:
+        """What one request may show of ``data``: whole lines. A line that is longer than the
+        request has to come in parts."""
+        if not self._has_lines(path):
+            return data
+        return data[: data.rfind(b"\n") + 1] or data
+
     def release(self, path: str, number: int, size: int) -> None:
         """Everything up to ``size`` of a version is to be published (flush, stop)."""
         if self._has_lines(path):

@@ -76,9 +76,11 @@ class Pump:
                     else not unanswered or written_bytes <= self._session.window.limit_bytes
                 )
                 allowance = self._session.allowance
-                if request is not None and not unanswered:
+                # The first one goes in any case: what was read back for it must not be in vain.
+                is_first = sent_to == start
+                if request is not None and not unanswered and not is_first:
                     allowance.go_on(_WORTH_BYTES)  # what is under way is waited for first
-                if request is not None and room and allowance.has_bytes:
+                if request is not None and room and (is_first or allowance.has_bytes):
                     if self._upload.token:
                         noted = self.acked
                         self._note(reach=end)  # where the server may stand, before it does

@@ -125,6 +125,9 @@ class Uploads:
         if start is None:
             self._drop(path, upload)
         else:
+            if self._session.can.fsync and not upload.token:
+                # Its last byte once more: only a file that is open can be brought to the disk.
+                start = min(start, max(upload.base, upload.size - 1))
             yield from self._send(path, entry, upload, start, fresh=False)
 
     def _look(self, version: Version, upload: Upload) -> Generator[Step, Any, Any]:

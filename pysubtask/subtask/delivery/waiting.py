@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import logging
+import math
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pysubtask.core.retry import RetryRule, file_wait_secs, link_wait_secs, refusal_wait_secs
@@ -21,13 +25,11 @@ _FULL_WAIT_SECS = 10.0
 
 @dataclass(slots=True)
 class Held:
-    """A file that waits. ``until`` is monotonic time; ``conflict``: another hand changes it at the
-    destination."""
+    """A file that waits until that monotonic time."""
 
     failures: int
     until: float
     error: str
-    conflict: bool
 
 
 class HeldFiles:
@@ -38,6 +40,10 @@ class HeldFiles:
         self._retry_rule = retry_rule
         self._log = log
         self._held: dict[str, Held] = {}
+        self._conflicts: dict[str, str] = {}
+        self._due: list[tuple[float, int, str]] = []
+        """A heap of times, in their order, and paths. May hold times that do not count any more."""
+        self._order = itertools.count()
         self._say_spent_at = 0.0
 
     def __len__(self) -> int:
@@ -51,9 +57,41 @@ class HeldFiles:
         """How a file is held; None if it is not."""
         return self._held.get(path)
 
+    @property
+    def conflict(self) -> str | None:
+        """In words, why a file waits that another hand keeps changing; None if none does (any
+        thread)."""
+        return next(iter(list(self._conflicts.values())), None)
+
     def let_go(self, path: str) -> bool:
         """It waits no more. True if it did."""
+        self._conflicts.pop(path, None)
         return self._held.pop(path, None) is not None
+
+    def take_due(self, now: float) -> Iterator[str]:
+        """The files whose time has come, once each: they stay held until they are let go, or held
+        anew."""
+        while self._due and self._due[0][0] <= now:
+            until, _, path = heapq.heappop(self._due)
+            if self._counts(until, path):
+                yield path
+
+    def next_due(self) -> float:
+        """The monotonic time at which the next file's time will have come; infinity if none is
+        waiting."""
+        while self._due and not self._counts(self._due[0][0], self._due[0][2]):
+            heapq.heappop(self._due)
+        return self._due[0][0] if self._due else math.inf
+
+    def retry_now(self) -> None:
+        """The time of each of them has come."""
+        for held in self._held.values():
+            held.until = 0.0
+        self._due = [(0.0, next(self._order), path) for path in self._held]
+
+    def _counts(self, until: float, path: str) -> bool:
+        held = self._held.get(path)
+        return held is not None and held.until == until
 
     def hold(self, path: str, error: Exception) -> None:
         """It waits, the longer the more often that happens, and the log says why."""
@@ -75,7 +113,11 @@ class HeldFiles:
             self._log.warning(
                 "deliver %s: %s; next try in %.0f s, others go on", path, words, until - now
             )
-        self._held[path] = Held(failures, until, words, isinstance(error, FileHeld))
+        self._held[path] = Held(failures, until, words)
+        self._conflicts.pop(path, None)
+        if isinstance(error, FileHeld):
+            self._conflicts[path] = words
+        heapq.heappush(self._due, (until, next(self._order), path))
 
 
 class LinkWaits:

@@ -63,6 +63,8 @@ class Checkup:
         self._log = log
         self._waiting: dict[str, None] = {}
         self._checked: dict[str, tuple[int, int]] = {}
+        self._early: set[str] = set()
+        """Checked, or to be checked, while they were owed: all of it has no signature yet."""
         self._running: _Running | None = None
         self._next_at = 0.0
 
@@ -77,6 +79,10 @@ class Checkup:
 
     def step(self, now: float) -> float:
         """Do a slice if it is time to. Gives the monotonic time of the next; infinity for none."""
+        for path in [path for path in self._early if path not in self._ledger.owed]:
+            self._early.discard(path)
+            self._checked.pop(path, None)
+            self.note(path)
         if self._running is None and not self._waiting:
             return math.inf
         if now >= self._next_at:
@@ -103,9 +109,11 @@ class Checkup:
         path = next(iter(self._waiting))
         del self._waiting[path]
         version = self._version(path)
+        if version is not None and path in self._ledger.owed:
+            self._early.add(path)  # what it becomes known by is made as it is sent
         signature = None if version is None else self._read_signature(path, version.number)
         if version is None or signature is None:
-            return  # after its next delivery there is one
+            return
         try:
             handle = self._disk.open_read(path)
         except OSError:

@@ -109,13 +109,29 @@ class Keeper:
 
     def _let_go_of_deleted(self, left: list[_Key]) -> None:
         """Deleted files that are held open take room that nobody can see. Beyond the limits the
-        latest are given up: the earlier ones, with what was copied, are a beginning."""
-        deleted = [(key, size) for key in left if (size := self._deleted_bytes(key))]
-        self._space.pinned_bytes = sum(size for _, size in deleted)
-        while deleted and self._space.over_bytes():
-            (path, number), size = deleted.pop()
-            self._space.pinned_bytes -= size
-            self._give_up(path, number)
+        latest are given up: the earlier ones, with what was copied, are a beginning. Those whose
+        upload has begun go last, and one that is being read stays: its room would not be had."""
+        deleted = {key: size for key in left if (size := self._deleted_bytes(key))}
+        self._space.pinned_bytes = sum(deleted.values())
+        if not self._space.over_bytes():
+            return
+        for path, number in sorted(deleted, key=self._worth, reverse=True):
+            if not self._space.over_bytes():
+                break
+            if not self._sources.is_used(path, number):
+                self._space.pinned_bytes -= deleted[path, number]
+                self._give_up(path, number)
+
+    def _worth(self, key: _Key) -> tuple[bool, float, int]:
+        """Sorts what is to be kept longest to the front."""
+        path, number = key
+        entry = self._ledger.get(path)
+        if entry is None:
+            return True, 0.0, number
+        begun = entry.upload is not None and entry.upload.version == number
+        # of one file never the earlier one first, though the clock was set back between them
+        taken_at = max((v.taken_at for v in entry.versions if v.number <= number), default=0.0)
+        return not begun, taken_at, number
 
     def _deleted_bytes(self, key: _Key) -> int:
         try:

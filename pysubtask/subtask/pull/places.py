@@ -142,6 +142,12 @@ class Places:
             self._disk.make_dirs(self.folder, private=False)
         return self._disk.open_append(self._temp(temp), create_new=new, private=False)
 
+    def cut_temp(self, temp: str, size: int) -> None:
+        """Cut one to so many bytes, if it has more; quiet if it is gone."""
+        have = self.temp_size(temp)
+        if have is not None and have > size:
+            self.cut(self._temp(temp), size)
+
     def temp_path(self, temp: str) -> str:
         """Its path."""
         return self._temp(temp)

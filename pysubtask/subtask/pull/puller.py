@@ -118,7 +118,6 @@ class Puller:
         )
         self._looking = Looking(pull, places, log)
         self._jobs: _Jobs | None = None
-        self._own_temps: set[str] = set()
         self._changes = ChangeWatch(str(pull.source), wake, log)
         self._pace = Pace(settings, self._changes)
         self._in_round = False
@@ -171,6 +170,7 @@ class Puller:
             fetched_bytes=self._fetched_bytes,
             last_error=self._link.error or self._looking.error or next(iter(held.values()), None),
             last_error_kind=self._link.error_kind,
+            last_error_reason=self._link.error_reason,
             refused=dict(list(refused.items())[:_MOST_REFUSED]),
         )
 
@@ -181,11 +181,20 @@ class Puller:
         entries = self._journal.entries()
         keep = {e.passage.temp for e in entries if e.passage is not None}
         self._places.sweep(self._journal.client_id, keep)
-        self._journal.purged = True
+        for entry in entries if self._journal.unclean_boot else ():
+            if entry.passage is not None:
+                self._places.cut_temp(entry.passage.temp, entry.passage.synced)
+        self._note_purged()
         for entry in entries:
             renamed = entry.told is not None and entry.told.kind == "renamed"
             if renamed and not self._places.is_there(entry.place):  # it may not have come to that
                 self._journal.update(entry.path, lambda e: Pulled(e.path, e.remote))
+
+    def _note_purged(self) -> None:
+        """Whether nothing here may still hold what a loss of power has left."""
+        journal = self._journal
+        if journal.unclean_boot and not journal.purged:
+            journal.purged = not any(entry.reach for entry in journal.entries())
 
     def step(self) -> float:
         """Do what can be done now; gives the monotonic time at which to be called again."""
@@ -316,10 +325,18 @@ class Puller:
             self._pace.settle(path, decision.until)
         if isinstance(decision, Check | Fetch):
             return True
-        entry = self._journal.get(path)
-        if entry is not None and entry.told is not None and self._jobs is not None:
-            self._jobs.session.tell_again(path)
+        self._tell_again(path)
         return False
+
+    def _tell_again(self, path: str) -> None:
+        """What the program may not have been told yet."""
+        entry = self._journal.get(path)
+        if entry is None or entry.told is None or self._jobs is None:
+            return
+        try:
+            self._jobs.session.tell_again(path)
+        except OSError as error:
+            self._log.warning("tell of %s: %s; will be repeated", path, local_words(error))
 
     def _missing_bytes(self, path: str, sight: Sight) -> int:
         entry = self._journal.get(path)
@@ -412,6 +429,7 @@ class Puller:
             self._active.discard(path)
             self._naming.discard(path)
             self._coming.done(path)
+            self._tell_again(path)
             if error is None:
                 if self._held.pop(path, None) is not None:
                     self._log.info("fetch %s: the trouble is over", path)
@@ -447,6 +465,7 @@ class Puller:
         if settled:
             self._done_for = max(self._done_for, self._begun_for)
         self._forget_gone(now)
+        self._note_purged()
         self._status_changed()
 
     def _make_waiter(self) -> ChangeWaiter | None:
@@ -487,7 +506,9 @@ class Puller:
         self._forget_at = now + _FORGET_SECS
         gone = []
         for entry in self._journal.entries():
-            if entry.path in self._seen or entry.told is not None:
+            if entry.told is not None:
+                self._tell_again(entry.path)
+            if entry.path in self._seen:
                 continue
             if entry.passage is not None:
                 self._places.drop_temp(entry.passage.temp)
@@ -513,7 +534,6 @@ class Puller:
             token_hex=self._token_hex,
             moved=self._moved,
             believed=not self._journal.unclean_boot,
-            own_temps=self._own_temps,
         )
         whole = Whole(session)
         self._jobs = _Jobs(session, whole, Growing(session, whole), Following(session))

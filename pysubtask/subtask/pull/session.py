@@ -50,8 +50,6 @@ class Session:
     """Called with each number of bytes that came."""
     believed: bool
     """False after a loss of power: what was not on the disk for sure is not."""
-    own_temps: set[str]
-    """Temporary files that this process wrote: no loss of power can have damaged them."""
 
     def entry(self, path: str) -> Pulled:
         """What is known of a file; it is known."""
@@ -66,10 +64,6 @@ class Session:
             OSError: it can't be written.
         """
         return self.journal.update(path, change)
-
-    def is_believed(self, temp: str) -> bool:
-        """Whether all that a temporary file holds is what was written there."""
-        return self.believed or temp in self.own_temps
 
     def chunk_bytes(self) -> int:
         """How much one request may move."""

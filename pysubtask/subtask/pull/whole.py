@@ -21,8 +21,8 @@ from pysubtask.transports.contract import Read, Stat
 
 __all__ = ["Whole"]
 
-_AT_ONCE = 32
-"""Requests of one file in flight; the window bounds their bytes."""
+_AT_ONCE = 64
+"""Requests of one file in flight, at most."""
 _SYNC_BYTES = 8 << 20
 _READ_BYTES = 1 << 20
 
@@ -96,13 +96,9 @@ class Whole:
         have = self._session.places.temp_size(passage.temp)
         handle = self._session.places.open_temp(passage.temp, new=have is None)
         size = have or 0
-        if not self._session.is_believed(passage.temp) and size > passage.synced:
-            handle.truncate(passage.synced)
-            size = passage.synced
-        elif size > passage.goal.size:
+        if size > passage.goal.size:
             handle.truncate(0)
             size = 0
-        self._session.own_temps.add(passage.temp)
         return _Temp(handle, size, passage.synced)
 
     def _read_all(self, path: str, name: str, temp: _Temp, goal: Mark) -> Steps:
@@ -110,10 +106,8 @@ class Whole:
         waiting: deque[tuple[int, int, int]] = deque()
         asked = temp.at
         while temp.at < goal.size:
-            while asked < goal.size and len(waiting) < _AT_ONCE:
+            while asked < goal.size and len(waiting) < self._at_once():
                 length = min(self._session.chunk_bytes(), goal.size - asked)
-                if waiting and asked + length - temp.at > self._session.window.limit_bytes:
-                    break  # what is asked for beyond has to wait, and what has come along with it
                 ticket = yield Send(Read(name, asked, length))
                 waiting.append((ticket, asked, length))
                 asked += length
@@ -128,6 +122,13 @@ class Whole:
                 temp.handle.sync()
                 temp.synced = temp.at
                 self._note_synced(path, temp.synced)
+
+    def _at_once(self) -> int:
+        """How many requests of one file may be in flight: enough to fill the link. What is under
+        way when it breaks has to come again."""
+        return max(
+            2, min(_AT_ONCE, self._session.window.limit_bytes // self._session.chunk_bytes())
+        )
 
     def _note_synced(self, path: str, synced: int) -> None:
         def note(entry: Pulled) -> Pulled:
@@ -206,7 +207,7 @@ class Whole:
             return False
         if self._session.places.temp_size(passage.temp) is not None:
             return False
-        if not self._session.is_believed(passage.temp) and not self._is_left(passage):
+        if not self._session.believed and not self._is_left(passage):
             return False  # the power has taken it
         self._note_placed(path, passage)  # even if the program has taken it away since
         return True

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pysubtask.core.model import Delivered, Entry, Version
+from pysubtask.core.space import Held, held
 from pysubtask.subtask.store.journal import Journal
 from pysubtask.subtask.store.outbox import Outbox
 
@@ -19,7 +20,12 @@ class Ledger:
         self.journal = journal
         self.outbox = outbox
         self.owed: dict[str, int] = {}
-        """Paths that anything is owed of, with the number of bytes."""
+        """Paths that anything is owed of, with the number of bytes; the longest owed first."""
+        self.owed_bytes = 0
+        """The sum of them."""
+        self.held = Held()
+        """Where those bytes lie."""
+        self._lies: dict[str, Held] = {}
         self.given_up_bytes = 0
         """What could not be delivered any more, since this process began."""
         self.unverified: set[str] = set()
@@ -59,7 +65,8 @@ class Ledger:
             self._note_owed(entry)
             if dropped:
                 names = sorted(dropped)
-                self.outbox.unneeded(names)
+                if self.journal.is_written(path):  # else what is on the disk relies on them still
+                    self.outbox.unneeded(names)
                 self.journal.after_sync(lambda: self.outbox.discard(names))
         return entry
 
@@ -70,8 +77,9 @@ class Ledger:
 
     def doubt(self, entry: Entry) -> None:
         """What it calls delivered has to be looked at."""
-        self.unverified.add(entry.path)
-        self._note_owed(entry)
+        with self.journal.lock:
+            self.unverified.add(entry.path)
+            self._note_owed(entry)
 
     def verified(self, path: str) -> None:
         """It has been looked at. What is owed may have become more meanwhile."""
@@ -82,11 +90,19 @@ class Ledger:
                 self._note_owed(entry)
 
     def _note_owed(self, entry: Entry) -> None:
+        """Sums are kept, not made when somebody asks: status() does several times a second, and
+        there may be 100,000 entries."""
+        path = entry.path
         owes = entry.next_owed is not None or entry.upload is not None
-        if owes or entry.path in self.unverified:
-            self.owed[entry.path] = entry.pending_bytes
+        owed, lies = self.owed.get(path, 0), self._lies.get(path, Held())
+        if owes or path in self.unverified:
+            self.owed[path] = entry.pending_bytes
+            self._lies[path] = held(entry)
         else:
-            self.owed.pop(entry.path, None)
+            self.owed.pop(path, None)
+            self._lies.pop(path, None)
+        self.owed_bytes += self.owed.get(path, 0) - owed
+        self.held += self._lies.get(path, Held()) - lies
 
 
 def drop_superseded(entry: Entry) -> Entry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pysubtask.core.model import Entry, entry_from_json
 from pysubtask.subtask.store.journal import lines
+from pysubtask.subtask.store.recordlog import refuse_newer
 
 __all__ = ["peek"]
 
@@ -13,12 +14,16 @@ def peek(path: str) -> list[Entry]:
 
     Raises:
         OSError: it can't be read.
+        StateError: it was written by a newer version.
     """
     with open(path, "rb") as file:
         data = file.read()
     entries: dict[str, Entry] = {}
     for _, _, record in lines(data):
-        if record is None or "journal" in record:
+        if record is None:
+            continue
+        if "journal" in record:
+            refuse_newer(record, path)
             continue
         try:
             entry = entry_from_json(record)

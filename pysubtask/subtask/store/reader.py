@@ -14,6 +14,7 @@ from pysubtask.subtask.store.sources import Sources, is_same_content
 __all__ = ["BytesLost", "VersionReader"]
 
 _TRIES = 5
+_AHEAD_SHARE = 16
 
 
 class BytesLost(Exception):
@@ -46,6 +47,8 @@ class VersionReader:
         self._version = version
         self._outbox = outbox
         self._sources = sources
+        self._ahead: tuple[int, bytes] = 0, b""
+        """Bytes of the watched file that were checked, and where they begin."""
         self._open: dict[str | None, ReadHandle] = {}
         self._stack = ExitStack()
 
@@ -62,7 +65,7 @@ class VersionReader:
             take = min(length, piece.end - offset)
             handle = self._handle(piece)
             if piece.name is None:
-                data = self._read_source(handle, offset, take)
+                data = self._read_source(handle, offset, take, piece.end)
             else:
                 data = handle.read_at(offset - piece.start, take)
             if len(data) < take:
@@ -72,10 +75,25 @@ class VersionReader:
             length -= take
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _read_source(self, handle: ReadHandle, offset: int, length: int) -> bytes:
-        """From the watched file; the bytes that the snapshot saw, whatever the program does."""
-        if self._version.print.kind == "ends":  # growth="append": what was written stays
+    def _read_source(self, handle: ReadHandle, offset: int, length: int, end: int) -> bytes:
+        """From the watched file; the bytes that the snapshot saw, whatever the program does.
+
+        Where that takes hashing all of the file, a sixteenth of it is read and checked at once:
+        else a file that somebody writes to would be hashed for each 32 KiB that are sent of it.
+        """
+        kind = self._version.print.kind
+        if kind == "ends":  # growth="append": what was written stays
             return handle.read_at(offset, length)
+        if kind != "whole":
+            return self._read_checked(handle, offset, length)
+        start, data = self._ahead
+        if not start <= offset <= offset + length <= start + len(data):
+            most = max(length, self._version.size // _AHEAD_SHARE)
+            start, data = offset, self._read_checked(handle, offset, min(most, end - offset))
+            self._ahead = start, data
+        return data[offset - start : offset - start + length]
+
+    def _read_checked(self, handle: ReadHandle, offset: int, length: int) -> bytes:
         for _ in range(_TRIES):
             data = handle.read_at(offset, length)
             if len(data) < length:

@@ -204,14 +204,11 @@ class RecordLog(Generic[R]):
             if bad_at is not None:
                 self.damaged = True  # a whole line after a broken one: not a torn end
             if "journal" in record:
+                if not isinstance(record["journal"], int):
+                    self.damaged = True
+                    continue
+                refuse_newer(record, self._path)
                 header = record
-                if record["journal"] > FORMAT:
-                    raise StateError(
-                        f"it was written by a newer pysubtask (format {record['journal']})",
-                        operation="open journal",
-                        path=self._path,
-                        hint="install that version again, or give bak_to_folder another folder",
-                    )
             else:
                 try:
                     entry = self._codec.from_json(record)
@@ -245,6 +242,10 @@ class RecordLog(Generic[R]):
         """All entries, as they are now."""
         with self.lock:
             return list(self._entries.values())
+
+    def is_written(self, path: str) -> bool:
+        """Whether the log says of ``path`` what :meth:`get` does; not while a disk refuses it."""
+        return path not in self._unsaved
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -350,7 +351,6 @@ class RecordLog(Generic[R]):
         for path in list(self._unsaved):
             try:
                 self._write_entry(self._entries[path])
-                self._unsaved.discard(path)
             except OSError as error:
                 refused = error
         return refused
@@ -414,6 +414,7 @@ class RecordLog(Generic[R]):
 
     def _write_entry(self, entry: R) -> None:
         self._account(entry.path, self._write_line(self._codec.to_json(entry)))
+        self._unsaved.discard(entry.path)
 
     def _account(self, path: str, size: int) -> None:
         self._live_total += size - self._live_bytes.get(path, 0)
@@ -466,6 +467,22 @@ class RecordLog(Generic[R]):
 def _encode(record: dict[str, Any]) -> bytes:
     body = _JSON.encode(record).encode("ascii")
     return b"%08x %s\n" % (zlib.crc32(body), body)
+
+
+def refuse_newer(header: dict[str, Any], path: str) -> None:
+    """Whatever a later version wrote is its own: nothing of it is read, changed or removed.
+
+    Raises:
+        StateError: the header is that of a later format.
+    """
+    number = header["journal"]
+    if isinstance(number, int) and number > FORMAT:
+        raise StateError(
+            f"it was written by a newer pysubtask (format {number})",
+            operation="open journal",
+            path=path,
+            hint="install that version again, or give bak_to_folder another folder",
+        )
 
 
 def lines(data: bytes) -> Iterator[tuple[int, int, dict[str, Any] | None]]:

@@ -82,6 +82,12 @@ class Sources:
         """Whether a handle of this version is held."""
         return (path, number) in self._held
 
+    def is_used(self, path: str, number: int) -> bool:
+        """Whether somebody reads from the handle that is held of this version."""
+        with self._lock:
+            held = self._held.get((path, number))
+            return held is not None and held.users > 0
+
     def deleted_bytes(self, path: str, number: int) -> int:
         """The size of the file held for a version if it has no name any more, else 0."""
         with self._lock:

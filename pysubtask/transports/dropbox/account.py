@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pysubtask.errors import LinkError
+from pysubtask.extras import DROPBOX_EXTRA
 from pysubtask.secret import Secret
 from pysubtask.version import __version__
 
@@ -40,7 +41,7 @@ class Account:
         self._app_key = app_key
         self._access_token = access_token
         self._ca_file = ca_file
-        self._timeout_secs = timeout_secs
+        self.timeout_secs = timeout_secs
         self._client: Dropbox | None = None
         self._waiting_client: Dropbox | None = None
         self.quiet_until = 0.0
@@ -82,14 +83,16 @@ class Account:
         try:
             import dropbox
             from dropbox.dropbox_client import create_session
+
+            from pysubtask.transports.dropbox.bounded import bounded
         except ImportError as error:
             raise LinkError(
                 f"Dropbox's SDK is not there ({error})",
                 operation="connect",
                 path="dropbox",
-                hint='python -m pip install "pysubtask[dropbox]"',
+                hint=DROPBOX_EXTRA,
             ) from error
-        session = create_session(ca_certs=self._ca_file)
+        session = bounded(create_session(ca_certs=self._ca_file))
         if self._ca_file is not None:
             session.trust_env = False
         # The SDK would retry 5xx and 429 by sleeping; waiting is delivery's business. Connection
@@ -99,7 +102,7 @@ class Account:
             oauth2_refresh_token=_text(self._refresh_token),
             app_key=self._app_key,
             session=session,
-            timeout=self._timeout_secs,
+            timeout=self.timeout_secs,
             max_retries_on_error=0,
             max_retries_on_rate_limit=0,
             user_agent=f"pysubtask/{__version__}",

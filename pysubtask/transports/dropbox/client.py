@@ -37,6 +37,8 @@ _CHUNK_BYTES = 8 * 1024 * 1024
 _TOGETHER_FROM = 4
 _TOGETHER_BYTES = 4 * 1024 * 1024
 _MAX_FILES = 64
+_MAX_NAMES = 250_000
+_MAX_PAGES = 10_000
 
 
 # The class has a method of the name list.
@@ -74,6 +76,7 @@ class DropboxTransport(SimpleTransport):
             max_put_bytes=_CHUNK_BYTES,
             upload_tokens=True,
             checksum=DROPBOX,
+            segments=True,
             max_write_bytes=_CHUNK_BYTES,
             max_read_bytes=_CHUNK_BYTES,
             max_files=_MAX_FILES,
@@ -146,12 +149,19 @@ class DropboxTransport(SimpleTransport):
     def list(self, path: str) -> dict[str, RemoteStat]:
         with refusals("list", path):
             page = self._api.files_list_folder(_api_path("list", path))
-            entries = list(page.entries)
+            entries, pages = list(page.entries), 1
             while page.has_more:
                 page = self._api.files_list_folder_continue(page.cursor)
                 entries += page.entries
+                pages += 1
+                if len(entries) > _MAX_NAMES or pages > _MAX_PAGES:
+                    raise RemoteError("the folder is too large", operation="list", path=path)
         self._listed[path] = page.cursor
-        return {entry.name: _stat_of(entry) for entry in entries}
+        return {
+            entry.name: _stat_of(entry)
+            for entry in entries
+            if entry.name not in ("", ".", "..") and "/" not in entry.name
+        }
 
     def change_waiter(self, path: str) -> FolderChanges | None:
         """Waits for changes since the folder was listed last."""
@@ -161,6 +171,8 @@ class DropboxTransport(SimpleTransport):
     def read(self, path: str, offset: int, length: int) -> bytes:
         import dropbox.files
         from dropbox.exceptions import HttpError
+
+        from pysubtask.transports.dropbox.bounded import take
 
         arg = dropbox.files.DownloadArg(_api_path("read", path))
         part = {"Range": f"bytes={offset}-{offset + length - 1}"}
@@ -174,8 +186,8 @@ class DropboxTransport(SimpleTransport):
                     return b""
                 raise
             with reply:
-                data: bytes = reply.content
-        return data if reply.status_code == 206 else data[offset : offset + length]
+                skipped = 0 if reply.status_code == 206 else offset
+                return take(reply, skipped, length, self._account.timeout_secs)
 
     # -- whole files -------------------------------------------------------------------------
 

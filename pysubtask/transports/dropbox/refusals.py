@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +29,8 @@ from pysubtask.errors import (
 __all__ = ["correct_offset", "refusals", "refused", "tags_of"]
 
 _DEFAULT_WAIT_SECS = 5.0
+_LONGEST_WAIT_SECS = 3600.0
+"""Whatever a server asks for: after an hour it is asked again."""
 _RELOGIN = "log in again: python -m pysubtask.dropbox login"
 _FULL = "make room, or get more of it"
 
@@ -176,6 +179,7 @@ def _convert(error: Exception, operation: str, path: str) -> PysubtaskError | No
             if "too_many_write_operations" in tags_of(reason)
             else "too many requests"
         )
+        wait = min(max(0.0, wait), _LONGEST_WAIT_SECS) if wait == wait else _DEFAULT_WAIT_SECS
         return AskedToWait(
             f"{words}; Dropbox asks to wait {math.ceil(wait)} s", wait_secs=wait, **where
         )
@@ -186,6 +190,7 @@ def _convert(error: Exception, operation: str, path: str) -> PysubtaskError | No
     if isinstance(error, requests.exceptions.SSLError) and "CERTIFICATE_VERIFY" in str(error):
         return HostKeyRefused(
             "its certificate does not check",
+            reason="certificate",
             operation="connect",
             path="dropbox",
             hint="is a proxy between? ca_file names further certificates to trust",
@@ -194,11 +199,30 @@ def _convert(error: Exception, operation: str, path: str) -> PysubtaskError | No
         return LinkLost("no answer in time", **where)
     if isinstance(error, requests.exceptions.RequestException):
         return LinkLost(_why(error), **where)
-    if isinstance(error, ValidationError):
+    if isinstance(error, ValidationError) and not _is_of_answer(error):
         return RemoteError("no such name or value is possible", retryable=False, **where)
-    if isinstance(error, AssertionError | ValueError | KeyError):
+    if isinstance(error, ValidationError | AssertionError | ValueError | KeyError) or (
+        isinstance(error, _BELOW) and _is_raised_below(error)
+    ):
         return LinkLost("an answer that is not Dropbox's; is a proxy or portal between?", **where)
     return None
+
+
+_BELOW = (LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What the SDK may raise where an answer is not of the shape that it expects. Mistakes of our own
+look the same, and must not be taken for the server's."""
+
+
+def _is_raised_below(error: BaseException) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    packages = {str(frame.f_globals.get("__name__")).partition(".")[0] for frame in frames[-8:]}
+    return bool(packages & {"dropbox", "requests", "urllib3", "json"})
+
+
+def _is_of_answer(error: BaseException) -> bool:
+    """Whether the SDK found fault with what came, rather than with what was to be sent."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_code.co_name == "json_compat_obj_decode" for frame, _ in frames)
 
 
 def _why(error: BaseException) -> str:

@@ -6,6 +6,7 @@ waiting when their turn comes go into one STOR, and are acknowledged together by
 
 from __future__ import annotations
 
+import math
 import re
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -148,6 +149,12 @@ class FtpTransport(SimpleTransport):
                     return
                 self._used_at = self._clock.monotonic()
 
+    @property
+    def due_at(self) -> float:
+        """When what waits behind an open upload gets its turn, should that go on no more."""
+        is_behind = self._session is not None and self._writing.stream is not None
+        return self._used_at + SLICE_SECS if is_behind and self._waiting else math.inf
+
     # --- the session ----------------------------------------------------------------------------
 
     def _connected(self) -> Session:
@@ -233,11 +240,10 @@ class FtpTransport(SimpleTransport):
                 del self._waiting[index]
                 self._end(ticket, lambda request=request: self._into_stream(stream, request))  # type: ignore[misc]
                 return True
-        if self._clock.monotonic() - self._used_at < SLICE_SECS:
+        if self._clock.monotonic() < self.due_at:
             return False
-        self._writing.stream = (
-            None  # its job is gone; the next one sees what has become of the file
-        )
+        # its job is gone; the next one sees what has become of the file
+        self._writing.stream = None
         try:
             stream.finish()
         except RemoteError:

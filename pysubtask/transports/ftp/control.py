@@ -14,6 +14,9 @@ from pysubtask.transports.ftp.replies import Reply, ReplyReader
 
 __all__ = ["Control", "shake_tls_hands"]
 
+SLOWEST_BYTES_PER_SEC = 1024
+"""A server that moves less than that is taken for dead, however often it moves a byte."""
+
 _TICK_SECS = 1.0
 
 
@@ -26,7 +29,7 @@ class Control:
 
     def __init__(self, sock: socket.socket, clock: Clock, reply_timeout_secs: float) -> None:
         self._sock = sock
-        self._clock = clock
+        self.clock = clock
         self._reply_timeout_secs = reply_timeout_secs
         self._reader = ReplyReader()
         self._closed = False
@@ -77,24 +80,27 @@ class Control:
         timeout_secs: float | None = None,
         *,
         progress: Callable[[], object] | None = None,
+        sent_bytes: int = 0,
     ) -> Reply:
         """The next reply.
 
         Args:
-            progress: as long as what it gives changes, the time begins anew.
+            progress: as long as what it gives changes, the time begins anew; but not for longer
+                than ``sent_bytes`` take at 1 KiB a second.
 
         Raises:
             LinkLost: there is none in time, the connection broke, or the server says (by 421) that
                 it ends it.
         """
         patience = self._reply_timeout_secs if timeout_secs is None else timeout_secs
-        deadline = self._clock.monotonic() + patience
+        deadline = self.clock.monotonic() + patience
+        latest = deadline + sent_bytes / SLOWEST_BYTES_PER_SEC
         state = progress() if progress is not None else None
         while True:
             found = self._reader.next_reply()
             if found is not None:
                 break
-            now = self._clock.monotonic()
+            now = self.clock.monotonic()
             if now >= deadline:
                 raise LinkLost(
                     f"no answer for {patience:.0f} s",
@@ -104,7 +110,7 @@ class Control:
             self._receive(min(_TICK_SECS, deadline - now))
             if progress is not None and (new := progress()) != state:
                 state = new
-                deadline = self._clock.monotonic() + patience
+                deadline = min(latest, self.clock.monotonic() + patience)
         if found.code == 421:
             raise LinkLost(f"the server ends the connection: {str(found)!r}")
         return found
@@ -172,6 +178,7 @@ def shake_tls_hands(
     except ssl.SSLCertVerificationError as error:
         raise HostKeyRefused(
             f"the server's certificate does not check: {error.verify_message}",
+            reason="certificate",
             operation="connect to",
             path=host,
             hint="ca_file names the certificates to trust, the host must be named as in the "

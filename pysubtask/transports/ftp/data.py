@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable, Iterator
 
 from pysubtask.errors import HostKeyRefused, LinkError, LinkLost
-from pysubtask.transports.ftp.control import Control, shake_tls_hands
+from pysubtask.transports.ftp.control import SLOWEST_BYTES_PER_SEC, Control, shake_tls_hands
 from pysubtask.transports.ftp.replies import parse_epsv, parse_pasv
-from pysubtask.transports.sftp.sockets import tune
+from pysubtask.transports.sockets import tune
 
 __all__ = ["DataConnection", "Passive"]
 
@@ -146,8 +146,17 @@ class DataConnection:
         Raises:
             OSError: the connection broke.
         """
+        clock = self._control.clock
+        patience_secs = self._sock.gettimeout() or 0.0
+        began, received = clock.monotonic(), 0
         while data := self._sock.recv(_PIECE_BYTES):
+            received += len(data)
             yield data
+            over_secs = clock.monotonic() - began - patience_secs
+            if over_secs > received / SLOWEST_BYTES_PER_SEC:
+                raise TimeoutError(
+                    f"only {received} bytes came in {patience_secs + over_secs:.0f} s"
+                )
 
     def end(self) -> None:
         """All is sent: tell the server. Closing comes after its reply, since closing a socket that

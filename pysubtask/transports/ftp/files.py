@@ -199,7 +199,10 @@ class Files:
             end = quoted.rfind(b'"')
             if reply.code != 257 or not quoted.startswith(b'"') or end < 1:
                 raise LinkLost(f"the server does not tell the current folder: {str(reply)!r}")
-            self._home = quoted[1:end].replace(b'""', b'"')  # RFC 959, appendix II
+            home = quoted[1:end].replace(b'""', b'"')  # RFC 959, appendix II
+            if b"\r" in home or b"\0" in home:  # it could never be sent back
+                raise LinkLost(f"the server's current folder is none: {str(reply)!r}")
+            self._home = home
         return self._control.ask(b"CWD " + raw).ok
 
     def _leave(self) -> None:

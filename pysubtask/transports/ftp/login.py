@@ -12,7 +12,7 @@ from pysubtask.seams.clock import Clock
 from pysubtask.transports.ftp.control import Control
 from pysubtask.transports.ftp.data import Passive
 from pysubtask.transports.ftp.replies import Reply
-from pysubtask.transports.sftp.sockets import dial
+from pysubtask.transports.sockets import dial
 
 __all__ = ["FtpConnector", "Session", "Tls"]
 

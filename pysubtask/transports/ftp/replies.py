@@ -20,6 +20,7 @@ from pysubtask.errors import (
     RemoteNotFound,
     RemoteUnsupported,
 )
+from pysubtask.transports.said import said
 
 __all__ = ["Reply", "ReplyReader", "parse_epsv", "parse_pasv", "remote_error"]
 
@@ -47,8 +48,7 @@ class Reply:
     @property
     def text(self) -> str:
         """What it says, for people; one line, not too long."""
-        words = b" ".join(line.strip() for line in self.lines)[:200]
-        return re.sub(r"[\x00-\x1f\x7f]", " ", words.decode("utf-8", "replace")).strip()
+        return said(b" ".join(line.strip() for line in self.lines))
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}".strip()
@@ -109,10 +109,10 @@ def parse_pasv(reply: Reply) -> int | None:
     The address is not looked at: behind a NAT it is wrong, from a hostile server it names a third
     party. The peer of the control connection is used.
     """
-    found = re.search(rb"(\d+),(\d+),(\d+),(\d+),(\d+),(\d+)", reply.lines[0])
-    if found is None or int(found[5]) > 255 or int(found[6]) > 255:
+    found = re.search(rb"(?:\d{1,3},){4}(\d{1,3}),(\d{1,3})", reply.lines[0])
+    if found is None or int(found[1]) > 255 or int(found[2]) > 255:
         return None
-    return int(found[5]) * 256 + int(found[6]) or None
+    return int(found[1]) * 256 + int(found[2]) or None
 
 
 _FULL_WORDS = (

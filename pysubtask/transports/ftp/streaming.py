@@ -59,7 +59,7 @@ class Stream:
         """
         try:
             self._connection.end()
-            reply = self._control.reply(progress=self._connection.unsent)
+            reply = self._control.reply(progress=self._connection.unsent, sent_bytes=self.position)
         finally:
             self._connection.close()
         if not reply.ok:

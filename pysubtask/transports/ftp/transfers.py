@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pysubtask.errors import LinkLost, RemoteError, RemoteNotFound
+from pysubtask.errors import LinkLost, RemoteNotFound, RemoteUnsupported
 from pysubtask.transports.ftp.data import DataConnection
+from pysubtask.transports.ftp.facts import parse_size
 from pysubtask.transports.ftp.login import Session
 from pysubtask.transports.ftp.names import encode_path
 from pysubtask.transports.ftp.replies import Reply, remote_error
@@ -13,12 +14,12 @@ from pysubtask.transports.ftp.replies import Reply, remote_error
 __all__ = ["Transfers", "size_of"]
 
 _MAX_LISTING_BYTES = 64 * 1024 * 1024
+_MAX_NAMES = 250_000
 
 
 def size_of(reply: Reply) -> int | None:
     """The size in a reply to SIZE; None if there is none."""
-    digits = reply.lines[0].strip() if reply.code == 213 else b""
-    return int(digits) if digits.isdigit() and len(digits) < 20 else None
+    return parse_size(reply.lines[0].strip()) if reply.code == 213 else None
 
 
 class Transfers:
@@ -117,7 +118,7 @@ class Transfers:
             if reply.code >= 400:
                 raise remote_error(reply, "write", path) from error
             raise LinkLost(f"the data connection broke: {error.strerror or error}") from error
-        reply = self._control.reply(progress=connection.unsent)
+        reply = self._control.reply(progress=connection.unsent, sent_bytes=sent)
         if not reply.ok:
             raise remote_error(reply, "write", path)
         return sent
@@ -165,11 +166,15 @@ class Transfers:
                 raise remote_error(reply, "list", path)
             connection.begin()
             listed = bytearray()
+            names = 0
             try:
                 for piece in connection.receive():
                     listed += piece
-                    if len(listed) > _MAX_LISTING_BYTES:
-                        raise RemoteError("the folder is too large", operation="list", path=path)
+                    names += piece.count(b"\n")
+                    if len(listed) > _MAX_LISTING_BYTES or names > _MAX_NAMES:
+                        raise RemoteUnsupported(
+                            "the folder is too large", operation="list", path=path
+                        )
             except OSError as error:
                 raise LinkLost(f"the data connection broke: {error}", operation="list") from error
             finally:

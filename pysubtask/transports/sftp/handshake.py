@@ -21,6 +21,9 @@ SAFE_BYTES = 32_768
 SAFE_HANDLES = 100
 """A server that tells no limit: OpenSSH allowed 100 open handles before release 5.0."""
 
+LEAST_BYTES = 1_024
+"""No server has a smaller limit; one that says so would have us pay for heads, not for data."""
+
 MOST_FILES = 1_024
 MOST_READ_BYTES = 261_120
 """What fits into the largest reply that the decoder takes."""
@@ -117,8 +120,8 @@ def _describe(greeting: VersionReply, limits: codec.Limits | None, max_write_byt
         server_copy=copies,
         fsync=syncs,
         limits=_lacks(replaces=replaces, copies=copies, syncs=syncs),
-        max_write_bytes=max(1, min(write, max_write_bytes)),
-        max_read_bytes=max(1, min(read, MOST_READ_BYTES)),
+        max_write_bytes=min(max(LEAST_BYTES, write), max_write_bytes),
+        max_read_bytes=min(max(LEAST_BYTES, read), MOST_READ_BYTES),
         # A copy needs two handles, a listing one more.
         max_files=max(1, min((handles - 8) // 2, MOST_FILES)),
     )

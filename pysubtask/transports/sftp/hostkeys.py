@@ -91,6 +91,7 @@ class PinnedKeys:
             raise HostKeyRefused(
                 f"host key changed: {_name(host, port)} shows {shown} ({key_type}), "
                 f"pinned is {', '.join(self._fingerprints)}",
+                reason="changed",
                 hint="if the server really has a new key, set host_key to its fingerprint",
             )
         self._last_good = key_type
@@ -148,7 +149,8 @@ class KnownHosts:
         for line in lines:
             if line.revoked and line.key == key:
                 raise HostKeyRefused(
-                    f"host key revoked: {name} shows {shown}, which {line.where} revokes"
+                    f"host key revoked: {name} shows {shown}, which {line.where} revokes",
+                    reason="revoked",
                 )
         good = [line for line in lines if not line.revoked]
         if any(line.key == key for line in good):
@@ -158,11 +160,13 @@ class KnownHosts:
             raise HostKeyRefused(
                 f"host key changed: {name} shows {shown}, "
                 f"{other.where} has {fingerprint(other.key)} ({other.key_type})",
+                reason="changed",
                 hint="somebody may be in the way; if the server really has a new key, "
                 "remove that line and add the new key",
             )
         raise HostKeyRefused(
             f"host key unknown: {name} shows {shown}",
+            reason="unknown",
             hint="if that is the server's fingerprint, set host_key to it or add the key to "
             + self._paths[0],
         )
@@ -205,7 +209,9 @@ def _read(path: str) -> list[_Line]:
         return []
     except OSError as error:
         raise HostKeyRefused(
-            f"host key unknown: {path} can't be read: {error.strerror or error}", retryable=True
+            f"host key unknown: {path} can't be read: {error.strerror or error}",
+            reason="unknown",
+            retryable=True,
         ) from None
     lines = []
     for number, raw in enumerate(text.splitlines(), 1):

@@ -13,10 +13,13 @@ from pysubtask.transports.sftp.handles import Handles
 from pysubtask.transports.sftp.statuses import remote_error, status_code
 from pysubtask.transports.sftp.wire import Wire
 
-__all__ = ["MAX_NAMES", "Listing"]
+__all__ = ["MAX_NAMES", "MAX_NAME_BYTES", "Listing"]
 
-MAX_NAMES = 1_000_000
-"""More names than this are refused, so that no server can fill the memory."""
+MAX_NAMES = 250_000
+"""More names than this are refused, repeated ones included: no server can list for ever."""
+
+MAX_NAME_BYTES = 32 * 1024 * 1024
+"""Of all names together: no server can fill the memory."""
 
 _MAX_IN_FLIGHT = 16
 
@@ -50,6 +53,7 @@ class Listing:
         self._window = 2
         self._ended = False
         self._error: RemoteError | None = None
+        self._names = self._name_bytes = 0
 
     def start(self) -> None:
         """Open the folder; a handle's room has been reserved."""
@@ -88,6 +92,17 @@ class Listing:
     def _add(self, entries: list[Entry]) -> None:
         if not entries:  # nothing more, in the manner of servers that send no EOF
             self._ended = True
+        self._names += len(entries)
+        self._name_bytes += sum(len(entry.name) for entry in entries)
+        if self._names > MAX_NAMES or self._name_bytes > MAX_NAME_BYTES:
+            self._ended = True
+            self._found.clear()
+            self._error = RemoteError(
+                f"the folder holds more than {MAX_NAMES} names, or very long ones",
+                operation="list",
+                path=self._path,
+            )
+            return
         for entry in entries:
             name, attributes = codec.decode_name(entry.name), entry.attributes
             if name in ("", ".", "..") or "/" in name:
@@ -98,8 +113,3 @@ class Listing:
                 is_dir = entry.long_name.startswith(b"d")
             mtime = None if attributes.mtime is None else float(attributes.mtime)
             self._found[name] = RemoteStat(attributes.size or 0, mtime, is_dir)
-        if len(self._found) > MAX_NAMES:
-            self._ended = True
-            self._error = RemoteError(
-                f"the folder holds more than {MAX_NAMES} names", operation="list", path=self._path
-            )

@@ -194,7 +194,13 @@ def _load_key(path: str, secrets: _Secrets) -> paramiko.PKey:
         # cryptography raises TypeError for a missing, ValueError for a wrong passphrase or a file
         # that is no key; paramiko's own errors join them.
         text = str(error).lower()
-        if isinstance(error, TypeError) or "encrypted" in text:
+        vague = "unsupported algorithm" in text  # cryptography before 45 says that of anything
+        if vague and secrets.passphrase is None:
+            words = (
+                f"{path} is no private key of a kind that is known here, or needs its passphrase"
+            )
+            hint = "set key_passphrase"
+        elif isinstance(error, TypeError) or ("encrypted" in text and not vague):
             words, hint = f"the key file {path} needs its passphrase", "set key_passphrase"
             if secrets.passphrase is not None and "not encrypted" in text:
                 words, hint = f"the key file {path} has no passphrase", "remove key_passphrase"

@@ -22,9 +22,17 @@ import threading
 from collections import deque
 from typing import IO, Any
 
-from pysubtask.errors import HostKeyRefused, LinkError, LinkLost, LoginRefused, SettingsError
+from pysubtask.errors import (
+    HostKeyReason,
+    HostKeyRefused,
+    LinkError,
+    LinkLost,
+    LoginRefused,
+    SettingsError,
+)
 from pysubtask.systems import frozen, processes
 from pysubtask.transports.contract import Wake
+from pysubtask.transports.said import said
 from pysubtask.transports.sftp.channel import Channel
 
 __all__ = ["ProcessConnector"]
@@ -33,6 +41,7 @@ _PIECE_BYTES = 256 * 1024
 _MOST_UNSENT_BYTES = 1024 * 1024
 _MOST_UNREAD_BYTES = 8 * 1024 * 1024
 _STDERR_LINES = 20
+_STDERR_LINE_BYTES = 8192
 
 # What OpenSSH's ssh says when it gives up, lower case.
 _HOST_KEY_WORDS = ("host key verification failed", "host identification has changed")
@@ -235,8 +244,10 @@ class _ProcessChannel:
         where = self._host
         last = lines[-1] if lines else ""
         if any(word in text for word in _HOST_KEY_WORDS):
+            reason: HostKeyReason = "changed" if "has changed" in text else "unknown"
             return HostKeyRefused(
-                f"host key {'changed' if 'has changed' in text else 'unknown'}: {where}: {last}",
+                f"host key {reason}: {where}: {last}",
+                reason=reason,
                 hint="connect once by hand with the same command",
             )
         if not self._anything and any(word in text for word in _LOGIN_WORDS):
@@ -296,9 +307,13 @@ class _ProcessChannel:
             self._room.notify_all()
 
     def _listen(self, pipe: IO[bytes]) -> None:
-        with contextlib.suppress(OSError), pipe:
-            for line in pipe:
-                self._said.append(line[:500].decode("utf-8", "replace").strip())
+        rest = b""
+        with pipe:
+            while data := _read_some(pipe):
+                *lines, rest = (rest + data).split(b"\n")
+                rest = rest[-_STDERR_LINE_BYTES:]  # a line may never end
+                self._said.extend(map(said, lines[-_STDERR_LINES:]))
+        self._said.append(said(rest))
 
 
 def _read_some(pipe: IO[bytes]) -> bytes:

@@ -22,10 +22,12 @@ from typing import TYPE_CHECKING
 from pysubtask.core.compression import Compress, CompressionChoice
 from pysubtask.errors import HostKeyRefused, LinkError, LinkLost
 from pysubtask.transports.contract import Wake
+from pysubtask.transports.said import said
 from pysubtask.transports.sftp.channel import Channel
 from pysubtask.transports.sftp.hostkeys import HostKeyPolicy, policy_for
+from pysubtask.transports.sftp.limits import bound, bound_channel
 from pysubtask.transports.sftp.login import Credentials, RevealsText
-from pysubtask.transports.sftp.sockets import PatientSocket, dial
+from pysubtask.transports.sockets import PatientSocket, dial
 
 if TYPE_CHECKING:
     import paramiko
@@ -140,6 +142,7 @@ class SshConnector:
             transport = paramiko.Transport(sock)
             try:
                 self._prepare(transport, algorithms)
+                bound(transport, sock)
                 transport.use_compression(self._compression.decide(round_trip_secs))
                 transport.start_client()
                 key = transport.get_remote_server_key()
@@ -149,6 +152,7 @@ class SshConnector:
                 guard.stage = "opening the SFTP subsystem"
                 channel = transport.open_session(timeout=self._login_timeout_secs)
                 channel.invoke_subsystem("sftp")
+                bound_channel(channel, sock)
                 guard.finish()
             except BaseException:
                 _close(sock, transport)
@@ -186,7 +190,7 @@ class SshConnector:
         except LinkError:
             raise
         except (paramiko.SSHException, EOFError, OSError) as error:
-            kind, text = type(error), str(error)
+            kind, text = type(error), said(str(error))
             no_algorithm = isinstance(error, paramiko.ssh_exception.IncompatiblePeer)
         if no_algorithm and "host key" in text:
             raise _NoSuchAlgorithmError
@@ -247,7 +251,7 @@ class _Guard:
 
 def _note_last_words(sock: PatientSocket, message: paramiko.Message) -> None:
     message.get_int()  # the reason's number (RFC 4253, section 11.1)
-    words = message.get_text()[:200].strip()
+    words = said(message.get_binary())
     sock.error = sock.error or f"the server closed the connection: {words}"
 
 
@@ -290,7 +294,7 @@ class _SshChannel:
         self._arrival = _Arrival(wake)
         channel.in_buffer.set_event(self._arrival)
         key = transport.get_remote_server_key().get_name()
-        version = transport.remote_version.removeprefix("SSH-2.0-")[:60]
+        version = said(transport.remote_version.removeprefix("SSH-2.0-"), 60)
         self.described = (
             f"as {transport.get_username()} ({version}, {transport.remote_cipher}, {key})"
         )
@@ -342,8 +346,8 @@ class _SshChannel:
     def _reason(self) -> str:
         if self._sock.error:
             return self._sock.error
-        said = self._stderr.decode("utf-8", "replace").strip()
-        return "the server closed the connection" + (f": {said[-200:]}" if said else "")
+        words = said(self._stderr[-200:])
+        return "the server closed the connection" + (f": {words}" if words else "")
 
 
 def _close(sock: PatientSocket, transport: paramiko.Transport) -> None:

@@ -10,6 +10,7 @@ from pysubtask.errors import (
     RemoteNotFound,
     RemoteUnsupported,
 )
+from pysubtask.transports.said import said
 from pysubtask.transports.sftp.codec import (
     FX_EOF,
     FX_FAILURE,
@@ -68,7 +69,7 @@ def remote_error(reply: Reply, operation: str, path: str) -> RemoteError:
     if code == 0:
         raise broken_protocol(f"it answered {operation!r} with OK and nothing else")
     raw = reply.value if isinstance(reply.value, bytes) else b""
-    text = raw[:200].decode("utf-8", "replace").strip()
+    text = said(raw)
     lowered = text.lower()
     kind, words = _BY_CODE.get(code, (RemoteError, "the server gives no reason"))
     if code == FX_EOF:

@@ -68,7 +68,7 @@ function heard(event) {
   }
   if (map) {
     if (facts.all) map.load();
-    else map.change(facts.rows);
+    else map.change(facts.rows, facts.n);
   }
   const soon = facts.all || facts.rows.length > 0 || facts.blind !== lastBlind;
   lastBlind = facts.blind;
@@ -106,6 +106,8 @@ class FleetMap {
     this.ids = [];
     this.chosen = -1;
     this.place = new Map();
+    this.turn = 0;
+    this.news = null; // what is heard while the whole is on its way
     canvas.addEventListener("mousemove", (event) => this.choose(this.at(event)));
     canvas.addEventListener("mouseleave", () => this.choose(-1));
     canvas.addEventListener("click", (event) => this.open(this.at(event)));
@@ -116,28 +118,47 @@ class FleetMap {
   }
 
   async load() {
-    const answer = await fetch("/map.json");
-    if (!answer.ok) return;
-    const facts = await answer.json();
+    const turn = this.turn += 1; // of several answers the one that was asked for last counts
+    this.news = this.news || [];
+    let facts = null;
+    try {
+      const answer = await fetch("/map.json");
+      if (answer.ok) facts = await answer.json();
+    } catch {
+      // no connection: the stream says so, and asks again
+    }
+    if (turn !== this.turn) return;
+    const news = this.news;
+    this.news = null;
+    if (facts === null) return;
     const keep = [...facts.ids.keys()].filter((index) => STATES[facts.states[index]] !== "archived");
     this.ids = keep.map((index) => facts.ids[index]);
     this.names = keep.map((index) => facts.names[index]);
     this.states = keep.map((index) => facts.states[index]);
     this.flags = keep.map((index) => facts.flags[index]);
     this.place = new Map(this.ids.map((id, index) => [id, index]));
+    for (const [number, rows] of news) if (number > facts.n) this.take(rows);
     this.draw();
     this.canvas.dataset.drawn = String(this.ids.length);
     this.canvas.dataset.at = String(Math.round(performance.now()));
   }
 
-  change(rows) {
+  change(rows, number) {
+    if (this.news !== null) this.news.push([number, rows]);
+    for (const index of this.take(rows)) this.tile(index);
+  }
+
+  // Gives the places of those that are on the map.
+  take(rows) {
+    const places = [];
     for (const [id, state, flag] of rows) {
       const index = this.place.get(id);
       if (index === undefined) continue;
       this.states[index] = state;
       this.flags[index] = flag;
-      this.tile(index);
+      places.push(index);
     }
+    return places;
   }
 
   draw() {

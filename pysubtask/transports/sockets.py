@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import threading
 import time
+from collections.abc import Callable
 
 from pysubtask.errors import LinkError
 
@@ -120,8 +122,13 @@ class PatientSocket:
         self._buffer = b""
         self._position = 0
         self._closed = False  # paramiko looks at this, as at a real socket's
+        self._received_bytes = 0
         self.error: str | None = None
         """Why it broke, in words, if it did."""
+        self.limit_bytes: int | None = None
+        """More than this must not arrive, counted from the first byte."""
+        self.is_flooded: Callable[[], bool] = lambda: False
+        """Asked before each look at the network: there is more unread than the server may send."""
 
     def settimeout(self, timeout_secs: float | None) -> None:
         """paramiko's wish (0.1 s) is not needed: see the class."""
@@ -134,6 +141,7 @@ class PatientSocket:
 
     def recv(self, size: int) -> bytes:
         if self._position >= len(self._buffer):
+            self._check_flood()
             try:
                 self._buffer = self._sock.recv(_BUFFER_BYTES)
             except TimeoutError:
@@ -142,9 +150,16 @@ class PatientSocket:
                 self._note(error)
                 raise
             self._position = 0
+            self._received_bytes += len(self._buffer)
         piece = self._buffer[self._position : self._position + size]
         self._position += len(piece)
         return piece
+
+    def _check_flood(self) -> None:
+        over = self.limit_bytes is not None and self._received_bytes > self.limit_bytes
+        if over or self.is_flooded():
+            self.error = self.error or "the server sends more than it may"
+            raise ConnectionAbortedError(errno.ECONNABORTED, self.error)
 
     def send(self, data: bytes) -> int:
         deadline = time.monotonic() + self._send_timeout_secs
@@ -156,7 +171,8 @@ class PatientSocket:
                     self.error = self.error or (
                         f"nothing could be sent for {self._send_timeout_secs:.0f} s"
                     )
-                    raise ConnectionAbortedError(self.error) from None
+                    # paramiko wants both arguments
+                    raise ConnectionAbortedError(errno.ECONNABORTED, self.error) from None
             except OSError as error:
                 self._note(error)
                 raise

@@ -1,0 +1,157 @@
+"""Planted bugs that show only in worlds of a certain kind, or at one certain call."""
+
+from __future__ import annotations
+
+from tests.simulation.planting import Edit, Plant, one
+
+__all__ = ["REALM_PLANTS", "REALM_WORLDS"]
+
+REALM_PLANTS: dict[str, Plant] = {
+    "folder-unsynced": one(
+        "appends to a file in a mounted folder are left to the system, which writes them back in "
+        "any order",
+        "transports.folder",
+        "FolderTransport.write",
+        "sync=bool(data) and not is_temp",
+        "sync=False",
+    ),
+    "folder-temp-unsynced": one(
+        "a file in a folder is renamed into place before its data are on the disk",
+        "transports.folder",
+        "FolderTransport.finish",
+        "if sync or os.path.basename(path).startswith(_TEMP_PREFIX):",
+        "if False:",
+    ),
+    "resumed-unsynced": one(
+        "what was written before a break is renamed into place without being synced",
+        "subtask.delivery.upload",
+        "Uploads.resume",
+        "start = min(start, max(upload.base, upload.size - 1))",
+        "pass",
+    ),
+    "written-behind-anything": one(
+        "what is owed is written behind a content that cannot be compared any more",
+        "core.plan",
+        "_continue",
+        "if remote.past_telling and remote.size == expected and touched:",
+        "if False:",
+    ),
+    "echo-believed": one(
+        "an answer that comes twice is taken for that of the next request",
+        "transports.sftp.wire",
+        "Wire.receive",
+        "call = self._pending.pop(reply.request_id, None)",
+        "call = self._pending.pop(reply.request_id, None) or "
+        "self._pending.pop(next(iter(self._pending), -1), None)",
+    ),
+    "answers-by-order": one(
+        "answers are matched with requests by their order",
+        "transports.sftp.wire",
+        "Wire.receive",
+        "call = self._pending.pop(reply.request_id, None)",
+        "call = self._pending.pop(next(iter(self._pending), -1), None)",
+    ),
+    "budget-ignored": one(
+        "the bytes of a day's budget are counted, and spent all the same",
+        "subtask.delivery.allowance",
+        "Allowance.go_on",
+        "if not self.has_bytes:",
+        "if False:",
+    ),
+    "budget-for-looking": Plant(
+        "a budget that looking has used up ends the delivery, which has to look again",
+        (
+            Edit(
+                "subtask.delivery.courier",
+                "Courier._step",
+                "self._session.allowance.admit(has_paid=looked)",
+                "self._session.allowance.admit()",
+            ),
+        ),
+    ),
+    "rate-ignored": one(
+        "the limit of bytes a second is not kept",
+        "subtask.delivery.allowance",
+        "Allowance.ready_at",
+        "return now if self._rate is None else self._rate.ready_at(size, now)",
+        "return now",
+    ),
+    "half-line-shown": one(
+        "half a line is published at once",
+        "subtask.delivery.lines",
+        "LineHold.limit",
+        "end = _last_line_end(start, version.size, read_at)",
+        "end = version.size",
+    ),
+    "line-cut": one(
+        "what needs several requests is cut inside of lines",
+        "subtask.delivery.lines",
+        "LineHold.cut",
+        'return data[: data.rfind(b"\\n") + 1] or data',
+        "return data",
+    ),
+    "others-purged": one(
+        "temporary files of other clients are removed with our own",
+        "subtask.delivery.courier",
+        "Courier.purge",
+        "if name.startswith(ours) and temp not in known:",
+        "if name.startswith(TEMP_PREFIX) and temp not in known:",
+    ),
+    "other-master-missed": one(
+        "a touch that another master has served and taken away is missed",
+        "subtask.intake.touches",
+        "Touches.check",
+        "missed = made_anew or (target.saw_touch and target.touch_seen not in (None, BLANK))",
+        "missed = False",
+    ),
+    "held-stops-others": one(
+        "while one file is refused, nothing else is delivered",
+        "subtask.delivery.delivery",
+        "Delivery._dispatch",
+        "assert self._courier is not None",
+        "refused = self.errors\n    "
+        "self._queue = {p: None for p in self._queue if p in refused or not refused}\n    "
+        "assert self._courier is not None",
+    ),
+    "segment-overlaps": one(
+        "a segment begins one byte before the end of the last",
+        "core.plan",
+        "_next_segment",
+        "return replace(_send(version, can, base=delivered.size), segment=True)",
+        "return replace(_send(version, can, base=max(0, delivered.size - 1)), segment=True)",
+    ),
+    "segments-mixed": one(
+        "a new version goes on in the folder of the old one",
+        "core.plan",
+        "_next_segment",
+        "return replace(_send(version, can, set_aside=True), segment=True)",
+        "return replace(_send(version, can), segment=True)",
+    ),
+    "half-record-kept": one(
+        "a record that was written by half, on a full disk, stays in front of the next",
+        "subtask.store.recordlog",
+        "RecordLog._write_line",
+        "self._handle.truncate(self._size)",
+        "pass",
+    ),
+}
+
+REALM_WORLDS = {
+    "folder-unsynced": "folder",
+    "folder-temp-unsynced": "folder",
+    "resumed-unsynced": "folder",
+    "written-behind-anything": "sweep:edit",
+    "echo-believed": "unsteady",
+    "budget-ignored": "budgets",
+    "budget-for-looking": "budgets",
+    "rate-ignored": "budgets",
+    "half-line-shown": "options",
+    "line-cut": "options",
+    "others-purged": "options",
+    "other-master-missed": "options",
+    "held-stops-others": "stuck",
+    "segment-overlaps": "segments",
+    "segments-mixed": "segments",
+    "half-record-kept": "sweep:append",
+}
+"""Where each is looked for (:data:`tests.simulation.plants.WORLDS`)."""

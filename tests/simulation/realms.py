@@ -1,0 +1,227 @@
+"""Realms: seeds from some number on have a world of another kind.
+
+An ordinary seed keeps its history for good; what a realm adds is drawn after all the rest. The
+realm's own troubles come beside those that every history may have.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from tests.simulation.script import Config, FileSpec
+from tests.simulation.server import ALL_EXTENSIONS, GO_EXTENSIONS, NO_REPLACE, ServerKind
+
+__all__ = ["ORDINARY", "REALMS", "Realm", "first_seed", "mixed_seeds", "realm_of"]
+
+_SIZE = 1_000_000_000
+MS = 1_000_000
+
+Change = Callable[[random.Random, Config, bool], Config]
+"""The world as drawn for any seed, and whether it has a focus, becomes the realm's."""
+
+
+def _same(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    return config
+
+
+@dataclass(frozen=True, slots=True)
+class Realm:
+    """All seeds in ``[number, number + 1)`` thousand millions."""
+
+    name: str
+    number: int
+    about: str
+    change: Change = _same
+    troubles: dict[str, int] = field(default_factory=dict)
+    """Kinds of trouble that only this realm has, and how often one of them comes."""
+    without: frozenset[str] = frozenset()
+    """Kinds of trouble that it can't have."""
+
+    @property
+    def first(self) -> int:
+        """Its first seed."""
+        return self.number * _SIZE
+
+
+def _archive(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    days = rng.choice([0.3, 2.0, 10.0]) / 86_400
+    settings = {**config.settings, "archive_after_days_old": days}
+    return replace(config, archives=True, settings=settings)
+
+
+def _limited(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    settings = {**config.settings, "outbox_max_bytes": rng.choice([0, 100, 3_000, 20_000])}
+    files = config.files
+    if not is_bent and rng.random() < 0.5:  # else it may do more than append
+        files = tuple(
+            FileSpec(f.name, "append", f.burstmode, remote_start=f.remote_start) for f in files
+        )
+    return replace(config, settings=settings, files=files, small_outbox=True)
+
+
+def _calls(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    return _calling(rng.choice(["ftp", "sessions"]), config)
+
+
+def _calling(name: str, config: Config) -> Config:
+    server = ServerKind(calls=name, extensions=NO_REPLACE if name == "ftp" else ALL_EXTENSIONS)
+    settings = dict(config.settings)
+    if name == "sessions":  # a consumer is served by segments there
+        settings["on_remote_gone"] = "resend"
+    return replace(config, server_name=name, server=server, settings=settings)
+
+
+def _unsteady(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    kind = rng.choice(["", "", "", "ftp"])
+    if kind:
+        config = _calling(kind, config)
+    elif not config.server.readable:
+        # What it lost is not to be seen there, by anybody: nothing could be checked.
+        config = replace(config, server_name="go", server=ServerKind(extensions=GO_EXTENSIONS))
+    # A file that the server has lost looks as one that a consumer took.
+    return replace(config, settings={**config.settings, "on_remote_gone": "resend"})
+
+
+def _folder(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    mounted = rng.random() < 0.6
+    server = ServerKind(calls="folder", cached=mounted)
+    settings = {**config.settings, "on_remote_gone": "resend"}
+    latency_ns = rng.choice([50_000, MS, 20 * MS]) if mounted else 50_000
+    return replace(
+        config,
+        server_name="mount" if mounted else "disk",
+        server=server,
+        settings=settings,
+        latency_ns=latency_ns,
+        bytes_per_sec=config.bytes_per_sec if mounted else 0,
+    )
+
+
+def _options(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    settings = {
+        **config.settings,
+        "line_wait_secs": rng.choice([0.5, 2.0, 5.0]),
+        "burst_rule": rng.choice(["calls", "bytes", "auto"]),
+        "burst_full_bytes": rng.choice([20, 500, 32_768]),
+        "max_delay_secs": rng.choice([0.3, 5.0]),
+        "retry_jitter": rng.choice([0.0, 0.5]),
+        "retry_growth": rng.choice([1.0, 2.0]),
+    }
+    files = tuple(
+        replace(f, lines=not f.in_folder and f.growth != "rewrite" and rng.random() < 0.6)
+        for f in config.files
+    )
+    return replace(config, settings=settings, files=files, block_share=rng.choice([0.1, 0.5]))
+
+
+def _budgets(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    limits = {
+        "max_bytes_per_day": rng.choice([50_000, 300_000]),
+        "max_transactions_per_day": rng.choice([30, 300]),
+        "max_rate_bytes_per_sec": rng.choice([1024, 5_000]),
+    }
+    chosen = rng.sample(sorted(limits), rng.choice([1, 1, 2]))
+    settings = {**config.settings, **{name: limits[name] for name in chosen}}
+    settings["timer_interval_secs"] = 300.0
+    return replace(config, settings=settings, events=1.0, block_bytes=2_000, finish_secs=4 * 86_400)
+
+
+def _segments(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    config = _calling("sessions", config)
+    if is_bent:  # its programs may do more than append; what does not only append goes whole
+        files = tuple(replace(f, remote_start="") for f in config.files)
+    else:
+        files = tuple(FileSpec(f.name, "append", f.burstmode) for f in config.files)
+    return replace(config, files=files, settings={**config.settings, "segments": True})
+
+
+def _stuck(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    files = config.files
+    while len(files) < 2 or all(f.name == files[0].name for f in files[1:]):
+        files = (*files, FileSpec("second.csv", rng.choice(["append", "auto", "rewrite"])))
+    config = replace(config, files=files, stuck=True, bytes_per_sec=rng.choice([0, 2_000_000]))
+    return replace(config, settings={**config.settings, "on_remote_gone": "resend"})
+
+
+_ALL_TROUBLES = frozenset(
+    "kill power cut refuse clock disk_fault disk_full denied remote_full consumer foreign restart "
+    "write_back".split()
+)
+ORDINARY = Realm("ordinary", 0, "what every machine may see")
+REALMS: dict[str, Realm] = {
+    realm.name: realm
+    for realm in (
+        ORDINARY,
+        Realm("archive", 2, "old files, seconds old, move aside once they are delivered", _archive),
+        Realm("limited", 3, "the outbox is soon full: files are their own source", _limited),
+        Realm("calls", 4, "FTP's manners, or Dropbox's: one call after the other", _calls),
+        Realm(
+            "unsteady",
+            5,
+            "the server goes down with what it had not synced; its replies come twice, or late",
+            _unsteady,
+            troubles={"server_loss": 5, "echo": 4, "lag": 4},
+            without=frozenset({"consumer"}),
+        ),
+        Realm(
+            "folder",
+            6,
+            "a folder, on a mount with a cache of its own, or on the disk that loses its power",
+            _folder,
+            troubles={"server_loss": 2, "lag": 2},
+            without=frozenset({"consumer"}),
+        ),
+        Realm(
+            "options",
+            7,
+            "whole lines, bursts by bytes, other waits; other clients and masters beside us",
+            _options,
+            troubles={"neighbour": 2, "other_master": 5},
+        ),
+        Realm(
+            "segments",
+            9,
+            "a growing file goes piece by piece, each a file of its own (Dropbox)",
+            _segments,
+            without=frozenset({"consumer", "foreign"}),
+        ),
+        Realm(
+            "stuck",
+            10,
+            "one file can't be delivered, and nothing else goes wrong: the others are in time",
+            _stuck,
+            troubles={"jam": 6},
+            without=_ALL_TROUBLES,
+        ),
+        Realm("budgets", 8, "so much a day, so much a second", _budgets, troubles={"restart": 4}),
+    )
+}
+
+
+def realm_of(seed: int) -> Realm:
+    """The realm that a seed belongs to."""
+    number = seed // _SIZE
+    return next((realm for realm in REALMS.values() if realm.number == number), ORDINARY)
+
+
+def first_seed(realm: str) -> int:
+    """Where a realm's seeds begin."""
+    return REALMS[realm].first
+
+
+def mixed_seeds(start: int, number: int) -> Iterator[int]:
+    """``number`` seeds: every second one is ordinary, the others go round the realms."""
+
+    def seeds() -> Iterator[int]:
+        others = [realm for realm in REALMS.values() if realm is not ORDINARY]
+        at = start
+        while True:
+            for realm in others:
+                yield at
+                yield realm.first + at
+                at += 1
+
+    return islice(seeds(), number)
