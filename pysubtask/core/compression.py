@@ -9,6 +9,7 @@ never where the data do not shrink.
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 __all__ = ["Compress", "CompressionChoice"]
@@ -54,19 +55,23 @@ class CompressionChoice:
             return self.bytes_per_sec < _FAST_BYTES_PER_SEC
         return round_trip_secs >= _NEAR_SECS
 
-    def sent(self, data: bytes, began: float, ended: float) -> None:
+    def sent(self, parts: Sequence[bytes], began: float, ended: float) -> None:
         """These bytes were handed to the link between two monotonic times."""
         if self._setting != "auto":
             return
         if began - self._last_at > _PAUSE_SECS:
             self._burst_bytes, self._burst_began = 0, began
-        self._burst_bytes += len(data)
+        size = sum(map(len, parts))
+        self._burst_bytes += size
         self._last_at = ended
         if self._burst_bytes >= _BURST_BYTES and ended > self._burst_began:
             self.bytes_per_sec = self._burst_bytes / (ended - self._burst_began)
-        self._until_sample -= len(data)
+        if (self.bytes_per_sec or 0) >= _FAST_BYTES_PER_SEC:
+            return  # whatever it would save, this link does without
+        self._until_sample -= size
         if self._until_sample <= 0:
-            self._sample += data[: _SAMPLE_BYTES - len(self._sample)]
+            for part in parts:
+                self._sample += part[: _SAMPLE_BYTES - len(self._sample)]
             if len(self._sample) >= _SAMPLE_BYTES:
                 self.ratio = len(self._sample) / len(zlib.compress(self._sample, 1))
                 self._sample.clear()

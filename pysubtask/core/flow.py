@@ -3,8 +3,10 @@
 What is in flight when a link breaks has to be sent again, and whatever waits in a queue delays a
 heartbeat. So the window follows the link: twice its delivery rate times its shortest round trip
 (the two quantities that BBR measures: Cardwell et al., ACM Queue 14(5), 2016), at least
-``min_bytes``, but never more than the link carries in two seconds, nor than ``max_bytes``. Pure:
-time and sizes are inputs.
+``min_bytes`` or what the link carries in a twentieth of a second, but never more than it carries in
+two seconds, nor than ``max_bytes``. The twentieth is for links that are quicker than the two ends
+of them: the shortest round trip is a small request's, and says nothing of how long a server, or
+this process, may be busy with something else. Pure: time and sizes are inputs.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ _MEMORY_SECS = 10.0
 _FIRST_CHUNK_BYTES = 32_768
 _FIRST_WINDOW_BYTES = 65_536
 _QUEUE_SECS = 2.0
+_UNREST_SECS = 0.05
 _LEAST_CHUNK_BYTES = 4096
 _UNPROVEN_CHUNK_BYTES = 256 * 1024
 _CHUNK_SHARE = 32
@@ -56,18 +59,23 @@ class Window:
         """The window as it stands."""
         if self._round_trip is None or not self._rate:
             return min(self.min_bytes, _FIRST_WINDOW_BYTES)
-        wanted = max(self.min_bytes, int(2 * self._rate * self._round_trip))
+        ahead_secs = max(2 * self._round_trip, _UNREST_SECS)
+        wanted = max(self.min_bytes, int(self._rate * ahead_secs))
         most = max(2 * _LEAST_CHUNK_BYTES, int(_QUEUE_SECS * self._rate))
         return min(wanted, most, self.max_bytes)
 
     def chunk_bytes(self, most: int) -> int:
         """How much one request may move: about a second's worth, at most ``most``.
 
-        So that on a slow link a request is answered, and a heartbeat gets its turn, in time.
+        So that on a slow link a request is answered, and a heartbeat gets its turn, in time. And
+        no more than a quarter of the window: were there room for one request only, each would
+        wait for the answer to the last, and the rate that is seen, and with it the window, would
+        stay what it is for ever.
         """
         if not self._rate:
             return min(most, _FIRST_CHUNK_BYTES)
-        return min(most, max(_LEAST_CHUNK_BYTES, int(self._rate)))
+        quarter = max(_FIRST_CHUNK_BYTES, self.limit_bytes // 4)
+        return min(most, quarter, max(_LEAST_CHUNK_BYTES, int(self._rate)))
 
     def lone_chunk_bytes(self, most: int) -> int:
         """The same for requests that are sent one by one, each after the answer to the last.

@@ -8,8 +8,10 @@ an :class:`Entry` is replaced as a whole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
+
+from pysubtask.core.replacing import replace
 
 __all__ = [
     "Delivered",

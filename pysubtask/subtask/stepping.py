@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 from collections.abc import Callable
 from typing import Protocol
@@ -15,6 +14,8 @@ __all__ = ["StepThread", "Stepping"]
 
 _JOIN_SECS = 1.0
 _LONGEST_SLEEP_SECS = 3600.0
+_PREPARE_AFTER_SECS = 0.3
+"""Idle time after the start before what the first connection needs is made ready."""
 
 
 class Stepping(Protocol):
@@ -29,6 +30,9 @@ class Stepping(Protocol):
 
     def retry_now(self) -> None:
         """What waits for its next try is to be tried at once."""
+
+    def prepare(self) -> None:
+        """Make ready, while there is time, what the first connection needs."""
 
     def close(self) -> None:
         """End the connection now."""
@@ -131,6 +135,7 @@ class StepThread:
 
     def _run(self) -> None:
         clock = self._clock
+        prepared = False
         try:
             while not self._leaving:
                 self.retry_if_asked()
@@ -139,8 +144,11 @@ class StepThread:
                 self._busy_since = None
                 wait = due - clock.monotonic()
                 if wait > 0 and not self._leaving:
-                    longest = _LONGEST_SLEEP_SECS
-                    self._waker.wait(min(wait, longest) if math.isfinite(wait) else longest)
+                    longest = _LONGEST_SLEEP_SECS if prepared else _PREPARE_AFTER_SECS
+                    woken = self._waker.wait(min(wait, longest))
+                    if not (woken or prepared):
+                        prepared = True
+                        self._stepping.prepare()
             self._stepping.close()
         except BaseException as error:  # the main thread ends the process with it
             self.crash = error

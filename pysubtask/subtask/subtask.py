@@ -349,10 +349,10 @@ class BaseSubtask:
 
     def _is_own_file(self, path: str) -> bool:
         handover = self.context.handover
-        if handover.log_dir is None or os.path.dirname(path) != handover.log_dir:
+        name = os.path.basename(path)  # it tells most of them apart
+        if not ("_taskmaster.log" in name or name.startswith(handover.log_name)):
             return False
-        name = os.path.basename(path)
-        return "_taskmaster.log" in name or name.startswith(handover.log_name)
+        return handover.log_dir is not None and os.path.dirname(path) == handover.log_dir
 
 
 def _burst_rule(settings: Settings) -> Rule:

@@ -108,6 +108,7 @@ class TransferSubtask(BaseSubtask):
             log=context.log,
             changed=context.status_changed,
         )
+        self._any_lines = any(w.records == "lines" for w in context.handover.watches)
         self.lines = LineHold(context.clock, settings.line_wait_secs, self._has_lines)
         self.checkup = Checkup(
             context.disk,
@@ -410,6 +411,8 @@ class TransferSubtask(BaseSubtask):
         self.context.status_changed()
 
     def _has_lines(self, path: str) -> bool:
+        if not self._any_lines:
+            return False
         watch = self.intake.watch_of(path)
         return watch is not None and watch.records == "lines"
 

@@ -35,9 +35,9 @@ def transport_factory(
         SettingsError: there is no transport for the scheme, or it can't be loaded.
     """
     if destination.scheme == "sftp":
-        from pysubtask.transports.sftp import sftp_factory
+        from pysubtask.transports.sftp import SftpFactory
 
-        return sftp_factory(destination, settings, clock, wake)
+        return SftpFactory(destination, settings, clock, wake)
     if destination.scheme in ("ftp", "ftps"):
         from pysubtask.transports.ftp import ftp_factory
 

@@ -139,7 +139,8 @@ class ScriptedServer:
     def __call__(self, wake: Wake) -> Channel:
         return self
 
-    def send(self, data: bytes) -> None:
+    def send(self, *parts: bytes) -> None:
+        data = b"".join(parts)
         if self.send_error is not None:
             raise self.send_error
         if self._greeting:

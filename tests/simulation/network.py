@@ -201,7 +201,8 @@ class SimChannel:
         self._pause = pause or link.network.clock.advance
         self._closed = False
 
-    def send(self, data: bytes) -> None:
+    def send(self, *parts: bytes) -> None:
+        data = b"".join(parts)
         link = self._link
         try:
             self._before_call("send", "")

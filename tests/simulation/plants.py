@@ -39,7 +39,7 @@ PLANTS: dict[str, Plant] = {
             ),
             Edit(
                 "subtask.intake.intake",
-                "Intake.start",
+                "Intake._compare",
                 "if entry.versions and differs(entry, st):",
                 "if False:",
             ),

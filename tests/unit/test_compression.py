@@ -6,6 +6,7 @@ import os
 
 import pytest
 
+from pysubtask.core import compression
 from pysubtask.core.compression import CompressionChoice
 
 ROWS = b"".join(b"2026-11-26T12:%02d:%02d,%d.%03d\n" % (n // 60, n % 60, n, n) for n in range(3000))
@@ -21,7 +22,7 @@ def used(data: bytes, secs_per_mib: float, mib: int = 4) -> CompressionChoice:
     while sent < mib << 20:
         for piece in pieces:
             took = secs_per_mib * len(piece) / (1 << 20)
-            choice.sent(piece, at, at + took)
+            choice.sent([piece[:20], piece[20:]], at, at + took)
             at += took
             sent += len(piece)
     return choice
@@ -31,7 +32,7 @@ def used(data: bytes, secs_per_mib: float, mib: int = 4) -> CompressionChoice:
 @pytest.mark.parametrize("round_trip_secs", [LAN, WAN])
 def test_a_setting_is_a_setting(setting: bool, round_trip_secs: float) -> None:
     choice = CompressionChoice(setting)
-    choice.sent(os.urandom(100_000), 0.0, 0.001)
+    choice.sent([os.urandom(100_000)], 0.0, 0.001)
     assert choice.decide(round_trip_secs) is setting
 
 
@@ -58,10 +59,23 @@ def test_the_ratio_and_the_rate() -> None:
     assert choice.bytes_per_sec == pytest.approx((1 << 20) / 0.5, rel=0.01)
 
 
+def test_a_fast_link_is_not_looked_at_any_closer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trying how far the data shrink costs more than anything else that is done to them."""
+    tried: list[int] = []
+    monkeypatch.setattr(compression.zlib, "compress", lambda data, _level: tried.append(len(data)))
+    choice = CompressionChoice()
+    choice.ratio = 2.0
+    choice.bytes_per_sec = 100e6
+    for number in range(1000):
+        choice.sent([ROWS], 100.0 + number / 1000, 100.0005 + number / 1000)
+    assert not tried
+    assert not choice.decide(LAN)
+
+
 def test_a_trickle_says_nothing_about_the_rate() -> None:
     choice = CompressionChoice()
     for second in range(2000):
-        choice.sent(ROWS[:1024], float(second), second + 0.001)
+        choice.sent([ROWS[:1024]], float(second), second + 0.001)
     assert choice.bytes_per_sec is None
     assert choice.ratio is not None
     assert choice.decide(WAN)

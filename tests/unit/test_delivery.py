@@ -140,6 +140,28 @@ def test_a_link_that_works_again_starts_the_count_anew(local: Local) -> None:
     assert bench.gaps[:4] == [3, 3, 3, 30]  # the break itself was the first failure
 
 
+def test_what_the_first_connection_needs_is_loaded_while_there_is_time(local: Local) -> None:
+    bench = Bench(local)
+    prepared: list[int] = []
+
+    class Factory:
+        make = staticmethod(bench._make)
+
+        def __call__(self) -> Flaky:
+            return self.make()
+
+        def prepare(self) -> None:
+            prepared.append(len(bench.transports))
+            raise ImportError("told by the connection, in its words")
+
+    bench.remote.delivery._make_transport = Factory()
+    bench.delivery.prepare()
+    bench.run_for(1)
+    assert len(bench.transports) == 1
+    bench.delivery.prepare()  # connected: too late
+    assert prepared == [0]
+
+
 def test_retry_now_tries_at_once(local: Local) -> None:
     bench = Bench(local, retry_rule=RetryRule(tries=1, long_wait_secs=1000))
     bench.refuse = lambda: LinkError("no route", operation="connect")

@@ -78,6 +78,15 @@ def test_it_fills_the_link_but_no_more_than_two_seconds_of_it(
     assert longest <= 2.5 + round_trip_secs  # what a heartbeat may have to wait for
 
 
+@pytest.mark.parametrize("round_trip_secs", [0.01, 0.05, 0.1, 0.2])
+def test_it_finds_a_fast_link_with_a_delay_within_seconds(round_trip_secs: float) -> None:
+    """Were a request as large as the window, each would wait for the answer to the last."""
+    window = Window()
+    _run_link(window, 12.5e6, round_trip_secs, 4.0)
+    assert window.limit_bytes >= 12.5e6 * round_trip_secs
+    assert window.acked_bytes >= 0.7 * 4 * 12.5e6
+
+
 @given(
     st.lists(st.tuples(st.integers(1, 10**6), st.floats(0, 30)), min_size=1, max_size=40),
     st.integers(KIB, 10**6),
@@ -97,6 +106,14 @@ def test_the_limits_hold_whatever_the_link_does(
     assert window.in_flight_bytes == 0
 
 
+def test_a_link_that_is_quicker_than_its_ends_has_more_than_one_request_on_its_way() -> None:
+    """Loopback: 0.1 ms for a small request, while a server takes milliseconds for a large one."""
+    window = Window()
+    _run_link(window, 100e6, 0.0001, 1.0)
+    assert window.limit_bytes >= 10 * MOST
+    assert window.limit_bytes <= 0.1 * 100e6  # a heartbeat waits for no more than this
+
+
 def test_small_answers_say_nothing_of_the_rate() -> None:
     """A STAT that takes 1 s does not make it a link of 128 bytes a second."""
     window = Window()
@@ -107,7 +124,7 @@ def test_small_answers_say_nothing_of_the_rate() -> None:
 
 def test_a_link_that_became_slower_is_believed_after_a_while() -> None:
     window = Window()
-    _run_link(window, 10e6, 0.01, 5.0)
+    _run_link(window, 30e6, 0.01, 5.0)
     assert window.chunk_bytes(MOST) == MOST
     now = 5.0
     for _ in range(30):
@@ -121,10 +138,10 @@ def test_a_link_that_became_slower_is_believed_after_a_while() -> None:
 def test_the_best_of_the_last_ten_seconds_counts() -> None:
     """A moment's slowness changes nothing; after 10 s the link is what it is by then."""
     window = Window()
-    window.acked(101.0, window.sent(100.0, 50_000))
-    assert window.chunk_bytes(MOST) == 50_000
+    window.acked(101.0, window.sent(100.0, 30_000))
+    assert window.chunk_bytes(MOST) == 30_000
     window.acked(109.0, window.sent(105.0, 20_000))
-    assert window.chunk_bytes(MOST) == 50_000
+    assert window.chunk_bytes(MOST) == 30_000
     window.acked(116.0, window.sent(114.0, 20_000))
     assert window.chunk_bytes(MOST) == 10_000
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
 
 from pysubtask.core.model import Delivered, Entry, Piece, Print, Version
@@ -25,6 +24,7 @@ from pysubtask.core.plan import (
     Unknown,
     plan,
 )
+from pysubtask.core.replacing import replace
 from pysubtask.core.space import held
 from pysubtask.errors import RemoteError, RemoteNotFound, RemoteUnsupported
 from pysubtask.subtask.delivery.comparison import Comparison

@@ -223,6 +223,16 @@ class Delivery:
             return self._held.next_due()
         return min(rest_at, self._held.next_due())
 
+    def prepare(self) -> None:
+        """Make ready, while there is time, what the first connection needs. What fails here will
+        fail there, and be told."""
+        prepare = getattr(self._make_transport, "prepare", None)
+        if prepare is not None and self._transport is None:
+            try:
+                prepare()
+            except Exception as error:
+                self._log.debug("prepare the first connection: %s", error)
+
     def retry_now(self) -> None:
         """Forget the waits (stop, flush): what is held or waiting for the link is tried at once."""
         self._held.retry_now()

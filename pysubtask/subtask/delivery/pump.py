@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Generator, Iterator
-from dataclasses import replace
 from typing import Any
 
 from pysubtask.core.delta import Kept
 from pysubtask.core.model import Entry, Upload
+from pysubtask.core.replacing import replace
 from pysubtask.errors import RemoteError
 from pysubtask.subtask.delivery.engine import Send, Step, Wait
 from pysubtask.subtask.delivery.session import Session, Steps

@@ -5,13 +5,13 @@ from __future__ import annotations
 import posixpath
 import time
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
 
 from pysubtask.core.checksum import hasher
 from pysubtask.core.delta import Kept
 from pysubtask.core.model import Delivered, Entry, Upload, Version
 from pysubtask.core.plan import READ_BACK_BYTES, Compare, Present, Send
+from pysubtask.core.replacing import replace
 from pysubtask.errors import (
     RemoteDenied,
     RemoteError,

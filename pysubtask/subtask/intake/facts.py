@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from pysubtask.core.model import Entry, Identity, Stamp, Version
+from pysubtask.core.replacing import replace
 from pysubtask.core.ticks import tick_secs
 from pysubtask.seams.disk import FileStat
 

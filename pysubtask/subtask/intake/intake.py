@@ -137,20 +137,26 @@ class Intake:
         """Compare every path of the journal with its file, and every touch with the one served."""
         self._touches.start(now)
         for entry in self._ledger.journal.entries():
-            target = self._targets.find(entry.path)
+            known = self._targets.known(entry.path)
+            target = known or self._targets.in_folder(entry.path)
             if target is None:
                 continue
-            self._repeat_second_look(target, entry, now)
-            st = self._stat(entry.path)
-            if target.watch.is_dir and st is not None:
-                continue  # the scan compares it, and waits if somebody is still writing it
-            if entry.versions and differs(entry, st):
-                target.rechecks_touch = entry.served is not None
-                self._looks.schedule(target, now)
+            self._compare(target, entry, now)
+            if known is None and target.look_at is None:
+                self._targets.forget(entry.path)  # there may be very many
         for entry in self._ledger.journal.entries():
             if entry.next_owed is not None or entry.upload is not None:
                 self._ready(entry.path)
         self._hint_all = True
+
+    def _compare(self, target: Target, entry: Entry, now: float) -> None:
+        self._repeat_second_look(target, entry, now)
+        st = self._stat(entry.path)
+        if target.watch.is_dir and st is not None:
+            return  # the scan compares it, and waits if somebody is still writing it
+        if entry.versions and differs(entry, st):
+            target.rechecks_touch = entry.served is not None
+            self._looks.schedule(target, now)
 
     def _repeat_second_look(self, target: Target, entry: Entry, now: float) -> None:
         """A touch served less than a tick ago may hide another: the look that would have told

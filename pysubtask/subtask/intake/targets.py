@@ -94,7 +94,7 @@ class Targets:
     def watch_of(self, path: str) -> Watch | None:
         """The watch that ``path`` belongs to: it is declared, or a data file in a watched folder
         (any thread)."""
-        watch = self._declared_files.get(path)
-        if watch is None and self.is_data(path):
-            watch = self.folders.get(os.path.dirname(path))
+        watch = self._declared_files.get(path) or self.folders.get(os.path.dirname(path))
+        if watch is not None and watch.is_dir and not self.is_data(path):
+            return None
         return watch

@@ -242,6 +242,9 @@ class Puller:
         """A connection is being made."""
         return self._link.state == "connecting"
 
+    def prepare(self) -> None:
+        """Nothing: a source is looked at, and so connected to, as soon as it starts."""
+
     def retry_now(self) -> None:
         """Try at once what waits for its next try."""
         self._link.retry_now()

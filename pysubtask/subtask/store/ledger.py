@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from pysubtask.core.model import Delivered, Entry, Version
+from pysubtask.core.replacing import replace
 from pysubtask.core.space import Held, held
 from pysubtask.subtask.store.journal import Journal
 from pysubtask.subtask.store.outbox import Outbox

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from pysubtask.transports.sftp.client import SftpTransport
@@ -14,21 +13,34 @@ if TYPE_CHECKING:
     from pysubtask.transports.sftp.channel import Connector
     from pysubtask.urls import Destination
 
-__all__ = ["SftpTransport", "sftp_factory"]
+__all__ = ["SftpFactory", "SftpTransport"]
 
 
-def sftp_factory(
-    destination: Destination, settings: Settings, clock: Clock, wake: Wake
-) -> Callable[[], Transport]:
-    """A function that makes a new, unconnected SFTP transport for the destination."""
-    connector = _connector(destination, settings)
-    return lambda: SftpTransport(
-        connector,
-        clock,
-        wake=wake,
-        ack_timeout_secs=settings.reply_timeout_secs,
-        handshake_timeout_secs=settings.login_timeout_secs,
-    )
+class SftpFactory:
+    """Makes new, unconnected SFTP transports for the destination."""
+
+    def __init__(
+        self, destination: Destination, settings: Settings, clock: Clock, wake: Wake
+    ) -> None:
+        self._connector = _connector(destination, settings)
+        self._settings = settings
+        self._clock = clock
+        self._wake = wake
+
+    def __call__(self) -> Transport:
+        return SftpTransport(
+            self._connector,
+            self._clock,
+            wake=self._wake,
+            ack_timeout_secs=self._settings.reply_timeout_secs,
+            handshake_timeout_secs=self._settings.login_timeout_secs,
+        )
+
+    def prepare(self) -> None:
+        """Load the library that the first connection needs; takes a good part of its time."""
+        prepare = getattr(self._connector, "prepare", None)
+        if prepare is not None:
+            prepare()
 
 
 def _connector(destination: Destination, settings: Settings) -> Connector:

@@ -17,8 +17,8 @@ __all__ = ["Channel", "Connector"]
 class Channel(Protocol):
     """A connected, full-duplex byte stream."""
 
-    def send(self, data: bytes) -> None:
-        """Send all of ``data``; waits at most the channel's time limit for room.
+    def send(self, *parts: bytes) -> None:
+        """Send all of the parts, in order; waits at most the channel's time limit for room.
 
         Raises:
             LinkLost: the stream broke, or nothing moved for the time limit.

@@ -6,7 +6,8 @@ not. One timer ends the whole connection attempt by shutting the socket, which w
 a thread). Afterwards, a send that makes no progress fails after ``send_timeout_secs``: in the SSH
 window, in a key exchange, and in the socket.
 
-paramiko is imported by the first connection, not with this module.
+paramiko is imported by the first connection or by :meth:`SshConnector.prepare`, not with this
+module.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pysubtask.transports.contract import Wake
 from pysubtask.transports.said import said
 from pysubtask.transports.sftp.channel import Channel
 from pysubtask.transports.sftp.hostkeys import HostKeyPolicy, policy_for
+from pysubtask.transports.sftp.library import load_paramiko
 from pysubtask.transports.sftp.limits import bound, bound_channel
 from pysubtask.transports.sftp.login import Credentials, RevealsText
 from pysubtask.transports.sockets import PatientSocket, dial
@@ -113,6 +115,10 @@ class SshConnector:
     def __repr__(self) -> str:
         return f"<SshConnector {self._credentials.user}@{self._host}:{self._port}>"
 
+    def prepare(self) -> None:
+        """Do what the first connection would have to do before it can begin."""
+        load_paramiko()
+
     def __call__(self, wake: Wake) -> Channel:
         attempts = self._policy.algorithms(self._host, self._port)
         refused: HostKeyRefused | None = None
@@ -132,6 +138,7 @@ class SshConnector:
         raise refused
 
     def _connect(self, wake: Wake, algorithms: list[str]) -> Channel:
+        load_paramiko()
         import paramiko
 
         raw, round_trip_secs = dial(
@@ -299,25 +306,26 @@ class _SshChannel:
             f"as {transport.get_username()} ({version}, {transport.remote_cipher}, {key})"
         )
 
-    def send(self, data: bytes) -> None:
+    def send(self, *parts: bytes) -> None:
         import paramiko
 
         channel = self._channel
-        rest = memoryview(data)
+        is_open = True
         began = time.monotonic()
         try:
-            while rest:
-                sent = channel.send(bytes(rest[: self._piece_bytes]))
-                if not sent:
-                    break
-                rest = rest[sent:]
+            for piece in _pieces(parts, self._piece_bytes):
+                rest = piece
+                while rest and is_open:
+                    sent = channel.send(rest)
+                    is_open = sent > 0
+                    rest = rest[sent:]
         except TimeoutError:
             words = f"nothing could be sent for {self._send_timeout_secs:.0f} s"
         except (paramiko.SSHException, EOFError, OSError) as error:
             words = self._sock.error or str(error) or "the connection broke"
         else:
-            if not rest:
-                self._compression.sent(data, began, time.monotonic())
+            if is_open:
+                self._compression.sent(parts, began, time.monotonic())
                 return
             words = self._reason()
         self.close()
@@ -348,6 +356,24 @@ class _SshChannel:
             return self._sock.error
         words = said(self._stderr[-200:])
         return "the server closed the connection" + (f": {words}" if words else "")
+
+
+def _pieces(parts: Sequence[bytes], most: int) -> Iterator[bytes]:
+    """The parts, one after the other, in pieces of ``most`` bytes; each byte is copied once."""
+    piece: list[bytes | memoryview] = []
+    size = 0
+    for part in parts:
+        at = 0
+        while at < len(part):
+            taken = memoryview(part)[at : at + most - size]
+            piece.append(taken)
+            size += len(taken)
+            at += len(taken)
+            if size == most:
+                yield b"".join(piece)
+                piece, size = [], 0
+    if piece:
+        yield b"".join(piece)
 
 
 def _close(sock: PatientSocket, transport: paramiko.Transport) -> None:

@@ -114,14 +114,13 @@ class Wire:
             self.flush()
 
     def flush(self) -> None:
-        """Send everything that is queued, in one piece.
+        """Send everything that is queued, together.
 
         Raises:
             LinkError: the channel broke.
         """
         if self._queue:
-            data = self._queue[0] if len(self._queue) == 1 else b"".join(self._queue)
-            self._queue.clear()
+            parts, self._queue = self._queue, []
             self._queued_bytes = 0
             # They share SSH packets, of which nothing is seen before the last byte has come: a
             # small request in front waits for the data behind it.
@@ -131,7 +130,7 @@ class Wire:
                 call.patience_secs += others_secs
                 call.due += others_secs
             self._queued_calls.clear()
-            self._channel.send(data)
+            self._channel.send(*parts)
 
     def receive(self) -> bool:
         """Hand out all replies that have arrived; whether there were any.
