@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import sys
+from typing import Any
 
 import pytest
 
@@ -136,6 +137,29 @@ def test_a_source_gets_nothing_of_another_files_destination() -> None:
     assert source.settings.password is None
     assert source.settings.username is None
     assert source.settings.retry_tries == 2
+
+
+def test_a_source_on_another_server_gets_no_login_of_the_destination(
+    tmp_path: pathlib.Path,
+) -> None:
+    """Neither from keywords, nor from where they say that it lies, nor from a section."""
+    secret = tmp_path / "pw"
+    secret.write_text("hunter2\n")
+    secret.chmod(0o600)
+    section = {"ftp": {"Username": "edge", "Password": "hunter3"}}
+    ways: list[tuple[Any, dict[str, Any]]] = [
+        (None, {"password": "hunter1", "username": "edge"}),
+        (None, {"password_file": str(secret)}),
+        (None, {"PasswordFile": str(secret)}),
+        (section, {}),
+    ]
+    for config, keywords in ways:
+        for host, gets in (("other.example", False), ("collector.example", True)):
+            entry = {"pull": f"sftp://{host}/in/", "to": "inbox"}
+            master = TaskMaster(["a.csv", entry], config, to=URL, **keywords)
+            (source,) = master._sources
+            assert (source.settings.password is not None) is gets, (config, keywords, host)
+            assert (source.settings.username == "edge") is gets
 
 
 @pytest.mark.parametrize(
