@@ -1,7 +1,8 @@
 """A demonstration: files grow, notifies come singly and in bursts, and the bytes arrive.
 
 Without more it starts an SFTP server of its own on this machine, delivers to it while you play,
-and ends by comparing what was written with what arrived, byte for byte. Fill in ``demo_config.py``
+fetches a file of orders that changes there, and ends by comparing what was written with what
+arrived, byte for byte. Fill in ``demo_config.py``
 or give ``--to`` to deliver to a real server. Commands are read from the terminal or from a pipe:
 
     printf 'a\\n0\\ns\\nx\\n' | python demo.py
@@ -28,6 +29,7 @@ from urllib.request import url2pathname
 
 import demo_config
 from examples.demo_monitor import HEARTBEAT, DemoMonitor
+from examples.demo_orders import Orders
 from examples.demo_screen import Gauge, Screen, data_files, size_of
 from examples.demo_server import OwnServer
 from pysubtask import PysubtaskError, SettingsError, TaskMaster
@@ -46,20 +48,24 @@ HELP = """\
   r    reset: stop the subtask and start it again
   s    status, in words
   k    kill the subtask, as a crash would; it comes back
+  o    change the orders at the demo's own server; the program fetches them
   d    take the demo's own server down, or up again
   x    exit (as do Ctrl-C and Ctrl-D)
   ?    this help"""
 
 ANSWER_SECS = 3.0
 """With commands from a pipe: how long a notify may take until the next command is read."""
+ORDERS_SECS = 10.0
+"""The same for orders, which are fetched once they have held still for three seconds."""
 FLUSH_SECS = 30.0
 
 
 class Data:
     """The program's side: it appends to its files and says so."""
 
-    def __init__(self) -> None:
+    def __init__(self, orders: Orders | None = None) -> None:
         self.master: TaskMaster | None = None
+        self._orders = orders
         self.notified = [0] * len(WATCHED)
         self._lines = 0
         self._lock = threading.Lock()  # the writer and the commands write the same files
@@ -81,11 +87,10 @@ class Data:
         self._lines += 1
         watch = WATCHED[index]
         if "file" in watch:
-            line = (
-                f"{time.time():.3f},{self._lines},{random.gauss(20, 2):.4f},{os.urandom(16).hex()}"
-            )
             with open(watch["file"], "a", encoding="ascii") as file:
-                file.write(f"{line}\n")
+                for _ in range(self._orders.lines if self._orders is not None else 1):
+                    value = f"{random.gauss(20, 2):.4f},{os.urandom(16).hex()}"
+                    file.write(f"{time.time():.3f},{self._lines},{value}\n")
             return str(watch["file"])
         # a new version of one of eight files, complete before it has its name
         path = Path(watch["dir"]) / f"picture{self._lines % 8}.raw"
@@ -129,6 +134,8 @@ class Data:
                 if due:
                     with suppress(OSError):
                         self.write_and_notify(index)
+            if self._orders is not None and tick % 48 == 40:
+                self._orders.change()  # the server's people, every 12 s
             tick += 1
 
 
@@ -136,12 +143,19 @@ class Demo:
     """The commands."""
 
     def __init__(
-        self, master: TaskMaster, data: Data, screen: Screen, server: OwnServer | None, piped: bool
+        self,
+        master: TaskMaster,
+        data: Data,
+        screen: Screen,
+        server: OwnServer | None,
+        orders: Orders | None,
+        piped: bool,
     ) -> None:
         self._master = master
         self._data = data
         self._screen = screen
         self._server = server
+        self._orders = orders
         self._piped = piped
         self._gauge = Gauge(WATCHED, data.notified)
         self._leave = threading.Event()
@@ -152,6 +166,7 @@ class Demo:
             "r": self._reset,
             "s": lambda: screen.say(str(master.status())),
             "k": self._kill,
+            "o": self._change_orders,
             "d": self._down_or_up,
             "?": lambda: screen.say(HELP.format(last=len(WATCHED) - 1)),
         }
@@ -238,6 +253,21 @@ class Demo:
         os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))
         self._screen.say(f"killed subtask {pid}; the master starts another one")
 
+    def _change_orders(self) -> None:
+        if self._orders is None:
+            self._screen.say("that is for the demo's own server")
+            return
+        lines = self._orders.change()
+        self._screen.say(f"the server's people want {lines} lines at a time")
+        if not self._piped:
+            return
+        began = time.monotonic()
+        self._master.pull(timeout=ORDERS_SECS)  # else it is looked at within a second or two
+        while self._orders.lines != lines and time.monotonic() - began < ORDERS_SECS:
+            time.sleep(0.02)  # until the program has read it
+        if self._orders.lines != lines:
+            self._screen.say("not fetched yet")
+
     def _down_or_up(self) -> None:
         if self._server is None:
             self._screen.say("that is for the demo's own server")
@@ -251,8 +281,15 @@ class Demo:
     def _tick(self) -> None:
         with suppress(OSError, ValueError):  # the output is closed: the main thread notices too
             while not self._leave.is_set():
+                self._take_note()
                 self._screen.show(*self._gauge.read(self._master))
                 self._leave.wait(0.2 if self._screen.live else 1.0)
+
+    def _take_note(self) -> None:
+        """The program's side of fetching: what has arrived?"""
+        if self._orders is not None:
+            for line in self._orders.take_note(self._master):
+                self._screen.say(line)
 
     # --- the end
 
@@ -264,6 +301,8 @@ class Demo:
         self._screen.say("delivering the rest …")
         self._master.notify_all_files()
         done = self._master.flush(timeout=FLUSH_SECS)
+        if self._orders is not None:
+            done = self._master.pull(timeout=FLUSH_SECS) and done
         secs = time.monotonic() - began
         until = time.monotonic() + 1  # status() follows within 0.2 s
         while done and self._master.status().pending_bytes and time.monotonic() < until:
@@ -281,6 +320,8 @@ class Demo:
         if self._server is not None:
             there = self._server.files / "incoming"
             verdicts = [judge_by_bytes(path, there / Path(path).name) for path in all_files()]
+        if self._orders is not None:
+            verdicts.append(judge_by_bytes(self._orders.path, self._orders.there))
         for _, line in verdicts:
             self._screen.say(line)
         good = sum(same for same, _ in verdicts)
@@ -291,6 +332,7 @@ class Demo:
     def _end_show(self) -> None:
         self._leave.set()
         self._ticker.join(5)
+        self._take_note()
         self._screen.show(*self._gauge.read(self._master))
         self._screen.close()
 
@@ -304,7 +346,10 @@ def all_files() -> list[str]:
 
 
 def judge_by_bytes(path: str, there: Path) -> tuple[bool, str]:
-    ours = Path(path).read_bytes()
+    try:
+        ours = Path(path).read_bytes()
+    except FileNotFoundError:
+        return False, f"  MISSING    {path}: no file here"
     try:
         theirs = there.read_bytes()
     except FileNotFoundError:
@@ -376,23 +421,26 @@ def start_monitor(server: OwnServer | None, to: str | None, stack: ExitStack) ->
 
 
 def run(options: argparse.Namespace, stack: ExitStack) -> bool:
-    data = Data()
     server: OwnServer | None = None
+    orders: Orders | None = None
     target: dict[str, Any] = {"to": options.to} if options.to else {}
     if not target and not demo_config.ftp.Host:
         server = OwnServer()
         stack.callback(server.close)
-        target = server.settings()
+        target = server.settings() | {"pull_max_interval_secs": 2}  # nobody wants to wait here
+        orders = Orders(server)
+    data = Data(orders)
     monitor: DemoMonitor | None = None
     if options.with_monitor:
         monitor = start_monitor(server, options.to, stack)
         target |= HEARTBEAT
-    master = TaskMaster(WATCHED, demo_config, **target)
+    fetched = [orders.watch()] if orders is not None else []
+    master = TaskMaster([*WATCHED, *fetched], demo_config, **target)
     stack.callback(master.stop, forcekill=True)  # whatever happens; nothing if it was stopped
-    screen = Screen(len(WATCHED))
+    screen = Screen(len(WATCHED), len(fetched))
     stack.callback(screen.close)
     piped = sys.stdin is None or not sys.stdin.isatty()
-    demo = Demo(master, data, screen, server, piped and options.seconds is None)
+    demo = Demo(master, data, screen, server, orders, piped and options.seconds is None)
     master.start()
     data.master = master
     screen.open()

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from pysubtask import Status, TaskMaster
+from pysubtask.status import PullStatus
 
 __all__ = ["Gauge", "Lane", "Screen", "data_files", "size_of", "spark"]
 
@@ -113,9 +114,10 @@ class Screen:
     """Where everything is printed. In a terminal the lanes stand at its top and what happens
     scrolls below them; else each change is a line."""
 
-    def __init__(self, lane_count: int) -> None:
+    def __init__(self, lane_count: int, source_count: int = 0) -> None:
         self._lock = threading.Lock()
-        self._height = lane_count + 4
+        self._height = lane_count + source_count + 4
+        self._source_count = source_count
         self._size = shutil.get_terminal_size()
         self.live = (
             sys.stdout.isatty()
@@ -164,6 +166,8 @@ class Screen:
             figures = "".join(f"{size_words(size):>10}" for size in sizes)
             text = f" {index}  {lane.name:<{wide}.{wide}}{figures}{lane.notified:>9}×"
             rows.append(("33" if lane.pending else "", f"{text}  {spark(lane.news, cells)}"))
+        sources = [f" ←  {source_words(pull)}" for pull in status.pulls]
+        rows += [("", text) for text in (sources or [""] * self._source_count)]
         rows.append(("31", f"    last error: {status.last_error}" if status.last_error else ""))
         rows.append(("2", "─" * self._size.columns))
         text = "".join(
@@ -183,6 +187,8 @@ class Screen:
                 f"{lane.name}: {lane.local:,} bytes, {lane.delivered:,} delivered, "
                 f"{lane.pending:,} pending, notified {lane.notified}×"
             )
+        for pull in status.pulls:
+            lines[pull.to] = source_words(pull)
         clock = time.strftime("%H:%M:%S")
         for key, line in lines.items():
             if self._plain.get(key) != line:
@@ -220,6 +226,14 @@ def link_words(status: Status, *, brief: bool = False) -> str:
     if status.next_try and not brief:
         words += f" · next try in {max(0, status.next_try - time.time()):.0f} s"
     return words + (f" · subtask {status.pid}" if status.pid else " · no subtask")
+
+
+def source_words(pull: PullStatus) -> str:
+    """What is fetched, in a line."""
+    words = f"{pull.to}/ ← {pull.source}: {pull.files} files, {pull.link}"
+    if pull.pending_files:
+        words += f", {pull.pending_files} pending"
+    return words + (f": {pull.last_error}" if pull.last_error else "")
 
 
 def spark(news: Sequence[int], cells: int) -> str:

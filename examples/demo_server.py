@@ -127,10 +127,14 @@ class OwnServer:
             self._loop.close()
         shutil.rmtree(self.base, ignore_errors=True)
 
+    def url(self, path: str) -> str:
+        """Of something in its folder."""
+        return f"sftp://{self.user}@127.0.0.1:{self.port}/{path}"
+
     def settings(self) -> dict[str, Any]:
         """How to reach it, for a master. The state goes with the server's folder."""
         return {
-            "to": f"sftp://{self.user}@127.0.0.1:{self.port}/incoming",
+            "to": self.url("incoming"),
             "password": self.password,
             "host_key": self.fingerprint,
             "bak_to_folder": str(self.base / "state"),

@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from pysubtask.status import FileStatus, Link, Status
+from pysubtask.status import FileStatus, Link, PullStatus, Status
 
 __all__ = [
     "Delivered",
@@ -30,6 +30,7 @@ __all__ = [
     "Pending",
     "Progress",
     "Restarted",
+    "SourceChanged",
     "TakenOver",
     "between",
 ]
@@ -46,6 +47,19 @@ class LinkChanged:
     """The class of the error, such as ``LoginRefused``."""
     next_try: float | None = None
     """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceChanged:
+    """The connection to a source is in another state, or its last error is another one. What is
+    fetched is told by :meth:`pysubtask.TaskMaster.arrivals`."""
+
+    source: str
+    """As in ``status().pulls``."""
+    link: Link
+    error: str | None = None
+    error_kind: str | None = None
+    next_try: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +117,7 @@ class TakenOver:
 
 Event: TypeAlias = (
     LinkChanged
+    | SourceChanged
     | Pending
     | Progress
     | Delivered
@@ -132,9 +147,19 @@ def between(before: Status | None, after: Status) -> list[Event]:
                 after.next_try,
             )
         )
+    known = {(pull.source, pull.to): pull for pull in old.pulls}
+    for pull in after.pulls:
+        events.extend(_of_source(known.get((pull.source, pull.to)), pull))
     for path, file in after.files.items():
         events.extend(_of_file(path, old.files.get(path) or FileStatus(), file))
     return events
+
+
+def _of_source(old: PullStatus | None, new: PullStatus) -> list[Event]:
+    if old is not None and (old.link, old.last_error) == (new.link, new.last_error):
+        return []
+    error, kind = new.last_error, new.last_error_kind
+    return [SourceChanged(new.source, new.link, error, kind, new.next_try)]
 
 
 def _other_words(old: Status, new: Status) -> bool:

@@ -23,11 +23,11 @@ import msgspec
 
 from pysubtask.config import build, destination_from
 from pysubtask.errors import SettingsError
-from pysubtask.passwords import SOURCES
+from pysubtask.passwords import SOURCES, lay
 from pysubtask.settings import Secret, Settings
 from pysubtask.urls import Destination, extension_of, parse_url
 
-__all__ = ["Pull", "local_folder", "parse_pull"]
+__all__ = ["Pull", "local_folder", "parse_pull", "parse_source"]
 
 _OPTIONS = ("pull", "to", "growth", "delete_remote", "interval_secs")
 _LOGIN = (
@@ -105,7 +105,7 @@ def parse_pull(
     for name in entry:
         if name not in _OPTIONS and name not in _LOGIN:
             raise _unknown(str(name))
-    source, pattern = _source(entry["pull"])
+    source, pattern = parse_source(entry["pull"])
     growth = entry.get("growth", "auto")
     if growth not in ("auto", "append", "rewrite"):
         raise _mistake('"growth" must be one of auto, append, rewrite')
@@ -145,7 +145,12 @@ def local_folder(entry: Mapping[str, Any], cwd: str) -> str:
     return os.path.normpath(os.path.join(cwd, os.path.expanduser(os.fsdecode(declared))))
 
 
-def _source(url: Any) -> tuple[Destination, str | None]:
+def parse_source(url: Any) -> tuple[Destination, str | None]:
+    """The folder (or the file), and the pattern for names in it.
+
+    Raises:
+        SettingsError: it can't be right.
+    """
     if not isinstance(url, str | os.PathLike):
         raise _mistake(f"must be a URL, not {type(url).__name__}")
     text = os.fspath(url)
@@ -172,7 +177,10 @@ def _settings(
     extension = extension_of(source.scheme)
     same = destination is None or (destination.host, destination.port) == (source.host, source.port)
     given = {name: value for name, value in keywords.items() if same or not _is_login(name)}
-    given.update({name: entry[name] for name in _LOGIN if name in entry})
+    if not same:  # nor from a section of the configuration, which the lowest layer here hides
+        plain = Settings()
+        given = {**{n: getattr(plain, n) for n in _LOGIN if n not in SOURCES}, **given}
+    lay(given, {name: entry[name] for name in _LOGIN if name in entry})
     if "interval_secs" in entry:
         given["pull_interval_secs"] = entry["interval_secs"]
     if destination is not None and same:

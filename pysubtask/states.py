@@ -14,7 +14,7 @@ import msgspec
 from pysubtask.errors import StateError
 from pysubtask.settings import SECTIONS
 from pysubtask.signals import StateLayout, read_json
-from pysubtask.status import Status
+from pysubtask.status import Status, without_subtask
 
 __all__ = ["Owed", "find_states", "holder_pid", "program_of", "read_owed", "read_status"]
 
@@ -48,7 +48,12 @@ def read_status(state_dir: str) -> Status:
     pid = holder_pid(state_dir)
     if pid is None:
         return msgspec.structs.replace(
-            status, pid=None, link="gone", since=status.updated_at, next_try=None
+            status,
+            pid=None,
+            link="gone",
+            since=status.updated_at,
+            next_try=None,
+            pulls=without_subtask(status.pulls),
         )
     if status.pid != pid:  # a new one, which has not written yet
         status = msgspec.structs.replace(

@@ -13,7 +13,15 @@ import msgspec
 
 from pysubtask.errors import HostKeyReason
 
-__all__ = ["FileStatus", "Link", "PullStatus", "Status", "printable", "size_words"]
+__all__ = [
+    "FileStatus",
+    "Link",
+    "PullStatus",
+    "Status",
+    "printable",
+    "size_words",
+    "without_subtask",
+]
 
 Link: TypeAlias = Literal["connecting", "connected", "resting", "retrying", "conflict", "gone"]
 """``resting``: no connection, because none is needed. ``retrying``: no connection, and
@@ -56,13 +64,21 @@ class PullStatus(msgspec.Struct, frozen=True, kw_only=True):
     files: int = 0
     """How many of its files are known."""
     pending_files: int = 0
-    """How many of them are being fetched, or wait for that."""
+    """How many of them are being fetched, or wait for that: for their turn, for another try, or
+    until they hold still."""
+    pending_bytes: int = 0
+    """About so much of what the last look found is still to come."""
     fetched_bytes: int = 0
     """What came from there since the subtask started."""
     last_error: str | None = None
     """The true cause of the last trouble, in words; None once it is over."""
     last_error_kind: str | None = None
     """As :attr:`Status.last_error_kind`."""
+    last_error_reason: HostKeyReason | None = None
+    """As :attr:`Status.last_error_reason`."""
+    refused: dict[str, str] = {}
+    """Files that can't be fetched, by their local path, with the reason in words; at most 100.
+    They are tried again, but for names that no file may have here."""
 
 
 class Status(msgspec.Struct, frozen=True, kw_only=True):
@@ -139,6 +155,11 @@ class Status(msgspec.Struct, frozen=True, kw_only=True):
         return "\n".join(_lines(self, time.time()))
 
 
+def without_subtask(pulls: tuple[PullStatus, ...]) -> tuple[PullStatus, ...]:
+    """The sources as they are when no subtask runs: nothing is on its way."""
+    return tuple(msgspec.structs.replace(pull, link="gone", next_try=None) for pull in pulls)
+
+
 def _lines(status: Status, now: float) -> list[str]:
     where = f" {status.destination}" if status.destination else ""
     pid = f" (subtask {status.pid})" if status.pid else ""
@@ -210,6 +231,8 @@ def _pull_words(pull: PullStatus, now: float) -> str:
     text += f", {pull.files} files"
     if pull.pending_files:
         text += f", {pull.pending_files} pending"
+    if pull.pending_bytes:
+        text += f" ({size_words(pull.pending_bytes)})"
     if pull.last_error:
         text += f"; {pull.last_error}"
     return text

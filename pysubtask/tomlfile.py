@@ -20,6 +20,12 @@
     to = "file:///mnt/share"
     watch = [{dir = "logs/outgoing"}]
 
+    [[deliver]]                                          # without "to": it only fetches
+    name = "orders"
+    watch = [{pull = "sftp://edge@collector.example/orders/*.cfg", to = "inbox"}]
+
+An entry of ``watch`` with ``pull`` is fetched (:mod:`pysubtask.pull`).
+
 Relative paths (of watches, of key and password files) are counted from the file's folder. With
 ``follow`` (``true``) a service looks at the declared files every ``follow_secs`` (1) seconds and
 notifies what changed. Each named destination has a state folder ``upload/<name>`` and logs of its
@@ -39,7 +45,13 @@ from typing import TYPE_CHECKING, Any
 from pysubtask.errors import SettingsError
 from pysubtask.layers import Layer, Merged, canonical, environment_layer, is_secret, merge
 from pysubtask.passwords import SOURCES, check_private
-from pysubtask.urls import parse_url
+from pysubtask.tomlsources import (
+    absolute,
+    check_url,
+    is_source,
+    mistake,
+    source_entry,
+)
 
 if TYPE_CHECKING:
     from pysubtask.master._master import TaskMaster
@@ -66,13 +78,23 @@ class Delivery:
     merged: Merged
     follow: bool = True
     follow_secs: float = 1.0
+    origin: str = ""
+    """The file, in words."""
+    only_fetches: bool = False
+    """It has no destination. ``merged.to`` is its first source then."""
 
     def without_passwords(self) -> Delivery:
         """The same with no password to fetch: to look at, not to deliver."""
         settings = {
             name: given for name, given in self.merged.settings.items() if name not in SOURCES
         }
-        return replace(self, merged=replace(self.merged, settings=settings))
+        watches = tuple(
+            {name: value for name, value in entry.items() if name not in SOURCES}
+            if is_source(entry)
+            else entry
+            for entry in self.watches
+        )
+        return replace(self, watches=watches, merged=replace(self.merged, settings=settings))
 
     def make_master(self, environ: Mapping[str, str] | None = None) -> TaskMaster:
         """A master for it; passwords are fetched now.
@@ -82,7 +104,7 @@ class Delivery:
         """
         from pysubtask.master._master import TaskMaster
 
-        to = self.merged.to
+        to = self.merged.to if not self.only_fetches else None
         return TaskMaster(
             self.watches,
             to=to.value if to is not None else None,
@@ -141,10 +163,10 @@ def load(
     table = _read(whole)
     _check_names(table, _TOP, whole, "")
     if "deliver" in table and ("to" in table or "watch" in table):
-        raise _mistake(whole, 'has both "to" or "watch" on top and [[deliver]]')
+        raise mistake(whole, 'has both "to" or "watch" on top and [[deliver]]')
     tables = table.get("deliver", [table])
     if not isinstance(tables, list) or not all(isinstance(item, dict) for item in tables):
-        raise _mistake(whole, "deliver must be tables", "write [[deliver]]")
+        raise mistake(whole, "deliver must be tables", "write [[deliver]]")
     common = _settings(whole, table.get("settings", {}), "settings")
     variables = environment_layer(os.environ if environ is None else environ)
     above = Layer(origin, to, canonical(keywords or {}))
@@ -156,26 +178,33 @@ def load(
             _check_names(item, _DELIVER, whole, where)
         name = _name(whole, item, where, needed=len(tables) > 1)
         if name in names:
-            raise _mistake(whole, f"{where}the name {name!r} is there twice")
+            raise mistake(whole, f"{where}the name {name!r} is there twice")
         own = common
         if where:
             own = {**common, **_settings(whole, item.get("settings", {}), f"{where}settings")}
         if name is not None:
             names.add(name)
             own = {**_places(name), **own}
+        watches = _watches(whole, item, where)
+        to_here = _url(whole, item, where)
+        fetches = to_here is None and to is None and all(is_source(entry) for entry in watches)
+        if fetches:  # what others say of their destination, passwords too, is not for the source
+            to_here = watches[0]["pull"]
         layers = [
             *([below] if below is not None else []),
-            Layer(f"file {whole}", _url(whole, item, where), own, is_file=True),
-            variables,
+            Layer(f"file {whole}", to_here, own, is_file=True),
+            replace(variables, to=None) if fetches else variables,
             above,
         ]
         deliveries.append(
             Delivery(
                 name,
-                _watches(whole, item, where),
+                watches,
                 merge(layers),
                 _typed(whole, item, where, "follow", True, bool),
                 float(_typed(whole, item, where, "follow_secs", 1.0, int | float)),
+                origin=f"file {whole}",
+                only_fetches=fetches,
             )
         )
     return Project(whole, tuple(deliveries))
@@ -202,16 +231,16 @@ def _read(path: str) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(error.strerror or str(error), operation="read", path=path) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise _mistake(path, f"is no TOML: {error}") from None
+        raise mistake(path, f"is no TOML: {error}") from None
 
 
 def _settings(path: str, table: Any, where: str) -> dict[str, Any]:
     if not isinstance(table, dict):
-        raise _mistake(path, f"{where} must be a table")
+        raise mistake(path, f"{where} must be a table")
     try:
         found = canonical(table)
     except SettingsError as error:
-        raise _mistake(path, f"{where}.{error.path}: {error.message}", error.hint) from None
+        raise mistake(path, f"{where}.{error.path}: {error.message}", error.hint) from None
     for name in found:
         if is_secret(name) and found[name]:
             check_private(path, f"{name} in")
@@ -227,14 +256,8 @@ def _url(path: str, table: Mapping[str, Any], where: str) -> str | None:
     if to is None:
         return None
     if not isinstance(to, str):
-        raise _mistake(path, f"{where}to must be text")
-    try:
-        if parse_url(to).password:
-            check_private(path, "a password in")
-    except SettingsError as error:
-        if error.operation != "destination":
-            raise
-        raise _mistake(path, f"{where}to: {error.message}", error.hint) from None
+        raise mistake(path, f"{where}to must be text")
+    check_url(path, to, f"{where}to")
     return to
 
 
@@ -245,24 +268,21 @@ def _watches(path: str, table: Mapping[str, Any], where: str) -> tuple[Any, ...]
     found: list[Any] = []
     for entry in entries:
         if isinstance(entry, str):
-            found.append(_below(home, entry))
+            found.append(absolute(home, entry))
+        elif is_source(entry):
+            found.append(source_entry(path, entry, where))
         elif isinstance(entry, dict):
             paths = {
-                name: _below(home, entry[name])
+                name: absolute(home, entry[name])
                 for name in ("file", "dir")
                 if isinstance(entry.get(name), str)
             }
             found.append({**entry, **paths})
         else:
-            raise _mistake(path, f"{where}a watch must be text or a table, not {entry!r}")
+            raise mistake(path, f"{where}a watch must be text or a table, not {entry!r}")
     if not found:
-        raise _mistake(path, f"{where}watches nothing", 'such as watch = ["logs/test1.csv"]')
+        raise mistake(path, f"{where}watches nothing", 'such as watch = ["logs/test1.csv"]')
     return tuple(found)
-
-
-def _below(home: str, path: str) -> str:
-    end = "/" if path.endswith("/") else ""
-    return os.path.normpath(os.path.join(home, os.path.expanduser(path))) + end
 
 
 def _places(name: str) -> dict[str, str]:
@@ -277,10 +297,10 @@ def _name(path: str, table: Mapping[str, Any], where: str, *, needed: bool) -> s
     name = table.get("name")
     if name is None:
         if needed:
-            raise _mistake(path, f"{where}has no name", 'such as name = "collector"')
+            raise mistake(path, f"{where}has no name", 'such as name = "collector"')
         return None
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
-        raise _mistake(path, f"{where}the name must be letters, digits, . - _")
+        raise mistake(path, f"{where}the name must be letters, digits, . - _")
     return name
 
 
@@ -289,9 +309,9 @@ def _typed(
 ) -> Any:
     value = table.get(name, default)
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise _mistake(path, f"{where}{name} can't be {value!r}")
+        raise mistake(path, f"{where}{name} can't be {value!r}")
     if kind is not bool and not 0.05 <= value <= 86_400:
-        raise _mistake(path, f"{where}{name} must be from 0.05 to 86400 seconds")
+        raise mistake(path, f"{where}{name} must be from 0.05 to 86400 seconds")
     return value
 
 
@@ -307,8 +327,4 @@ def _check_names(table: Mapping[str, Any], known: tuple[str, ...], path: str, wh
             pass
         else:
             hint = "settings belong below [settings]"
-        raise _mistake(path, f"{where}there is no {name!r}", hint)
-
-
-def _mistake(path: str, message: str, hint: str | None = None) -> SettingsError:
-    return SettingsError(message, operation="read", path=path, hint=hint)
+        raise mistake(path, f"{where}there is no {name!r}", hint)

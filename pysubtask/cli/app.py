@@ -20,6 +20,7 @@ __all__ = ["COMMANDS", "app"]
 
 COMMANDS = {
     "push": "pysubtask.cli.push",
+    "pull": "pysubtask.cli.pull",
     "run": "pysubtask.cli.run",
     "status": "pysubtask.cli.status",
     "doctor": "pysubtask.cli.doctor",
@@ -167,6 +168,6 @@ def _close_stdout() -> None:
 def app() -> None:
     """Your program appends; the bytes get there.
 
-    Delivers growing and rewritten files by SFTP or FTP, to a Dropbox or a folder, from a process
-    that nothing can disturb. Each command has its own --help.
+    Delivers growing and rewritten files by SFTP or FTP, to a Dropbox or a folder, and fetches them
+    from there, from a process that nothing can disturb. Each command has its own --help.
     """

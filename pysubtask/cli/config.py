@@ -27,6 +27,7 @@ from pysubtask.passwords import SOURCES, check_private, secret_of
 from pysubtask.settings import Secret, Settings, describe
 from pysubtask.status import printable
 from pysubtask.tomlfile import Delivery, Project, load, read_layer
+from pysubtask.tomlsources import is_source, source_words
 from pysubtask.urls import extension_of, parse_url
 
 __all__ = ["command", "config_argument", "config_path"]
@@ -63,14 +64,15 @@ def check(config: str | None, assignments: tuple[str, ...], as_json: bool) -> in
     for delivery in project.deliveries:
         warnings = _warnings(delivery)
         master = delivery.without_passwords().make_master()
-        watches = [_path_of(entry) for entry in delivery.watches]
-        to = delivery.merged.to
+        watches = [_path_of(entry) for entry in delivery.watches if not is_source(entry)]
+        to = delivery.merged.to if not delivery.only_fetches else None
         destination = str(parse_url(to.value)) if to is not None else None
-        shown = Text.assemble(
-            ("ok", "green"), f"  {delivery.name or 'one destination'}  {destination}"
-        )
+        what = delivery.name or ("one destination" if destination else "no destination")
+        shown = Text.assemble(("ok", "green"), f"  {what}  {destination or ''}".rstrip())
         for path in watches:
             shown.append(f"\n    {plain(path)}")
+        for pull in master.sources:
+            shown.append(f"\n    {plain(pull.to)} ← {printable(str(pull.source) + pull.suffix)}")
         shown.append(f"\n    state: {plain(master.state_dir)}", style="dim")
         for warning in warnings:
             shown.append(f"\n    {printable(warning)}", style="yellow")
@@ -80,6 +82,7 @@ def check(config: str | None, assignments: tuple[str, ...], as_json: bool) -> in
                 delivery=delivery.name,
                 destination=destination,
                 watches=watches,
+                sources=[str(pull.source) + pull.suffix for pull in master.sources],
                 state_dir=master.state_dir,
                 warnings=warnings,
             ),
@@ -166,6 +169,8 @@ def _warnings(delivery: Delivery) -> list[str]:
         if name.endswith("_env") and not os.environ.get(str(given.value)):
             found.append(f"the variable {given.value} with the {secret} is not set here")
     for entry in delivery.watches:
+        if is_source(entry):
+            continue  # its folder is made
         path = _path_of(entry)
         folder = path if isinstance(entry, dict) and "dir" in entry else os.path.dirname(path)
         if not os.path.isdir(folder):
@@ -180,8 +185,11 @@ def _path_of(entry: Any) -> str:
 def _rows(delivery: Delivery, everything: bool) -> list[tuple[str, Any, str]]:
     rows: list[tuple[str, Any, str]] = []
     merged = delivery.merged
-    if merged.to is not None:
+    if merged.to is not None and not delivery.only_fetches:
         rows.append(("to", str(parse_url(merged.to.value)), merged.to.origin))
+    for entry in delivery.watches:
+        if is_source(entry):
+            rows.append(("pull", source_words(entry["pull"]), delivery.origin))
     given = {name: held for name, held in merged.settings.items() if not held.of_url}
     _check(delivery, given)
     for name in SOURCES:

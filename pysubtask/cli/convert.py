@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+from pysubtask.arrivals import Arrival
 from pysubtask.cli.exits import scrub
-from pysubtask.cli.messages import FileMessage, LinkMessage, VerifiedMessage
-from pysubtask.events import LinkChanged
-from pysubtask.status import FileStatus
+from pysubtask.cli.messages import (
+    ArrivedMessage,
+    FileMessage,
+    LinkMessage,
+    SourceMessage,
+    VerifiedMessage,
+)
+from pysubtask.events import LinkChanged, SourceChanged
+from pysubtask.status import FileStatus, PullStatus
 from pysubtask.verify import Comparison
 
-__all__ = ["file_message", "link_message", "verified_message"]
+__all__ = [
+    "arrived_message",
+    "file_message",
+    "link_message",
+    "source_message",
+    "verified_message",
+]
 
 
 def file_message(state: str, path: str, file: FileStatus) -> FileMessage:
@@ -25,10 +38,44 @@ def file_message(state: str, path: str, file: FileStatus) -> FileMessage:
     )
 
 
-def link_message(event: LinkChanged, delivery: str | None = None) -> LinkMessage:
+def arrived_message(arrival: Arrival, delivery: str | None = None) -> ArrivedMessage:
+    """A file was fetched."""
+    return ArrivedMessage(
+        path=arrival.path,
+        kind=arrival.kind,
+        remote=arrival.remote,
+        start_bytes=arrival.start_bytes,
+        size_bytes=arrival.size_bytes,
+        at=arrival.at,
+        delivery=delivery,
+    )
+
+
+def source_message(state: str, pull: PullStatus) -> SourceMessage:
+    """One source of a status; ``state``: its state folder."""
+    return SourceMessage(
+        state_dir=state,
+        source=pull.source,
+        to=pull.to,
+        link=pull.link,
+        since=pull.since,
+        next_try=pull.next_try,
+        looked_at=pull.looked_at,
+        files=pull.files,
+        pending_files=pull.pending_files,
+        pending_bytes=pull.pending_bytes,
+        fetched_bytes=pull.fetched_bytes,
+        last_error=pull.last_error and scrub(pull.last_error),
+        last_error_kind=pull.last_error_kind,
+        refused={path: scrub(error) for path, error in pull.refused.items()},
+    )
+
+
+def link_message(event: LinkChanged | SourceChanged, delivery: str | None = None) -> LinkMessage:
     """The link is another one; ``delivery``: the name of the delivery, where there are several."""
     return LinkMessage(
         link=event.link,
+        source=event.source if isinstance(event, SourceChanged) else None,
         delivery=delivery,
         error=event.error and scrub(event.error),
         error_kind=event.error_kind,

@@ -12,7 +12,10 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from pysubtask.arrivals import Kind
+
 __all__ = [
+    "ArrivedMessage",
     "CheckMessage",
     "ConfigMessage",
     "DeliveredMessage",
@@ -26,9 +29,11 @@ __all__ = [
     "Message",
     "NoteMessage",
     "ProgressMessage",
+    "PullProgressMessage",
     "ResidualMessage",
     "ServiceMessage",
     "SettingMessage",
+    "SourceMessage",
     "StatusMessage",
     "SummaryMessage",
     "VerifiedMessage",
@@ -56,10 +61,41 @@ class ProgressMessage(_Base, tag="progress"):
     """Until all of it has arrived, at that rate."""
 
 
+class PullProgressMessage(_Base, tag="pull_progress"):
+    """Fetching goes on."""
+
+    source: str
+    fetched_bytes: int
+    """Since this command began."""
+    pending_bytes: int
+    """About so many are still to come, as far as it is known."""
+    pending_files: int
+    rate_bytes_per_sec: float | None = None
+    eta_secs: float | None = None
+
+
+class ArrivedMessage(_Base, tag="arrived"):
+    """A file was fetched, or more of it; it is complete and on the disk."""
+
+    path: str
+    kind: Kind
+    """``new``, ``grown``, ``replaced``, ``renamed``, or ``conflict``: it lies beside a file that
+    was changed here."""
+    remote: str
+    """Its path on the server."""
+    start_bytes: int
+    """The first byte that is new."""
+    size_bytes: int
+    at: float
+    delivery: str | None = None
+
+
 class LinkMessage(_Base, tag="link"):
     """The connection is in another state."""
 
     link: str
+    source: str | None = None
+    """Of a source that is fetched from; None: of the delivery."""
     delivery: str | None = None
     error: str | None = None
     error_kind: str | None = None
@@ -77,7 +113,7 @@ class DeliveredMessage(_Base, tag="delivered"):
 
 
 class FailedMessage(_Base, tag="failed"):
-    """A file could not be delivered, or not yet."""
+    """A file could not be delivered or fetched, or not yet."""
 
     path: str
     error: str
@@ -98,7 +134,7 @@ class SummaryMessage(_Base, tag="summary"):
 
 
 class StatusMessage(_Base, tag="status"):
-    """A state folder; its files follow as ``file``."""
+    """A state folder; its files follow as ``file``, its sources as ``source``."""
 
     state_dir: str
     link: str
@@ -113,6 +149,27 @@ class StatusMessage(_Base, tag="status"):
     files_left_out: int = 0
     updated_at: float | None = None
     notes: tuple[str, ...] = ()
+
+
+class SourceMessage(_Base, tag="source"):
+    """A source that files are fetched from."""
+
+    state_dir: str
+    source: str
+    to: str
+    """The local folder."""
+    link: str
+    since: float | None = None
+    next_try: float | None = None
+    looked_at: float | None = None
+    files: int = 0
+    pending_files: int = 0
+    pending_bytes: int = 0
+    fetched_bytes: int = 0
+    last_error: str | None = None
+    last_error_kind: str | None = None
+    refused: dict[str, str] = {}
+    """Files that can't be fetched, and why."""
 
 
 class FileMessage(_Base, tag="file"):
@@ -175,6 +232,8 @@ class ConfigMessage(_Base, tag="config"):
     destination: str | None
     watches: list[str]
     state_dir: str
+    sources: list[str] = []
+    """What is fetched, as URLs without passwords."""
     delivery: str | None = None
     warnings: list[str] = []
 
@@ -185,6 +244,8 @@ class DeliveryMessage(_Base, tag="delivery"):
     event: Literal["started", "stopped", "restarted", "taken_over"]
     delivery: str | None = None
     destination: str | None = None
+    sources: list[str] = []
+    """What it fetches, as URLs without passwords."""
     state_dir: str | None = None
 
 
@@ -237,11 +298,14 @@ class ErrorMessage(_Base, tag="error"):
 
 Message: TypeAlias = (
     ProgressMessage
+    | PullProgressMessage
+    | ArrivedMessage
     | LinkMessage
     | DeliveredMessage
     | FailedMessage
     | SummaryMessage
     | StatusMessage
+    | SourceMessage
     | FileMessage
     | CheckMessage
     | HostKeyMessage

@@ -35,6 +35,7 @@ __all__ = [
     "connection_options",
     "default_config",
     "forget_secrets",
+    "give_up_option",
     "json_option",
     "read_assignments",
     "set_option",
@@ -160,6 +161,18 @@ def json_option(command: _Command) -> _Command:
     """``--json``"""
     return click.option(
         "--json", "as_json", is_flag=True, help="Print NDJSON, one message a line, to stdout."
+    )(command)
+
+
+def give_up_option(command: _Command) -> _Command:
+    """``--give-up-after``"""
+    return click.option(
+        "--give-up-after",
+        type=click.FloatRange(0, 86_400 * 30),
+        default=30.0,
+        show_default=True,
+        metavar="SECS",
+        help="Seconds without any progress after which to give up (not with --follow).",
     )(command)
 
 

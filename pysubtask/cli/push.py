@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -11,10 +10,18 @@ from typing import Any
 import click
 import msgspec
 
+from pysubtask.cli.asking import Asking
 from pysubtask.cli.exits import Busy, Code, Failure
-from pysubtask.cli.options import Connection, Target, UrlType, connection_options, json_option
+from pysubtask.cli.options import (
+    Connection,
+    Target,
+    UrlType,
+    connection_options,
+    give_up_option,
+    json_option,
+)
 from pysubtask.cli.output import Output
-from pysubtask.cli.push_end import end, is_hopeless
+from pysubtask.cli.push_end import end
 from pysubtask.cli.push_tell import Telling
 from pysubtask.cli.pushes import forget_old_states, push_state_dir
 from pysubtask.errors import SettingsError
@@ -27,7 +34,6 @@ __all__ = ["command"]
 
 _LOOK_SECS = 0.1
 _LOOK_COST = 10
-_FOREVER_SECS = 30 * 86_400.0
 
 
 @click.command("push", short_help="Deliver files now; --follow: and what they become.")
@@ -48,14 +54,7 @@ _FOREVER_SECS = 30 * 86_400.0
     metavar="SECS",
     help="With --follow: seconds between two looks at the files.",
 )
-@click.option(
-    "--give-up-after",
-    type=click.FloatRange(0, 86_400 * 30),
-    default=30.0,
-    show_default=True,
-    metavar="SECS",
-    help="Seconds without any progress after which to give up (not with --follow).",
-)
+@give_up_option
 @connection_options
 @json_option
 def command(
@@ -139,7 +138,7 @@ class _Push:
         files = self._master.declared_files
         self._telling = Telling(output, files, url, self.state_dir, follow=follow)
         self._status: Status | None = None
-        self._done = threading.Event()
+        self._flush = Asking(self._master.flush, self._telling)
         self._stale: float | None = None
 
     def __enter__(self) -> _Push:
@@ -167,12 +166,13 @@ class _Push:
                 while True:
                     time.sleep(self._look())
             self._master.notify_all_files()
-            threading.Thread(target=self._flush, daemon=True).start()
+            self._flush.start()
             pause = _LOOK_SECS
-            while not self._done.is_set():
-                self._done.wait(pause)
+            while not self._flush.is_over:
+                self._flush.wait(pause)
                 pause = self._look()
-                self._give_up_if_hopeless()
+                if self._status is not None:
+                    self._flush.give_up_if_hopeless(self._status, self._give_up_after)
         except KeyboardInterrupt:
             self._telling.close_bars()
             if self._follow:
@@ -187,14 +187,6 @@ class _Push:
         self._look()
         return end(self._master.status(), self._telling)
 
-    def _flush(self) -> None:
-        while not self._done.is_set():
-            # asked once: each asking makes the subtask try the server at once
-            if self._master.flush(timeout=_FOREVER_SECS):
-                self._done.set()
-            else:
-                self._done.wait(1)  # the subtask ended and is started again
-
     # --- what happens
 
     def _look(self) -> float:
@@ -208,14 +200,3 @@ class _Push:
         self._status = status
         self._telling.tell(before, status)
         return max(_LOOK_SECS, _LOOK_COST * (time.monotonic() - began))
-
-    def _give_up_if_hopeless(self) -> None:
-        if self._status is None or self._done.is_set():
-            return
-        try:
-            if is_hopeless(self._status, self._telling, self._give_up_after):
-                self._done.set()
-        except Failure:
-            self._done.set()
-            self._telling.close_bars()
-            raise

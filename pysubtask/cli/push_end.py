@@ -1,62 +1,19 @@
-"""How a push ends: done, given up, interrupted, and what is said then."""
+"""How a push ends: done or interrupted, and what is said then."""
 
 from __future__ import annotations
 
-import os
 import shlex
 import time
-from typing import NoReturn
 
-from pysubtask.cli.exits import Code, Failure, code_of_kind, link_error_of, what_to_try
+from pysubtask.cli.exits import Code, Failure
 from pysubtask.cli.messages import SummaryMessage
 from pysubtask.cli.output import plain
 from pysubtask.cli.push_tell import PushFile, Telling
-from pysubtask.errors import LinkError
 from pysubtask.status import Status, size_words
 
-__all__ = ["end", "is_hopeless"]
+__all__ = ["end"]
 
-_MAX_RESTARTS = 3
 _TELLING_BYTES = 1 << 20
-_FIRST_TRY_SECS = 60.0
-
-
-def is_hopeless(status: Status, telling: Telling, give_up_after: float) -> bool:
-    """Whether nothing more is to be expected although there is a connection: the files say why.
-
-    Args:
-        give_up_after: seconds without any progress.
-
-    Raises:
-        Failure: there is no connection, and there won't be one soon.
-    """
-    code = code_of_kind(status.last_error_kind)
-    if code in (Code.LOGIN, Code.IDENTITY):
-        _fail(status, telling, code)
-    if status.restarts >= _MAX_RESTARTS:
-        _fail(status, telling, Code.ERROR)
-    still = time.monotonic() - telling.moved
-    if still < give_up_after:
-        return False
-    trying = status.last_error_kind is None and status.link != "connected"
-    if trying and still < _FIRST_TRY_SECS:
-        return False  # the first try has not failed yet
-    if trying or status.last_error_kind is not None:
-        _fail(status, telling, Code.UNREACHABLE)
-    return bool(status.last_error)  # the others are delivered
-
-
-def _fail(status: Status, telling: Telling, code: Code) -> NoReturn:
-    words = status.last_error or f"no connection to {telling.url}"
-    done = sum(file.delivered for file in telling.files.values())
-    if done:
-        words += f"\n{done} of {len(telling.files)} files were delivered before"
-    if code is Code.ERROR:
-        attempt = f"read {os.path.join(telling.state_dir, 'logs')}"
-    else:
-        error = link_error_of(status) or LinkError(words)
-        attempt = what_to_try(error, telling.url, "pysubtask push")
-    raise Failure(words, code, attempt)
 
 
 def end(status: Status, telling: Telling, *, interrupted: bool = False) -> int:

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from rich.text import Text
 
-from pysubtask.cli.convert import link_message
-from pysubtask.cli.exits import Busy, scrub
-from pysubtask.cli.messages import DeliveredMessage, FailedMessage, ProgressMessage
+from pysubtask.cli.exits import Busy
+from pysubtask.cli.messages import DeliveredMessage, ProgressMessage
 from pysubtask.cli.output import Output, plain
 from pysubtask.cli.progress import Bars
+from pysubtask.cli.telling import RateMeter, tell_failed, tell_link
 from pysubtask.events import (
     Delivered,
     Event,
@@ -41,16 +41,7 @@ class PushFile:
     delivered: bool = False
     error: str | None = None
     began: float = field(default_factory=time.monotonic)
-    first: tuple[float, int] | None = None
-    """When the first progress was seen, and how much it was."""
-
-    def rate(self, sent_bytes: int) -> float | None:
-        """Bytes a second since the first sign of progress."""
-        now = time.monotonic()
-        if self.first is None or sent_bytes < self.first[1]:
-            self.first = now, sent_bytes
-        at, before = self.first
-        return (sent_bytes - before) / (now - at) if sent_bytes > before else None
+    meter: RateMeter = field(default_factory=RateMeter)
 
 
 class Telling:
@@ -62,6 +53,8 @@ class Telling:
         state_dir: where the push keeps its journal.
         follow: the push goes on until Ctrl-C.
     """
+
+    command = "push"
 
     def __init__(
         self, output: Output, paths: Iterable[str], url: str, state_dir: str, *, follow: bool
@@ -77,6 +70,11 @@ class Telling:
         self._began_at = time.time()
         self._bars = Bars(output) if output.has_bars else None
         self._told: dict[str, tuple[int, float | None]] = {}
+
+    def done_words(self) -> str | None:
+        """How many files are delivered; None if none is."""
+        done = sum(file.delivered for file in self.files.values())
+        return f"{done} of {len(self.files)} files were delivered before" if done else None
 
     def close_bars(self) -> None:
         """No more bars from here on."""
@@ -122,17 +120,14 @@ class Telling:
         if isinstance(event, LinkChanged):
             if event.link == "connected":
                 self.moved = time.monotonic()
-            output.emit(link_message(event))
-            shown = event.error and event.link != "gone"
-            if shown and self._bars is None and not output.as_json:
-                output.note(f"{event.link}: {event.error}")
+            tell_link(output, event)
         elif isinstance(event, Progress):
             file = self._file(event.path)
             if event.sent_bytes > file.sent_bytes:
                 self.moved = time.monotonic()
             file.sent_bytes = event.sent_bytes
             resumed = min(file.resumed_bytes, event.sent_bytes)
-            rate = file.rate(event.sent_bytes)
+            rate = file.meter.rate(event.sent_bytes)
             eta = max(0, event.size_bytes - event.sent_bytes) / rate if rate else None
             output.emit(
                 ProgressMessage(
@@ -153,9 +148,7 @@ class Telling:
             self._delivered(event, status)
         elif isinstance(event, FileFailed):
             self._file(event.path).error = event.error
-            output.emit(FailedMessage(path=event.path, error=scrub(event.error)))
-            if not output.as_json:
-                output.note(f"{plain(event.path)}: {event.error}")
+            tell_failed(output, event.path, event.error)
         elif isinstance(event, TakenOver):
             pid = holder_pid(self.state_dir) or 0
             raise Busy(pid, self.state_dir, f"push to {self.url} was taken over")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import click
 
 from pysubtask.cli.config import config_argument, load_project
-from pysubtask.cli.convert import link_message
+from pysubtask.cli.convert import arrived_message, link_message
 from pysubtask.cli.exits import Busy, Code, scrub
 from pysubtask.cli.messages import (
     DeliveredMessage,
@@ -19,11 +19,20 @@ from pysubtask.cli.messages import (
 )
 from pysubtask.cli.options import forget_secrets, json_option, set_option
 from pysubtask.cli.output import Output, plain
-from pysubtask.events import Delivered, Event, FileFailed, LinkChanged, Restarted, TakenOver
+from pysubtask.cli.telling import arrival_words
+from pysubtask.events import (
+    Delivered,
+    Event,
+    FileFailed,
+    LinkChanged,
+    Restarted,
+    SourceChanged,
+    TakenOver,
+)
 from pysubtask.follow import Follower
 from pysubtask.master._master import TaskMaster
 from pysubtask.states import holder_pid
-from pysubtask.status import size_words
+from pysubtask.status import printable, size_words
 from pysubtask.tomlfile import Delivery
 
 __all__ = ["command"]
@@ -47,7 +56,7 @@ class _Running:
 
     @property
     def label(self) -> str:
-        to = self.delivery.merged.to
+        to = self.delivery.merged.to  # of one that only fetches: its first source
         return self.delivery.name or (scrub(str(to.value)) if to is not None else "delivery")
 
 
@@ -61,7 +70,7 @@ class _Running:
 @set_option
 @json_option
 def command(config: str | None, sweep: bool, assignments: tuple[str, ...], as_json: bool) -> int:
-    """Run the deliveries of a TOML file until Ctrl-C or SIGTERM, then stop gracefully.
+    """Run the deliveries and sources of a TOML file until Ctrl-C or SIGTERM, then stop gracefully.
 
     Without a file: ./pysubtask.toml, or config.toml in your configuration folder. A program may
     touch FILE.notify to have it looked at within milliseconds; without that, changes are seen
@@ -80,8 +89,7 @@ def command(config: str | None, sweep: bool, assignments: tuple[str, ...], as_js
             _start(output, one, sweep)
         while any(not one.master.status().taken_over for one in running):
             for one in running:
-                for event in one.master.events():
-                    _tell(output, one, event)
+                _tell_news(output, one)
             time.sleep(_LOOK_SECS)
         first = running[0]
         pid = holder_pid(first.master.state_dir) or 0
@@ -107,16 +115,20 @@ def _start(output: Output, one: _Running, sweep: bool) -> None:
     if one.follower is not None:
         one.follower.start()
     destination = one.master.status().destination
+    sources = [str(pull.source) + pull.suffix for pull in one.master.sources]
     output.emit(
         DeliveryMessage(
             event="started",
             delivery=one.name,
             destination=destination,
+            sources=sources,
             state_dir=one.master.state_dir,
         )
     )
     if not output.as_json:
-        output.note(f"{one.label}: started, to {destination}; state in {one.master.state_dir}")
+        ways = [f"to {destination}"] if destination else []
+        ways += [f"from {printable(source)}" for source in sources]
+        output.note(f"{one.label}: started, {', '.join(ways)}; state in {one.master.state_dir}")
 
 
 def _stop(output: Output, running: list[_Running]) -> int:
@@ -132,9 +144,7 @@ def _stop(output: Output, running: list[_Running]) -> int:
     pending = 0
     good = 0
     for one in running:
-        for event in one.master.events():
-            if not isinstance(event, LinkChanged):
-                _tell(output, one, event)
+        _tell_news(output, one, links=False)
         left = one.master.status().pending_bytes
         pending += left
         good += not left
@@ -149,12 +159,24 @@ def _stop(output: Output, running: list[_Running]) -> int:
     return code
 
 
+def _tell_news(output: Output, one: _Running, *, links: bool = True) -> None:
+    for event in one.master.events():
+        if links or not isinstance(event, LinkChanged | SourceChanged):
+            _tell(output, one, event)
+    for arrival in one.master.arrivals():
+        output.emit(arrived_message(arrival, one.name))
+        if _may_tell(one, arrival.path) and not output.as_json:
+            output.note(f"{one.label}: {arrival.kind}: {arrival_words(arrival)}")
+
+
 def _tell(output: Output, one: _Running, event: Event) -> None:
     text = None
-    if isinstance(event, LinkChanged):
+    if isinstance(event, LinkChanged | SourceChanged):
         output.emit(link_message(event, one.name))
         if event.error or event.link == "connected":
             text = event.link + (f": {event.error}" if event.error else "")
+            if isinstance(event, SourceChanged):
+                text = f"{event.source}: {text}"
     elif isinstance(event, Delivered):
         output.emit(
             DeliveredMessage(path=event.path, size_bytes=event.size_bytes, delivery=one.name)

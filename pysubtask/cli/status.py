@@ -13,12 +13,12 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from pysubtask.cli.convert import file_message
+from pysubtask.cli.convert import file_message, source_message
 from pysubtask.cli.exits import Code, Failure, code_of_kind, scrub
 from pysubtask.cli.messages import StatusMessage
 from pysubtask.cli.options import json_option
 from pysubtask.cli.output import Output, age, crop, plain
-from pysubtask.cli.pushes import push_states
+from pysubtask.cli.pushes import command_states
 from pysubtask.states import find_states, read_status
 from pysubtask.status import FileStatus, Status, printable, size_words
 from pysubtask.tomlfile import load
@@ -57,10 +57,10 @@ _STYLES = {
 )
 @json_option
 def command(place: str, watch: bool, every: float, check: bool, as_json: bool) -> int:
-    """Show how deliveries are: link, files, what is pending, the last error in words.
+    """Show how deliveries and sources are: link, files, what is pending, the last error in words.
 
-    PLACE is a state folder, a folder with watched files (default: this one), a watched file, or a
-    TOML file of `pysubtask run`.
+    PLACE is a state folder, a folder with watched files or one that is fetched into (default: this
+    one), a watched file, or a TOML file of `pysubtask run`.
     """
     output = Output(as_json=as_json)
     states = places_of(place)
@@ -91,18 +91,7 @@ def places_of(place: str) -> list[str]:
     if place.endswith(".toml") and os.path.isfile(place):
         masters = [one.without_passwords().make_master() for one in load(place).deliveries]
         return [state for master in masters for state in find_states(master.state_dir)]
-    return sorted({*find_states(place), *_pushes_from(place)})
-
-
-def _pushes_from(place: str) -> list[str]:
-    """State folders of ``pysubtask push`` whose files lie in ``place``, or are it."""
-    place = os.path.abspath(place)
-    found = []
-    for state in find_states(push_states()):
-        paths = read_status(state).files
-        if any(path == place or os.path.dirname(path) == place for path in paths):
-            found.append(state)
-    return found
+    return sorted({*find_states(place), *command_states(place)})
 
 
 def _verdict(found: list[tuple[str, Status]]) -> int:
@@ -113,9 +102,14 @@ def _verdict(found: list[tuple[str, Status]]) -> int:
 def _code(status: Status) -> Code:
     if status.last_error_kind is not None:
         return code_of_kind(status.last_error_kind)
-    if status.link in ("gone", "conflict", "retrying") or status.last_error:
+    for pull in status.pulls:
+        if pull.last_error_kind is not None:
+            return code_of_kind(pull.last_error_kind)
+    unseen = any(pull.last_error not in (None, *pull.refused.values()) for pull in status.pulls)
+    if status.link in ("gone", "conflict", "retrying") or status.last_error or unseen:
         return Code.ERROR
-    return Code.PARTIAL if status.pending_bytes else Code.OK
+    waits = any(pull.pending_files or pull.refused for pull in status.pulls)
+    return Code.PARTIAL if status.pending_bytes or waits else Code.OK
 
 
 def _watch(output: Output, states: list[str], every: float) -> None:
@@ -169,6 +163,8 @@ def _show(output: Output, found: list[tuple[str, Status]]) -> None:
         )
         output.emit(message)
         if output.as_json:
+            for pull in status.pulls:
+                output.emit(source_message(state, pull))
             for path, file in status.files.items():
                 output.emit(file_message(state, path, file))
         else:
@@ -181,10 +177,15 @@ def panel(state: str, status: Status, sparks: dict[str, deque[int]], width: int)
     """One state folder for a person; ``sparks``: the news of each file, if they are known."""
     now = time.time()
     head = Text()
-    head.append(f"● {status.link}", style=_STYLES.get(status.link, ""))
-    if status.since:
-        head.append(f" for {age(now - status.since)}", style="dim")
-    head.append(f"  {printable(status.destination or 'no destination')}")
+    only_fetches = status.destination is None and bool(status.pulls)
+    if only_fetches and status.link != "gone":
+        head.append("● fetching", style="bold green")
+    else:
+        head.append(f"● {status.link}", style=_STYLES.get(status.link, ""))
+        if status.since:
+            head.append(f" for {age(now - status.since)}", style="dim")
+    if not only_fetches:
+        head.append(f"  {printable(status.destination or 'no destination')}")
     if status.pid is not None:
         head.append(f"  subtask {status.pid}", style="dim")
     parts: list[RenderableType] = [head]
@@ -195,6 +196,7 @@ def panel(state: str, status: Status, sparks: dict[str, deque[int]], width: int)
     if status.link == "gone":
         parts.append(Text("  no subtask runs; this is how the last one left it", style="dim"))
     parts += [Text(f"  {printable(note)}", style="yellow") for note in status.notes]
+    parts += source_lines(status, now)
     if status.files:
         parts.append(_lanes(state, status, sparks, now, width))
         parts += [
@@ -206,6 +208,30 @@ def panel(state: str, status: Status, sparks: dict[str, deque[int]], width: int)
         parts.append(Text(f"  … and {status.files_left_out} more files", style="dim"))
     parts.append(Text(f"  state: {shlex.quote(plain(state))}", style="dim"))
     return Group(*parts)
+
+
+def source_lines(status: Status, now: float) -> list[Text]:
+    """What is fetched, a line for each source and for each of its troubles."""
+    lines = []
+    for pull in status.pulls:
+        line = Text.assemble("  ", (pull.link, _STYLES.get(pull.link, "")))
+        line.append(f"  {plain(pull.to)} ← {printable(pull.source)}  {pull.files} files")
+        if pull.pending_files:
+            pending = f"{pull.pending_files} pending"
+            pending += f" ({size_words(pull.pending_bytes)})" if pull.pending_bytes else ""
+            line.append(f", {pending}", style="yellow")
+        if pull.looked_at:
+            line.append(f", looked at {age(now - pull.looked_at)} ago", style="dim")
+        if pull.next_try is not None:
+            line.append(f", next try in {max(0.0, pull.next_try - now):.0f} s")
+        lines.append(line)
+        if pull.last_error and pull.last_error not in pull.refused.values():
+            lines.append(Text(f"    {printable(scrub(pull.last_error))}", style="red"))
+        lines += [
+            Text(f"    {plain(path)}: {printable(scrub(error))}", style="red")
+            for path, error in pull.refused.items()
+        ]
+    return lines
 
 
 def _lanes(

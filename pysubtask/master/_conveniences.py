@@ -12,7 +12,9 @@ from pysubtask.watch import Watch
 
 if TYPE_CHECKING:
     from pysubtask.events import Event
+    from pysubtask.handover import Source
     from pysubtask.master._master import TaskMaster
+    from pysubtask.pull import Pull
 
 __all__ = ["Conveniences"]
 
@@ -21,6 +23,7 @@ class Conveniences:
     """The part of :class:`pysubtask.TaskMaster` that is made of its other parts."""
 
     _watches: list[Watch]
+    _sources: list[Source]
     _notifier: Notifier
     _layout: StateLayout
     _last_look: Status | None = None
@@ -58,6 +61,11 @@ class Conveniences:
     def watches(self) -> list[Watch]:
         """What is watched, as it was understood."""
         return list(self._watches)
+
+    @property
+    def sources(self) -> list[Pull]:
+        """What is fetched, as it was understood."""
+        return [source.pull for source in self._sources]
 
     def watched_path(self, which: Which) -> str:
         """The absolute path of a watched file, by any way to it or its index.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pysubtask.signals import StateLayout, read_json
-from pysubtask.status import Status
+from pysubtask.status import Status, without_subtask
 
 if TYPE_CHECKING:
     from pysubtask.master._process import Supervisor
@@ -42,7 +42,7 @@ def with_supervisor(status: Status, supervisor: Supervisor | None) -> Status:
     pid = supervisor.pid if supervisor is not None else None
     facts: dict[str, Any] = {"pid": pid}
     if pid is None:
-        facts.update(link="gone", since=None, next_try=None)
+        facts.update(link="gone", since=None, next_try=None, pulls=without_subtask(status.pulls))
     if supervisor is not None:
         facts.update(restarts=supervisor.restarts, taken_over=supervisor.taken_over)
         if pid is None:

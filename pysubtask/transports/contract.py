@@ -24,6 +24,7 @@ __all__ = [
     "Begin",
     "Begun",
     "Capabilities",
+    "ChangeWaiter",
     "Copy",
     "Finish",
     "List",
@@ -218,13 +219,30 @@ Wake: TypeAlias = Callable[[], None]
 """Called from any thread when :meth:`Transport.collect` may have something new."""
 
 
+class ChangeWaiter(Protocol):
+    """Waits for a change in one folder, in a thread of its own and past the connection's end."""
+
+    def wait(self) -> bool:
+        """Wait until something in the folder is not as it was listed last: True. False: so far
+        nothing was, and it has to be called again.
+
+        Raises:
+            LinkError, RemoteError: nobody would tell; the folder has to be looked at.
+        """
+
+    def close(self) -> None:
+        """End the wait soon; from any thread, returns at once. Idempotent."""
+
+
 class Transport(Protocol):
     """One connection to one destination. Used by one thread; made anew for each connection.
 
-    Three more members are used if they are there: ``described``, text for the log once connected
+    Four more members are used if they are there: ``described``, text for the log once connected
     (as whom, by which algorithms); ``relax()``, called while the connection is open and nothing is
-    in hand, to let go of what can be had again; and ``due_at``, the monotonic time at which
-    :meth:`collect` is to be called though nobody calls ``wake`` (infinity for never).
+    in hand, to let go of what can be had again; ``due_at``, the monotonic time at which
+    :meth:`collect` is to be called though nobody calls ``wake`` (infinity for never); and
+    ``change_waiter(folder)``, which gives a :class:`ChangeWaiter` for a folder that this connection
+    has listed (None if it can't), so that what is fetched need not be polled.
     """
 
     @property

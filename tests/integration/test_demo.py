@@ -141,15 +141,32 @@ def test_from_a_pipe(start: Callable[..., Demo], tmp_path: pathlib.Path) -> None
     assert (tmp_path / "logs" / "ftp_subtask.log.txt").exists()
 
 
+def test_push_and_pull_side_by_side(start: Callable[..., Demo], tmp_path: pathlib.Path) -> None:
+    """Orders change at the server while files grow here; the program does as they say."""
+    demo = start("--no-writer")
+    demo.wait_for_child()
+    output = demo.talk("0\no\n0\nk\no\n0\nx\n")
+    assert demo.process.returncode == 0, output
+    assert_all_equal(output, at_least=3)
+    assert "the server's people want 3 lines at a time" in output
+    assert "fetched logs/inbox/orders.cfg (new): " in output
+    assert "fetched logs/inbox/orders.cfg (replaced): 4 lines at a time from now on" in output
+    assert "  equal      logs/inbox/orders.cfg: 10 bytes" in output
+    assert (tmp_path / "logs/inbox/orders.cfg").read_text() == "lines = 4\n"
+    written = (tmp_path / "logs/test1.mrk").read_text().splitlines()
+    assert len(written) >= 3 + 4 + 1  # the orders of each time
+
+
 def test_every_command(start: Callable[..., Demo]) -> None:
     demo = start("--no-writer")
-    output = demo.talk("?\n1\n1\n1\nc\nr\n2\nk\n0\nd\n0\nd\nnonsense\n99\n\nx\n")
+    output = demo.talk("?\n1\n1\n1\nc\nr\n2\nk\n0\no\nd\n0\nd\nnonsense\n99\n\nx\n")
     assert demo.process.returncode == 0, output
     assert_all_equal(output, at_least=3)
     for words in (
         "this help",
         "stopped,",
         "killed subtask",
+        "the server's people want 3 lines at a time",
         "the server is down",
         "not delivered yet: logs/test1.mrk: ",
         "the server is up again",
@@ -251,7 +268,7 @@ def test_in_a_terminal(start: Callable[..., Demo], no_color: bool) -> None:
     assert demo.process.returncode == 0
     shown = output.decode()
     assert_all_equal(shown.replace("\r", ""), at_least=2)
-    assert "\x1b[8;40r" in shown  # the lanes' rows are set apart
+    assert "\x1b[9;40r" in shown  # the lanes' rows are set apart
     assert "\x1b7\x1b[r\x1b8" in shown  # and given back
     assert re.search(r"\x1b\[3;1H 0  logs/test1.mrk +\d+ B +\d+ B", shown)
     assert bool(re.search(r"\x1b\[[\d;]+m", shown)) is not no_color
@@ -311,6 +328,7 @@ def test_the_comparison_can_fail(tmp_path: pathlib.Path, monkeypatch: pytest.Mon
     ours.write_bytes(b"0123456789")
     there = tmp_path / "there"
     assert "MISSING" in demo.judge_by_bytes(str(ours), there)[1]
+    assert not demo.judge_by_bytes(str(tmp_path / "nowhere"), ours)[0]
     for bytes_there, at in ((b"01234", 5), (b"01234x6789", 5), (b"0123456789x", 10)):
         there.write_bytes(bytes_there)
         equal, line = demo.judge_by_bytes(str(ours), there)

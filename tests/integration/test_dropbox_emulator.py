@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -123,6 +124,56 @@ def test_folders(sdk: Any, folder: str, monkeypatch: pytest.MonkeyPatch) -> None
     assert sdk.files_get_metadata(f"{folder}/old/A").name == "a"
     sdk.files_delete_v2(f"{folder}/old")
     assert refusal(lambda: sdk.files_list_folder(f"{folder}/old")) == ["path", "not_found"]
+
+
+def test_a_cursor_tells_what_has_changed(sdk: Any, folder: str, dropbox: DropboxServer) -> None:
+    for name in "ab":
+        sdk.files_upload(name.encode(), f"{folder}/{name}")
+    cursor = sdk.files_list_folder(folder).cursor
+    assert sdk.files_list_folder_continue(cursor).entries == []
+    dropbox.account.put(f"{folder}/a", b"other")
+    dropbox.account.put(f"{folder}/below/c", b"not in it")
+    sdk.files_delete_v2(f"{folder}/b")
+    news = sdk.files_list_folder_continue(cursor)
+    kinds = [(type(entry).__name__, entry.name) for entry in news.entries]
+    assert kinds == [("DeletedMetadata", "b"), ("FileMetadata", "a"), ("FolderMetadata", "below")]
+    assert sdk.files_list_folder_continue(news.cursor).entries == []
+    sdk.files_delete_v2(folder)
+    gone = refusal(lambda: sdk.files_list_folder_continue(news.cursor))
+    assert gone == ["path", "not_found"]
+    dropbox.reset_cursors()
+    assert refusal(lambda: sdk.files_list_folder_continue(news.cursor)) == ["reset"]
+
+
+def test_a_longpoll_ends_with_a_change(sdk: Any, folder: str, dropbox: DropboxServer) -> None:
+    from dropbox.exceptions import BadInputError
+
+    cursor = sdk.files_list_folder(folder).cursor
+    dropbox.expire_tokens()  # it needs none
+    with ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(sdk.files_list_folder_longpoll, cursor, 30)
+        deadline = time.monotonic() + 10
+        while not dropbox.longpolls:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        dropbox.account.put(f"{folder}/below/c", b"1")  # makes the folder "below"
+        answer = waiting.result(10)
+    assert (answer.changes, answer.backoff) == (True, None)
+    dropbox.longpoll_secs, dropbox.backoff_secs = 0.1, 7
+    cursor = sdk.files_list_folder(folder).cursor
+    dropbox.account.put(f"{folder}/below/d", b"deeper than the folder itself")
+    answer = sdk.files_list_folder_longpoll(cursor)
+    assert (answer.changes, answer.backoff) == (False, 7)
+    sdk.files_list_folder_longpoll(cursor)
+    assert dropbox.came_early == 1
+    for wrong in (29, 481):
+        given = {"cursor": cursor, "timeout": wrong}
+        with pytest.raises(BadInputError):
+            sdk.request_json_object(
+                "notify", "files/list_folder/longpoll", "rpc", given, "noauth", None
+            )
+    dropbox.reset_cursors()
+    assert refusal(lambda: sdk.files_list_folder_longpoll(cursor)) == ["reset"]
 
 
 def test_more_than_it_takes_is_bad_input(sdk: Any) -> None:

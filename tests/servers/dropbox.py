@@ -29,7 +29,6 @@ import tempfile
 import threading
 import time
 import urllib.parse
-from collections import deque
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -42,6 +41,7 @@ from tests.servers.dropbox_account import (
     MAX_BATCH,
     MAX_BODY_BYTES,
     Account,
+    Cursor,
     Json,
     Refused,
     content_hash,
@@ -61,6 +61,8 @@ _WRITING = {
     "upload", "upload_session/finish", "upload_session/finish_batch_v2", "create_folder_v2",
     "delete_v2", "move_v2",
 }  # fmt: skip
+_LONGPOLL_SECS = range(30, 481)
+_NO_AUTH = {"list_folder/longpoll"}
 _SCOPES = {
     "get_metadata": "files.metadata.read",
     "list_folder": "files.metadata.read",
@@ -96,6 +98,11 @@ class DropboxServer:
         came_early: requests within the time of a ``Retry-After``.
         commit_secs: how long a commit holds the namespace's lock; a second one at the same time
             gets 429 ``too_many_write_operations``.
+        longpoll_secs: after this a longpoll ends without a change, instead of after the 30 to 480 s
+            that were asked for and up to 90 s of jitter.
+        backoff_secs: what the next longpolls' answers ask for; longpolls within that time are
+            counted in ``came_early``.
+        longpolls: how many wait at this moment.
     """
 
     def __init__(self) -> None:
@@ -109,11 +116,16 @@ class DropboxServer:
         self.body_bytes = 0
         self.came_early = 0
         self.commit_secs = 0.0
+        self.longpoll_secs: float | None = None
+        self.backoff_secs = 0
+        self.longpolls = 0
+        self._no_longpoll_until = 0.0
         self._tokens: dict[str, bool] = {}
         self._refresh_tokens = {self.refresh_token}
         self._codes: dict[str, tuple[str, str]] = {}
         self._faults: list[_Planned] = []
-        self._pages: dict[str, deque[Json]] = {}
+        self._cursors: dict[str, Cursor] = {}
+        self._epoch = 0
         self._quiet_until = 0.0
         self._lock = threading.Lock()
         self._writing = threading.Lock()
@@ -171,7 +183,9 @@ class DropboxServer:
         with self._lock:
             self._faults.clear()
             self.requests.clear()
-        self._quiet_until = self.commit_secs = 0.0
+            self._epoch += 1  # ends longpolls
+        self._quiet_until = self._no_longpoll_until = self.commit_secs = 0.0
+        self.longpoll_secs, self.backoff_secs = None, 0
         self.body_bytes = self.came_early = 0
         self.account.space_bytes = None
         self.account.read_only.clear()
@@ -181,6 +195,10 @@ class DropboxServer:
         """All access tokens have expired; refresh tokens have not."""
         self._tokens = dict.fromkeys(self._tokens, False)
 
+    def reset_cursors(self) -> None:
+        """All cursors are too old (``reset``)."""
+        self._cursors.clear()
+
     def revoke(self) -> None:
         """The user has taken the app's access back."""
         self._tokens.clear()
@@ -189,6 +207,7 @@ class DropboxServer:
     def cut(self) -> int:
         """Reset all connections; how many there were."""
         with self._lock:
+            self._epoch += 1  # ends longpolls
             connections = list(self._connections)
         for sock in connections:
             _reset(sock)
@@ -247,6 +266,8 @@ class DropboxServer:
 
     def unauthorized(self, header: str | None, route: str) -> Json | None:
         """The error of status 401, or None."""
+        if route in _NO_AUTH:
+            return None
         good = self._tokens.get((header or "").removeprefix("Bearer "))
         if good is None:
             return tagged("invalid_access_token")
@@ -313,10 +334,14 @@ class DropboxServer:
                     raise _BadInput("path: The root folder is unsupported.")
                 return account.metadata(arg["path"]), None
             case "list_folder":
-                entries = deque(account.list(arg["path"]))
-                return self._page(entries, arg.get("limit") or PAGE_ENTRIES), None
+                cursor = account.begin(arg["path"])
+                return self._page(cursor, arg.get("limit") or PAGE_ENTRIES), None
             case "list_folder/continue":
-                return self._page(self._pages.pop(arg["cursor"]), PAGE_ENTRIES), None
+                cursor = self._cursor(arg["cursor"])
+                account.catch_up(cursor)
+                return self._page(cursor, PAGE_ENTRIES), None
+            case "list_folder/longpoll":
+                return self._longpoll(arg["cursor"], arg.get("timeout", 30)), None
             case "create_folder_v2":
                 return {"metadata": account.create_folder(arg["path"])}, None
             case "delete_v2":
@@ -355,11 +380,44 @@ class DropboxServer:
                 results.append({".tag": "failure", "failure": error.error})
         return {"entries": results}
 
-    def _page(self, left: deque[Json], limit: int) -> Json:
-        entries = [left.popleft() for _ in range(min(limit, len(left)))]
-        cursor = secrets.token_urlsafe(16)
-        self._pages[cursor] = left
-        return {"entries": entries, "cursor": cursor, "has_more": bool(left)}
+    def _page(self, cursor: Cursor, limit: int) -> Json:
+        entries, left = cursor.left[:limit], cursor.left[limit:]
+        name = secrets.token_urlsafe(16)
+        self._cursors[name] = Cursor(cursor.path, left, cursor.known)
+        return {"entries": entries, "cursor": name, "has_more": bool(left)}
+
+    def _cursor(self, name: str) -> Cursor:
+        try:
+            held = self._cursors[name]
+        except KeyError:
+            raise Refused(tagged("reset")) from None
+        return Cursor(held.path, list(held.left), held.known)
+
+    def _longpoll(self, name: str, timeout_secs: int) -> Json:
+        """``/list_folder/longpoll``: answers when there is something to be told, or when the time
+        is over. Needs no token."""
+        if timeout_secs not in _LONGPOLL_SECS:
+            raise _BadInput(f"timeout: not within 30 and 480: {timeout_secs}")
+        cursor = self._cursor(name)
+        began, epoch = time.monotonic(), self._epoch
+        if began < self._no_longpoll_until - 0.05:
+            self.came_early += 1
+        limit = timeout_secs + secrets.randbelow(91)
+        with self._lock:
+            self.longpolls += 1
+        try:
+            while not (changed := self.account.has_changed(cursor)) and epoch == self._epoch:
+                if time.monotonic() - began > (self.longpoll_secs or limit):
+                    break
+                time.sleep(0.02)
+        finally:
+            with self._lock:
+                self.longpolls -= 1
+        told: Json = {"changes": changed}
+        if self.backoff_secs:
+            told["backoff"] = self.backoff_secs
+            self._no_longpoll_until = time.monotonic() + self.backoff_secs
+        return told
 
 
 class _TooBusy(Exception):

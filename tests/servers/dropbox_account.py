@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Account", "Refused", "content_hash"]
+__all__ = ["Account", "Cursor", "Refused", "content_hash"]
 
 BLOCK_BYTES = 4 * 1024 * 1024
 MAX_BODY_BYTES = 150 * 1024 * 1024
@@ -27,6 +27,7 @@ MAX_BATCH = 1000
 SESSION_SECS = 7 * 86_400.0
 # https://help.dropbox.com/organize/file-names: never synced
 DISALLOWED = {"desktop.ini", "thumbs.db", ".ds_store", "icon\r", ".dropbox", ".dropbox.attr"}
+_OF_DELETED = ("name", "path_lower", "path_display")
 Json = dict[str, Any]
 
 
@@ -91,6 +92,16 @@ class _Session:
     def digest(self) -> str:
         rest = [self.block.digest()] if self.block_bytes else []
         return hashlib.sha256(b"".join(self.hashes + rest)).hexdigest()
+
+
+@dataclass
+class Cursor:
+    """Where somebody is in the listing of a folder: entries still to be told, and the entries as
+    they are known to him once he has got those."""
+
+    path: str
+    left: list[Json]
+    known: dict[str, Json]
 
 
 class Account:
@@ -315,6 +326,33 @@ class Account:
                 for key, item in sorted(self._items.items())
                 if key.startswith(prefix) and "/" not in key[len(prefix) :]
             ]
+
+    def begin(self, path: str) -> Cursor:
+        """``/list_folder``: a cursor before the first entry."""
+        entries = self.list(path)
+        return Cursor(path, entries, {entry["path_lower"]: entry for entry in entries})
+
+    def catch_up(self, cursor: Cursor) -> None:
+        """``/list_folder/continue`` past the end: what has changed since. A folder that is gone is
+        ``path/not_found``."""
+        if cursor.left:
+            return
+        now = {entry["path_lower"]: entry for entry in self.list(cursor.path)}
+        gone = [
+            {".tag": "deleted", **{key: entry[key] for key in _OF_DELETED}}
+            for name, entry in cursor.known.items()
+            if name not in now
+        ]
+        fresh = [entry for name, entry in now.items() if cursor.known.get(name) != entry]
+        cursor.left, cursor.known = gone + fresh, now
+
+    def has_changed(self, cursor: Cursor) -> bool:
+        """``/list_folder/longpoll``: whether there is more to be told."""
+        try:
+            now = {entry["path_lower"]: entry for entry in self.list(cursor.path)}
+        except Refused:
+            return True
+        return bool(cursor.left) or now != cursor.known
 
     def create_folder(self, path: str) -> Json:
         """``/create_folder_v2``: parents are made as well."""

@@ -7,6 +7,7 @@ import pathlib
 from typing import BinaryIO, TextIO, assert_type
 
 from pysubtask import FileStatus, Status, TaskMaster
+from pysubtask.arrivals import Arrival
 from pysubtask.events import (
     Delivered,
     Event,
@@ -16,11 +17,13 @@ from pysubtask.events import (
     Pending,
     Progress,
     Restarted,
+    SourceChanged,
     TakenOver,
 )
 from pysubtask.follow import Follower
 from pysubtask.ftp import FTPTaskMaster
 from pysubtask.logging import NotifyingHandler
+from pysubtask.pull import Pull
 from pysubtask.watch import Entry, Watch
 
 watched: list[Entry] = [
@@ -50,6 +53,9 @@ assert_type(master.status().files, dict[str, FileStatus])
 assert_type(master.declared_files, list[str])
 assert_type(master.watches, list[Watch])
 assert_type(master.state_dir, str)
+assert_type(master.sources, list[Pull])
+assert_type(master.pull(timeout=30), bool)
+assert_type(list(master.arrivals(wait_secs=0)), list[Arrival])
 
 assert_type(master.open("logs/a.csv"), TextIO)
 assert_type(master.open("logs/a.csv", "w", newline=""), TextIO)
@@ -72,6 +78,8 @@ def tell(event: Event) -> str:
             assert_type(error, str | None)
             assert_type(next_try, float | None)
             return link
+        case SourceChanged(source, link, error):
+            return f"{source} {link} {error}"
         case Pending(path, pending_bytes):
             return f"{path} {pending_bytes}"
         case Progress(path, sent_bytes, size_bytes):

@@ -29,7 +29,7 @@ def cell(text: str) -> str:
 def shared() -> dict[str, click.Parameter]:
     """Options that several commands have, as ``push`` has them."""
     command = importlib.import_module(COMMANDS["push"]).command
-    own = {"files", "to", "follow", "follow_secs", "give_up_after"}
+    own = {"files", "to", "follow", "follow_secs", "give_up_after"}  # pull has its own words
     return {p.name or "": p for p in command.params if p.name not in own}
 
 

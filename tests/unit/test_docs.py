@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 import pysubtask
+from pysubtask.arrivals import Arrival
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.monitor.beatfile import Facts
 from pysubtask.monitor.config import Config
@@ -154,6 +155,29 @@ def test_the_example_of_a_program_runs(
     assert (tmp_path / "share/app.log").read_text() == "measured\n"
 
 
+def test_the_example_of_fetching_runs(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (block,) = code_blocks((ROOT / "docs" / "fetching.md").read_text("utf-8"), "python")
+    for folder in ("logs", "share", "orders"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "orders" / "a.cfg").write_text("rate = 5\n")
+    (tmp_path / "orders" / "a.txt").write_text("not wanted\n")
+    monkeypatch.chdir(tmp_path)
+    here = f"file://{tmp_path.as_posix()}"
+    local, count = re.subn(r"sftp://edge@collector.example/orders", f"{here}/orders", block)
+    assert count == 1
+    local, count = re.subn(r'to="[^"]*"', f'to="{here}/share"', local)
+    assert count == 1
+    exec(compile(local, "fetching.md", "exec"), {})
+    assert capsys.readouterr().out == f"new 9 {tmp_path / 'inbox' / 'a.cfg'}\n"
+    assert (tmp_path / "inbox" / "a.cfg").read_text() == "rate = 5\n"
+    assert sorted(path.name for path in (tmp_path / "inbox").iterdir()) == [
+        "a.cfg",
+        "a.cfg.arrived",
+    ]
+
+
 def test_the_subtask_of_the_readme_is_the_example() -> None:
     (block,) = (b for b in code_blocks(README, "python") if "class CountLines" in b)
     example = (ROOT / "examples" / "count_lines.py").read_text("utf-8")
@@ -215,6 +239,7 @@ def test_settings_named_in_the_docs_exist() -> None:
             if name.endswith(units) and name not in known:
                 fields = {*pysubtask.Status.__struct_fields__, *Capabilities.__slots__}
                 fields |= {*pysubtask.FileStatus.__struct_fields__, "wait_secs", "follow_secs"}
+                fields |= {*Arrival.__struct_fields__, "interval_secs"}
                 assert name in fields | {"start_trigger_milli", "expire_milli"}, (page.name, name)
 
 

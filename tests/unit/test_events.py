@@ -11,10 +11,11 @@ from pysubtask.events import (
     Pending,
     Progress,
     Restarted,
+    SourceChanged,
     TakenOver,
     between,
 )
-from pysubtask.status import FileStatus, Status
+from pysubtask.status import FileStatus, PullStatus, Status
 
 
 def status(link: str = "connected", **given: object) -> Status:
@@ -87,3 +88,21 @@ def test_the_subtask() -> None:
     assert Restarted(1) in between(status(), status(restarts=1))
     assert TakenOver() in between(status(), status(taken_over=True))
     assert between(status(taken_over=True), status(taken_over=True)) == []
+
+
+def test_sources_are_told_apart() -> None:
+    one = PullStatus(source="sftp://a/in", to="x", link="connected")
+    other = PullStatus(source="sftp://a/in", to="y", link="connected")
+    first = status(pulls=(one, other))
+    assert between(None, first)[1:] == [
+        SourceChanged("sftp://a/in", "connected"),
+        SourceChanged("sftp://a/in", "connected"),
+    ]
+    lost = PullStatus(
+        source="sftp://a/in", to="y", link="retrying", last_error="gone", last_error_kind="LinkLost"
+    )
+    assert between(first, status(pulls=(one, lost))) == [
+        SourceChanged("sftp://a/in", "retrying", "gone", "LinkLost")
+    ]
+    busy = PullStatus(source="sftp://a/in", to="x", link="connected", fetched_bytes=9)
+    assert between(first, status(pulls=(busy, other))) == []

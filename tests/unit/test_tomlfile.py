@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import sys
+from typing import Any
 
 import pytest
 
@@ -87,10 +88,87 @@ def test_several_destinations(tmp_path: pathlib.Path) -> None:
         TaskMaster.from_toml(path, "nix")
 
 
+SOURCES = f"""
+[[deliver]]
+name = "both"
+to = "{URL}"
+watch = ["logs/a.csv", {{pull = "sftp://edge@collector.example/in/*.cfg", to = "inbox"}}]
+[[deliver]]
+name = "in"
+settings = {{retry_tries = 3}}
+watch = [
+    {{pull = "sftp://other.example/in/", to = "~/in", growth = "rewrite", key_file = "id"}},
+    {{pull = "sftp://third.example/x", to = "x", password_env = "X_PASSWORD", username = "u"}},
+]
+"""
+
+
+def test_sources(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    pathlib.Path("id").touch(0o600)
+    project = load(write(SOURCES), environ={"PYSUBTASK_TO": "sftp://else.example/"})
+    assert [one.only_fetches for one in project.deliveries] == [False, True]
+    both = load(write(SOURCES), environ={}).delivery("both").make_master({})
+    assert both.declared_files == [str(tmp_path / "logs" / "a.csv")]
+    assert [(pull.pattern, pull.to) for pull in both.sources] == [
+        ("*.cfg", str(tmp_path / "inbox"))
+    ]
+    with pytest.raises(SettingsError, match="variable X_PASSWORD: it is not set"):
+        project.delivery("in").make_master({})
+    assert project.delivery("in").without_passwords().make_master().sources[1].pattern is None
+    monkeypatch.setenv("X_PASSWORD", "hunter2")
+    fetching = project.delivery("in").make_master({})
+    assert fetching.declared_files == []
+    assert fetching.state_dir == str(tmp_path / "home" / "in" / "upload" / "in")
+    first, second = fetching._sources
+    assert (first.pull.growth, first.settings.key_file) == ("rewrite", str(tmp_path / "id"))
+    assert first.settings.retry_tries == 3
+    assert first.settings.password is None
+    assert second.settings.password == Secret("hunter2")
+    assert str(second.pull.source) == "sftp://u@third.example/x"
+
+
+def test_a_source_gets_nothing_of_another_files_destination() -> None:
+    """One server's password must not go to another."""
+    path = write('watch = [{pull = "sftp://other.example/in/", to = "inbox"}]')
+    below = Layer("file own.toml", URL, {"password": Secret("hunter2"), "retry_tries": 2}, {}, True)
+    master = load(path, below=below, environ={"PYSUBTASK_TO": URL}).delivery().make_master({})
+    (source,) = master._sources
+    assert source.settings.password is None
+    assert source.settings.username is None
+    assert source.settings.retry_tries == 2
+
+
+def test_a_source_on_another_server_gets_no_login_of_the_destination(
+    tmp_path: pathlib.Path,
+) -> None:
+    """Neither from keywords, nor from where they say that it lies, nor from a section."""
+    secret = tmp_path / "pw"
+    secret.write_text("hunter2\n")
+    secret.chmod(0o600)
+    section = {"ftp": {"Username": "edge", "Password": "hunter3"}}
+    ways: list[tuple[Any, dict[str, Any]]] = [
+        (None, {"password": "hunter1", "username": "edge"}),
+        (None, {"password_file": str(secret)}),
+        (None, {"PasswordFile": str(secret)}),
+        (section, {}),
+    ]
+    for config, keywords in ways:
+        for host, gets in (("other.example", False), ("collector.example", True)):
+            entry = {"pull": f"sftp://{host}/in/", "to": "inbox"}
+            master = TaskMaster(["a.csv", entry], config, to=URL, **keywords)
+            (source,) = master._sources
+            assert (source.settings.password is not None) is gets, (config, keywords, host)
+            assert (source.settings.username == "edge") is gets
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("to = ", "is no TOML"),
+        ('watch = [{pull = 3, to = "x"}]', "pull must be text"),
+        ('watch = [{pull = "collector:in", to = "x"}]', "pull: is no URL"),
+        ('watch = [{pull = "file:///x", to = "x", password_file = 3}]', "password_file must be"),
         (f'to = "{URL}"', "watches nothing"),
         (f'to = "{URL}"\nwatch = [3]', "a watch must be text or a table"),
         ('to = "collector:in"\nwatch = "a"', "to: is no URL"),
@@ -131,6 +209,8 @@ def test_a_mistake_in_a_value_is_told_by_the_master() -> None:
     [
         f'to = "{URL}"\nwatch = "a"\n[settings]\npassword = "hunter2"\n',
         'to = "sftp://edge:hunter2@collector.example/x"\nwatch = "a"\n',
+        'watch = [{pull = "sftp://h/x", to = "a", password = "hunter2"}]\n',
+        'watch = [{pull = "sftp://edge:hunter2@h/x", to = "a"}]\n',
     ],
 )
 def test_a_secret_in_a_file_that_others_may_read_is_refused(text: str) -> None:
@@ -138,9 +218,9 @@ def test_a_secret_in_a_file_that_others_may_read_is_refused(text: str) -> None:
         load(write(text, 0o644))
     assert "hunter2" not in str(caught.value)
     master = load(write(text, 0o600)).delivery().make_master()
-    secret = master._settings.password
-    assert secret is not None
-    assert secret.reveal() == "hunter2"
+    held = master._sources[0].settings if master.sources else master._settings
+    assert held.password is not None
+    assert held.password.reveal() == "hunter2"
 
 
 # --- layers

@@ -31,6 +31,8 @@ def find_residuals(
     Raises:
         OSError: the folder can't be read.
     """
+    if not watches:  # nothing but sources
+        return []
     home = home_folder(watches)
     declared = {watch.path for watch in watches}
     taken = {(watch.remote_dir, watch.remote_name) for watch in watches}

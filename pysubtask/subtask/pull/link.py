@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 from pysubtask.core.flow import Window
 from pysubtask.core.retry import RetryRule, link_wait_secs, refusal_wait_secs
-from pysubtask.errors import AskedToWait, HostKeyRefused, LinkError, LoginRefused
+from pysubtask.errors import AskedToWait, HostKeyReason, HostKeyRefused, LinkError, LoginRefused
 from pysubtask.seams.clock import Clock
 from pysubtask.settings import Settings
 from pysubtask.status import Link
 from pysubtask.subtask.delivery.engine import Engine
 from pysubtask.subtask.delivery.linklog import LinkLog
-from pysubtask.transports.contract import Capabilities, Transport
+from pysubtask.transports.contract import Capabilities, ChangeWaiter, Transport
 
 __all__ = ["Connection", "SourceLink", "rule_of"]
 
@@ -53,6 +53,12 @@ class Connection:
         relax = getattr(self.transport, "relax", None)
         if relax is not None:
             relax()
+
+    def change_waiter(self, folder: str) -> ChangeWaiter | None:
+        """What tells of changes in a folder since it was listed; None if the server can't."""
+        make = getattr(self.transport, "change_waiter", None)
+        made: ChangeWaiter | None = make(folder) if make is not None else None
+        return made
 
 
 class SourceLink:
@@ -92,6 +98,7 @@ class SourceLink:
         self.next_try_at: float | None = None
         self.error: str | None = None
         self.error_kind: str | None = None
+        self.error_reason: HostKeyReason | None = None
 
     def connect(self) -> Connection | None:
         """Make one; None if that failed: ``next_try`` says when it is worth trying again."""
@@ -119,7 +126,7 @@ class SourceLink:
     def works(self) -> None:
         """The server has answered: whatever was wrong is over."""
         self._failures = self._refusals = 0
-        self.error = self.error_kind = self.next_try_at = None
+        self.error = self.error_kind = self.error_reason = self.next_try_at = None
 
     def lost(self, error: LinkError, *, busy: bool) -> None:
         """It broke; ``busy``: something was on its way."""
@@ -173,6 +180,7 @@ class SourceLink:
         self.next_try = self._clock.monotonic() + wait_secs
         self.next_try_at = self._clock.time() + wait_secs
         self.error, self.error_kind = str(error), type(error).__name__
+        self.error_reason = error.reason if isinstance(error, HostKeyRefused) else None
         self._set("retrying")
 
     def _set(self, state: Link) -> None:

@@ -42,6 +42,10 @@ class Looking:
         self._told: set[str] = set()
         self.error: str | None = None
         """Why there was nothing to be seen, or not all of it; in words."""
+        self.folder: str | None = None
+        """The folder that the last look has listed; None if it was at one file."""
+        self.refused: dict[str, str] = {}
+        """What the last look found and no file here may be called, by its path here, and why."""
 
     def note(self, error: str | None) -> None:
         """Why the look failed; None if it did not."""
@@ -56,6 +60,7 @@ class Looking:
             RemoteError: the server refused.
         """
         source, pattern = self._pull.source.path, self._pull.pattern
+        self.folder = None
         if pattern is None:
             st: RemoteStat = yield from call(Stat(source))
             if not st.is_dir:
@@ -66,12 +71,14 @@ class Looking:
             raise RemoteNotFound(
                 "there is no such folder (yet)", operation="look at", path=source
             ) from error
+        self.folder = source
         wanted = {name: st for name, st in found.items() if self._pull.matches(name)}
         return self._sights(source, wanted)
 
     def _sights(self, folder: str, found: dict[str, RemoteStat]) -> dict[str, Sight]:
         sights: dict[str, Sight] = {}
         taken: dict[str, str] = {}
+        refused: dict[str, str] = {}
         for name, st in sorted(found.items()):
             if st.is_dir:
                 continue
@@ -81,9 +88,12 @@ class Looking:
                 why = f"would have the name of {printable(taken[key])} here"
             if why is not None:
                 self._complain(name, why)
+                if len(refused) < _MOST_TOLD:
+                    refused[self._places.path(name)] = f"it {why}"
                 continue
             remote = posixpath.join(folder, name) if folder else name
             sights[self._places.path(name)] = Sight(remote, mark_of(st))
+        self.refused = refused
         return sights
 
     def _complain(self, name: str, why: str) -> None:

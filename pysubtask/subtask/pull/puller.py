@@ -23,27 +23,30 @@ from pysubtask.seams.disk import local_words
 from pysubtask.settings import Settings
 from pysubtask.status import PullStatus
 from pysubtask.subtask.delivery.engine import BULK, SMALL, Engine, Job, Step
+from pysubtask.subtask.pull.coming import Coming
 from pysubtask.subtask.pull.following import Following
 from pysubtask.subtask.pull.growing import Growing
 from pysubtask.subtask.pull.link import Connection, SourceLink, rule_of
 from pysubtask.subtask.pull.looking import Looking, Sight
 from pysubtask.subtask.pull.news import News
+from pysubtask.subtask.pull.pace import Pace
 from pysubtask.subtask.pull.places import Places
 from pysubtask.subtask.pull.session import Changed, Session
+from pysubtask.subtask.pull.watching import ChangeWatch
 from pysubtask.subtask.pull.whole import Whole
 from pysubtask.subtask.store.recordlog import RecordLog
-from pysubtask.transports.contract import Transport
+from pysubtask.transports.contract import ChangeWaiter, Transport
 
 __all__ = ["Puller"]
 
-_SLOWER = 1.5
-"""Each look that finds nothing new makes the wait for the next one so many times longer."""
 _COARSEST_SECS = 2.1
 """Servers tell times in whole seconds (SFTP v3) or two (FAT): what was written within the same step
 as before shows nothing. So a file has held still for so much less than it has looked the same."""
 _MOST_TURNS = 4
 _SMALL_BYTES = 1 << 20
 _FORGET_SECS = 60.0
+_TELL_SECS = 0.2
+_MOST_REFUSED = 100
 
 
 @dataclass(slots=True)
@@ -71,6 +74,7 @@ class Puller:
         journal: of this source alone; it is open.
         make_transport: a new, unconnected transport.
         status_changed: called when :meth:`status` would say something new.
+        wake: called, by another thread, when :meth:`step` is due.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Puller:
         rng: random.Random,
         log: logging.Logger,
         status_changed: Callable[[], None],
+        wake: Callable[[], None] = lambda: None,
     ) -> None:
         self.pull = pull
         self._settings = settings
@@ -113,11 +118,10 @@ class Puller:
         )
         self._looking = Looking(pull, places, log)
         self._jobs: _Jobs | None = None
-        self._next_look = 0.0
-        self._wait_secs = settings.pull_interval_secs
+        self._changes = ChangeWatch(str(pull.source), wake, log)
+        self._pace = Pace(settings, self._changes)
         self._in_round = False
         self._found_new = False
-        self._settle_until = math.inf
         self._sights: dict[str, Sight] = {}
         self._seen: dict[str, Seen] = {}
         self._not_grown: dict[str, Sight] = {}
@@ -133,6 +137,8 @@ class Puller:
         self._asked = self._begun_for = self._done_for = 0
         self._looked_at: float | None = None
         self._fetched_bytes = 0
+        self._coming = Coming()
+        self._told_at = 0.0
 
     # -- from any thread ---------------------------------------------------------------------
 
@@ -147,8 +153,10 @@ class Puller:
 
     def status(self) -> PullStatus:
         """How things are."""
-        held = list(self._held.values())
+        held = {path: found.error for path, found in list(self._held.items())}
+        refused = {**self._looking.refused, **held}
         waiting = len(self._queue) + len(self._later) + len(self._active)
+        waiting += len(self._pace.unsettled)
         return PullStatus(
             source=str(self.pull.source) + self.pull.suffix,
             to=self.pull.declared,
@@ -158,9 +166,12 @@ class Puller:
             looked_at=self._looked_at,
             files=len(self._journal),
             pending_files=waiting + len(held),
+            pending_bytes=self._coming.pending_bytes,
             fetched_bytes=self._fetched_bytes,
-            last_error=self._link.error or self._looking.error or (held[0].error if held else None),
+            last_error=self._link.error or self._looking.error or next(iter(held.values()), None),
             last_error_kind=self._link.error_kind,
+            last_error_reason=self._link.error_reason,
+            refused=dict(list(refused.items())[:_MOST_REFUSED]),
         )
 
     # -- the puller's thread -----------------------------------------------------------------
@@ -189,12 +200,13 @@ class Puller:
         """Do what can be done now; gives the monotonic time at which to be called again."""
         now = self._clock.monotonic()
         self._sync_if_due(now)
+        self._pace.hear(now, in_round=self._in_round)
         if self._begun_for < self._asked and not self._in_round:
-            self._next_look = now
+            self._pace.next_look = now
             self._link.retry_now()
         connection = self._link.connection
         if connection is None:
-            due = max(self._next_look, self._link.next_try)
+            due = max(self._pace.next_look, self._link.next_try)
             if now < due:
                 return self._or_sync(due)
             if not self._connect():
@@ -202,13 +214,13 @@ class Puller:
             connection = self._link.connection
         assert connection is not None
         try:
-            if not self._in_round and now >= self._next_look:
+            if not self._in_round and now >= self._pace.next_look:
                 self._begin_round(connection.engine)
             self._dispatch(connection)
             overdue = connection.engine.run()
         except LinkError as error:
             self._lost(error)
-            return self._or_sync(max(self._link.next_try, self._next_look))
+            return self._or_sync(max(self._link.next_try, self._pace.next_look))
         now = self._clock.monotonic()
         if connection.engine.has_more or self._queue or (self._later and not self._naming):
             return now
@@ -218,11 +230,12 @@ class Puller:
             self._end_round(connection.engine, now)
             return now
         connection.relax()
-        idle_secs = self._next_look - now
-        if idle_secs > self._settings.dead_time_milli / 1000:
-            self._link.rest(idle_secs)
+        rest_at = self._pace.rest_at(now)
+        if now >= rest_at:
+            self._link.rest(self._pace.next_look - now)
             self._jobs = None
-        return self._or_sync(self._next_look)
+            rest_at = math.inf
+        return self._or_sync(min(self._pace.next_look, rest_at))
 
     @property
     def is_connecting(self) -> bool:
@@ -237,7 +250,8 @@ class Puller:
         self._link.retry_now()
 
     def close(self) -> None:
-        """End the connection now."""
+        """End the connection now, and for good."""
+        self._changes.close()
         self._link.close()
         self._jobs = None
 
@@ -254,9 +268,10 @@ class Puller:
 
     def _begin_round(self, engine: Engine) -> None:
         self._in_round = True
+        self._pace.begin_round(self._clock.monotonic())
         self._begun_for = self._asked
         self._found_new = False
-        self._settle_until = math.inf
+        self._coming.begin()
         engine.spawn(self._look(), priority=SMALL, done=self._looked)
 
     def _look(self) -> Job:
@@ -281,6 +296,7 @@ class Puller:
         for path, sight in self._sights.items():
             if self._is_due(path, sight, now):
                 (self._later if path in self._suspects else self._queue)[path] = None
+                self._coming.expect(path, self._missing_bytes(path, sight))
         for path in [p for p in self._seen if p not in self._sights]:
             del self._seen[path]
             self._not_grown.pop(path, None)
@@ -305,11 +321,11 @@ class Puller:
     def _is_due(self, path: str, sight: Sight, now: float) -> bool:
         held = self._held.get(path)
         if held is not None and now < held.until:
-            self._settle_until = min(self._settle_until, held.until)
+            self._pace.retry(held.until)
             return False
         decision = self._decide(path, sight, now)
         if isinstance(decision, Settle):
-            self._settle_until = min(self._settle_until, decision.until)
+            self._pace.settle(path, decision.until)
         if isinstance(decision, Check | Fetch):
             return True
         self._tell_again(path)
@@ -324,6 +340,15 @@ class Puller:
             self._jobs.session.tell_again(path)
         except OSError as error:
             self._log.warning("tell of %s: %s; will be repeated", path, local_words(error))
+
+    def _missing_bytes(self, path: str, sight: Sight) -> int:
+        entry = self._journal.get(path)
+        if entry is None:
+            return sight.mark.size
+        if entry.passage is not None:
+            return sight.mark.size - (self._places.temp_size(entry.passage.temp) or 0)
+        grows = entry.size < sight.mark.size and self.pull.growth != "rewrite"
+        return sight.mark.size - (entry.size if grows else 0)
 
     def _decide(self, path: str, sight: Sight, now: float) -> object:
         entry = self._journal.get(path)
@@ -376,7 +401,7 @@ class Puller:
                 break
             else:
                 if isinstance(decision, Settle):
-                    self._settle_until = min(self._settle_until, decision.until)
+                    self._pace.settle(path, decision.until)
                 break
         if self._journal.get(path) != entry:
             self._found_new = True
@@ -406,15 +431,14 @@ class Puller:
         def done(error: Exception | None) -> None:
             self._active.discard(path)
             self._naming.discard(path)
+            self._coming.done(path)
             self._tell_again(path)
             if error is None:
                 if self._held.pop(path, None) is not None:
                     self._log.info("fetch %s: the trouble is over", path)
             elif isinstance(error, Changed):
                 self._log.info("%s", error)
-                self._settle_until = min(
-                    self._settle_until, self._clock.monotonic() + self._settle_rule.settle_secs
-                )
+                self._pace.settle(path, self._clock.monotonic() + self._settle_rule.settle_secs)
             else:
                 self._hold(path, error)
             self._status_changed()
@@ -430,24 +454,29 @@ class Puller:
         if before is None or before.error != words:
             self._log.warning("fetch %s: %s; next try in %.0f s, others go on", path, words, wait)
         self._held[path] = _Held(failures, until, words)
-        self._settle_until = min(self._settle_until, until)
+        self._pace.retry(until)
 
     def _end_round(self, engine: Engine, now: float) -> None:
         """Everything that this look found is here, waits, or was refused."""
         if self.pull.delete_remote and self._remove_some(engine, now):
             return
         self._in_round = False
-        if self._found_new:
-            self._wait_secs = self._settings.pull_interval_secs
-        else:
-            most = max(self._settings.pull_interval_secs, self._settings.pull_max_interval_secs)
-            self._wait_secs = min(self._wait_secs * _SLOWER, most)
-        self._next_look = min(now + self._wait_secs, max(now, self._settle_until))
-        if self._settle_until == math.inf or self._held:
+        settled = self._pace.end_round(
+            now, found_new=self._found_new, make_waiter=self._make_waiter
+        )
+        self._coming.begin()
+        if settled:
             self._done_for = max(self._done_for, self._begun_for)
         self._forget_gone(now)
         self._note_purged()
         self._status_changed()
+
+    def _make_waiter(self) -> ChangeWaiter | None:
+        """What tells of changes since this look, if the server can."""
+        connection, folder = self._link.connection, self._looking.folder
+        if connection is None or folder is None:
+            return None
+        return connection.change_waiter(folder)
 
     def _remove_some(self, engine: Engine, now: float) -> bool:
         """What is safe here goes there; True if there was any."""
@@ -470,9 +499,7 @@ class Puller:
             return False
         steady = now - seen.steady_since >= self._settle_rule.settle_secs
         if not steady and sight.mark.is_like(entry.source):
-            self._settle_until = min(
-                self._settle_until, seen.steady_since + self._settle_rule.settle_secs
-            )
+            self._pace.look_again(seen.steady_since + self._settle_rule.settle_secs)
         return steady and entry.size == sight.mark.size and sight.mark.is_like(entry.source)
 
     def _forget_gone(self, now: float) -> None:
@@ -513,18 +540,27 @@ class Puller:
         )
         whole = Whole(session)
         self._jobs = _Jobs(session, whole, Growing(session, whole), Following(session))
-        self._next_look = connection.since
+        if connection.can.upload_tokens:  # files appear there whole
+            self._settle_rule = SettleRule(0.0, 0.0)
+        self._pace.next_look = connection.since
         return True
 
     def _moved(self, size: int) -> None:
         self._fetched_bytes += size
+        self._coming.moved(size)
+        now = self._clock.monotonic()
+        if now - self._told_at >= _TELL_SECS:
+            self._told_at = now
+            self._status_changed()
 
     def _lost(self, error: LinkError) -> None:
         self._link.lost(error, busy=self._in_round)
         self._jobs = None
         if self._in_round:
             self._in_round = False
-            self._next_look = self._clock.monotonic()
+            self._pace.next_look = self._clock.monotonic()
+        self._coming.begin()
+        self._pace.unsettled.clear()
         for held_back in (self._queue, self._later, self._active, self._naming):
             held_back.clear()
 

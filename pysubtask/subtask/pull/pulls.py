@@ -104,6 +104,7 @@ class Pulls:
             rng=self._rng,
             log=context.log,
             status_changed=context.status_changed,
+            wake=waker.wake,
         )
         thread = StepThread(
             f"pull-{number}",

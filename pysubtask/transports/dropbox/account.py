@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from pysubtask.errors import LinkError
@@ -42,6 +43,9 @@ class Account:
         self._ca_file = ca_file
         self.timeout_secs = timeout_secs
         self._client: Dropbox | None = None
+        self._waiting_client: Dropbox | None = None
+        self.quiet_until = 0.0
+        """Until then (monotonic) the service does not want to be asked for changes."""
         self.takes_many = True
         """False once it has refused to take several files together."""
 
@@ -54,6 +58,21 @@ class Account:
         if self._client is None:
             self._client = self._make()
         return self._client
+
+    def waiting_client(self) -> Dropbox:
+        """Another one, for the one thread that waits for changes: the SDK's client is for one
+        thread at a time.
+
+        Raises:
+            LinkError: the SDK is not installed.
+        """
+        if self._waiting_client is None:
+            self._waiting_client = self._make()
+        return self._waiting_client
+
+    def be_quiet(self, secs: float) -> None:
+        """The service does not want to be asked for changes for so long."""
+        self.quiet_until = max(self.quiet_until, time.monotonic() + secs)
 
     def disconnect(self) -> None:
         """Close the connections; the next call of the client makes new ones."""

@@ -22,6 +22,7 @@ from pysubtask.core.capabilities import Capabilities
 from pysubtask.core.checksum import DROPBOX
 from pysubtask.errors import LoginRefused, RemoteError, RemoteExists, RemoteUnsupported
 from pysubtask.transports.contract import Begun, Put, RemoteStat, Result
+from pysubtask.transports.dropbox.changes import FolderChanges
 from pysubtask.transports.dropbox.refusals import correct_offset, refusals, refused, tags_of
 from pysubtask.transports.simple import SimpleTransport
 
@@ -63,6 +64,8 @@ class DropboxTransport(SimpleTransport):
         self._root = root
         self._uploads: dict[str, _Upload] = {}
         self._client: Dropbox | None = None
+        self._listed: dict[str, str] = {}
+        """The cursor at the end of each folder's last listing."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -153,11 +156,17 @@ class DropboxTransport(SimpleTransport):
                 pages += 1
                 if len(entries) > _MAX_NAMES or pages > _MAX_PAGES:
                     raise RemoteError("the folder is too large", operation="list", path=path)
+        self._listed[path] = page.cursor
         return {
             entry.name: _stat_of(entry)
             for entry in entries
             if entry.name not in ("", ".", "..") and "/" not in entry.name
         }
+
+    def change_waiter(self, path: str) -> FolderChanges | None:
+        """Waits for changes since the folder was listed last."""
+        cursor = self._listed.get(path)
+        return FolderChanges(self._account, path, cursor) if cursor is not None else None
 
     def read(self, path: str, offset: int, length: int) -> bytes:
         import dropbox.files
