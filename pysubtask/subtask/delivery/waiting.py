@@ -33,9 +33,16 @@ class Held:
 
 
 class HeldFiles:
-    """The files that the destination refuses, or that a budget lets wait; the others go on."""
+    """The files that the other side refuses, or that a budget lets wait; the others go on.
 
-    def __init__(self, clock: Clock, retry_rule: RetryRule, log: logging.Logger) -> None:
+    Args:
+        verb: what can't be done with them now, for the log.
+    """
+
+    def __init__(
+        self, clock: Clock, retry_rule: RetryRule, log: logging.Logger, verb: str = "deliver"
+    ) -> None:
+        self._verb = verb
         self._clock = clock
         self._retry_rule = retry_rule
         self._log = log
@@ -111,7 +118,7 @@ class HeldFiles:
                 self._log.info("%s", error.message)
         elif before is None or before.error != words:
             self._log.warning(
-                "deliver %s: %s; next try in %.0f s, others go on", path, words, until - now
+                "%s %s: %s; next try in %.0f s, others go on", self._verb, path, words, until - now
             )
         self._held[path] = Held(failures, until, words)
         self._conflicts.pop(path, None)

@@ -8,13 +8,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pysubtask.core.flow import Window
-from pysubtask.core.retry import RetryRule, link_wait_secs, refusal_wait_secs
-from pysubtask.errors import AskedToWait, HostKeyReason, HostKeyRefused, LinkError, LoginRefused
+from pysubtask.core.retry import RetryRule
+from pysubtask.errors import AskedToWait, LinkError, LoginRefused
 from pysubtask.seams.clock import Clock
 from pysubtask.settings import Settings
-from pysubtask.status import Link
 from pysubtask.subtask.delivery.engine import Engine
 from pysubtask.subtask.delivery.linklog import LinkLog
+from pysubtask.subtask.delivery.linkstate import LinkBoard, LinkState
+from pysubtask.subtask.delivery.waiting import LinkWaits
 from pysubtask.transports.contract import Capabilities, ChangeWaiter, Transport
 
 __all__ = ["Connection", "SourceLink", "rule_of"]
@@ -83,33 +84,31 @@ class SourceLink:
         self._clock = clock
         self._settings = settings
         self._make_transport = make_transport
-        self._rng = rng
-        self._changed = changed
         self._says = LinkLog(clock, log, source)
-        self._rule = rule_of(settings)
-        self._failures = 0
-        self._refusals = 0
-        self._not_before = 0.0
+        self._board = LinkBoard(clock, changed)
+        self._waits = LinkWaits(clock, rule_of(settings), settings.retry_jitter, rng)
         self.connection: Connection | None = None
-        self.next_try = 0.0
-        """Monotonic: not before then."""
-        self.state: Link = "resting"
-        self.since = clock.time()
-        self.next_try_at: float | None = None
-        self.error: str | None = None
-        self.error_kind: str | None = None
-        self.error_reason: HostKeyReason | None = None
+
+    @property
+    def state(self) -> LinkState:
+        """For ``status()``."""
+        return self._board.state
+
+    @property
+    def next_try(self) -> float:
+        """Not before this monotonic time."""
+        return self._waits.next_try
 
     def connect(self) -> Connection | None:
         """Make one; None if that failed: ``next_try`` says when it is worth trying again."""
-        self._set("connecting")
+        self._board.connecting()
         transport = self._make_transport()
         began = self._clock.monotonic()
         try:
             transport.connect()
         except LinkError as error:
             transport.close()
-            wait = self._wait_after(error)
+            wait = self._waits.after(error)
             self._says.failed(str(error), wait)
             self._retry_in(wait, error)
             return None
@@ -120,13 +119,12 @@ class SourceLink:
         )
         self.connection = Connection(transport, engine, window, now)
         self._says.connected(now - began, str(getattr(transport, "described", "")))
-        self._set("connected")
+        self._board.fine("connected")
         return self.connection
 
     def works(self) -> None:
         """The server has answered: whatever was wrong is over."""
-        self._failures = self._refusals = 0
-        self.error = self.error_kind = self.error_reason = self.next_try_at = None
+        self._waits.over()
 
     def lost(self, error: LinkError, *, busy: bool) -> None:
         """It broke; ``busy``: something was on its way."""
@@ -140,16 +138,15 @@ class SourceLink:
             return
         told = isinstance(error, AskedToWait | LoginRefused)
         if moved:
-            self._failures = 0
+            self._waits.got_on()
         gets_on = moved >= _PROGRESS_BYTES and not told  # it got somewhere: go on at once
-        wait = 0.0 if gets_on else self._wait_after(error)
+        wait = 0.0 if gets_on else self._waits.after(error)
         self._says.lost(str(error), lived, wait)
         self._retry_in(wait, error)
 
     def retry_now(self) -> None:
         """Forget the wait, unless it was asked for, or the login was refused."""
-        if not self._refusals:
-            self.next_try = self._not_before
+        self._waits.forget()
 
     def rest(self, idle_secs: float) -> None:
         """Nothing is to be done for a while."""
@@ -162,28 +159,8 @@ class SourceLink:
             self.connection.engine.abandon()
             self.connection.transport.close()
             self.connection = None
-        self._set("resting")
-
-    def _wait_after(self, error: LinkError) -> float:
-        if isinstance(error, LoginRefused | HostKeyRefused):
-            self._refusals += 1
-            wait = refusal_wait_secs(self._refusals)
-        else:
-            self._failures += 1
-            wait = link_wait_secs(self._failures, self._rule)
-        if isinstance(error, AskedToWait):
-            wait = max(wait, error.wait_secs)
-            self._not_before = self._clock.monotonic() + error.wait_secs
-        return wait * (1 + self._settings.retry_jitter * self._rng.random())
+        self._board.fine("resting")
 
     def _retry_in(self, wait_secs: float, error: LinkError) -> None:
-        self.next_try = self._clock.monotonic() + wait_secs
-        self.next_try_at = self._clock.time() + wait_secs
-        self.error, self.error_kind = str(error), type(error).__name__
-        self.error_reason = error.reason if isinstance(error, HostKeyRefused) else None
-        self._set("retrying")
-
-    def _set(self, state: Link) -> None:
-        if state != self.state:
-            self.state, self.since = state, self._clock.time()
-            self._changed()
+        self._waits.next_try = self._clock.monotonic() + wait_secs
+        self._board.retrying(error, wait_secs)

@@ -8,21 +8,18 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import random
-from collections.abc import Callable, Generator
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
 from pysubtask.core.pull import Check, Fetch, Pulled, Seen, Settle, SettleRule, plan
-from pysubtask.core.retry import file_wait_secs
 from pysubtask.errors import LinkError
 from pysubtask.pull import Pull
 from pysubtask.seams.clock import Clock
-from pysubtask.seams.disk import local_words
 from pysubtask.settings import Settings
 from pysubtask.status import PullStatus
-from pysubtask.subtask.delivery.engine import BULK, SMALL, Engine, Job, Step
+from pysubtask.subtask.delivery.engine import BULK, SMALL, Engine, Job
+from pysubtask.subtask.delivery.waiting import HeldFiles, error_words
 from pysubtask.subtask.pull.coming import Coming
 from pysubtask.subtask.pull.following import Following
 from pysubtask.subtask.pull.growing import Growing
@@ -31,6 +28,7 @@ from pysubtask.subtask.pull.looking import Looking, Sight
 from pysubtask.subtask.pull.news import News
 from pysubtask.subtask.pull.pace import Pace
 from pysubtask.subtask.pull.places import Places
+from pysubtask.subtask.pull.renames import Renames
 from pysubtask.subtask.pull.session import Changed, Session
 from pysubtask.subtask.pull.watching import ChangeWatch
 from pysubtask.subtask.pull.whole import Whole
@@ -47,13 +45,6 @@ _SMALL_BYTES = 1 << 20
 _FORGET_SECS = 60.0
 _TELL_SECS = 0.2
 _MOST_REFUSED = 100
-
-
-@dataclass(slots=True)
-class _Held:
-    failures: int
-    until: float
-    error: str
 
 
 class _Jobs(NamedTuple):
@@ -111,7 +102,6 @@ class Puller:
             log=log,
             changed=status_changed,
         )
-        self._retry_rule = rule_of(settings)
         self._settle_rule = SettleRule(
             settings.settle_secs + _COARSEST_SECS,
             settings.settle_max_secs + _COARSEST_SECS,
@@ -128,11 +118,9 @@ class Puller:
         self._queue: dict[str, None] = {}
         self._later: dict[str, None] = {}
         """Files that may have been renamed on the server: new names are looked at first."""
-        self._suspects: dict[str, Pulled] = {}
-        self._naming: set[str] = set()
+        self._renames = Renames(journal, places)
         self._active: set[str] = set()
-        self._held: dict[str, _Held] = {}
-        self._to_remove: list[str] = []
+        self._held = HeldFiles(clock, rule_of(settings), log, "fetch")
         self._forget_at = 0.0
         self._asked = self._begun_for = self._done_for = 0
         self._looked_at: float | None = None
@@ -153,24 +141,25 @@ class Puller:
 
     def status(self) -> PullStatus:
         """How things are."""
-        held = {path: found.error for path, found in list(self._held.items())}
+        link = self._link.state
+        held = {path: found.error for path, found in self._held.items()}
         refused = {**self._looking.refused, **held}
         waiting = len(self._queue) + len(self._later) + len(self._active)
         waiting += len(self._pace.unsettled)
         return PullStatus(
             source=str(self.pull.source) + self.pull.suffix,
             to=self.pull.declared,
-            link=self._link.state,
-            since=self._link.since,
-            next_try=self._link.next_try_at,
+            link=link.link,
+            since=link.since,
+            next_try=link.next_try,
             looked_at=self._looked_at,
             files=len(self._journal),
             pending_files=waiting + len(held),
             pending_bytes=self._coming.pending_bytes,
             fetched_bytes=self._fetched_bytes,
-            last_error=self._link.error or self._looking.error or next(iter(held.values()), None),
-            last_error_kind=self._link.error_kind,
-            last_error_reason=self._link.error_reason,
+            last_error=link.last_error or self._looking.error or next(iter(held.values()), None),
+            last_error_kind=link.last_error_kind,
+            last_error_reason=link.last_error_reason,
             refused=dict(list(refused.items())[:_MOST_REFUSED]),
         )
 
@@ -222,7 +211,11 @@ class Puller:
             self._lost(error)
             return self._or_sync(max(self._link.next_try, self._pace.next_look))
         now = self._clock.monotonic()
-        if connection.engine.has_more or self._queue or (self._later and not self._naming):
+        if (
+            connection.engine.has_more
+            or self._queue
+            or (self._later and not self._renames.are_open)
+        ):
             return now
         if connection.engine.jobs:
             return self._or_sync(overdue if overdue is not None else math.inf)
@@ -240,7 +233,7 @@ class Puller:
     @property
     def is_connecting(self) -> bool:
         """A connection is being made."""
-        return self._link.state == "connecting"
+        return self._link.state.link == "connecting"
 
     def prepare(self) -> None:
         """Nothing: a source is looked at, and so connected to, as soon as it starts."""
@@ -280,7 +273,7 @@ class Puller:
     def _looked(self, error: Exception | None) -> None:
         self._looked_at = self._clock.time()
         self._link.works()
-        self._looking.note(None if error is None else _words(error))
+        self._looking.note(None if error is None else error_words(error))
         if error is not None:
             self._status_changed()
             return
@@ -292,31 +285,16 @@ class Puller:
                 if seen is None
                 else seen.again(sight.mark, now, self._settle_rule)
             )
-        self._suspects = self._find_suspects()
+        self._renames.begin(self._sights)
         for path, sight in self._sights.items():
             if self._is_due(path, sight, now):
-                (self._later if path in self._suspects else self._queue)[path] = None
+                (self._later if self._renames.may_concern(path) else self._queue)[path] = None
                 self._coming.expect(path, self._missing_bytes(path, sight))
         for path in [p for p in self._seen if p not in self._sights]:
             del self._seen[path]
             self._not_grown.pop(path, None)
-            self._held.pop(path, None)
+            self._held.let_go(path)
         self._status_changed()
-
-    def _find_suspects(self) -> dict[str, Pulled]:
-        """Known files that may have another name on the server now, if there are new names."""
-        if all(self._journal.get(path) is not None for path in self._sights):
-            return {}
-        found = {}
-        for entry in self._journal.entries():
-            whole = entry.source is not None and entry.passage is None
-            if not whole or entry.place != entry.path or not entry.size:
-                continue
-            sight = self._sights.get(entry.path)
-            assert entry.source is not None
-            if sight is None or not sight.mark.is_like(entry.source):
-                found[entry.path] = entry
-        return found
 
     def _is_due(self, path: str, sight: Sight, now: float) -> bool:
         held = self._held.get(path)
@@ -375,7 +353,7 @@ class Puller:
         queue = self._queue
         if not queue:
             queue = self._later
-            if not queue or self._naming:
+            if not queue or self._renames.are_open:
                 return None
         path = next(iter(queue))
         del queue[path]
@@ -385,10 +363,11 @@ class Puller:
         """Fetch what is new of one file."""
         jobs = self._jobs
         assert jobs is not None
-        if self._journal.get(path) is None and self._suspects:
-            self._naming.add(path)
-            yield from self._follow_rename(jobs.following, path, sight)
-            self._naming.discard(path)
+        if self._journal.get(path) is None:
+            old = yield from self._renames.follow(jobs.following, path, sight, self._sights)
+            if old in self._sights:  # what has its old name now is another file
+                now = self._clock.monotonic()
+                self._seen[old] = Seen.first(self._sights[old].mark, now)
         entry = self._journal.update(path, lambda e: e, remote=sight.remote)
         for _ in range(_MOST_TURNS):
             decision = self._decide(path, sight, self._clock.monotonic())
@@ -406,35 +385,14 @@ class Puller:
         if self._journal.get(path) != entry:
             self._found_new = True
 
-    def _follow_rename(
-        self, following: Following, path: str, sight: Sight
-    ) -> Generator[Step, Any, None]:
-        """A name that was not there before may be that of a file that we know: a log was rotated.
-        Then the local file is renamed, too, instead of fetched once more."""
-        if self._places.is_there(path):
-            return
-        for entry in list(self._suspects.values()):
-            other = self._sights.get(entry.path)
-            if other is not None and other.mark.size >= entry.size and not _alike(entry.path, path):
-                continue  # most likely it has only grown
-            if not (yield from following.is_moved(entry, sight.remote, sight.mark)):
-                continue
-            if self._suspects.pop(entry.path, None) is None:
-                continue  # another name was quicker
-            following.move(entry, path, sight.remote)
-            self._seen.pop(entry.path, None)
-            if other is not None:  # what has its old name now is another file
-                self._seen[entry.path] = Seen.first(other.mark, self._clock.monotonic())
-            return
-
     def _done_with(self, path: str) -> Callable[[Exception | None], None]:
         def done(error: Exception | None) -> None:
             self._active.discard(path)
-            self._naming.discard(path)
+            self._renames.done(path)
             self._coming.done(path)
             self._tell_again(path)
             if error is None:
-                if self._held.pop(path, None) is not None:
+                if self._held.let_go(path):
                     self._log.info("fetch %s: the trouble is over", path)
             elif isinstance(error, Changed):
                 self._log.info("%s", error)
@@ -446,15 +404,10 @@ class Puller:
         return done
 
     def _hold(self, path: str, error: Exception) -> None:
-        before = self._held.get(path)
-        failures = before.failures + 1 if before is not None else 1
-        wait = file_wait_secs(failures, self._retry_rule)
-        words = _words(error)
-        until = self._clock.monotonic() + wait
-        if before is None or before.error != words:
-            self._log.warning("fetch %s: %s; next try in %.0f s, others go on", path, words, wait)
-        self._held[path] = _Held(failures, until, words)
-        self._pace.retry(until)
+        self._held.hold(path, error)
+        held = self._held.get(path)
+        if held is not None:
+            self._pace.retry(held.until)
 
     def _end_round(self, engine: Engine, now: float) -> None:
         """Everything that this look found is here, waits, or was refused."""
@@ -561,15 +514,6 @@ class Puller:
             self._pace.next_look = self._clock.monotonic()
         self._coming.begin()
         self._pace.unsettled.clear()
-        for held_back in (self._queue, self._later, self._active, self._naming):
+        for held_back in (self._queue, self._later, self._active):
             held_back.clear()
-
-
-def _alike(old: str, new: str) -> bool:
-    """Whether the new name may be what a rotation made of the old one: ``a.log``, ``a.log.1``,
-    ``a-20261126.log``."""
-    return os.path.basename(new).startswith(os.path.basename(old).partition(".")[0])
-
-
-def _words(error: Exception) -> str:
-    return local_words(error) if isinstance(error, OSError) else str(error)
+        self._renames.begin({})
