@@ -16,6 +16,7 @@ from pysubtask.core.pull import Check, Fetch, Pulled, Seen, Settle, SettleRule, 
 from pysubtask.errors import LinkError
 from pysubtask.pull import Pull
 from pysubtask.seams.clock import Clock
+from pysubtask.seams.disk import local_words
 from pysubtask.settings import Settings
 from pysubtask.status import PullStatus
 from pysubtask.subtask.delivery.engine import BULK, SMALL, Engine, Job
