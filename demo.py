@@ -300,6 +300,8 @@ class Demo:
         began = time.monotonic()
         self._screen.say("delivering the rest …")
         self._master.notify_all_files()
+        for path in all_files():  # those in folders, too, which may not have been found yet
+            self._master.notify(path)
         done = self._master.flush(timeout=FLUSH_SECS)
         if self._orders is not None:
             done = self._master.pull(timeout=FLUSH_SECS) and done

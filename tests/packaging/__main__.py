@@ -18,7 +18,7 @@ import time
 from tests.packaging.built import ROOT, build, faults_of
 from tests.packaging.installed import EXTRAS, Environment, interpreters, try_bare, try_extra
 
-FLOOR_EXTRAS = "test,apprise,cli,demo,dropbox,monitor"
+FLOOR_EXTRAS = "test,all"
 FLOOR_TESTS = ("tests/unit", "tests/integration/test_master.py", "tests/integration/test_cli.py")
 
 

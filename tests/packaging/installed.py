@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-EXTRAS = ("cli", "dropbox", "monitor", "apprise", "demo", "all")
+EXTRAS = ("cli", "dropbox", "keyring", "monitor", "apprise", "demo", "all")
 LIMIT_SECS = 600
 
 DELIVERS = """
@@ -33,6 +33,7 @@ assert pathlib.Path("there/a.csv").read_bytes() == pathlib.Path("a.csv").read_by
 IMPORTS = {
     "": "import paramiko, pysubtask.transports.sftp.ssh, pysubtask.transports.ftp.client",
     "cli": "import pysubtask.cli.app",
+    "keyring": "import keyring",
     "dropbox": "import pysubtask.transports.dropbox.client",
     "monitor": "import pysubtask.monitor.web, pysubtask.monitor.web.pages, uvicorn",
     "apprise": "import apprise",

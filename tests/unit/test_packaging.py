@@ -20,11 +20,12 @@ PACKAGE = ROOT / "pysubtask"
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PROJECT: dict[str, Any] = PYPROJECT["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
-FOR_USERS = {"apprise", "cli", "demo", "dropbox", "monitor"}
+FOR_USERS = {"apprise", "cli", "demo", "dropbox", "keyring", "monitor"}
 PLACES = {  # which extra a part of the package may count on
     "cli/": ("cli",),
     "dropbox.py": ("dropbox",),
     "monitor/": ("monitor", "apprise"),
+    "passwords.py": ("keyring",),
     "transports/dropbox/": ("dropbox",),
 }
 COME_ALONG = {"requests": "dropbox", "urllib3": "dropbox", "cryptography": "paramiko"}
@@ -45,7 +46,7 @@ def third_party_imports(path: pathlib.Path) -> set[str]:
 
 
 def test_the_extras_are_there() -> None:
-    assert {"test", "docs", "package", "all"} | FOR_USERS == set(EXTRAS)
+    assert {"all", "benchmarks", "docs", "package", "test"} | FOR_USERS == set(EXTRAS)
     (everything,) = EXTRAS["all"]
     listed = re.fullmatch(r"pysubtask\[([a-z,]+)\]", everything)
     assert listed is not None
@@ -65,7 +66,9 @@ def test_what_is_imported_is_declared() -> None:
             assert COME_ALONG.get(name, name).lower() in declared, f"{place} imports {name}"
             seen.add(COME_ALONG.get(name, name).lower())
     everything = names(PROJECT["dependencies"])
-    everything |= {name for extra in ("cli", "dropbox", "monitor") for name in names(EXTRAS[extra])}
+    everything |= {
+        name for extra in ("cli", "dropbox", "keyring", "monitor") for name in names(EXTRAS[extra])
+    }
     assert everything <= seen, "declared, but nothing imports it"
 
 
