@@ -12,7 +12,6 @@ from __future__ import annotations
 import os
 import shlex
 import stat
-import subprocess
 import threading
 from collections.abc import Mapping, MutableMapping
 from typing import Any
@@ -147,6 +146,8 @@ def from_command(command: str, what: str = "password") -> Secret:
     Raises:
         SettingsError: it can't be run, fails, or prints nothing.
     """
+    import subprocess  # late: a program that only imports us has no need of it
+
     operation = f"run the {what} command"
     try:
         words = shlex.split(command, posix=os.name != "nt")
