@@ -188,7 +188,7 @@ def _environment(command: list[str], secrets: Sequence[Secret] = ()) -> dict[str
 
 
 def _spawn(
-    command: list[str], stderr: str | None, cwd: str, secrets: Sequence[Secret]
+    command: list[str], stderr: str | None, cwd: str, secrets: Sequence[Secret] = ()
 ) -> subprocess.Popen[bytes]:
     error_fd: int | None = None
     if stderr is not None:
