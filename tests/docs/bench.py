@@ -24,6 +24,7 @@ from tests.servers.openssh import OpenSshServer
 LIMIT_SECS = 90.0
 ENDLESS = ("--follow", "--watch", "pysubtask run", "pysubtask-monitor serve")
 ENDLESS_SECS = 4.0
+FETCHED = "orders"
 INTERRUPTED = (0, 130, -signal.SIGINT)
 
 
@@ -97,6 +98,8 @@ class Bench:
             return
         server: OpenSshServer = self._fixture("openssh")
         _, self.incoming = server.new_folder()
+        (self.incoming / FETCHED).mkdir()  # what pages fetch from
+        (self.incoming / FETCHED / "site7.cfg").write_text("rate = 5\n")
         ssh = self.home / ".ssh"
         ssh.mkdir(mode=0o700)
         shutil.copy(server.key_file, ssh / "id_ed25519")
@@ -162,12 +165,16 @@ class Bench:
                 words = line.partition("  #")[0].strip()
                 if words and not words.startswith("#"):
                     endless = any(one in words for one in ENDLESS)
-                    delivers = "pysubtask run" in words
+                    until = None
+                    if "pysubtask run" in words:
+                        until = self._has_arrived
+                    elif "pysubtask pull" in words and endless:
+                        until = self._is_fetched
                     self._call(
                         block,
                         ["bash", "-c", f"exec {words}" if endless else words],
                         ENDLESS_SECS if endless else None,
-                        until=self._has_arrived if delivers else None,
+                        until=until,
                     )
             return
         if block.language == "python":
@@ -196,7 +203,11 @@ class Bench:
     def _has_arrived(self) -> bool:
         """Something is at a destination: a service does what it is for."""
         places = [place for place in (self.share, self.incoming) if place is not None]
-        return any(path.is_file() for place in places for path in place.rglob("*"))
+        found = (path for place in places for path in place.rglob("*") if path.is_file())
+        return any(path.parent.name != FETCHED for path in found)
+
+    def _is_fetched(self) -> bool:
+        return (self.folder / "inbox" / "site7.cfg").exists()
 
     def _call(
         self,
@@ -210,7 +221,7 @@ class Bench:
         if interrupt_secs is not None:
             wanted = INTERRUPTED
             if until is not None:
-                wanted = (0,)  # a graceful stop
+                wanted = (0,) if until == self._has_arrived else INTERRUPTED  # a graceful stop
                 limit = time.monotonic() + LIMIT_SECS
                 while not until() and process.poll() is None and time.monotonic() < limit:
                     time.sleep(0.1)
