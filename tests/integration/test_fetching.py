@@ -161,6 +161,7 @@ def test_a_tail_costs_a_tail_and_a_cut_costs_what_was_on_its_way(
     with TcpProxy(openssh.host, openssh.port) as link:
         inbox = Inbox(openssh, tmp_path, link.port)
         inbox.settings["keepalive_secs"] = 0
+        inbox.master = inbox.new_master(interval_secs=600)  # looks only when it is asked to
         size = 24_000_000
         (inbox.remote / "big.bin").write_bytes(os.urandom(size))
         link.cut_after_down = 8_000_000

@@ -12,7 +12,9 @@ from pysubtask import TaskMaster
 from pysubtask.errors import SettingsError
 from pysubtask.ftp import FTPTaskMaster
 from pysubtask.handover import Handover
-from pysubtask.subtask.pull.places import why_unsafe
+from pysubtask.seams.clock import RealClock
+from pysubtask.seams.disk import RealDisk
+from pysubtask.subtask.pull.places import Places, why_unsafe
 
 
 def made(entry: dict[str, Any], **settings: Any) -> TaskMaster:
@@ -170,3 +172,10 @@ def test_names_that_windows_gives_a_meaning(name: str, monkeypatch: pytest.Monke
     assert why_unsafe(name) is None
     monkeypatch.setattr(sys, "platform", "win32")
     assert why_unsafe(name) is not None
+
+
+def test_no_source_fills_the_disk(tmp_path: Path) -> None:
+    places = Places(RealDisk(), RealClock(), str(tmp_path / "new"), keep_free_bytes=1 << 20)
+    places.need_room(1000)
+    with pytest.raises(OSError, match="No space left"):
+        places.need_room(1 << 60)

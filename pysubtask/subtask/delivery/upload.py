@@ -158,6 +158,8 @@ class Uploads:
             # of power the journal may be some requests behind the server.
             known = end in (upload.acked, upload.reach) or self._session.policy.unclean_boot
             return end if known else None
+        if not self._session.can.positioned_write:
+            return None  # what is there can't be continued
         if not self._session.can.readable:
             return upload.acked
         if self._reuse.is_likely(path, entry, version, upload):

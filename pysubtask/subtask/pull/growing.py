@@ -47,6 +47,7 @@ class Growing:
             return True
         while entry.size < remote.size:
             length = min(self._grow_bytes(), remote.size - entry.size)
+            self._session.places.need_room(length)
             data = yield from self._read_on(entry, length)
             if data is None:
                 return False

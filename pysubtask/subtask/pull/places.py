@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
@@ -53,9 +54,11 @@ class Places:
 
     Args:
         folder: absolute; it is made when it is needed.
+        keep_free_bytes: so much of the disk is left free for the program.
     """
 
-    def __init__(self, disk: Disk, clock: Clock, folder: str) -> None:
+    def __init__(self, disk: Disk, clock: Clock, folder: str, *, keep_free_bytes: int = 0) -> None:
+        self._keep_free_bytes = keep_free_bytes
         self._disk = disk
         self._clock = clock
         self.folder = folder
@@ -66,6 +69,16 @@ class Places:
 
     def _temp(self, temp: str) -> str:
         return self.path(TEMP_PREFIX + temp)
+
+    def need_room(self, size: int) -> None:
+        """So many bytes are about to be written.
+
+        Raises:
+            OSError: the disk would be too full then (ENOSPC).
+        """
+        self._disk.make_dirs(self.folder, private=False)
+        if self._disk.free_bytes(self.folder) - size < self._keep_free_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self.folder)
 
     # -- what is there -----------------------------------------------------------------------
 

@@ -97,7 +97,7 @@ class Pulls:
             settings,
             context.clock,
             journal,
-            Places(context.disk, context.clock, pull.to),
+            Places(context.disk, context.clock, pull.to, keep_free_bytes=settings.keep_free_bytes),
             news,
             make_transport=made,
             token_hex=lambda: journal.client_id + self._rng.randbytes(4).hex(),

@@ -94,6 +94,7 @@ class Whole:
 
     def _open(self, passage: Passage) -> _Temp:
         have = self._session.places.temp_size(passage.temp)
+        self._session.places.need_room(passage.goal.size - (have or 0))
         handle = self._session.places.open_temp(passage.temp, new=have is None)
         size = have or 0
         if size > passage.goal.size:

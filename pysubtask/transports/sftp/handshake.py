@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pysubtask.errors import LinkError, LinkLost
 from pysubtask.seams.clock import Clock
@@ -27,6 +28,12 @@ LEAST_BYTES = 1_024
 MOST_FILES = 1_024
 MOST_READ_BYTES = 261_120
 """What fits into the largest reply that the decoder takes."""
+
+
+_OLD_RCLONE = (
+    "this rclone (before 1.75) replaces what stands before a continued write by zeros, once it "
+    "writes its cache back: nothing is continued there, each version is sent as a whole"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,12 @@ def shake_hands(
             raise broken_protocol("it answered a request that nobody had made")
         if reply.kind == codec.EXTENDED_REPLY and isinstance(reply.value, bytes):
             limits = codec.decode_limits(reply.value)
-    return _describe(greeting, limits, max_write_bytes), decoder
+    server = _describe(greeting, limits, max_write_bytes)
+    if _zeroes_what_it_continues(str(getattr(channel, "software", ""))):
+        lacks = (*server.capabilities.limits, _OLD_RCLONE)
+        can = replace(server.capabilities, positioned_write=False, limits=lacks)
+        server = replace(server, capabilities=can)
+    return server, decoder
 
 
 def _await_reply(
@@ -152,3 +164,9 @@ def _lacks(*, replaces: bool, copies: bool, syncs: bool) -> tuple[str, ...]:
             "lose what it acknowledged last"
         )
     return tuple(limits)
+
+
+def _zeroes_what_it_continues(software: str) -> bool:
+    """``rclone serve sftp`` from 1.65 to 1.74 was seen to do so (``docs/destinations.md``)."""
+    found = re.match(r"rclone/v?(\d+)\.(\d+)", software)
+    return found is not None and (int(found[1]), int(found[2])) < (1, 75)

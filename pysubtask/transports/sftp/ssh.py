@@ -302,6 +302,7 @@ class _SshChannel:
         channel.in_buffer.set_event(self._arrival)
         key = transport.get_remote_server_key().get_name()
         version = said(transport.remote_version.removeprefix("SSH-2.0-"), 60)
+        self.software = version
         self.described = (
             f"as {transport.get_username()} ({version}, {transport.remote_cipher}, {key})"
         )
