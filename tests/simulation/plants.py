@@ -384,7 +384,7 @@ KNOWN: dict[str, int] = {
     "swap-forgotten": 1117,
     "temp-name-reused": 2,
     "growing-version-skipped": 9,
-    "checked-by-handle": 53,
+    "checked-by-handle": 553,
     "digest-unchecked": 137,
     "journal-unsynced": 125,
     "torn-read": 1377,

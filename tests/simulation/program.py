@@ -194,6 +194,8 @@ class Program:
     def _begin(self, source: Source, content: bytes, base: int, how: str) -> None:
         source.rewritten = True
         source.begin(content, base)
+        if source.lines:
+            source.current.grown.append((self.clock.now_ns, len(content)))
         self.trace(f"{how} {source.path} -> lineage {source.current.index}, {len(content)} bytes")
 
     def copy_longer(self, source: Source) -> None:

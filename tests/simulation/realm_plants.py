@@ -149,7 +149,7 @@ REALM_WORLDS = {
 """Where each is looked for (:data:`tests.simulation.plants.WORLDS`)."""
 
 REALM_KNOWN: dict[str, int] = {
-    "folder-unsynced": 6_000_000_002,
+    "folder-unsynced": 6_000_000_003,
     "folder-temp-unsynced": 6_000_000_061,
     "resumed-unsynced": 6_000_000_072,
     "written-behind-anything": 3066,
@@ -158,7 +158,7 @@ REALM_KNOWN: dict[str, int] = {
     "budget-ignored": 8_000_000_038,
     "budget-for-looking": 8_000_000_000,
     "rate-ignored": 8_000_000_001,
-    "half-line-shown": 7_000_000_004,
+    "half-line-shown": 7_000_000_003,
     "line-cut": 7_000_000_056,
     "others-purged": 7_000_000_040,
     "other-master-missed": 7_000_000_055,

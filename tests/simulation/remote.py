@@ -71,6 +71,8 @@ class RemoteDisk:
         self.platter: Platter | None = None
         """What is not on the disk yet, if anybody wants to know."""
         self.now_ns: Callable[[], int] = lambda: 0
+        self.held_back: Callable[[RemoteFile], bool] = lambda file: False
+        """The machine that mounts it has some of the file in its cache only."""
 
     @property
     def has_room(self) -> bool:

@@ -54,6 +54,7 @@ class Stage:
         self.server = SimServer(
             self.clock, random.Random(self.rng.random()), self.remote, config.server
         )
+        self.remote.held_back = self.server.cache.__contains__
         self.server.on_refusal = self.resends.broke  # whatever was confirmed by that request
         self.network = SimNetwork(
             self.clock,
