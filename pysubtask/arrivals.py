@@ -69,10 +69,12 @@ def take_arrivals(folder: str, wait_secs: float = 0.0) -> Iterator[Arrival]:
         wait_secs: how long to wait for one if there is none; 0: not at all.
     """
     until = time.monotonic() + wait_secs
+    told: set[tuple[str, int]] = set()  # what can't be taken away is told once all the same
     while True:
-        found = sorted(_news(folder), key=lambda item: item[1].number)
-        for name, arrival in found:
+        found = [item for item in _news(folder) if (item[1].path, item[1].number) not in told]
+        for name, arrival in sorted(found, key=lambda item: item[1].number):
             yield arrival
+            told.add((arrival.path, arrival.number))
             _take(folder, name, arrival.number)
             until = time.monotonic() + wait_secs
         rest = until - time.monotonic()

@@ -175,7 +175,10 @@ def _settings(
     destination: Destination | None,
 ) -> Settings:
     extension = extension_of(source.scheme)
-    same = destination is None or (destination.host, destination.port) == (source.host, source.port)
+    same = destination is None or (
+        (destination.scheme, destination.host, destination.port)
+        == (source.scheme, source.host, source.port)
+    )
     given = {name: value for name, value in keywords.items() if same or not _is_login(name)}
     if not same:  # nor from a section of the configuration, which the lowest layer here hides
         plain = Settings()

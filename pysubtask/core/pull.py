@@ -61,6 +61,11 @@ class Mark:
     mtime: float | None = None
     digest: str | None = None
 
+    @property
+    def is_vague(self) -> bool:
+        """Only the size was told: another content of that size looks the same."""
+        return self.mtime is None and self.digest is None
+
     def is_like(self, other: Mark) -> bool:
         """Whether both were told of one content, as far as that can be told."""
         if self.size != other.size:

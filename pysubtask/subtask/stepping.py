@@ -103,6 +103,8 @@ class StepThread:
             limit = self._busy_limit_secs + (self._connect_limit_secs if connecting else 0.0)
             if stuck > limit:
                 self.crash = RuntimeError(f"{self._name} has not moved for {stuck:.0f} s")
+        if isinstance(self.crash, OSError):  # not to be taken for a disk that will be better soon
+            raise RuntimeError(f"{self._name} crashed: {self.crash}") from self.crash
         if self.crash is not None:
             raise self.crash
 

@@ -300,6 +300,7 @@ class TransferSubtask(BaseSubtask):
     def stop(self, deadline: float) -> bool:
         """Snapshot what was notified, deliver until the deadline, close everything."""
         clock, known = self.context.clock, self.thread.crash
+        self.pulls.leave()
         done = self.request_flush()
         while not done() and clock.monotonic() < deadline and self.thread.crash is None:
             self.intake.step(clock.monotonic())
@@ -310,12 +311,12 @@ class TransferSubtask(BaseSubtask):
         finished = done()
         self._say_goodbye(deadline)
         self.intake.remove_served_touches()
-        self.pulls.stop()
         self.thread.stop(known)
         self.checkup.close()
         self.account.tick(everything=True)
         self.sources.close()
         self.ledger.journal.close()
+        self.pulls.stop()
         return finished
 
     def _say_goodbye(self, deadline: float) -> None:

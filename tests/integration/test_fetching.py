@@ -11,6 +11,7 @@ import pytest
 
 from pysubtask import TaskMaster
 from pysubtask.arrivals import Arrival
+from tests.servers.ftp import FtpServer
 from tests.servers.openssh import OpenSshServer
 from tests.servers.proxy import TcpProxy
 
@@ -191,3 +192,45 @@ def test_another_master_goes_on_where_one_was_killed(inbox: Inbox) -> None:
         assert [a.size_bytes for a in inbox.news()] == [len(content)]
     assert inbox.read("a.bin") == content
     assert not list(inbox.folder.glob(".pysubtask-*"))
+
+
+def test_a_folder_of_an_ftp_server_whose_listing_tells_no_times(
+    vsftpd: FtpServer, tmp_path: pathlib.Path
+) -> None:
+    name, remote = vsftpd.new_folder()
+    (remote / "a.cfg").write_bytes(b"one")
+    (remote / "b.cfg").write_bytes(b"two" * 1000)
+    folder = name.strip("/")
+    url = f"ftp://{vsftpd.user}:{vsftpd.password}@{vsftpd.host}:{vsftpd.port}/{folder}/*.cfg"
+    inbox = tmp_path / "inbox"
+    master = TaskMaster(
+        [{"pull": url, "to": str(inbox), "interval_secs": 0.3}],
+        settle_secs=0.1,
+        bak_to_folder=str(tmp_path / "state"),
+        log_to_folder=str(tmp_path / "logs"),
+    )
+    with master:
+        assert master.pull(_PATIENCE_SECS), str(master.status())
+        assert sorted(pathlib.Path(a.path).name for a in master.arrivals()) == ["a.cfg", "b.cfg"]
+        (remote / "a.cfg").write_bytes(b"six")  # of the same size
+        os.utime(remote / "a.cfg", (1.6e9, 1.6e9))
+        assert master.pull(_PATIENCE_SECS), str(master.status())
+        assert [a.kind for a in master.arrivals()] == ["replaced"]
+    assert (inbox / "a.cfg").read_bytes() == b"six"
+    assert (inbox / "b.cfg").read_bytes() == b"two" * 1000
+
+
+def test_a_full_disk_is_told_and_passes(inbox: Inbox) -> None:
+    inbox.settings["keep_free_bytes"] = 1 << 60
+    inbox.master = inbox.new_master()
+    (inbox.remote / "a.cfg").write_bytes(b"some")
+    with inbox.master:
+        until = time.monotonic() + _PATIENCE_SECS
+        while "disk is full" not in str(inbox.master.status().pulls):
+            assert time.monotonic() < until, str(inbox.master.status())
+            time.sleep(0.05)
+        assert inbox.master.status().pid is not None
+    inbox.settings["keep_free_bytes"] = 0
+    inbox.master = inbox.new_master()
+    with inbox.master:
+        assert [a.kind for a in inbox.news()] == ["new"]

@@ -84,3 +84,16 @@ def test_it_waits_only_if_it_is_told_to(news: News, tmp_path: Path) -> None:
     (tmp_path / "arrivals" / "rubbish.json").write_text("{")
     assert list(take_arrivals(str(tmp_path / "arrivals"), wait_secs=0.2)) == []
     assert time.monotonic() - began >= 0.2
+
+
+def test_what_cannot_be_taken_away_is_told_once_in_a_loop(
+    news: News, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A state folder that has become read-only must not keep a program busy for ever."""
+    tell(news, tmp_path, "a")
+
+    def refuse(*args: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "rename", refuse)
+    assert taken(tmp_path) == [("a", "new", 0, 9)]

@@ -32,8 +32,8 @@ class Following:
             return False
         return there == (entry.head, entry.tail)
 
-    def move(self, entry: Pulled, path: str, name: str) -> None:
-        """Rename the local file as the remote one was renamed.
+    def move(self, entry: Pulled, path: str, name: str) -> bool:
+        """Rename the local file as the remote one was renamed; False if the program was quicker.
 
         Raises:
             OSError: the disk refuses.
@@ -42,12 +42,17 @@ class Following:
         moved = replace(entry, path=path, remote=name, place=path, told=told)
         self._session.journal.update(path, lambda e: moved, remote=name)
         self._session.journal.sync()  # else, after a loss of power, it would be the program's own
-        self._session.places.move(entry.place, path)
+        places = self._session.places
+        if places.is_there(path) or places.look(entry) != "as_left":
+            self._session.journal.update(path, lambda e: Pulled(path=path, remote=name))
+            return False
+        places.move(entry.place, path)
         self._session.journal.update(
             entry.path, lambda e: Pulled(path=entry.path, remote=entry.remote)
         )
         self._session.log.info("%s is %s on the server now; here, too", entry.path, name)
         self._session.tell(path, told)
+        return True
 
     def remove(self, path: str) -> Generator[Step, Any, bool]:
         """Remove a remote file whose content is safe here, unless it has changed since."""
@@ -58,7 +63,7 @@ class Following:
             st = yield from call(Stat(entry.remote))
         except RemoteNotFound:
             return False
-        if not mark_of(st).is_like(entry.source):
+        if entry.source.is_vague or not mark_of(st).is_like(entry.source):
             return False
         try:
             yield from call(Remove(entry.remote))

@@ -8,7 +8,7 @@ from typing import Any
 
 from pysubtask.core.pull import HEAD_BYTES, Mark, Pulled, Told, print_of, tail_start
 from pysubtask.subtask.delivery.engine import Step
-from pysubtask.subtask.pull.session import Session
+from pysubtask.subtask.pull.session import Changed, Session
 from pysubtask.subtask.pull.whole import Whole
 from pysubtask.transports.contract import Read
 
@@ -51,11 +51,10 @@ class Growing:
             data = yield from self._read_on(entry, length)
             if data is None:
                 return False
-            if not data:
-                break  # it is shorter than it was a moment ago: the next look tells
-            grown = self._append(entry, data)
+            # "": it is shorter than it was a moment ago; None: the program was quicker
+            grown = self._append(entry, data) if data else None
             if grown is None:
-                break  # the program was quicker: the next look tells
+                raise Changed("it changed while it was read", operation="fetch", path=entry.remote)
             entry = grown
         if entry.passage is not None:
             self._whole.give_up(path, entry.passage)  # of a version that did not come to be

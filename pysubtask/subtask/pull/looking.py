@@ -14,7 +14,7 @@ from pysubtask.core.pull import Mark
 from pysubtask.errors import RemoteNotFound
 from pysubtask.pull import Pull
 from pysubtask.status import printable
-from pysubtask.subtask.delivery.engine import Step, call
+from pysubtask.subtask.delivery.engine import Step, call, flight
 from pysubtask.subtask.pull.places import Places, why_unsafe
 from pysubtask.subtask.pull.session import mark_of
 from pysubtask.transports.contract import List, RemoteStat, Stat
@@ -22,6 +22,7 @@ from pysubtask.transports.contract import List, RemoteStat, Stat
 __all__ = ["Looking", "Sight"]
 
 _MOST_TOLD = 100
+_MOST_ASKED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,17 @@ class Looking:
             ) from error
         self.folder = source
         wanted = {name: st for name, st in found.items() if self._pull.matches(name)}
+        yield from self._ask_times(source, wanted)
         return self._sights(source, wanted)
+
+    def _ask_times(self, folder: str, found: dict[str, RemoteStat]) -> Generator[Step, Any, None]:
+        """A listing without times (FTP's LIST) tells too little of each file: it is asked for."""
+        vague = [n for n, st in found.items() if mark_of(st).is_vague and not st.is_dir]
+        names = vague[:_MOST_ASKED]
+        answers = yield from flight(*(Stat(posixpath.join(folder, name)) for name in names))
+        for name, st in zip(names, answers, strict=True):
+            if isinstance(st, RemoteStat):
+                found[name] = st
 
     def _sights(self, folder: str, found: dict[str, RemoteStat]) -> dict[str, Sight]:
         sights: dict[str, Sight] = {}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import threading
 
 import msgspec
 
@@ -32,6 +33,7 @@ class News:
         self._folder = folder
         self._log = log
         self._number = 0
+        self._lock = threading.Lock()  # each source has its thread
 
     def tell(self, place: str, remote: str, told: Told, size: int, temp: str) -> None:
         """``place`` holds so many bytes now, of which those from ``told.start`` on are news.
@@ -50,7 +52,8 @@ class News:
         before = self._read(name)
         if before is not None and kind == "grown":
             kind, start = before.kind, min(start, before.start_bytes)
-        self._number = max(self._number + 1, int(self._clock.time() * 1e6))
+        with self._lock:
+            number = self._number = max(self._number + 1, int(self._clock.time() * 1e6))
         arrival = Arrival(
             path=place,
             kind=kind,  # type: ignore[arg-type]  # as the journal kept it
@@ -58,7 +61,7 @@ class News:
             start_bytes=start,
             size_bytes=size,
             at=self._clock.time(),
-            number=self._number,
+            number=number,
         )
         line = json.dumps(msgspec.to_builtins(arrival)).encode("ascii")
         self._disk.write_whole(name, line, sync=True)

@@ -7,11 +7,12 @@ import os
 import re
 import sys
 import time
-from typing import Literal, TypeAlias
+from collections.abc import Generator
+from typing import Any, Literal, TypeAlias
 
 from pysubtask.core.pull import HEAD_BYTES, Local, Pulled, print_of, tail_start
 from pysubtask.seams.clock import Clock
-from pysubtask.seams.disk import Disk, FileStat, ReadHandle, WriteHandle
+from pysubtask.seams.disk import Disk, FileStat, WriteHandle
 from pysubtask.suffixes import OWN_SUFFIXES
 
 __all__ = ["TEMP_PREFIX", "Look", "Places", "why_unsafe"]
@@ -40,7 +41,11 @@ def why_unsafe(name: str) -> str | None:
         return "has a backslash or a control character in its name"
     if name.startswith(TEMP_PREFIX) or name.endswith(OWN_SUFFIXES):
         return "has a name that pysubtask keeps for itself"
-    if len(os.fsencode(name)) > _LONGEST_NAME_BYTES:
+    try:
+        size = len(os.fsencode(name))
+    except UnicodeError:
+        return "is no file name"
+    if size > _LONGEST_NAME_BYTES:
         return "has too long a name"
     if sys.platform == "win32" and (
         re.search(r'[<>:"|?*]', name) or name.endswith((" ", ".")) or _RESERVED.fullmatch(name)
@@ -233,23 +238,21 @@ class Places:
             place = f"{path}~conflict-{stamp}-{number}"
         return place
 
-    def is_beginning(self, path: str, temp: str) -> bool:
-        """Whether all that a file holds is the beginning of a temporary one, or all of it."""
+    def is_beginning(self, path: str, temp: str) -> Generator[None, Any, bool]:
+        """Whether all that a file holds is the beginning of a temporary one, or all of it; lets
+        others run in between."""
         ours = self._disk.open_read(self._temp(temp))
         try:
             theirs = self._disk.open_read(path)
             try:
-                return _is_beginning(theirs, ours)
+                offset = 0
+                while data := theirs.read_at(offset, _READ_BYTES):
+                    if ours.read_at(offset, len(data)) != data:
+                        return False
+                    offset += len(data)
+                    yield
+                return True
             finally:
                 theirs.close()
         finally:
             ours.close()
-
-
-def _is_beginning(first: ReadHandle, second: ReadHandle) -> bool:
-    offset = 0
-    while data := first.read_at(offset, _READ_BYTES):
-        if second.read_at(offset, len(data)) != data:
-            return False
-        offset += len(data)
-    return True

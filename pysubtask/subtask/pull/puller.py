@@ -10,9 +10,10 @@ import logging
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
-from pysubtask.core.pull import Check, Fetch, Pulled, Seen, Settle, SettleRule, plan
+from pysubtask.core.pull import Check, Fetch, Pulled, Rest, Seen, Settle, SettleRule, plan
 from pysubtask.errors import LinkError
 from pysubtask.pull import Pull
 from pysubtask.seams.clock import Clock
@@ -46,6 +47,9 @@ _SMALL_BYTES = 1 << 20
 _FORGET_SECS = 60.0
 _TELL_SECS = 0.2
 _MOST_REFUSED = 100
+_MOST_CHANGES = 3
+_LEAST_WAIT_SECS = 1.0
+_STUMBLED_SECS = 10.0
 
 
 class _Jobs(NamedTuple):
@@ -123,9 +127,11 @@ class Puller:
         self._active: set[str] = set()
         self._held = HeldFiles(clock, rule_of(settings), log, "fetch")
         self._forget_at = 0.0
-        self._asked = self._begun_for = self._done_for = 0
+        self._asked = self._hurried_for = self._begun_for = self._done_for = 0
         self._looked_at: float | None = None
         self._fetched_bytes = 0
+        self._changed: dict[str, int] = {}
+        """How often in a row a file has become another one while it was fetched."""
         self._coming = Coming()
         self._told_at = 0.0
 
@@ -167,7 +173,14 @@ class Puller:
     # -- the puller's thread -----------------------------------------------------------------
 
     def start(self) -> None:
-        """Take over what a process before left behind."""
+        """Take over what a process before left behind. A folder that can't be reached now keeps
+        nothing else from starting."""
+        try:
+            self._take_over()
+        except OSError as error:
+            self._log.warning("look at %s: %s", self._places.folder, local_words(error))
+
+    def _take_over(self) -> None:
         entries = self._journal.entries()
         keep = {e.passage.temp for e in entries if e.passage is not None}
         self._places.sweep(self._journal.client_id, keep)
@@ -191,7 +204,8 @@ class Puller:
         now = self._clock.monotonic()
         self._sync_if_due(now)
         self._pace.hear(now, in_round=self._in_round)
-        if self._begun_for < self._asked and not self._in_round:
+        if self._hurried_for < self._asked and not self._in_round:
+            self._hurried_for = self._asked
             self._pace.next_look = now
             self._link.retry_now()
         connection = self._link.connection
@@ -211,6 +225,9 @@ class Puller:
         except LinkError as error:
             self._lost(error)
             return self._or_sync(max(self._link.next_try, self._pace.next_look))
+        except OSError as error:  # the disk refuses, and not for one file: begin anew in a while
+            self._stumbled(error)
+            return self._or_sync(self._pace.next_look)
         now = self._clock.monotonic()
         if (
             connection.engine.has_more
@@ -290,11 +307,15 @@ class Puller:
         for path, sight in self._sights.items():
             if self._is_due(path, sight, now):
                 (self._later if self._renames.may_concern(path) else self._queue)[path] = None
-                self._coming.expect(path, self._missing_bytes(path, sight))
+                try:
+                    self._coming.expect(path, self._missing_bytes(path, sight))
+                except OSError:
+                    pass  # the job says so
         for path in [p for p in self._seen if p not in self._sights]:
             del self._seen[path]
             self._not_grown.pop(path, None)
             self._held.let_go(path)
+            self._changed.pop(path, None)
         self._status_changed()
 
     def _is_due(self, path: str, sight: Sight, now: float) -> bool:
@@ -307,6 +328,8 @@ class Puller:
             self._pace.settle(path, decision.until)
         if isinstance(decision, Check | Fetch):
             return True
+        if isinstance(decision, Rest) and not self.pull.delete_remote:
+            self._held.let_go(path)  # what was refused is as it was before
         self._tell_again(path)
         return False
 
@@ -392,13 +415,17 @@ class Puller:
             self._renames.done(path)
             self._coming.done(path)
             self._tell_again(path)
+            times = self._changed.pop(path, 0)
             if error is None:
                 if self._held.let_go(path):
                     self._log.info("fetch %s: the trouble is over", path)
-            elif isinstance(error, Changed):
+            elif isinstance(error, Changed) and times < _MOST_CHANGES:
+                self._changed[path] = times + 1
                 self._log.info("%s", error)
-                self._pace.settle(path, self._clock.monotonic() + self._settle_rule.settle_secs)
+                wait = max(_LEAST_WAIT_SECS, self._settle_rule.settle_secs)
+                self._pace.settle(path, self._clock.monotonic() + wait)
             else:
+                self._changed[path] = times  # the longer it goes on, the more seldom it is tried
                 self._hold(path, error)
             self._status_changed()
 
@@ -421,7 +448,10 @@ class Puller:
         self._coming.begin()
         if settled:
             self._done_for = max(self._done_for, self._begun_for)
-        self._forget_gone(now)
+        try:
+            self._forget_gone(engine, now)
+        except OSError as error:
+            self._log.warning("forget files that are gone: %s", local_words(error))
         self._note_purged()
         self._status_changed()
 
@@ -456,7 +486,7 @@ class Puller:
             self._pace.look_again(seen.steady_since + self._settle_rule.settle_secs)
         return steady and entry.size == sight.mark.size and sight.mark.is_like(entry.source)
 
-    def _forget_gone(self, now: float) -> None:
+    def _forget_gone(self, engine: Engine, now: float) -> None:
         """What is neither there nor here any more needs no record."""
         if now < self._forget_at or self._looking.error is not None:
             return
@@ -467,12 +497,22 @@ class Puller:
                 self._tell_again(entry.path)
             if entry.path in self._seen:
                 continue
+            if entry.passage is not None and entry.passage.local is not None:
+                engine.spawn(
+                    self._finish(entry.path), priority=SMALL, done=self._done_with(entry.path)
+                )
+                continue
             if entry.passage is not None:
                 self._places.drop_temp(entry.passage.temp)
+                self._journal.update(entry.path, lambda e: replace(e, passage=None))
             if entry.source is None or not self._places.is_there(entry.place):
                 gone.append(entry.path)
         if gone:
             self._journal.forget(*gone)
+
+    def _finish(self, path: str) -> Job:
+        assert self._jobs is not None
+        yield from self._jobs.whole.finish(path)
 
     # -- the connection ----------------------------------------------------------------------
 
@@ -507,12 +547,22 @@ class Puller:
             self._told_at = now
             self._status_changed()
 
+    def _stumbled(self, error: OSError) -> None:
+        self._looking.note(local_words(error))
+        self._link.close()
+        self._forget_round()
+        self._pace.next_look = self._clock.monotonic() + _STUMBLED_SECS
+        self._status_changed()
+
     def _lost(self, error: LinkError) -> None:
         self._link.lost(error, busy=self._in_round)
-        self._jobs = None
         if self._in_round:
-            self._in_round = False
             self._pace.next_look = self._clock.monotonic()
+        self._forget_round()
+
+    def _forget_round(self) -> None:
+        self._jobs = None
+        self._in_round = False
         self._coming.begin()
         self._pace.unsettled.clear()
         for held_back in (self._queue, self._later, self._active):

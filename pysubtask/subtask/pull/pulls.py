@@ -162,10 +162,14 @@ class Pulls:
         """How they are."""
         return tuple(worker.puller.status() for worker in self._workers)
 
-    def stop(self) -> None:
-        """End at once: what was begun goes on at the next start."""
+    def leave(self) -> None:
+        """Tell all of them to end, without waiting for that."""
         for worker in self._workers:
             worker.thread.leave()
+
+    def stop(self) -> None:
+        """End at once: what was begun goes on at the next start."""
+        self.leave()
         for worker in self._workers:
             if worker.thread.stop(worker.thread.crash):
                 worker.journal.close()

@@ -68,9 +68,9 @@ class Renames:
                 continue
             if self._suspects.pop(entry.path, None) is None:
                 continue  # another name was quicker
-            following.move(entry, path, sight.remote)
+            moved = following.move(entry, path, sight.remote)
             self._naming.discard(path)
-            return entry.path
+            return entry.path if moved else None
         self._naming.discard(path)
         return None
 

@@ -23,8 +23,11 @@ __all__ = ["Whole"]
 
 _AT_ONCE = 64
 """Requests of one file in flight, at most."""
+_LEAST_AHEAD_BYTES = 256 * 1024
+_AHEAD_SHARE = 64
 _SYNC_BYTES = 8 << 20
 _READ_BYTES = 1 << 20
+_MOST_TURNS = 4
 
 
 @dataclass(slots=True)
@@ -64,27 +67,43 @@ class Whole:
         finally:
             temp.handle.close()
         yield from self._confirm(path, entry, passage, growing)
-        self._place(path, passage)
+        yield from self._place(path, passage)
+
+    def finish(self, path: str) -> Steps:
+        """Go on where a process ended that had all of it: the server may have it no more."""
+        passage = self._session.entry(path).passage
+        if passage is None or passage.local is None or self._was_placed(path):
+            return
+        if self._session.places.temp_size(passage.temp) == passage.goal.size:
+            yield from self._place(path, passage)
+        else:
+            self.give_up(path, passage)
 
     def _begin(self, path: str, remote: Mark) -> Generator[Step, Any, Pulled]:
         """The entry with its passage: the one that was broken off, if it may go on."""
         entry = self._session.entry(path)
         passage = entry.passage
         if passage is not None:
-            if remote.is_like(passage.goal):
+            same = remote.is_like(passage.goal)
+            if same and not remote.is_vague:
                 return entry
-            if (yield from self._goes_on(entry, passage, remote)):
-                goal = replace(passage, goal=remote)
+            if (yield from self._goes_on(entry, passage, remote, same=same)):
+                goal = Passage(passage.temp, remote, passage.synced)
                 return self._session.update(path, lambda e: replace(e, passage=goal))
             self.give_up(path, passage)
             raise Changed("it is another one than before", operation="fetch", path=entry.remote)
         fresh = Passage(self._session.token_hex(), remote)
         return self._session.update(path, lambda e: replace(e, passage=fresh))
 
-    def _goes_on(self, entry: Pulled, passage: Passage, remote: Mark) -> Generator[Step, Any, bool]:
+    def _goes_on(
+        self, entry: Pulled, passage: Passage, remote: Mark, *, same: bool
+    ) -> Generator[Step, Any, bool]:
         """Whether what has come so far is the beginning of what is there now."""
         have = self._session.places.temp_size(passage.temp) or 0
-        if self._session.growth == "rewrite" or remote.size < passage.goal.size or not have:
+        if same and not have:
+            return True
+        grown = remote.size >= passage.goal.size and self._session.growth != "rewrite"
+        if not have or have > remote.size or not (same or grown):
             return False
         return (yield from self._is_beginning(entry.remote, passage.temp, have))
 
@@ -126,10 +145,10 @@ class Whole:
 
     def _at_once(self) -> int:
         """How many requests of one file may be in flight: enough to fill the link. What is under
-        way when it breaks has to come again."""
-        return max(
-            2, min(_AT_ONCE, self._session.window.limit_bytes // self._session.chunk_bytes())
-        )
+        way when it breaks has to come again: so it is a small part of what the link has carried."""
+        window, chunk = self._session.window, self._session.chunk_bytes()
+        ahead = min(window.limit_bytes, max(_LEAST_AHEAD_BYTES, window.acked_bytes // _AHEAD_SHARE))
+        return max(2, min(_AT_ONCE, ahead // chunk))
 
     def _note_synced(self, path: str, synced: int) -> None:
         def note(entry: Pulled) -> Pulled:
@@ -159,18 +178,21 @@ class Whole:
             same = yield from self._is_beginning(entry.remote, passage.temp, passage.goal.size)
             if same and not growing:
                 raise Changed("it grew while it was read", operation="fetch", path=entry.remote)
+        elif same and now.is_vague:  # of that size there may be another one by now
+            same = yield from self._is_beginning(entry.remote, passage.temp, passage.goal.size)
         if same and now.is_like(passage.goal) and now.digest and self._session.can.checksum:
-            same = self._digest(passage.temp) == now.digest
+            same = (yield from self._digest(passage.temp)) == now.digest
         if not same:
             self.give_up(path, passage)
             raise Changed("it changed while it was read", operation="fetch", path=entry.remote)
 
-    def _digest(self, temp: str) -> str:
+    def _digest(self, temp: str) -> Generator[Step, Any, str]:
         state = hasher(self._session.can.checksum)
         path, at = self._session.places.temp_path(temp), 0
         while data := self._session.places.read(path, at, _READ_BYTES):
             state.update(data)
             at += len(data)
+            yield None  # a large file takes long, and others wait
         return state.hexdigest()
 
     def give_up(self, path: str, passage: Passage) -> None:
@@ -180,26 +202,37 @@ class Whole:
 
     # -- putting in place --------------------------------------------------------------------
 
-    def _place(self, path: str, passage: Passage) -> None:
-        """Never over what the program has changed."""
-        entry = self._session.entry(path)
-        size = passage.goal.size
-        place, kind = self._where(entry, passage)
-        temp = self._session.places.temp_path(passage.temp)
-        head, tail = self._session.places.prints(temp, size)
-        passage = replace(
-            passage,
-            synced=size,
-            place=place,
-            kind=kind,
-            local=self._session.places.left(temp),
-            head=head,
-            tail=tail,
-        )
+    def _place(self, path: str, passage: Passage) -> Steps:
+        """Never over what the program has changed.
+
+        Raises:
+            Changed: the program keeps changing what is there.
+        """
+        places, size = self._session.places, passage.goal.size
+        temp = places.temp_path(passage.temp)
+        head, tail = places.prints(temp, size)
+        place, kind = yield from self._where(self._session.entry(path), passage)
+        for _ in range(_MOST_TURNS):
+            ready = Passage(
+                passage.temp, passage.goal, size, place, kind, places.left(temp), head, tail
+            )
+            self._note(path, ready)
+            self._session.journal.sync()  # or, after a loss of power, it would be the program's own
+            now, kind = yield from self._where(self._session.entry(path), passage)
+            if now == place:
+                break
+            place = now
+        else:
+            raise Changed("it changes here all the time", operation="put in place", path=path)
+        try:
+            places.publish(passage.temp, place)
+        except OSError:
+            self._note(path, Passage(passage.temp, passage.goal, size))  # it is not there
+            raise
+        self._note_placed(path, ready)
+
+    def _note(self, path: str, passage: Passage) -> None:
         self._session.update(path, lambda e: replace(e, passage=passage))
-        self._session.journal.sync()  # else, after a loss of power, it would be the program's own
-        self._session.places.publish(passage.temp, place)
-        self._note_placed(path, passage)
 
     def _was_placed(self, path: str) -> bool:
         """Whether a process before this one ended between the renaming and its note."""
@@ -244,21 +277,25 @@ class Whole:
         self._session.log.info("fetched %s: %d bytes (%s)", name, size, passage.kind)
         self._session.tell(path, told)
 
-    def _where(self, entry: Pulled, passage: Passage) -> tuple[str, str]:
+    def _where(self, entry: Pulled, passage: Passage) -> Generator[Step, Any, tuple[str, str]]:
         """The place for a content that is complete, and what it is to the program."""
+        places = self._session.places
         place = entry.place or entry.path
         if entry.source is not None:
-            look = self._session.places.look(entry)
-            if look in ("as_left", "partly"):
+            look = places.look(entry)
+            if look == "as_left" or (look == "partly" and not self._session.believed):
                 return place, "replaced"
             if look == "absent" and place == entry.path:
                 return place, "new"
-        if not self._session.places.is_there(entry.path):
+        if not places.is_there(entry.path):
             return entry.path, "new"
         try:
-            same = self._session.places.is_beginning(entry.path, passage.temp)
+            same = yield from places.is_beginning(entry.path, passage.temp)
         except OSError:
             same = False  # a folder, or not for us to read
         if same:
             return entry.path, "new" if entry.source is None else "replaced"
-        return self._session.places.beside(entry.path), "conflict"
+        before = entry.passage.place if entry.passage is not None else ""
+        if before and before not in (entry.path, entry.place) and not places.is_there(before):
+            return before, "conflict"
+        return places.beside(entry.path), "conflict"
