@@ -6,7 +6,9 @@ heartbeat. So the window follows the link: twice its delivery rate times its sho
 ``min_bytes`` or what the link carries in a twentieth of a second, but never more than it carries in
 two seconds, nor than ``max_bytes``. The twentieth is for links that are quicker than the two ends
 of them: the shortest round trip is a small request's, and says nothing of how long a server, or
-this process, may be busy with something else. Pure: time and sizes are inputs.
+this process, may be busy with something else; it is no more than a sixteenth of what the connection
+has carried, so that a link that breaks often has little to send again. Pure: time and sizes are
+inputs.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ _UNREST_SECS = 0.05
 _LEAST_CHUNK_BYTES = 4096
 _UNPROVEN_CHUNK_BYTES = 256 * 1024
 _CHUNK_SHARE = 32
+_UNREST_SHARE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,8 @@ class Window:
         """The window as it stands."""
         if self._round_trip is None or not self._rate:
             return min(self.min_bytes, _FIRST_WINDOW_BYTES)
-        ahead_secs = max(2 * self._round_trip, _UNREST_SECS)
-        wanted = max(self.min_bytes, int(self._rate * ahead_secs))
+        unrest = min(int(self._rate * _UNREST_SECS), self._acked // _UNREST_SHARE)
+        wanted = max(self.min_bytes, int(2 * self._rate * self._round_trip), unrest)
         most = max(2 * _LEAST_CHUNK_BYTES, int(_QUEUE_SECS * self._rate))
         return min(wanted, most, self.max_bytes)
 

@@ -22,7 +22,7 @@ SETTINGS = {**QUICK, "timer_interval_secs": 0.1, "heartbeat_interval_secs": 1.0}
         ),
         (
             {"outbox_max_bytes": None, "keep_free_bytes": 1 << 60},
-            ("less than 1073741824.0 GiB would be left of the local disk (keep_free_bytes)",),
+            ("less than 1048576.0 TiB would be left of the local disk (keep_free_bytes)",),
         ),
     ],
     ids=["outbox_max_bytes", "keep_free_bytes"],
