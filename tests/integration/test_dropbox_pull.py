@@ -116,7 +116,7 @@ def test_a_backoff_is_heeded(fetch: Start, dropbox: DropboxServer) -> None:
     wait_until(lambda: dropbox.longpolls >= 1)
     early = dropbox.came_early  # the wait of a client of an earlier test may have ended just now
     wait_until(lambda: dropbox.requests.count(LONGPOLL) >= 4)
-    assert dropbox.came_early == early
+    assert dropbox.came_early <= early + 1  # three waits: unheeded, they would all be early
     at.put("a.cfg", b"1")
     wait_until(lambda: at.has("a.cfg", b"1"), NEWS_SECS)
 
@@ -126,7 +126,7 @@ def test_a_cursor_that_is_too_old_costs_a_look(fetch: Start, dropbox: DropboxSer
     dropbox.longpoll_secs = 0.3
     wait_until(lambda: dropbox.longpolls == 1)
     dropbox.reset_cursors()
-    wait_until(lambda: at.looks() == 2)
+    wait_until(lambda: at.looks() >= 2)
     dropbox.longpoll_secs = None
     at.put("a.cfg", b"1")
     wait_until(lambda: at.has("a.cfg", b"1"), NEWS_SECS)
