@@ -253,6 +253,11 @@ class Puller:
         """A connection is being made."""
         return self._link.state.link == "connecting"
 
+    @property
+    def is_busy(self) -> bool:
+        """A round goes on."""
+        return self._in_round
+
     def prepare(self) -> None:
         """Nothing: a source is looked at, and so connected to, as soon as it starts."""
 
