@@ -218,10 +218,10 @@ class Whole:
             )
             self._note(path, ready)
             self._session.journal.sync()  # or, after a loss of power, it would be the program's own
-            now, kind = yield from self._where(self._session.entry(path), passage)
-            if now == place:
+            now = yield from self._where(self._session.entry(path), passage)
+            if now == (place, kind):
                 break
-            place = now
+            place, kind = now
         else:
             raise Changed("it changes here all the time", operation="put in place", path=path)
         try:
