@@ -22,14 +22,13 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from pysubtask.errors import SettingsError
-from pysubtask.suffixes import OWN_SUFFIXES
+from pysubtask.suffixes import OWN_SUFFIXES, TEMP_PREFIX
 
 __all__ = ["Entry", "Watch", "home_folder", "leads_out", "parse_watches", "split_watch"]
 
 Entry: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes] | Mapping[str, Any]"
 
 _OPTIONS = ("file", "dir", "as", "remote_dir", "burstmode", "growth", "records")
-_RESERVED_PREFIX = ".pysubtask-"
 
 
 class Watch(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,7 +200,7 @@ def _remote_name(declared: str, path: str, given: Any) -> str:
         name = given
     if name in ("", ".", "..") or any(ord(char) < 32 for char in name if given is not None):
         raise _mistake(declared, f"{name!r} is no file name")
-    if name.startswith(_RESERVED_PREFIX) or name.endswith(OWN_SUFFIXES):
+    if name.startswith(TEMP_PREFIX) or name.endswith(OWN_SUFFIXES):
         raise _mistake(declared, f"{name!r} is a name that pysubtask keeps for itself")
     return name
 

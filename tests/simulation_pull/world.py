@@ -83,9 +83,7 @@ class World:
         self.boot_ns = 0
         self.disk: SimDisk | None = None
         self.in_child = False
-        self.counts = dict.fromkeys(
-            ("kills", "power", "cuts", "fetched", "arrivals", "conflicts", "steps"), 0
-        )
+        self.counts = dict.fromkeys(("kills", "power", "cuts", "arrivals", "conflicts", "steps"), 0)
         self.edited: dict[str, set[bytes]] = {}
         """What the program itself has put under a name."""
         self.took: dict[str, list[bytes]] = {}

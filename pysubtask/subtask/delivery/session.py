@@ -21,12 +21,10 @@ from pysubtask.subtask.store.ledger import Ledger, drop_superseded, record_deliv
 from pysubtask.subtask.store.reader import VersionReader
 from pysubtask.subtask.store.signatures import Signatures
 from pysubtask.subtask.store.sources import Sources
+from pysubtask.suffixes import TEMP_PREFIX
 from pysubtask.transports.contract import MakeDir, RemoteStat, Stat
 
 __all__ = ["TEMP_PREFIX", "Hooks", "Session", "Steps"]
-
-TEMP_PREFIX = ".pysubtask-"
-"""Temporary names: this, 8 hex digits of the client, 8 hex digits of the upload."""
 
 Steps: TypeAlias = Generator[Step, Any, None]
 """A part of a job that gives nothing back."""

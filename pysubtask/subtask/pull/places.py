@@ -13,11 +13,9 @@ from typing import Any, Literal, TypeAlias
 from pysubtask.core.pull import HEAD_BYTES, Local, Pulled, print_of, tail_start
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import Disk, FileStat, WriteHandle
-from pysubtask.suffixes import OWN_SUFFIXES
+from pysubtask.suffixes import OWN_SUFFIXES, TEMP_PREFIX
 
 __all__ = ["TEMP_PREFIX", "Look", "Places", "why_unsafe"]
-
-TEMP_PREFIX = ".pysubtask-"
 
 Look: TypeAlias = Literal["absent", "as_left", "partly", "changed"]
 """``partly``: as it was left, and some bytes behind that may be ours: they were being added."""
