@@ -219,3 +219,33 @@ def test_unstable_looks_leave_no_litter(local: Local, nth_read: int) -> None:
     with _writes_during(local, nth_read, b"BBBBBBBB"):
         local.take()
     assert not local.outbox_litter()
+
+
+@pytest.mark.parametrize("growth", ["auto", "append"])
+@pytest.mark.parametrize("first", [b"", b"head\n"])
+def test_a_third_file_is_not_taken_for_the_end_of_the_first(
+    local: Local, growth: str, first: bytes
+) -> None:
+    """Rotated twice within one look: what has the name by now is no rest of what had it at first
+    (history 213656 of the simulator), though it may begin with the same bytes."""
+    local.write(first)
+    local.take(growth)
+    os.remove(local.path)
+    local.open()  # nothing is held any more
+    with open(local.path + ".old", "wb"):
+        pass  # the inode is taken, so that the second file gets another
+    local.write(b"second")
+
+    def rotate() -> None:
+        os.rename(local.path, local.path + ".1")
+        local.write(first + b"third")
+
+    local.disk.before = on_nth("open_read", "a.csv", 2, rotate)
+    local.take(growth)
+    local.disk.before = nothing
+    local.take(growth)
+    contents = [local.content(version.number) for version in local.entry.versions]
+    whole = [first, b"second", first + b"third"]  # what nobody has begun on may be left out
+    assert contents == [content for content in whole if content in contents]
+    assert contents[-1] == first + b"third"
+    assert growth != "append" or b"second" in contents

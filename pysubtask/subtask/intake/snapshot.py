@@ -255,7 +255,9 @@ class Snapshots:
             with self._sources.borrow(path, previous) as handle:
                 st = handle.stat()
                 is_other = current is None or (st.ino, st.dev) != (current.ino, current.dev)
-                found = is_other and is_same_content(handle, previous)
+                # A third file, which has the name since a moment ago, has its own look to come.
+                is_known = st.ino == previous.identity.ino
+                found = is_other and is_known and is_same_content(handle, previous)
                 if self._sources.is_held(path, previous.number) and st.size == previous.size:
                     found = False  # it has nothing more, and may live on in the handle only
                 if found and not previous.growing:
