@@ -3,27 +3,63 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 from collections.abc import Callable
 from typing import Protocol
 
 from pysubtask.seams.clock import Clock
+from pysubtask.settings import Settings
 from pysubtask.subtask.waker import Waker
 
-__all__ = ["StepThread", "Stepping"]
+__all__ = ["LifeClock", "StepThread", "Stepping", "stuck_after_secs"]
 
 _JOIN_SECS = 1.0
 _LONGEST_SLEEP_SECS = 3600.0
 _PREPARE_AFTER_SECS = 0.3
 """Idle time after the start before what the first connection needs is made ready."""
+_UNWATCHED_SECS = 60.0
+_SPARE_SECS = 5.0
+
+
+def stuck_after_secs(settings: Settings) -> float:
+    """How long such a thread may give no sign of life: ``watchdog_secs``, but no less than the
+    longest wait that the settings allow a transport in one piece."""
+    longest = max(
+        settings.reply_timeout_secs, settings.connect_timeout_secs + settings.login_timeout_secs
+    )
+    return max(settings.watchdog_secs or _UNWATCHED_SECS, longest + _SPARE_SECS)
+
+
+class LifeClock:
+    """The clock for what such a thread calls: that it asks for the time is its sign of life.
+
+    Every wait with a limit of its own asks for the time again and again, be it for minutes; code
+    that is stuck in a library does not.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.thread_id: int | None = None
+        """Whose signs count; None: nobody's."""
+        self.asked_at = -math.inf
+        """Monotonic time of the last sign."""
+
+    def time(self) -> float:
+        return self._clock.time()
+
+    def monotonic(self) -> float:
+        now = self._clock.monotonic()
+        if threading.get_ident() == self.thread_id:
+            self.asked_at = now
+        return now
+
+    def sleep(self, secs: float) -> None:
+        self._clock.sleep(secs)
 
 
 class Stepping(Protocol):
     """What such a thread does."""
-
-    @property
-    def is_connecting(self) -> bool:
-        """Whether the step that runs may take as long as a connection and a login."""
 
     def step(self) -> float:
         """Do what can be done now; gives the monotonic time at which to be called again."""
@@ -44,8 +80,7 @@ class StepThread:
     Args:
         name: what it does, as a noun: ``delivery``.
         waker: ends its sleep.
-        busy_limit_secs: a step that takes longer is stuck.
-        connect_limit_secs: so much longer while it connects.
+        stuck_after_secs: a step that gives no sign of life for so long is stuck.
         crashed: called, by the thread, when it has crashed.
         threaded: False where somebody else calls ``step()`` (the simulator).
     """
@@ -53,12 +88,11 @@ class StepThread:
     def __init__(
         self,
         name: str,
-        clock: Clock,
+        clock: LifeClock,
         stepping: Stepping,
         waker: Waker,
         *,
-        busy_limit_secs: float,
-        connect_limit_secs: float,
+        stuck_after_secs: float,
         crashed: Callable[[], None],
         log: logging.Logger,
         threaded: bool = True,
@@ -67,8 +101,7 @@ class StepThread:
         self._clock = clock
         self._stepping = stepping
         self._waker = waker
-        self._busy_limit_secs = busy_limit_secs
-        self._connect_limit_secs = connect_limit_secs
+        self._stuck_after_secs = stuck_after_secs
         self._crashed = crashed
         self._log = log
         self.threaded = threaded
@@ -93,15 +126,18 @@ class StepThread:
             self._retry_asked = True
         self._waker.wake()
 
+    @property
+    def is_in_step(self) -> bool:
+        """Something is being done now."""
+        return self._busy_since is not None
+
     def check(self) -> None:
         """Raise what crashed it, or RuntimeError if it is stuck: the process ends, and the master
         starts another."""
         since = self._busy_since
         if since is not None and self.crash is None:
-            stuck = self._clock.monotonic() - since
-            connecting = self._stepping.is_connecting
-            limit = self._busy_limit_secs + (self._connect_limit_secs if connecting else 0.0)
-            if stuck > limit:
+            stuck = self._clock.monotonic() - max(since, self._clock.asked_at)
+            if stuck > self._stuck_after_secs:
                 self.crash = RuntimeError(f"{self._name} has not moved for {stuck:.0f} s")
         if isinstance(self.crash, OSError):  # not to be taken for a disk that will be better soon
             raise RuntimeError(f"{self._name} crashed: {self.crash}") from self.crash
@@ -138,6 +174,7 @@ class StepThread:
     def _run(self) -> None:
         clock = self._clock
         prepared = False
+        clock.thread_id = threading.get_ident()
         try:
             while not self._leaving:
                 self.retry_if_asked()

@@ -13,6 +13,7 @@ from pysubtask.core.delta import DeltaRule
 from pysubtask.core.flow import Window
 from pysubtask.core.model import Entry
 from pysubtask.core.plan import Policy
+from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import FileStat
 from pysubtask.status import FileStatus, Status
 from pysubtask.subtask.archive import is_shown
@@ -31,7 +32,7 @@ from pysubtask.subtask.intake.target import Target
 from pysubtask.subtask.pull.pulls import Pulls
 from pysubtask.subtask.recovery import doubt_deliveries, mend_outbox
 from pysubtask.subtask.report import Report
-from pysubtask.subtask.stepping import StepThread
+from pysubtask.subtask.stepping import LifeClock, StepThread, stuck_after_secs
 from pysubtask.subtask.store.signatures import Signatures
 from pysubtask.subtask.store.sources import Sources
 from pysubtask.subtask.store.space import Space
@@ -41,8 +42,6 @@ from pysubtask.transports import Transport, transport_factory
 from pysubtask.transports.notes import Notes
 
 __all__ = ["TransferSubtask"]
-
-_STUCK_SECS = 60.0
 
 
 class TransferSubtask(BaseSubtask):
@@ -127,10 +126,11 @@ class TransferSubtask(BaseSubtask):
             context.disk, context.clock, limits, context.layout.budget, context.log
         )
         self.account = Account(context.clock, self.ledger, context.log, self.group_and_name)
+        life = LifeClock(context.clock)
         self.delivery = Delivery(
             context.clock,
             self.ledger,
-            make_transport=make_transport or self._transports(waker),
+            make_transport=make_transport or self._transports(life, waker),
             make_courier=self._make_courier,
             retry_rule=self.retry_rule,
             dead_time_secs=settings.dead_time_milli / 1000,
@@ -143,15 +143,12 @@ class TransferSubtask(BaseSubtask):
             allowance=self.allowance,
             account=self.account,
         )
-        # what a transport may take by its own limits, and the watchdog's time beyond
-        patience = settings.watchdog_secs or _STUCK_SECS
         self.thread = StepThread(
             "delivery",
-            context.clock,
+            life,
             self.delivery,
             waker,
-            busy_limit_secs=2 * settings.reply_timeout_secs + patience,
-            connect_limit_secs=settings.connect_timeout_secs + 4 * settings.login_timeout_secs,
+            stuck_after_secs=stuck_after_secs(settings),
             crashed=context.wake,
             log=context.log,
             threaded=threaded,
@@ -160,7 +157,6 @@ class TransferSubtask(BaseSubtask):
             context,
             boot=self.boot_id(),
             rng=self._rng,
-            busy_limit_secs=2 * settings.reply_timeout_secs + patience,
             threaded=threaded,
         )
         self.report = Report(
@@ -174,14 +170,14 @@ class TransferSubtask(BaseSubtask):
             pulls=self.pulls.status,
         )
 
-    def _transports(self, waker: Waker) -> Callable[[], Transport]:
+    def _transports(self, clock: Clock, waker: Waker) -> Callable[[], Transport]:
         destination = self.context.handover.destination
         if destination is None:
             return _nowhere
         return transport_factory(
             destination,
             self._settings,
-            self.context.clock,
+            clock,
             waker.wake,
             lambda: self.ledger.journal.client_id,
             Notes(self.context.disk, self.context.layout.destination),

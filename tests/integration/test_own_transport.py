@@ -7,11 +7,13 @@ import pathlib
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from pysubtask import LinkError, SettingsError, TaskMaster
+from pysubtask.master import _process
 from pysubtask.own import OwnTaskMaster
 from pysubtask.seams.clock import RealClock
 from pysubtask.settings import Settings
@@ -145,3 +147,45 @@ def test_an_oserror_of_a_transport_is_a_broken_connection(shelf: ShelfServer) ->
     closed = parse_url("shelf://127.0.0.1:1/")
     with pytest.raises(LinkError, match="refused"):
         transport_factory(closed, Settings(), RealClock(), lambda: None)().connect()
+
+
+STUCK = """
+import os, threading
+from pysubtask.transports.folder import FolderTransport
+
+
+class StuckOnce(FolderTransport):
+    def write(self, path, offset, data, *, create):
+        if not os.path.exists({mark!r}):
+            open({mark!r}, "w").close()
+            threading.Event().wait()  # as a library that waits for what never comes
+        super().write(path, offset, data, create=create)
+
+
+def make(setup):
+    return StuckOnce(setup.destination.path, notes=setup.notes, mount="ignored")
+"""
+
+
+def test_a_subtask_stuck_in_a_library_is_replaced_within_the_watchdogs_time(
+    offer: object, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_process, "FIRST_WAIT_SECS", 0.2)
+    mark, there = tmp_path / "stuck", tmp_path / "there"
+    there.mkdir()
+    offer("stuck", "stuck", "stuck_box:make", STUCK.format(mark=str(mark)))  # type: ignore[operator]
+    file = tmp_path / "log.csv"
+    file.write_bytes(b"one\n")
+    limits = {"connect_timeout_secs": 0.5, "login_timeout_secs": 0.5, "reply_timeout_secs": 1.0}
+    settings = {**QUICK, **limits, "watchdog_secs": 7.0}
+    with TaskMaster([str(file)], to=f"stuck://{there}", **settings) as master:
+        first = master.status().pid
+        assert master.notify(file)
+        wait_until(mark.exists, 20)
+        since = time.monotonic()
+        wait_until(lambda: master.status().restarts > 0, 20)
+        assert 5.0 < time.monotonic() - since < 15.0
+        assert "has not moved for 7 s" in str(master.status().last_error), master.status()
+        assert master.flush(20), master.status()
+        assert master.status().pid != first
+    assert (there / "log.csv").read_bytes() == b"one\n"

@@ -115,11 +115,6 @@ class Delivery:
         self._beat = (name, text)
 
     @property
-    def is_connecting(self) -> bool:
-        """A connection is being made."""
-        return self._board.state.link == "connecting"
-
-    @property
     def beat_waits(self) -> bool:
         """A heartbeat is not delivered yet."""
         return self._beat is not None

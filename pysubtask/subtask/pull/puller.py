@@ -249,11 +249,6 @@ class Puller:
         return self._or_sync(min(self._pace.next_look, rest_at))
 
     @property
-    def is_connecting(self) -> bool:
-        """A connection is being made."""
-        return self._link.state.link == "connecting"
-
-    @property
     def is_busy(self) -> bool:
         """A round goes on."""
         return self._in_round

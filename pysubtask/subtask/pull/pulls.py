@@ -17,7 +17,7 @@ from pysubtask.subtask.context import Context
 from pysubtask.subtask.pull.news import News
 from pysubtask.subtask.pull.places import Places
 from pysubtask.subtask.pull.puller import Puller
-from pysubtask.subtask.stepping import StepThread
+from pysubtask.subtask.stepping import LifeClock, StepThread, stuck_after_secs
 from pysubtask.subtask.store.recordlog import Codec, RecordLog
 from pysubtask.subtask.waker import Waker
 from pysubtask.transports import Transport, transport_factory
@@ -41,7 +41,6 @@ class Pulls:
     Args:
         boot: names this boot of the machine.
         rng: for temporary names and jitter.
-        busy_limit_secs: a step that takes longer is stuck.
         make_transport: instead of the one that a source's scheme names (tests).
         threaded: False where somebody else calls :meth:`step` (the simulator).
     """
@@ -52,14 +51,12 @@ class Pulls:
         *,
         boot: str,
         rng: random.Random,
-        busy_limit_secs: float,
         make_transport: Callable[[Pull], Callable[[], Transport]] | None = None,
         threaded: bool = True,
     ) -> None:
         self._context = context
         self._boot = boot
         self._rng = rng
-        self._busy_limit_secs = busy_limit_secs
         self._make_transport = make_transport
         self._threaded = threaded
         news = News(context.disk, context.clock, context.layout.arrivals, context.log)
@@ -70,7 +67,7 @@ class Pulls:
 
     def _make(self, number: int, source: Source, news: News) -> _Worker:
         context, pull, settings = self._context, source.pull, source.settings
-        waker = Waker()
+        waker, life = Waker(), LifeClock(context.clock)
         name = blake2b(
             f"{pull.source}{pull.suffix}\0{pull.to}".encode("utf-8", "surrogateescape"),
             digest_size=8,
@@ -89,7 +86,7 @@ class Pulls:
             self._make_transport(pull)
             if self._make_transport is not None
             else transport_factory(
-                pull.source, settings, context.clock, waker.wake, lambda: journal.client_id
+                pull.source, settings, life, waker.wake, lambda: journal.client_id
             )
         )
         puller = Puller(
@@ -108,11 +105,10 @@ class Pulls:
         )
         thread = StepThread(
             f"pull-{number}",
-            context.clock,
+            life,
             puller,
             waker,
-            busy_limit_secs=self._busy_limit_secs,
-            connect_limit_secs=settings.connect_timeout_secs + 4 * settings.login_timeout_secs,
+            stuck_after_secs=stuck_after_secs(settings),
             crashed=context.wake,
             log=context.log,
             threaded=self._threaded,

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 
 from pysubtask.errors import HostKeyRefused, LinkError, LinkLost
+from pysubtask.seams.clock import Clock
 from pysubtask.transports.ftp.control import SLOWEST_BYTES_PER_SEC, Control, shake_tls_hands
 from pysubtask.transports.ftp.replies import parse_epsv, parse_pasv
 from pysubtask.transports.sockets import tune
@@ -94,6 +95,23 @@ class Passive:
         return port
 
 
+class _Pace:
+    """Ends a transfer that goes on, but too slowly to be alive."""
+
+    def __init__(self, clock: Clock, patience_secs: float) -> None:
+        self._clock = clock
+        self._patience_secs = patience_secs
+        self._began = clock.monotonic()
+
+    def check(self, moved_bytes: int, word: str) -> None:
+        """Raises:
+        LinkLost: so many bytes should have taken less time.
+        """
+        took_secs = self._clock.monotonic() - self._began
+        if took_secs - self._patience_secs > moved_bytes / SLOWEST_BYTES_PER_SEC:
+            raise LinkLost(f"only {moved_bytes} bytes {word} in {took_secs:.0f} s")
+
+
 class DataConnection:
     """One data connection; closed at the end of its transfer, whatever happens."""
 
@@ -132,10 +150,13 @@ class DataConnection:
 
         Raises:
             OSError: the connection broke; the reason may be in the next reply.
+            LinkLost: it is slower than anything alive.
         """
         sent = 0
+        pace = _Pace(self._control.clock, self._sock.gettimeout() or 0.0)
         while sent < len(data):
             sent += self._sock.send(data[sent : sent + _PIECE_BYTES])
+            pace.check(sent, "could be sent")
             if not go_on():
                 break
         return sent
@@ -145,18 +166,14 @@ class DataConnection:
 
         Raises:
             OSError: the connection broke.
+            LinkLost: it is slower than anything alive.
         """
-        clock = self._control.clock
-        patience_secs = self._sock.gettimeout() or 0.0
-        began, received = clock.monotonic(), 0
+        pace = _Pace(self._control.clock, self._sock.gettimeout() or 0.0)
+        received = 0
         while data := self._sock.recv(_PIECE_BYTES):
             received += len(data)
             yield data
-            over_secs = clock.monotonic() - began - patience_secs
-            if over_secs > received / SLOWEST_BYTES_PER_SEC:
-                raise TimeoutError(
-                    f"only {received} bytes came in {patience_secs + over_secs:.0f} s"
-                )
+            pace.check(received, "came")
 
     def end(self) -> None:
         """All is sent: tell the server. Closing comes after its reply, since closing a socket that
