@@ -225,7 +225,8 @@ class TransferSubtask(BaseSubtask):
         for path in waited:
             self.ready(path)
         now = self.context.clock.monotonic()
-        look = now + self.delivery.silent_secs / 2 if self.ledger.owed else math.inf
+        may_be_silent = self.delivery.is_engaged and self.ledger.owed
+        look = now + self.delivery.silent_secs / 2 if may_be_silent else math.inf
         return min(due, next_line, look, self.checkup.step(now))
 
     def process_interval(self) -> None:

@@ -151,6 +151,11 @@ class Delivery:
         return state
 
     @property
+    def is_engaged(self) -> bool:
+        """There is a connection, or one is being made: the server may be silent."""
+        return self._connecting_since is not None or self._engine is not None
+
+    @property
     def silence(self) -> str | None:
         """In words, if the server has kept silent for longer than it should; else None."""
         since, engine = self._connecting_since, self._engine
@@ -259,10 +264,10 @@ class Delivery:
                 self._queue.add(path)
 
     def _connect(self) -> bool:
-        self._board.connecting()
         transport = self._make_transport()
         began = self._clock.monotonic()
         self._connecting_since = began
+        self._board.connecting()
         try:
             transport.connect()
         except LinkError as error:
