@@ -126,6 +126,8 @@ class Pulled:
     """So many of its bytes are at ``place``, and on the disk."""
     reach: int = 0
     """Up to here bytes may stand at ``place`` that were being added; 0: none were."""
+    reach_print: str = ""
+    """The print of all that were being added."""
     source: Mark | None = None
     """What the server told when they were read; None before the first fetch is done."""
     head: str = ""
@@ -258,7 +260,7 @@ def pulled_to_json(entry: Pulled) -> dict[str, Any]:
     if entry.place and entry.place != entry.path:
         record["at"] = entry.place
     if entry.reach:
-        record["to"] = entry.reach
+        record["to"] = [entry.reach, entry.reach_print]
     if entry.local is not None:
         record["l"] = _local_to_json(entry.local)
     if entry.passage is not None:
@@ -285,12 +287,14 @@ def pulled_from_json(record: dict[str, Any]) -> Pulled:
     if "s" in record:
         size, head, tail, *mark = record["s"]
         source = Mark(*mark)
+    reach, reach_print = record.get("to", (0, ""))
     return Pulled(
         path=path,
         remote=remote,
         place=record.get("at", path if source is not None else ""),
         size=size,
-        reach=record.get("to", 0),
+        reach=reach,
+        reach_print=reach_print,
         source=source,
         head=head,
         tail=tail,

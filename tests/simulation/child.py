@@ -28,7 +28,7 @@ from tests.simulation.network import SimConnector
 from tests.simulation.resends import CountingTransport, Resends
 from tests.simulation.script import FileSpec
 
-__all__ = ["Boot", "Child", "IdleChild", "RealChild", "make_child"]
+__all__ = ["Boot", "Child", "IdleChild", "RealChild", "make_child", "transport_over"]
 
 
 _DELTA = DeltaRule(
@@ -151,15 +151,21 @@ def _watches(boot: Boot) -> list[Watch]:
     return watches
 
 
-def _transport(boot: Boot, ack_timeout_secs: float) -> Transport:
-    kind = boot.connector.network.server.kind
+def transport_over(
+    connector: SimConnector,
+    clock: ChildClock,
+    wake: Callable[[], None],
+    *,
+    ack_timeout_secs: float,
+    seed: int,
+) -> Transport:
+    """What the connector's server is spoken to with."""
+    kind = connector.network.server.kind
     if kind.calls == "folder":
-        return SimFolderTransport(boot.connector, boot.wake, random.Random(boot.pid))
+        return SimFolderTransport(connector, wake, random.Random(seed))
     if kind.calls:
-        return CallsTransport(boot.connector, boot.wake)
-    return SftpTransport(
-        boot.connector, boot.clock, wake=boot.wake, ack_timeout_secs=ack_timeout_secs
-    )
+        return CallsTransport(connector, wake)
+    return SftpTransport(connector, clock, wake=wake, ack_timeout_secs=ack_timeout_secs)
 
 
 class RealChild:
@@ -203,7 +209,13 @@ class RealChild:
         self._subtask = TransferSubtask(
             context,
             make_transport=lambda: CountingTransport(
-                _transport(boot, settings.reply_timeout_secs),
+                transport_over(
+                    boot.connector,
+                    boot.clock,
+                    boot.wake,
+                    ack_timeout_secs=settings.reply_timeout_secs,
+                    seed=boot.pid,
+                ),
                 boot.resends,
                 self._find_upload,
                 self._window_bytes,

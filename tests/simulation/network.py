@@ -174,6 +174,15 @@ class SimNetwork:
             link.cut(self.rng, how)
         return True
 
+    def lose_client(self) -> None:
+        """The client's machine has lost its power: nothing of it arrives, or is received, any
+        more, and the server is not told."""
+        for link in self.links:
+            link.up.cut(self.rng)
+            link.session.orphaned = True
+            link.ended = True
+            link.wake = lambda: None
+
     def _server_cuts(self, session: Session) -> None:
         for link in self.links:
             if link.session is session:

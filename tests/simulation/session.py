@@ -54,7 +54,8 @@ __all__ = ["Session"]
 
 
 class _DirHandle:
-    def __init__(self, names: list[str]) -> None:
+    def __init__(self, folder: str, names: list[str]) -> None:
+        self.folder = folder
         self.names = names
 
 
@@ -324,8 +325,8 @@ class Session:
         raise RemoteRefusal(DENIED)  # as with ``internal-sftp -P setstat,fsetstat``
 
     def _do_opendir(self, request: Packet) -> bytes:
-        names = self._disk.names_in(self._path(read_string(request.body, 0)[0]))
-        handle = self._new_handle(_DirHandle(names))
+        folder = self._path(read_string(request.body, 0)[0])
+        handle = self._new_handle(_DirHandle(folder, self._disk.names_in(folder)))
         return self._packet(HANDLE, request, packets.U32.pack(len(handle)) + handle)
 
     def _do_readdir(self, request: Packet) -> bytes:
@@ -335,12 +336,18 @@ class Session:
         if not found.names:
             return self._status(request, EOF)
         names, found.names = found.names[:100], found.names[100:]
-        body = bytearray(packets.U32.pack(len(names)))
+        body = bytearray()
+        there = 0
         for name in names:
+            try:
+                attributes = self._attributes(f"{found.folder.rstrip('/')}/{name}")
+            except RemoteRefusal:
+                continue  # it has gone since the folder was opened
             raw = os.fsencode(name)
             body += packets.U32.pack(len(raw)) + raw + packets.U32.pack(len(raw)) + raw
-            body += packets.ATTRIBUTES.pack(0xD, 0, 0o100644, 0, 0)
-        return self._packet(NAME, request, bytes(body))
+            body += attributes
+            there += 1
+        return self._packet(NAME, request, packets.U32.pack(there) + bytes(body))
 
     def _do_remove(self, request: Packet) -> None:
         self._disk.remove(self._path(read_string(request.body, 0)[0]))

@@ -24,7 +24,8 @@ def plan_story(world: World, secs: float) -> None:
             writers.append(lambda: _rotate(world, "a.log"))
     if world.growth != "append":
         writers += [lambda name=name: _replace(world, name) for name in ("c.cfg", "d.dat")]
-        if rng.random() < 0.5:
+        whole = world.server_name == "sessions"  # there a file is seen when it is complete
+        if rng.random() < 0.5 and not whole:
             writers.append(lambda: _write_slowly(world, "slow.dat"))
         if rng.random() < 0.3:
             writers.append(lambda: server.delete(rng.choice(["c.cfg", "d.dat"])))
@@ -39,6 +40,9 @@ def plan_story(world: World, secs: float) -> None:
     if world.edits:
         for _ in range(rng.randrange(1, 4)):
             world.clock.at(int(rng.uniform(5, secs) * 1e9), world.edit)
+    if rng.random() < 0.3:
+        wait = rng.choice([0.5, 4.0, 15.0])
+        world.clock.at(int(rng.uniform(5, secs) * 1e9), lambda: world.refuse_for(wait))
     if rng.random() < 0.2:
         step = rng.choice([-3600.0, 3600.0, -1.5])
         world.clock.at(int(rng.uniform(5, secs) * 1e9), lambda: world.clock.step_wall(step))
@@ -50,9 +54,19 @@ def _bytes(rng: random.Random, size: int) -> bytes:
     return b"".join(b"%08x %07d\n" % (mark, n) for n in range(size // 17 + 1))[:size]
 
 
+def _new_size(world: World, least: int) -> int:
+    """About that, and like no other."""
+    size = least + world.rng.randrange(60)
+    while size in world.sizes:
+        size += 1
+    world.sizes.add(size)
+    return size
+
+
 def _append(world: World, name: str) -> None:
-    size = world.rng.choice([1, 40, 700, 5000, 30_000])
-    size += world.rng.randrange(1, 60)  # two of one size, in one tick of the clock, can't be told
+    before = world.server.content(name) or b""
+    least = len(before) + world.rng.choice([1, 40, 700, 5000, 30_000])
+    size = _new_size(world, least) - len(before)
     world.server.append(name, _bytes(world.rng, size))
     world.say(f"server appends {size} to {name}")
 
@@ -60,7 +74,7 @@ def _append(world: World, name: str) -> None:
 def _replace(world: World, name: str) -> None:
     size = world.rng.choice([0, 100, 100, 3000, 60_000])
     if size:
-        size += world.rng.randrange(60)
+        size = _new_size(world, size)
     world.server.replace(name, _bytes(world.rng, size))
     world.say(f"server replaces {name}: {size}")
 

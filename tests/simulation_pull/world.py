@@ -16,10 +16,14 @@ from pysubtask.subtask.pull.places import TEMP_PREFIX, Places
 from pysubtask.subtask.pull.puller import Puller
 from pysubtask.subtask.store.recordlog import Codec, RecordLog
 from pysubtask.urls import Destination
+from tests.simulation.child import transport_over
 from tests.simulation.clock import ChildClock, Killed, SimClock
 from tests.simulation.disk import SimDisk
 from tests.simulation.filesystem import FileSystemKind, Inode, SimFileSystem
-from tests.simulation_pull.server import FOLDER, SimServer, SimTransport
+from tests.simulation.network import SimConnector, SimNetwork
+from tests.simulation.remote import DENIED, RemoteDisk
+from tests.simulation.server import GO_EXTENSIONS, ServerKind, SimServer
+from tests.simulation_pull.server import FOLDER, Origin
 
 __all__ = ["Outcome", "run_seed"]
 
@@ -29,6 +33,19 @@ _CODEC: Codec[Pulled] = Codec(Pulled, pulled_to_json, pulled_from_json)
 _TROUBLE_SECS = 90.0
 _CALM_SECS = 400.0
 _MOST_STEPS = 40_000
+_MOST_IN_A_ROW = 500
+SEC = 1_000_000_000
+_ON_THE_WIRE = frozenset({"connect", "send", "receive", "call"})
+_SERVERS: tuple[tuple[str, ServerKind], ...] = (
+    ("openssh", ServerKind()),
+    ("slow", ServerKind(service_ns=3_000_000)),
+    ("few handles", ServerKind(max_handles=12)),
+    ("go", ServerKind(parallel=True, extensions=GO_EXTENSIONS, service_ns=5_000_000)),
+    ("draft", ServerKind(parallel=True, ordered_commands=False, extensions=())),
+    ("ftp", ServerKind(calls="ftp", extensions=())),
+    ("sessions", ServerKind(calls="sessions", extensions=())),
+    ("folder", ServerKind(calls="folder", extensions=())),
+)
 
 
 class Violation(Exception):
@@ -53,9 +70,8 @@ class World:
     """Everything of one history."""
 
     def __init__(self, seed: int, say: Callable[[str], None] = lambda text: None) -> None:
-        self.rng = random.Random(f"pull {seed}")
+        self.rng = rng = random.Random(f"pull {seed}")
         self.say_raw = say
-        rng = self.rng
         self.clock = SimClock()
         self.kind = rng.choice(
             [
@@ -68,13 +84,28 @@ class World:
         for folder in ("/home", INBOX, STATE):
             self.files.make_dirs(folder)
         self.files.write_back()
-        self.server = SimServer(rng, lambda: self.clock.wall_ns() / 1e9, rng.choice([1e-9, 1, 2]))
+        skew_secs, tick_secs = rng.choice([0, 5, -3600, 3600]), rng.choice([1, 1, 2])
+        began_secs = self.clock.wall_ns() // SEC + skew_secs  # the server has a clock of its own
+        self.remote = RemoteDisk(
+            lambda: (began_secs + self.clock.now_ns // SEC) // tick_secs * tick_secs
+        )
+        self.server_name, server = rng.choice(_SERVERS)
+        self.server = Origin(self.remote)
+        self.machine = SimServer(self.clock, random.Random(rng.random()), self.remote, server)
+        self.network = SimNetwork(
+            self.clock,
+            random.Random(rng.random()),
+            self.machine,
+            latency_ns=int(rng.choice([1e6, 20e6, 80e6])),
+            jitter_ns=int(rng.choice([0, 0, 5e6])),
+            bytes_per_sec=rng.choice([0, 0, 200_000]),
+        )
+        self.remote.refuse = self._refuses
         self.growth = rng.choice(["auto", "auto", "append", "rewrite"])
         self.deletes = self.growth != "append" and rng.random() < 0.25
-        self.latency_ns = int(rng.choice([1e6, 20e6, 80e6]))
-        self.cut_share = rng.choice([0.0, 0.01, 0.05])
+        self.cut_share = rng.choice([0.0, 0.003, 0.015])
         self.refuse_share = rng.choice([0.0, 0.0, 0.02])
-        self.kill_share = rng.choice([0.0, 0.002, 0.01])
+        self.kill_share = rng.choice([0.0, 0.001, 0.005])
         self.power_share = rng.choice([0.0, 0.0, 0.3])
         self.consumes = rng.random() < 0.4
         self.edits = rng.random() < 0.3
@@ -82,7 +113,13 @@ class World:
         self.boot = 0
         self.boot_ns = 0
         self.disk: SimDisk | None = None
+        self.connector: SimConnector | None = None
         self.in_child = False
+        self.woken = False
+        self.in_a_row = 0
+        """Steps after which there was something to do at once."""
+        self.sizes: set[int] = set()
+        """Of all contents at the server: two of one size, in one second, can't be told apart."""
         self.counts = dict.fromkeys(("kills", "power", "cuts", "arrivals", "conflicts", "steps"), 0)
         self.edited: dict[str, set[bytes]] = {}
         """What the program itself has put under a name."""
@@ -93,6 +130,7 @@ class World:
         self.spoilt: set[str] = set()
         """Names that the program had edited when the power failed: that is its own loss."""
         self.files.on_change = self._on_change
+        self.machine.trace = lambda text: self.say(f"        server: {text}")
         self.failed: Violation | None = None
 
     def say(self, text: str) -> None:
@@ -101,15 +139,50 @@ class World:
     # -- the child -----------------------------------------------------------------------------
 
     def before_call(self, operation: str, path: str) -> None:
-        if self.failed is not None:
+        """A call of the child to its disk or its wire: time passes, things go wrong."""
+        if self.failed is not None or not self.in_child:
             raise Killed
-        self.clock.advance(20_000)
-        if self.in_child and self.troubled and self.rng.random() < self.kill_share:
+        if not self.clock.in_event:
+            self.clock.advance(20_000)
+        if not self.troubled:
+            return
+        if operation in _ON_THE_WIRE and self.rng.random() < self.cut_share:
+            self._cut()
+        if self.rng.random() < self.kill_share:
             self.say(f"kill at {operation} {path}")
+            self.in_child = False
             raise Killed(self.rng.random())
 
+    def _cut(self) -> None:
+        how = self.rng.choice(["up", "down", "both", "mute", "before", "after"])
+        self.say(f"cut {how}")
+        self.counts["cuts"] += 1
+        if how in ("before", "after"):
+            self.machine.cut_at = self.machine.executed + self.rng.randrange(1, 4)
+            self.machine.cut_before = how == "before"
+        else:
+            self.network.cut(how)
+
+    def _refuses(self, operation: str, path: str) -> int | None:
+        return DENIED if self.troubled and self.rng.random() < self.refuse_share else None
+
+    def refuse_for(self, secs: float) -> None:
+        """No connection can be made for a while."""
+        if not self.troubled:
+            return
+        self.network.refusing = self.rng.choice(["refuse", "silent", "login"])
+        self.say(f"server refuses connections: {self.network.refusing}")
+        self.network.cut("both")
+
+        def accept() -> None:
+            self.network.refusing = ""
+
+        self.clock.after(int(secs * SEC), accept)
+
     def start_child(self) -> Puller:
-        disk = self.disk = SimDisk(self.files, self.before_call, pid=100 + self.counts["kills"])
+        number = 100 + self.counts["kills"] + self.counts["power"]
+        disk = self.disk = SimDisk(self.files, self.before_call, pid=number)
+        connector = self.connector = SimConnector(self.network, self.before_call)
         clock = ChildClock(self.clock, self.boot_ns, lambda operation, path: None)
         settings = build("ftp", None, None, {"pull_interval_secs": 2.0, "reply_timeout_secs": 5.0})
         pull = Pull(
@@ -134,6 +207,11 @@ class World:
         )
         journal.open()
         places = Places(disk, clock, INBOX)
+
+        def wake() -> None:
+            if self.disk is disk:
+                self.woken = True
+
         puller = Puller(
             pull,
             settings,
@@ -141,30 +219,22 @@ class World:
             journal,
             places,
             News(disk, clock, f"{STATE}/arrivals", log),
-            make_transport=lambda: SimTransport(
-                self.server, self._spend, self._is_cut, self._is_refused
+            make_transport=lambda: transport_over(
+                connector,
+                clock,
+                wake,
+                ack_timeout_secs=settings.reply_timeout_secs,
+                seed=number,
             ),
             token_hex=lambda: journal.client_id + self.rng.randbytes(4).hex(),
             rng=self.rng,
             log=log,
             status_changed=lambda: None,
+            wake=wake,
         )
         puller.start()
         self.journal = journal
         return puller
-
-    def _spend(self) -> None:
-        self.clock.advance(self.latency_ns)
-        if self.failed is not None:
-            raise Killed
-
-    def _is_cut(self) -> bool:
-        cut = self.troubled and self.rng.random() < self.cut_share
-        self.counts["cuts"] += cut
-        return cut
-
-    def _is_refused(self) -> bool:
-        return self.troubled and self.rng.random() < self.refuse_share
 
     def live(self, until_ns: int) -> None:
         """Children come and go until then."""
@@ -177,9 +247,7 @@ class World:
                     self.counts["steps"] += 1
                     if self.counts["steps"] > _MOST_STEPS:
                         raise Violation("spin", "it never comes to rest")
-                    due = puller.step()
-                    now = (self.clock.now_ns - self.boot_ns) / 1e9
-                    self.clock.advance(int(max(0.0, min(due - now, 5.0)) * 1e9) + 1000)
+                    self._sleep(puller.step())
                 puller.close()
                 self.journal.close()
                 self.in_child = False
@@ -188,14 +256,33 @@ class World:
                 self.in_child = False
                 self._bury()
 
+    def _sleep(self, due: float) -> None:
+        """Until then, or until something has arrived."""
+        clock = self.clock
+        self.in_a_row = self.in_a_row + 1 if due <= (clock.now_ns - self.boot_ns) / SEC else 0
+        if self.in_a_row > _MOST_IN_A_ROW:
+            raise Violation("spin", f"it has not slept for {self.in_a_row} steps")
+        due_ns = self.boot_ns + int(due * SEC) if due < 1e9 else 1 << 62
+        until_ns = min(due_ns, clock.now_ns + 5 * SEC) + 1000
+        while not self.woken:
+            next_ns = clock.next_event_ns()
+            if next_ns is None or next_ns > until_ns:
+                clock.advance_to(until_ns)
+                break
+            clock.run_next()
+        self.woken = False
+
     def _bury(self) -> None:
         if self.failed is not None:
             raise self.failed
-        assert self.disk is not None
+        disk, self.disk = self.disk, None
+        assert disk is not None
+        assert self.connector is not None
         if self.rng.random() < self.power_share:
             self.counts["power"] += 1
             self.say("power")
-            self.disk.forget()
+            disk.forget()
+            self.network.lose_client()
             self.wild.update(self.visible())
             self.spoilt.update(self.edited)
             quiet, self.files.on_change = self.files.on_change, lambda change, path: None
@@ -207,8 +294,16 @@ class World:
                 self.files.make_dirs(folder)
         else:
             self.counts["kills"] += 1
-            self.disk.abandon()
-        self.clock.advance(int(self.rng.choice([0.1, 3.0]) * 1e9))
+            disk.abandon()
+            self.connector.abandon()
+        self.clock.advance(int(self.rng.choice([0.1, 3.0]) * SEC))
+
+    def end_trouble(self) -> None:
+        """No more faults."""
+        self.say("no more faults")
+        self.troubled = False
+        self.machine.cut_at = 0
+        self.network.heal()
 
     # -- what is seen here ---------------------------------------------------------------------
 
@@ -337,8 +432,7 @@ def run_seed(seed: int, say: Callable[[str], None] = lambda text: None) -> Outco
     try:
         plan_story(world, _TROUBLE_SECS)
         world.live(int(_TROUBLE_SECS * 1e9))
-        world.say("no more faults")
-        world.troubled = False
+        world.end_trouble()
         world.live(int((_TROUBLE_SECS + _CALM_SECS) * 1e9))
         world.read_news()
         if world.failed is not None:

@@ -6,9 +6,10 @@ from collections.abc import Generator
 from dataclasses import replace
 from typing import Any
 
-from pysubtask.core.pull import HEAD_BYTES, Mark, Pulled, Told, print_of, tail_start
+from pysubtask.core.pull import HEAD_BYTES, Mark, Pulled, print_of, tail_start
 from pysubtask.subtask.delivery.engine import Step
 from pysubtask.subtask.pull.session import Changed, Session
+from pysubtask.subtask.pull.takeover import note_grown
 from pysubtask.subtask.pull.whole import Whole
 from pysubtask.transports.contract import Read
 
@@ -95,38 +96,26 @@ class Growing:
     def _append(self, entry: Pulled, data: bytes) -> Pulled | None:
         """Add to the visible file; None if it is not the one that was left there any more."""
         size = entry.size + len(data)
-        noted = self._session.update(entry.path, lambda e: replace(e, reach=size))
+        noted = self._session.update(
+            entry.path, lambda e: replace(e, reach=size, reach_print=print_of(data))
+        )
         self._session.journal.sync()  # else, after a loss of power, it would be the program's own
         if not self._session.places.append(noted, data):
             self._session.update(entry.path, lambda e: replace(e, reach=0))
             return None
         return self._note_grown(entry.path, size)
 
-    def _note_grown(self, path: str, size: int) -> Pulled:
-        place = self._session.entry(path).place
-        local = self._session.places.left(place)
-        head, tail = self._session.places.prints(place, size)
-
-        def grow(entry: Pulled) -> Pulled:
-            told = entry.told  # what the program was not told of yet begins earlier
-            if size > entry.size and told is None:
-                told = Told("grown", entry.size)
-            return replace(entry, size=size, reach=0, head=head, tail=tail, local=local, told=told)
-
-        return self._session.update(path, grow)
-
     def _take_over(self, entry: Pulled) -> Generator[Step, Any, Any]:
         """The local file is longer than was noted: if the bytes are the remote file's, they are
-        ours, and need not be fetched again. After a loss of power, what is not is cut off."""
+        ours, and need not be fetched again."""
         local = self._session.places.left(entry.place)
         length = local.size - entry.size
         here = self._session.places.read(entry.place, entry.size, length)
         there = yield from self._session.read_range(entry.remote, entry.size, length)
-        if here == there:
-            self._note_grown(entry.path, local.size)
-        elif not self._session.believed:
-            self._session.places.cut(entry.place, entry.size)
-            self._note_grown(entry.path, entry.size)
-        else:
+        if here != there:
             return "changed"
+        self._note_grown(entry.path, local.size)
         return "as_left"
+
+    def _note_grown(self, path: str, size: int) -> Pulled:
+        return note_grown(self._session.journal, self._session.places, path, size)

@@ -49,6 +49,11 @@ class Connection:
         """What the server can do."""
         return self.transport.capabilities
 
+    @property
+    def has_room(self) -> bool:
+        """One more file may be in hand."""
+        return self.engine.jobs < max(1, self.can.max_files)
+
     def relax(self) -> None:
         """Nothing is on its way: let go of what can be had again."""
         relax = getattr(self.transport, "relax", None)

@@ -32,6 +32,7 @@ from pysubtask.subtask.pull.pace import Pace
 from pysubtask.subtask.pull.places import Places
 from pysubtask.subtask.pull.renames import Renames
 from pysubtask.subtask.pull.session import Changed, Session
+from pysubtask.subtask.pull.takeover import note_purged, take_over
 from pysubtask.subtask.pull.watching import ChangeWatch
 from pysubtask.subtask.pull.whole import Whole
 from pysubtask.subtask.store.recordlog import RecordLog
@@ -176,28 +177,9 @@ class Puller:
         """Take over what a process before left behind. A folder that can't be reached now keeps
         nothing else from starting."""
         try:
-            self._take_over()
+            take_over(self._journal, self._places, self._log)
         except OSError as error:
             self._log.warning("look at %s: %s", self._places.folder, local_words(error))
-
-    def _take_over(self) -> None:
-        entries = self._journal.entries()
-        keep = {e.passage.temp for e in entries if e.passage is not None}
-        self._places.sweep(self._journal.client_id, keep)
-        for entry in entries if self._journal.unclean_boot else ():
-            if entry.passage is not None:
-                self._places.cut_temp(entry.passage.temp, entry.passage.synced)
-        self._note_purged()
-        for entry in entries:
-            renamed = entry.told is not None and entry.told.kind == "renamed"
-            if renamed and not self._places.is_there(entry.place):  # it may not have come to that
-                self._journal.update(entry.path, lambda e: Pulled(e.path, e.remote))
-
-    def _note_purged(self) -> None:
-        """Whether nothing here may still hold what a loss of power has left."""
-        journal = self._journal
-        if journal.unclean_boot and not journal.purged:
-            journal.purged = not any(entry.reach for entry in journal.entries())
 
     def step(self) -> float:
         """Do what can be done now; gives the monotonic time at which to be called again."""
@@ -229,11 +211,8 @@ class Puller:
             self._stumbled(error)
             return self._or_sync(self._pace.next_look)
         now = self._clock.monotonic()
-        if (
-            connection.engine.has_more
-            or self._queue
-            or (self._later and not self._renames.are_open)
-        ):
+        waiting = bool(self._queue or (self._later and not self._renames.are_open))
+        if connection.engine.has_more or (waiting and connection.has_room):
             return now
         if connection.engine.jobs:
             return self._or_sync(overdue if overdue is not None else math.inf)
@@ -359,8 +338,7 @@ class Puller:
         return plan(entry, sight.mark, seen, now, self.pull.growth, self._settle_rule, grew=grew)
 
     def _dispatch(self, connection: Connection) -> None:
-        most = max(1, connection.can.max_files)
-        while connection.engine.jobs < most:
+        while connection.has_room:
             path = self._next()
             if path is None:
                 break
@@ -452,7 +430,7 @@ class Puller:
             self._forget_gone(engine, now)
         except OSError as error:
             self._log.warning("forget files that are gone: %s", local_words(error))
-        self._note_purged()
+        note_purged(self._journal)
         self._status_changed()
 
     def _make_waiter(self) -> ChangeWaiter | None:
