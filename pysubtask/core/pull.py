@@ -27,6 +27,7 @@ __all__ = [
     "TAIL_BYTES",
     "Check",
     "Decision",
+    "Drop",
     "Fetch",
     "Growth",
     "Local",
@@ -195,7 +196,13 @@ class Fetch:
     growing: bool = False
 
 
-Decision: TypeAlias = Rest | Settle | Check | Fetch
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """Another version was being fetched, and the server has the one again that is here: what has
+    come of the other goes (or is put in place first, if it was all there)."""
+
+
+Decision: TypeAlias = Rest | Settle | Check | Fetch | Drop
 
 
 def plan(
@@ -220,7 +227,7 @@ def plan(
         return Fetch(growing=growth == "append")
     if entry is not None and entry.source is not None:
         if remote.is_like(entry.source) and remote.size == entry.size:
-            return Rest()
+            return Rest() if entry.passage is None else Drop()
         longer = remote.size > entry.size and _may_grow(entry, growth)
         only_touched = remote.size == entry.size and growth == "append"
         if grew is None and (longer or only_touched):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pysubtask.core.pull import (
     HEAD_BYTES,
     Check,
+    Drop,
     Fetch,
     Growth,
     Local,
@@ -95,6 +96,13 @@ def test_a_fetch_goes_on_while_the_file_is_the_same() -> None:
     entry = known(BIG, passage=Passage("0" * 16, Mark(10, 200.0)))
     assert decide(entry, Mark(10, 200.0)) == Fetch()
     assert decide(entry, Mark(10, 201.0)) == Settle(1003.0)
+
+
+def test_what_has_come_of_a_version_that_is_no_more_is_dropped() -> None:
+    """The one that is here is back; what stays half fetched would keep it from being removed."""
+    entry = known(BIG, passage=Passage("ab" * 8, Mark(10, 300.0)))
+    assert decide(entry, Mark(BIG, 100.0)) == Drop()
+    assert decide(entry, Mark(10, 300.0)) == Fetch()
 
 
 def test_a_digest_tells_more_than_a_time() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
-from pysubtask.core.pull import Check, Fetch, Pulled, Rest, Seen, Settle, SettleRule, plan
+from pysubtask.core.pull import Check, Drop, Fetch, Pulled, Rest, Seen, Settle, SettleRule, plan
 from pysubtask.errors import LinkError
 from pysubtask.pull import Pull
 from pysubtask.seams.clock import Clock
@@ -305,7 +305,7 @@ class Puller:
         decision = self._decide(path, sight, now)
         if isinstance(decision, Settle):
             self._pace.settle(path, decision.until)
-        if isinstance(decision, Check | Fetch):
+        if isinstance(decision, Check | Fetch | Drop):
             return True
         if isinstance(decision, Rest) and not self.pull.delete_remote:
             self._held.let_go(path)  # what was refused is as it was before
@@ -380,6 +380,8 @@ class Puller:
             elif isinstance(decision, Fetch):
                 yield from jobs.whole.fetch(path, sight.mark, growing=decision.growing)
                 break
+            elif isinstance(decision, Drop):
+                yield from jobs.whole.drop(path)
             else:
                 if isinstance(decision, Settle):
                     self._pace.settle(path, decision.until)

@@ -79,6 +79,13 @@ class Whole:
         else:
             self.give_up(path, passage)
 
+    def drop(self, path: str) -> Steps:
+        """The version that was being fetched is not there any more; what is all here counts."""
+        yield from self.finish(path)
+        passage = self._session.entry(path).passage
+        if passage is not None:
+            self.give_up(path, passage)
+
     def _begin(self, path: str, remote: Mark) -> Generator[Step, Any, Pulled]:
         """The entry with its passage: the one that was broken off, if it may go on."""
         entry = self._session.entry(path)
