@@ -134,7 +134,8 @@ class Disk(Protocol):
         """Delete a file."""
 
     def make_dirs(self, path: str, *, private: bool = True) -> None:
-        """Make a folder and its parents; none of it an error if there. ``private``: mode 0700."""
+        """Make a folder and its parents; none of it an error if there. What was made survives a
+        loss of power, where the system can. ``private``: mode 0700."""
 
     def sync_dir(self, path: str) -> None:
         """Make renames in a folder survive a loss of power, where the system can."""
@@ -303,6 +304,11 @@ class RealDisk:
         except FileExistsError:
             if not os.path.isdir(path):
                 raise
+            return
+        try:
+            self.sync_dir(parent or ".")
+        except OSError:
+            pass  # a parent that may be written to, but not read
 
     def sync_dir(self, path: str) -> None:
         if sys.platform == "win32":

@@ -183,7 +183,13 @@ class SimDisk:
 
     def make_dirs(self, path: str, *, private: bool = True) -> None:
         self.before_call("mkdir", path)
-        self.file_system.make_dirs(path)
+        files = self.file_system
+        parts = path.strip("/").split("/")
+        folders = ["/" + "/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+        made = [folder for folder in folders if not files.exists(folder)]
+        files.make_dirs(path)
+        for folder in made:
+            files.sync_dir(folder.rpartition("/")[0])
 
     def sync_dir(self, path: str) -> None:
         self.before_call("sync_dir", path)

@@ -1,0 +1,104 @@
+"""Bugs that are planted into fetching, each of which the histories must show."""
+
+from __future__ import annotations
+
+from tests.simulation.planting import Plant, one
+
+__all__ = ["KNOWN", "PLANTS"]
+
+PLANTS: dict[str, Plant] = {
+    "few-bytes-count": one(
+        "a longer file counts as grown though there were too few bytes to tell",
+        "core.pull",
+        "_may_grow",
+        "entry.size >= HEAD_BYTES",
+        "True",
+    ),
+    "not-settled": one(
+        "a file is fetched without having held still",
+        "core.pull",
+        "plan",
+        'if growth == "append" or now - seen.steady_since >= rule.settle_secs:',
+        "if True:",
+    ),
+    "half-kept": one(
+        "what has come of a version that is no more is kept for good",
+        "core.pull",
+        "plan",
+        "Rest() if entry.passage is None else Drop()",
+        "Rest()",
+    ),
+    "own-file-overwritten": one(
+        "nobody looks whether the program has changed its file",
+        "subtask.pull.places",
+        "Places._judge",
+        "left = entry.local\n",
+        'return "as_left"\n',
+    ),
+    "unsynced-believed": one(
+        "after a loss of power all of a temporary file counts",
+        "subtask.pull.places",
+        "Places.cut_temp",
+        "if have is not None and have > size:",
+        "if False:",
+    ),
+    "growth-unnoted": one(
+        "what was added before a kill is left for the look at the server to judge",
+        "subtask.pull.takeover",
+        "_take_growth",
+        'if places.look(entry) != "partly":',
+        "if True:",
+    ),
+    "growth-unannounced": one(
+        "the record that says what is being added may be lost with the power",
+        "subtask.pull.growing",
+        "Growing._append",
+        "self._session.journal.sync()",
+        "pass",
+    ),
+    "tail-not-compared": one(
+        "a grown file is not compared with what was fetched of it",
+        "subtask.pull.growing",
+        "Growing._read_on",
+        "if (print_of(first), print_of(tail)) != (entry.head, entry.tail):",
+        "if False:",
+    ),
+    "placed-unsynced": one(
+        "a file gets its name before it is on the disk",
+        "subtask.pull.whole",
+        "Whole.fetch",
+        "temp.handle.sync()",
+        "pass",
+    ),
+    "unconfirmed": one(
+        "nobody looks whether the file was still the same when its last byte was read",
+        "subtask.pull.whole",
+        "Whole.fetch",
+        "yield from self._confirm(path, entry, passage, growing)",
+        "yield from ()",
+    ),
+    "told-first": one(
+        "an arrival is noted as told before it is",
+        "subtask.pull.session",
+        "Session.tell_again",
+        "if entry.told is None:",
+        "self.update(path, lambda e: replace(e, told=None))\n    if entry.told is None:",
+    ),
+    "removed-unread": one(
+        "a file is removed on the server though it may have changed",
+        "subtask.pull.puller",
+        "Puller._is_safe",
+        "return steady and entry.size == sight.mark.size and sight.mark.is_like(entry.source)",
+        "return True",
+    ),
+    "no-sleep": one(
+        "the child does not sleep while more files wait than the server may have open",
+        "subtask.pull.puller",
+        "Puller.step",
+        "(waiting and connection.has_room)",
+        "waiting",
+    ),
+}
+
+KNOWN: dict[str, int] = {}
+"""A seed that shows each."""
