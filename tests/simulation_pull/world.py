@@ -19,7 +19,7 @@ from pysubtask.urls import Destination
 from tests.simulation.child import transport_over
 from tests.simulation.clock import ChildClock, Killed, SimClock
 from tests.simulation.disk import SimDisk
-from tests.simulation.filesystem import FileSystemKind, Inode, SimFileSystem
+from tests.simulation.filesystem import Directory, FileSystemKind, Inode, SimFileSystem
 from tests.simulation.network import SimConnector, SimNetwork
 from tests.simulation.remote import DENIED, RemoteDisk
 from tests.simulation.server import GO_EXTENSIONS, ServerKind, SimServer
@@ -81,7 +81,7 @@ class World:
             ]
         )
         self.files = SimFileSystem(self.clock, self.kind)
-        for folder in ("/home", INBOX, STATE):
+        for folder in ("/home", STATE, *rng.choice([(), (INBOX,)])):
             self.files.make_dirs(folder)
         self.files.write_back()
         skew_secs, tick_secs = rng.choice([0, 5, -3600, 3600]), rng.choice([1, 1, 2])
@@ -290,8 +290,7 @@ class World:
             self.files.on_change = quiet
             self.boot += 1
             self.boot_ns = self.clock.now_ns
-            for folder in (INBOX, STATE):
-                self.files.make_dirs(folder)
+            self.files.make_dirs(STATE)  # the master's doing
         else:
             self.counts["kills"] += 1
             disk.abandon()
@@ -307,10 +306,14 @@ class World:
 
     # -- what is seen here ---------------------------------------------------------------------
 
+    def _entries(self) -> dict[str, Inode | Directory]:
+        there = self.files.exists(INBOX)
+        return dict(self.files.directory(INBOX).entries) if there else {}
+
     def visible(self) -> dict[str, bytes]:
         """What a reader of the inbox sees."""
         found = {}
-        for name, node in self.files.directory(INBOX).entries.items():
+        for name, node in self._entries().items():
             ours = name.startswith(".") or name.endswith(".arrived")
             if isinstance(node, Inode) and not ours:
                 found[name] = bytes(node.data)
@@ -361,7 +364,7 @@ class World:
             known = name in self.spoilt or content in self.edited.get(name, ()) or content in told
             if not known and self.is_allowed(name, content) and name in self.server.names_there():
                 raise Violation("untold", f"{name}: {len(content)} bytes")
-        litter = [n for n in self.files.directory(INBOX).entries if n.startswith(TEMP_PREFIX)]
+        litter = [name for name in self._entries() if name.startswith(TEMP_PREFIX)]
         if litter:
             raise Violation("litter", f"{litter}")
 
