@@ -18,7 +18,6 @@ import pytest
 from pysubtask.errors import RemoteDenied, RemoteFull
 from pysubtask.transports.memory import MemoryServer
 from tests.servers.dropbox import DropboxServer
-from tests.servers.fixtures import enter_or_skip
 from tests.servers.smalldisk import fill, freeze, make_read_only, small_disk, thaw
 
 __all__ = ["BOX", "Away", "ByEmulator", "OnDisk", "Planted", "Restarts", "Troubles"]
@@ -84,6 +83,8 @@ class OnDisk:
 
     @contextmanager
     def opened(self) -> Iterator[None]:
+        from tests.servers.fixtures import enter_or_skip  # a plug-in: pytest has to load it first
+
         with ExitStack() as stack:
             enter_or_skip(stack, small_disk(self._folder / BOX, DISK_BYTES))
             self._settle()
