@@ -178,7 +178,9 @@ class RemoteExists(RemoteError):
 
 
 class RemoteDenied(RemoteError):
-    """The server denies permission."""
+    """The server denies permission, or nobody may change anything there (read-only)."""
+
+    retryable_by_default = False
 
 
 class RemoteFull(RemoteError):

@@ -43,4 +43,7 @@ class Capabilities:
     max_files: int = 64
     limits: tuple[str, ...] = ()
     """What the destination lacks and what that costs, in words; logged when they are found, and
-    in ``status().notes``."""
+    in ``status().notes``. What is missing of the abilities above is told without it."""
+    told: frozenset[str] = frozenset()
+    """Names of abilities that, where they are missing, :attr:`limits` tells of in its own words,
+    or nobody misses there."""

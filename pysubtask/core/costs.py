@@ -1,6 +1,7 @@
 """What each ability of a destination is good for, and what it costs where it is missing.
 
-One table, pure: ``pysubtask doctor`` shows it and the subtask's log says it when it connects.
+One table, pure: ``pysubtask doctor`` shows it; ``status().notes`` and the subtask's log say what is
+missing of it.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 
 from pysubtask.core.capabilities import Capabilities
 
-__all__ = ["ABILITIES", "Ability", "missing"]
+__all__ = ["ABILITIES", "Ability", "costs_of", "missing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +71,12 @@ ABILITIES: tuple[Ability, ...] = (
 def missing(can: Capabilities) -> tuple[Ability, ...]:
     """What the destination can't do."""
     return tuple(ability for ability in ABILITIES if not getattr(can, ability.name))
+
+
+def costs_of(can: Capabilities) -> tuple[str, ...]:
+    """What the destination can't do and what that costs, beyond what its ``limits`` say of it."""
+    return tuple(
+        f"the destination can't {ability.title}: {ability.cost}"
+        for ability in missing(can)
+        if ability.name not in can.told
+    )

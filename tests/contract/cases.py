@@ -1,6 +1,7 @@
 """What the contract suite needs of a transport under test, and how it drives one.
 
-A new kind of transport joins by a :class:`Harness` in ``conftest.py`` beside this file.
+A new kind of transport joins by a :class:`Harness` (``harnesses.py`` has ours) and a function in
+``conftest.py`` beside this file.
 """
 
 from __future__ import annotations
@@ -11,15 +12,20 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from pysubtask.errors import RemoteError
-from pysubtask.transports.contract import Request, Result, Transport, Wake
+from pysubtask.transports.contract import Finish, Request, Result, Transport, Wake, Write
 
-__all__ = ["Driver", "Harness"]
+__all__ = ["Driver", "Harness", "write_whole"]
 
 LIMIT_SECS = 20.0
 
 
 class Harness(Protocol):
-    """One destination with a folder of its own for one test."""
+    """One destination with a folder of its own for one test.
+
+    Three more members are used if they are there: ``troubles``, what can be done to its server
+    (``troubles.py``; without, those cases are skipped); ``caches``, the server acknowledges what it
+    has not put into its folder; and then ``peek_below(name)``, what is in that folder.
+    """
 
     keeps_line_breaks: bool
     """Names may hold control characters (rclone replaces them by look-alikes)."""
@@ -108,3 +114,9 @@ class Driver:
     def close(self) -> None:
         self.is_usable = False
         self.transport.close()
+
+
+def write_whole(driver: Driver, path: str, data: bytes) -> None:
+    """A new file, in one write."""
+    driver.ask(Write(path, 0, data, create=True))
+    driver.ask(Finish(path))

@@ -6,240 +6,29 @@ import importlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from pysubtask.core.capabilities import Capabilities
-from pysubtask.errors import RemoteNotFound
-from pysubtask.seams.clock import RealClock
 from pysubtask.secret import Secret
-from pysubtask.transports.contract import Finish, Read, Transport, Wake, Write
-from pysubtask.transports.dropbox.account import Account
-from pysubtask.transports.dropbox.client import DropboxTransport
-from pysubtask.transports.folder import FolderTransport
-from pysubtask.transports.ftp.client import FtpTransport
-from pysubtask.transports.ftp.login import FtpConnector
-from pysubtask.transports.memory import MemoryServer, MemoryTransport
 from pysubtask.transports.sftp.channel import Connector
-from pysubtask.transports.sftp.client import SftpTransport
 from pysubtask.transports.sftp.process import ProcessConnector
 from pysubtask.transports.sftp.ssh import SshConnector
 from tests.contract.cases import Driver, Harness
-from tests.servers.dropbox import DropboxServer
-from tests.servers.ftp import FtpServer
+from tests.contract.harnesses import (
+    FtpOnDisk,
+    InDropbox,
+    InFolder,
+    InMemory,
+    SftpByOthers,
+    SftpOnDisk,
+    SftpThroughCache,
+)
+from tests.contract.troubles import OnDisk, Troubles
 from tests.servers.modsftp import ModSftp
 from tests.servers.openssh import OpenSshServer
 from tests.servers.rclone import RcloneServer
 from tests.servers.shelf import ShelfServer
-
-
-class SftpOnDisk:
-    """SFTP to a server whose folder lies on this machine."""
-
-    keeps_line_breaks = True
-    makes_folders = False
-    impossible_names: tuple[str, ...] = ()
-    writes_only_at_end = False
-    shares = True
-    peeks_cheaply = True
-
-    def __init__(self, connector: Connector, remote: str, folder: Path) -> None:
-        self._connector = connector
-        self._remote = remote
-        self._folder = folder
-
-    def make(self, wake: Wake) -> Transport:
-        return SftpTransport(self._connector, RealClock(), wake=wake)
-
-    def path(self, name: str) -> str:
-        return f"{self._remote}/{name}"
-
-    def peek(self, name: str) -> bytes | None:
-        try:
-            return (self._folder / name).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def put(self, name: str, data: bytes) -> None:
-        (self._folder / name).write_bytes(data)
-
-
-class SftpThroughCache(SftpOnDisk):
-    """A server with a cache (rclone): only another connection sees what it holds."""
-
-    keeps_line_breaks = False
-    peeks_cheaply = False
-
-    def peek(self, name: str) -> bytes | None:
-        driver = Driver(self)
-        try:
-            data = driver.ask(Read(self.path(name), 0, 1 << 24))
-            assert isinstance(data, bytes)
-            return data
-        except RemoteNotFound:
-            return None
-        finally:
-            driver.close()
-
-    def put(self, name: str, data: bytes) -> None:
-        driver = Driver(self)
-        try:
-            step = driver.transport.capabilities.max_write_bytes
-            for at in range(0, len(data), step):
-                driver.ask(Write(self.path(name), at, data[at : at + step], create=True))
-            driver.ask(Finish(self.path(name)))
-        finally:
-            driver.close()
-
-
-class FtpOnDisk:
-    """FTP to a server whose folder lies on this machine."""
-
-    keeps_line_breaks = False
-    makes_folders = False
-    impossible_names: tuple[str, ...] = ()
-    shares = True
-    peeks_cheaply = True
-
-    def __init__(self, server: FtpServer) -> None:
-        self._connector = FtpConnector(
-            server.host,
-            server.port,
-            RealClock(),
-            user=server.user,
-            password=Secret(server.password),
-            tls=server.tls,
-            ca_file=server.ca_file or None,
-        )
-        self._remote, self._folder = server.new_folder()
-        self._memory = server.memory
-        self._memory.quiet.secs = 0.0  # nobody else writes
-
-    @property
-    def writes_only_at_end(self) -> bool:
-        return self._memory.learned.appends
-
-    def make(self, wake: Wake) -> Transport:
-        return FtpTransport(
-            self._connector,
-            RealClock(),
-            folder=self._remote,
-            client_id="0a1b2c3d",
-            memory=self._memory,
-            wake=wake,
-        )
-
-    def path(self, name: str) -> str:
-        return f"{self._remote}/{name}"
-
-    def peek(self, name: str) -> bytes | None:
-        try:
-            return (self._folder / name).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def put(self, name: str, data: bytes) -> None:
-        (self._folder / name).write_bytes(data)
-        (self._folder / name).chmod(0o666)  # for the server's user
-
-
-class InMemory:
-    """The transport for tests of programs."""
-
-    keeps_line_breaks = True
-    makes_folders = False
-    impossible_names: tuple[str, ...] = ()
-    writes_only_at_end = False
-    shares = False
-    peeks_cheaply = True
-
-    def __init__(self) -> None:
-        self._server = MemoryServer()
-
-    def make(self, wake: Wake) -> Transport:
-        return MemoryTransport(self._server)
-
-    def path(self, name: str) -> str:
-        return name
-
-    def peek(self, name: str) -> bytes | None:
-        return self._server.read_file(name)
-
-    def put(self, name: str, data: bytes) -> None:
-        self._server.put_file(name, data)
-
-
-class InFolder:
-    """``file://``"""
-
-    keeps_line_breaks = True
-    makes_folders = False
-    impossible_names: tuple[str, ...] = ()
-    writes_only_at_end = False
-    shares = False
-    peeks_cheaply = True
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def make(self, wake: Wake) -> Transport:
-        return FolderTransport(str(self._folder))
-
-    def path(self, name: str) -> str:
-        return name
-
-    def peek(self, name: str) -> bytes | None:
-        try:
-            return (self._folder / name).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def put(self, name: str, data: bytes) -> None:
-        (self._folder / name).write_bytes(data)
-
-
-class InDropbox:
-    """The SDK, to an emulated Dropbox."""
-
-    keeps_line_breaks = True
-    makes_folders = True
-    writes_only_at_end = False
-    impossible_names = ("back\\slash",)
-    shares = True
-    peeks_cheaply = True
-
-    def __init__(self, server: DropboxServer) -> None:
-        self._server = server
-        self._name, self._folder = server.new_folder()
-        self._account = Account(
-            refresh_token=Secret(server.refresh_token),
-            app_key=server.app_key,
-            ca_file=server.ca_file,
-        )
-
-    def make(self, wake: Wake) -> Transport:
-        return DropboxTransport(self._account, self._name)
-
-    def path(self, name: str) -> str:
-        return f"{self._name}/{name}"
-
-    def peek(self, name: str) -> bytes | None:
-        try:
-            return (self._folder / name).read_bytes()
-        except FileNotFoundError:
-            return None
-
-    def put(self, name: str, data: bytes) -> None:
-        self._server.account.put(self.path(name), data)
-
-
-class SftpByOthers(SftpOnDisk):
-    """The server's user is another one than ours."""
-
-    def put(self, name: str, data: bytes) -> None:
-        super().put(name, data)
-        (self._folder / name).chmod(0o666)
 
 
 def _connector(server: OpenSshServer | RcloneServer) -> SshConnector:
@@ -252,10 +41,23 @@ def _connector(server: OpenSshServer | RcloneServer) -> SshConnector:
     )
 
 
+def _sftp(
+    kind: type[SftpOnDisk],
+    connector: Connector,
+    server: OpenSshServer | RcloneServer | ModSftp,
+    *,
+    is_root: bool = True,
+    settle_secs: float = 0.0,
+) -> SftpOnDisk:
+    remote, folder = server.new_folder()
+    troubles = OnDisk(folder, server, is_root=is_root, settle_secs=settle_secs)
+    return kind(connector, remote, folder, troubles)
+
+
 @contextmanager
 def openssh_by_paramiko(request: pytest.FixtureRequest) -> Iterator[Harness]:
     server: OpenSshServer = request.getfixturevalue("openssh")
-    yield SftpOnDisk(_connector(server), *server.new_folder())
+    yield _sftp(SftpOnDisk, _connector(server), server)
 
 
 @contextmanager
@@ -266,19 +68,19 @@ def openssh_by_ssh(request: pytest.FixtureRequest) -> Iterator[Harness]:
         f" -o UserKnownHostsFile={server.known_hosts}"
     )
     connector = ProcessConnector(command, server.host, user=server.user, port=server.port)
-    yield SftpOnDisk(connector, *server.new_folder())
+    yield _sftp(SftpOnDisk, connector, server)
 
 
 @contextmanager
 def rclone_by_paramiko(request: pytest.FixtureRequest) -> Iterator[Harness]:
     server: RcloneServer = request.getfixturevalue("rclone")
-    yield SftpThroughCache(_connector(server), *server.new_folder())
+    yield _sftp(SftpThroughCache, _connector(server), server, settle_secs=0.3)
 
 
 @contextmanager
 def openssh_denied(request: pytest.FixtureRequest) -> Iterator[Harness]:
     server: OpenSshServer = request.getfixturevalue("openssh_denied")
-    yield SftpOnDisk(_connector(server), *server.new_folder())
+    yield _sftp(SftpOnDisk, _connector(server), server)
 
 
 @contextmanager
@@ -291,7 +93,7 @@ def modsftp(request: pytest.FixtureRequest) -> Iterator[Harness]:
         password=Secret(server.password),
         host_key=server.fingerprint,
     )
-    yield SftpByOthers(connector, *server.new_folder())
+    yield _sftp(SftpByOthers, connector, server, is_root=False)
 
 
 @contextmanager
@@ -299,8 +101,10 @@ def shelf(request: pytest.FixtureRequest) -> Iterator[Harness]:
     server: ShelfServer = request.getfixturevalue("shelf")
     from pysubtask_shelf.harness import ShelfHarness  # the fixture has "installed" it
 
-    made = ShelfHarness(server.url, *server.new_folder())
+    remote, place = server.new_folder()
+    made = ShelfHarness(server.url, remote, place)
     made.shares = True  # one server for all tests
+    made.troubles = OnDisk(place, server, is_root=True)
     yield made
 
 
@@ -311,7 +115,9 @@ def memory(request: pytest.FixtureRequest) -> Iterator[Harness]:
 
 @contextmanager
 def folder(request: pytest.FixtureRequest) -> Iterator[Harness]:
-    yield InFolder(request.getfixturevalue("tmp_path"))
+    there = request.getfixturevalue("tmp_path") / "there"
+    there.mkdir()
+    yield InFolder(there)
 
 
 @contextmanager
@@ -391,6 +197,23 @@ def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> 
 def harness(request: pytest.FixtureRequest) -> Iterator[Harness]:
     with request.param(request) as made:
         yield made
+
+
+@pytest.fixture
+def alone(request: pytest.FixtureRequest) -> None:
+    """Nobody else is connected to any server: one may be stopped."""
+    kept = request.config.stash.get(_KEPT, {})
+    while kept:
+        kept.popitem()[1].close()
+
+
+@pytest.fixture
+def troubles(harness: Harness) -> Troubles:
+    """What can be done to its server; without, the test is skipped."""
+    found: Troubles | None = getattr(harness, "troubles", None)
+    if found is None:
+        pytest.skip("the harness has no means to bring its server into trouble")
+    return found
 
 
 @pytest.fixture

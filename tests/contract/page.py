@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from pysubtask.core.capabilities import Capabilities
+from pysubtask.core.costs import costs_of
 from tests.contract.conftest import OURS, SEEN
 
 __all__ = ["PAGE", "TITLES", "case_names", "main", "words_of"]
@@ -46,9 +47,6 @@ TITLES = {
     "ftp_pyftpd_implicit": "FTPS: pyftpdlib, implicit",
 }
 """What each transport under test is, in the order of the columns."""
-
-MORE = {"dropbox_by_sdk": "files are replaced as a whole; `segments` for those that grow"}
-"""What the documentation says of a transport, beyond what it says itself."""
 
 MARKS = {"passed": "✓", "skipped": "–", "failed": "✗"}
 
@@ -105,9 +103,7 @@ def _tables(outcomes: Outcomes) -> str:
     for number, kind in enumerate(kinds, 1):
         can = outcomes.seen.get(kind)
         shown = ["?"] * len(flags) if can is None else ["✓" if f(can) else "–" for f in flags]
-        costs = list(can.limits) if can is not None else []
-        if kind in MORE:
-            costs.append(MORE[kind])
+        costs = [*can.limits, *costs_of(can)] if can is not None else []
         cells = [str(number), TITLES[kind], *shown, "; ".join(costs) or "–"]
         lines.append(f"| {' | '.join(cells)} |")
     reasons = sorted({*outcomes.reasons.values()})

@@ -197,3 +197,16 @@ def test_a_delivered_file_is_removed(tmp_path: pathlib.Path, openssh: OpenSshSer
         made.flush()
         assert made.remote_bytes("a") == b"1\n2\n"
         wait_until(lambda: made.master.status().last_error is None, 10)
+
+
+def test_what_a_server_lacks_is_in_the_status_and_the_log(
+    tmp_path: pathlib.Path, openssh_denied: OpenSshServer
+) -> None:
+    with delivering(tmp_path, openssh_denied, ["a"]) as made:
+        made.append("a", b"1\n")
+        made.flush()
+        for lack in ("posix-rename", "copy-data", "fsync"):
+            found = [note for note in made.master.status().notes if f"({lack}): " in note]
+            assert len(found) == 1
+            assert found[0] in made.log()
+            assert found[0] in str(made.master.status())

@@ -136,28 +136,36 @@ class DropboxServer:
         self.account = Account(self.base)
         self.root = self.account.root
         self.ca_file = str(self.base / "ca.pem")
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(_write_certificate(self.base, self.host))
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(_write_certificate(self.base, self.host))
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+        shutil.rmtree(self.base, ignore_errors=True)
+
+    def start(self) -> None:
+        """Start it; again on the same port after :meth:`stop`, with all that it held."""
         emulator = self
 
         class Handler(_Handler):
             server_side = emulator
 
-        self._server = _Server((self.host, 0), Handler)
-        self._server.tls = context
+        self._server = _Server((self.host, self.port), Handler)
+        self._server.tls = self._context
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), name="dropbox emulator", daemon=True
         )
         self._thread.start()
-        return self
 
-    def __exit__(self, *_: object) -> None:
+    def stop(self) -> None:
+        """Nobody listens any more, and all connections are reset."""
         self._server.shutdown()
-        self.cut()
         self._server.server_close()
+        self.cut()
         self._thread.join(5)
-        shutil.rmtree(self.base, ignore_errors=True)
 
     def environment(self, end: Any = None) -> dict[str, str]:
         """Variables that lead the SDK here, or to ``end`` (something with host and port)."""

@@ -371,6 +371,10 @@ class Account:
         """``/delete_v2``: a folder with all that is in it."""
         with self._lock:
             item = self._find(path, "path_lookup")
+            try:
+                self._checked(path)
+            except Refused as error:
+                raise Refused({".tag": "path_write", "path_write": error.error}) from None
             for key in [k for k in self._items if k == path.lower() or _below(k, path)]:
                 gone = self._items.pop(key)
                 if not gone.is_dir:

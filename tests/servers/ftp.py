@@ -46,10 +46,14 @@ class FtpServer:
         root: the folder for the test's files; writable for the server's user.
         ca_file: the authority to trust.
         handles_raw_names: names that are not UTF-8 pass unharmed.
+        is_mute_when_full: once it can't write it never answers.
+        is_root: its sessions work as the user who runs the tests, not as one of their own.
     """
 
     name = ""
     handles_raw_names = True
+    is_root = False
+    is_mute_when_full = False
 
     def __init__(self, *, tls: Tls = "off", config: Sequence[str] = ()) -> None:
         self.tls = tls
@@ -307,6 +311,7 @@ class Pyftpd(FtpServer):
 
     name = "pyftpd"
     handles_raw_names = False  # it takes file names for text
+    is_root = True
 
     def __init__(
         self,
@@ -317,6 +322,7 @@ class Pyftpd(FtpServer):
         host: str = "127.0.0.1",
     ) -> None:
         super().__init__(tls=tls, config=config)
+        self.is_mute_when_full = tls != "off"  # handlers/ftps/ssl.py: an error closes, and no more
         self.host = host
         self._without = list(without)
 

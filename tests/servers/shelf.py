@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
+import socket
 import sys
 import tempfile
 import threading
@@ -46,15 +48,30 @@ class ShelfServer:
         self._installed = tempfile.TemporaryDirectory(prefix="pysubtask-shelf-")
         base = pathlib.Path(self._installed.name)
         install(base / "site")
-        from pysubtask_shelf.server import ShelfServer as Server
-
         self.root = base / "root"
         self.root.mkdir()
-        self._server: Any = Server(str(self.root))
-        self.port: int = self._server.server_address[1]
+        self.port = 0
+        self.start()
+        return self
+
+    def start(self) -> None:
+        """Start it; again on the same port after :meth:`stop`."""
+        from pysubtask_shelf.server import ShelfServer as Server
+
+        self._server: Any = Server(str(self.root), self.port)
+        self.port = self._server.server_address[1]
+        self._connections = _noted(self._server)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         self._thread.start()
-        return self
+
+    def stop(self) -> None:
+        """Nobody listens any more, and all connections are shut."""
+        self._server.shutdown()
+        self._thread.join(5)
+        self._server.server_close()
+        for connection in self._connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def __exit__(
         self,
@@ -62,9 +79,7 @@ class ShelfServer:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._server.shutdown()
-        self._thread.join(5)
-        self._server.server_close()
+        self.stop()
         self.hide()
         self._installed.cleanup()
 
@@ -87,3 +102,17 @@ class ShelfServer:
         """A fresh folder: as the server and as this machine name it."""
         path = pathlib.Path(tempfile.mkdtemp(dir=self.root))
         return f"/{path.name}", path
+
+
+def _noted(server: Any) -> list[socket.socket]:
+    """The connections that a server takes from now on."""
+    taken: list[socket.socket] = []
+    accept = server.get_request
+
+    def get_request() -> Any:
+        found = accept()
+        taken.append(found[0])
+        return found
+
+    server.get_request = get_request
+    return taken

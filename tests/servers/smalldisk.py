@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import contextlib
 import os
 import pathlib
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 
 from tests.servers.processes import ServerMissing
 
-__all__ = ["fill", "make_read_only", "small_disk"]
+__all__ = ["fill", "freeze", "make_read_only", "small_disk", "thaw"]
 
 
 @contextmanager
@@ -69,3 +70,30 @@ def fill(folder: pathlib.Path, leave_bytes: int = 0) -> pathlib.Path:
     if leave_bytes:
         os.truncate(filler, max(0, filler.stat().st_size - leave_bytes))
     return filler
+
+
+_GETFLAGS, _SETFLAGS = 0x8008_6601, 0x4008_6602  # ioctl_iflags(2), on 64 bits
+_IMMUTABLE = 0x10
+
+
+def freeze(place: pathlib.Path, frozen: bool = True) -> None:
+    """Let nobody change a file or folder, root included (``chattr +i``).
+
+    Raises:
+        OSError: neither the file system nor we can do that.
+    """
+    import fcntl
+
+    fd = os.open(place, os.O_RDONLY)
+    try:
+        flags = array.array("i", [0])
+        fcntl.ioctl(fd, _GETFLAGS, flags)
+        flags[0] = flags[0] | _IMMUTABLE if frozen else flags[0] & ~_IMMUTABLE
+        fcntl.ioctl(fd, _SETFLAGS, flags)
+    finally:
+        os.close(fd)
+
+
+def thaw(place: pathlib.Path) -> None:
+    """Undo :func:`freeze`."""
+    freeze(place, frozen=False)

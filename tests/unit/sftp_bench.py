@@ -51,6 +51,12 @@ class Bench:
         assert self.collect() == {}
         return self.server.requests()
 
+    def no_file_systems(self) -> None:
+        """Answer what it asks about file systems: that can't be told."""
+        for request in self.sent():
+            assert (request.name, request.first) == ("EXTENDED", b"statvfs@openssh.com")
+            self.server.answer(s.status(request.id, 8))
+
     def opened(self, name: bytes = b"H") -> None:
         """Answer the one OPEN that is out."""
         (request,) = self.sent()

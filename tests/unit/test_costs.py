@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from pysubtask.core.capabilities import Capabilities
-from pysubtask.core.costs import ABILITIES, missing
+from pysubtask.core.costs import ABILITIES, costs_of, missing
 from pysubtask.doctor.checks import TITLES, Check
 
 
@@ -28,6 +28,16 @@ def test_missing_tells_what_is_missing() -> None:
     assert missing(everything) == ()
     one = dataclasses.replace(everything, fsync=False)
     assert [ability.name for ability in missing(one)] == ["fsync"]
+
+
+def test_what_is_told_in_other_words_is_not_told_twice() -> None:
+    nothing = Capabilities(False, False, False, readable=False)
+    assert [words.partition(": ")[2] for words in costs_of(nothing)] == [
+        ability.cost for ability in ABILITIES
+    ]
+    told = dataclasses.replace(nothing, limits=("no sync",), told=frozenset({"fsync"}))
+    assert len(costs_of(told)) == len(ABILITIES) - 1
+    assert not any("disk" in words for words in costs_of(told))
 
 
 def test_checks_have_titles() -> None:

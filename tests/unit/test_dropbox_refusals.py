@@ -186,3 +186,12 @@ def test_trouble_on_the_way(error: Exception, kind: type[PysubtaskError], words:
 def test_a_mistake_of_ours_is_not_hidden() -> None:
     with pytest.raises(TypeError), refusals("send", "/a.csv"):
         raise TypeError("expected request_binary as binary type")
+
+
+def test_a_connection_that_can_not_be_made_is_told_as_that() -> None:
+    """As requests and urllib3 wrap it: the cause is at the bottom, and in no argument."""
+    below = pytest.importorskip("urllib3").exceptions
+    inner = below.NewConnectionError(None, "Failed to establish a new connection")
+    inner.__cause__ = ConnectionRefusedError(111, "Connection refused")
+    error = requests.exceptions.ConnectionError(below.MaxRetryError(None, "/x", inner))
+    assert "no connection (Connection refused)" in str(converted(error))

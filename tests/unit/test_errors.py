@@ -65,6 +65,7 @@ def test_the_text_says_what_to_what_why_and_what_to_do(fields: dict[str, str], t
         (errors.LinkLost, True),
         (errors.LoginRefused, True),
         (errors.RemoteFull, True),
+        (errors.RemoteDenied, False),
         (errors.RemoteUnsupported, False),
     ],
 )

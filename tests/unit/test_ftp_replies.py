@@ -97,6 +97,8 @@ def test_ports() -> None:
         (550, "write: No space left on device", RemoteFull),
         (451, "Transfer aborted: Disk quota exceeded", RemoteFull),
         (426, "Failure writing to local file.", RemoteFull),
+        (451, "Transfer aborted. Input/output error", RemoteFull),
+        (426, "None; transfer aborted.", RemoteFull),
         (550, "Create directory operation failed: File exists", RemoteExists),
         (521, "/x directory already exists", RemoteExists),
         (500, "Unknown command.", RemoteUnsupported),
@@ -111,6 +113,13 @@ def test_refusals_are_told_apart(code: int, text: str, kind: type[RemoteError]) 
     assert type(error) is kind
     assert text in str(error)
     assert str(error).startswith("write in/a.csv: ")
+
+
+def test_what_may_be_a_full_disk_is_one_for_writes_only() -> None:
+    reply = Reply(426, (b"None; transfer aborted.",))
+    assert "most likely no space" in str(remote_error(reply, "write", "a"))
+    with pytest.raises(LinkLost):
+        remote_error(reply, "read", "a")
 
 
 @pytest.mark.parametrize("code", [425, 426, 522, 226, 150])

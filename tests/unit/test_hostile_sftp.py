@@ -204,6 +204,7 @@ def test_a_servers_words_are_made_harmless() -> None:
     (request,) = bench.sent()
     words = b"no\r\n2026-01-01 00:00:00 INFO: all is well\x1b[2J\xe2\x80\xae\xc2\x9b31m"
     bench.server.answer(s.status(request.id, 4, words))
+    bench.no_file_systems()
     error = bench.collect()[1]
     assert isinstance(error, RemoteError)
     assert str(error).isprintable()

@@ -72,6 +72,20 @@ def test_what_the_server_lacks_is_told_once(
     ]  # fmt: skip
 
 
+def test_what_many_servers_lack_is_told_but_no_warning(
+    says: LinkLog, caplog: pytest.LogCaptureFixture
+) -> None:
+    for costs in (("no copies",), ("no copies",), ("no copies", "no fsync")):
+        says.lacks(("plain",), costs)
+    told = [
+        (r.levelname, r.getMessage().removeprefix("sftp://edge@host/in: ")) for r in caplog.records
+    ]
+    assert told == [
+        ("WARNING", "plain"), ("INFO", "no copies"),
+        ("WARNING", "plain"), ("INFO", "no copies"), ("INFO", "no fsync"),
+    ]  # fmt: skip
+
+
 def test_idle_ends_are_no_warnings(says: LinkLog, caplog: pytest.LogCaptureFixture) -> None:
     says.resting(180)
     says.lost_idle("closed by the server")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import cast
 
 import pytest
 
+from pysubtask.core.capabilities import Capabilities
+from pysubtask.core.costs import ABILITIES, Ability
 from pysubtask.core.model import Entry, Identity, Piece, Print, Stamp, Version
 from pysubtask.core.space import Held
 from pysubtask.errors import RemoteDenied
@@ -16,7 +19,7 @@ from pysubtask.subtask.report import Report
 from pysubtask.subtask.store.space import Space
 from tests.unit.core_fakes import LOG, HookedDisk, ManualClock
 from tests.unit.core_local import Local
-from tests.unit.core_remote import make_remote
+from tests.unit.core_remote import Remote, WatchedServer, make_remote
 
 COUNT = 3000
 
@@ -44,8 +47,8 @@ def local(tmp_path: Path) -> Local:
     return local
 
 
-def make_report(local: Local) -> tuple[Report, list[str]]:
-    remote = make_remote(local)
+def make_report(local: Local, remote: Remote | None = None) -> tuple[Report, list[str]]:
+    remote = remote or make_remote(local)
     remote.delivery._held.hold("/out/00007", RemoteDenied("no"))
     outbox = local.ledger.outbox
     space = Space(local.disk, "", outbox, outbox_max_bytes=0, keep_free_bytes=0, log=LOG)
@@ -92,6 +95,25 @@ def test_a_status_does_not_look_at_each_entry(
     monkeypatch.setattr(local.ledger, "get", counted)
     report.status(Status(link="resting"), lambda path: FileStatus())
     assert len(looked) < 20
+
+
+@pytest.mark.parametrize("ability", ABILITIES, ids=lambda ability: ability.name)
+def test_what_a_server_lacks_is_in_the_status_and_the_log(
+    local: Local, ability: Ability, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Each ability: what its absence costs, in words, from the first connection on."""
+    caplog.set_level("INFO")
+    everything = Capabilities(True, True, True, server_copy=True, fsync=True)
+    server = WatchedServer(dataclasses.replace(everything, **{ability.name: False}))
+    local.write(b"data")
+    local.take()
+    remote = Remote(local, server)
+    remote.step()
+    report = make_report(local, remote)[0]
+    notes = report.status(Status(link="connected"), lambda path: FileStatus()).notes
+    assert notes == (f"the destination can't {ability.title}: {ability.cost}",)
+    assert f"memory: {notes[0]}" in caplog.messages
+    assert notes[0] in str(Status(link="connected", notes=notes))
 
 
 def test_the_sums_follow_every_change(tmp_path: Path) -> None:

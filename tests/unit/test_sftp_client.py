@@ -26,6 +26,7 @@ from pysubtask.transports.contract import (
     RemoteStat,
     Remove,
     Rename,
+    Request,
     Result,
     Stat,
     Write,
@@ -265,7 +266,10 @@ def test_a_failure_without_reason_is_a_full_disk_if_the_disk_is_full(free: int, 
         (15, b"", RemoteFull),
         (4, b"write /x: No space left on device", RemoteFull),
         (4, b"Disk quota exceeded", RemoteFull),
+        (4, b"preallocate: file too big for remaining disk space", RemoteFull),
         (4, b"file exists", RemoteExists),
+        (4, b"mkdir /x: read-only file system", RemoteDenied),
+        (4, b"open /x: operation not permitted", RemoteDenied),
         (4, b"Failure", RemoteError),
         (5, b"Bad message", RemoteError),
         (77, b"\xff\xfe", RemoteError),
@@ -276,6 +280,8 @@ def test_status_codes(code: int, text: bytes, kind: type[RemoteError]) -> None:
     bench.submit(Remove("/a"))
     (request,) = bench.sent()
     bench.server.answer(s.status(request.id, code, text))
+    if kind is RemoteError:
+        bench.no_file_systems()
     result = bench.collect()[1]
     assert type(result) is kind
     assert (result.operation, result.path) == ("remove", "/a")
@@ -289,9 +295,10 @@ def test_rename_onto_something_is_told_from_other_failures() -> None:
     looks = bench.sent()
     assert [look.first for look in looks] == [b"/b", b"/d"]
     bench.server.answer(s.attrs(looks[0].id, 1), s.status(looks[1].id, 2))
-    results = bench.collect()
-    assert type(results[1]) is RemoteExists
-    assert type(results[2]) is RemoteError
+    assert type(bench.collect()[1]) is RemoteExists
+    for request in bench.server.requests():
+        bench.server.answer(s.status(request.id, 8))
+    assert type(bench.collect()[2]) is RemoteError
 
 
 def test_rename_looks_first_where_the_server_may_overwrite() -> None:
@@ -322,9 +329,48 @@ def test_make_dir_accepts_a_folder_that_is_there() -> None:
     assert type(result[3]) is RemoteNotFound
     looks = bench.server.requests()
     bench.server.answer(s.attrs(looks[0].id, 4096, 0o040755), s.attrs(looks[1].id, 1))
-    results = bench.collect()
-    assert results[1] is None
-    assert type(results[2]) is RemoteError
+    assert bench.collect() == {1: None}
+    for request in bench.server.requests():
+        bench.server.answer(s.status(request.id, 8))
+    assert type(bench.collect()[2]) is RemoteError
+
+
+@pytest.mark.parametrize(
+    "request_", [Remove("/d/a"), Rename("/d/a", "/b", replace=True), Write("/d/a", 0, b"1")]
+)
+def test_a_failure_without_reason_on_a_read_only_file_system(request_: Request) -> None:
+    bench = Bench()
+    bench.submit(request_)
+    (request,) = bench.sent()
+    bench.server.answer(s.status(request.id, 4, b"Failure"))
+    (asked,) = bench.sent()
+    assert (asked.first, asked.rest) == (b"statvfs@openssh.com", s.string(b"/d"))
+    body = pack(">11Q", 4096, 4096, 0, 0, 9, 9, 9, 9, 0, 1, 255)
+    bench.server.answer(s.packet(201, asked.id, body))
+    result = bench.collect()[1]
+    assert isinstance(result, RemoteDenied)
+    assert "read-only" in str(result)
+    assert not result.retryable
+
+
+def test_what_came_while_the_reason_was_looked_for_is_refused_with_it() -> None:
+    bench = Bench()
+    bench.submit(Write("/d/a", 0, b"1", create=True))
+    (request,) = bench.sent()
+    bench.server.answer(s.status(request.id, 4, b"Failure"))
+    (asked,) = bench.sent()
+    bench.submit(Stat("/d/a"), Write("/d/a", 1, b"2", create=True))
+    again = bench.server.requests() or bench.sent()
+    assert [(r.name, r.first) for r in again] == [("OPEN", b"/d/a")]
+    bench.server.answer(s.packet(201, asked.id, pack(">11Q", 1, 1, 0, 0, 0, 9, 9, 9, 0, 0, 255)))
+    assert isinstance(bench.collect()[1], RemoteFull)
+    (look,) = bench.sent()
+    assert (look.name, look.first) == ("STAT", b"/d/a")
+    bench.server.answer(s.handle(again[0].id, b"H"), s.status(look.id, 2))
+    assert isinstance(bench.collect()[2], RemoteNotFound)
+    (write,) = bench.sent()
+    bench.server.answer(s.status(write.id, 0))
+    assert bench.collect() == {3: None}
 
 
 def test_read_continues_until_the_end() -> None:

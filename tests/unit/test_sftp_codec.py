@@ -245,8 +245,10 @@ def test_requests_are_what_the_draft_says(got: bytes, body: bytes) -> None:
 def test_limits_and_free_space() -> None:
     assert codec.decode_limits(pack(">4Q", 1, 2, 3, 4)) == (1, 2, 3, 4)
     statvfs = pack(">11Q", 4096, 512, 0, 0, 10, 0, 0, 7, 0, 0, 255)
-    assert codec.decode_statvfs_free(statvfs) == (5120, 7)
-    for decode in (codec.decode_limits, codec.decode_statvfs_free):
+    assert codec.decode_statvfs(statvfs) == (5120, 7, False)
+    uncounted = pack(">11Q", 4096, 512, 0, 0, 10, 0, 0, 0, 0, 0x3, 255)
+    assert codec.decode_statvfs(uncounted) == (5120, None, True)
+    for decode in (codec.decode_limits, codec.decode_statvfs):
         with pytest.raises(LinkLost):
             decode(b"\0" * 31)
 

@@ -148,7 +148,7 @@ def test_extensions_copy_fsync_limits_statvfs() -> None:
     talk.disk.capacity_bytes = 20
     free = talk.ask(codec.encode_statvfs, b"/").value
     assert isinstance(free, bytes)
-    assert codec.decode_statvfs_free(free)[0] == 6
+    assert codec.decode_statvfs(free).free_bytes == 6
 
 
 def test_a_full_disk_takes_what_fits_and_fails() -> None:

@@ -14,7 +14,7 @@ import random
 import threading
 from collections.abc import Callable, Iterator
 
-from pysubtask.core.costs import missing
+from pysubtask.core.costs import costs_of
 from pysubtask.core.flow import Window
 from pysubtask.core.retry import RetryRule
 from pysubtask.errors import AskedToWait, LinkError, LoginRefused
@@ -101,7 +101,6 @@ class Delivery:
         self._opened_for_beat = False
         self._board = LinkBoard(clock, status_changed)
         self._limits: tuple[str, ...] = ()
-        self._told: Capabilities | None = None  # whose missing abilities the log has told
 
     # -- from any thread ---------------------------------------------------------------------
 
@@ -168,7 +167,7 @@ class Delivery:
 
     @property
     def limits(self) -> tuple[str, ...]:
-        """What the destination lacks, as it was found at the last connection."""
+        """What the destination lacks and what that costs, as the last connection found it."""
         return self._limits
 
     @property
@@ -293,12 +292,9 @@ class Delivery:
         self._last_busy = self._connected_at = self._clock.monotonic()
         took = self._connected_at - began
         self._says.connected(took, str(getattr(transport, "described", "")))
-        self._limits = can.limits
-        self._says.lacks(can.limits)
-        if can != self._told and not can.limits:  # else the transport has told it in its own words
-            self._told = can
-            for ability in missing(can):
-                self._log.info("the destination can't %s: %s", ability.title, ability.cost)
+        costs = costs_of(can)
+        self._limits = (*can.limits, *costs)
+        self._says.lacks(can.limits, costs)
         self._board.fine("connected")
         if self._must_purge:
             self._engine.spawn(self._courier.purge(), priority=BULK, done=self._note_purged)

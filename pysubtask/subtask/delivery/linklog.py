@@ -26,7 +26,7 @@ class LinkLog:
         self._since: float | None = None
         self._told = ""
         self._told_at = 0.0
-        self._lacks: tuple[str, ...] = ()
+        self._lacks: tuple[tuple[str, ...], tuple[str, ...]] = (), ()
 
     def connected(self, took_secs: float, described: str) -> None:
         """``described``: as whom and by which algorithms; "" where the transport does not tell."""
@@ -38,14 +38,16 @@ class LinkLog:
         self._tries = 0
         self._log.info("connected to %s%s in %.0f ms", self._destination, words, took_secs * 1000)
 
-    def lacks(self, limits: tuple[str, ...]) -> None:
+    def lacks(self, limits: tuple[str, ...], costs: tuple[str, ...] = ()) -> None:
         """What the destination can't do, and what that costs; told once, and again if it is
-        something else."""
-        if limits == self._lacks:
+        something else. ``costs``: what many destinations can't, so that it is no warning."""
+        if (limits, costs) == self._lacks:
             return
-        self._lacks = limits
+        self._lacks = limits, costs
         for limit in limits:
             self._log.warning("%s: %s", self._destination, limit)
+        for cost in costs:
+            self._log.info("%s: %s", self._destination, cost)
 
     def lost(self, why: str, lived_secs: float, wait_secs: float) -> None:
         """A connection broke that was needed."""

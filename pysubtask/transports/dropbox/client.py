@@ -39,6 +39,10 @@ _TOGETHER_BYTES = 4 * 1024 * 1024
 _MAX_FILES = 64
 _MAX_NAMES = 250_000
 _MAX_PAGES = 10_000
+_LIMIT = (
+    "Dropbox takes files as a whole: one that grows or changed inside is sent whole, each time; "
+    "what grows can go in pieces (segments)"
+)
 
 
 # The class has a method of the name list.
@@ -80,6 +84,8 @@ class DropboxTransport(SimpleTransport):
             max_write_bytes=_CHUNK_BYTES,
             max_read_bytes=_CHUNK_BYTES,
             max_files=_MAX_FILES,
+            limits=(_LIMIT,),
+            told=frozenset({"positioned_write", "server_copy", "fsync"}),
         )
 
     def connect(self) -> None:

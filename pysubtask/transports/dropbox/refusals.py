@@ -229,8 +229,10 @@ def _why(error: BaseException) -> str:
     """The reason at the bottom of what requests and urllib3 wrap around it, without the URL."""
     found: Any = error
     for _ in range(8):
-        inner = getattr(found, "reason", None) or next(
-            (arg for arg in found.args if isinstance(arg, BaseException)), None
+        inner = (
+            getattr(found, "reason", None)
+            or next((arg for arg in found.args if isinstance(arg, BaseException)), None)
+            or found.__cause__  # of urllib3's "Failed to establish a new connection"
         )
         if not isinstance(inner, BaseException):
             break

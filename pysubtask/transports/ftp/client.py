@@ -28,7 +28,7 @@ from pysubtask.transports.ftp.files import Files
 from pysubtask.transports.ftp.login import FtpConnector, Session
 from pysubtask.transports.ftp.streaming import Stream
 from pysubtask.transports.ftp.transfers import Transfers
-from pysubtask.transports.ftp.trial import Learned, limits_of, product_of, try_out
+from pysubtask.transports.ftp.trial import Learned, limits_of, product_of, told_of, try_out
 from pysubtask.transports.ftp.writing import SLICE_SECS, TEMP_PREFIX, Writing, is_temp
 from pysubtask.transports.simple import SimpleTransport
 
@@ -123,6 +123,7 @@ class FtpTransport(SimpleTransport):
                 encrypted=self._connector.tls != "off",
                 consumed=self._consumed,
             ),
+            told=told_of(learned),
         )
 
     def connect(self) -> None:

@@ -119,6 +119,8 @@ class Files:
         error = remote_error(reply, "make folder", path)
         if type(error) in (RemoteError, RemoteDenied) and not self._folder_is_there(path):
             error = RemoteNotFound("its folder is not there", operation="make folder", path=path)
+        elif type(error) is RemoteError and not self.exists(path):
+            error = _denied(error, "make folder", path)
         raise error
 
     def list(self, path: str) -> dict[str, RemoteStat]:
@@ -219,5 +221,5 @@ def _missing(error: RemoteError) -> RemoteError:
 
 def _denied(error: RemoteError, operation: str | None, path: str) -> RemoteDenied:
     """A refusal without a reason, of something that is there in a folder that is there."""
-    words = error.message.replace("the server refuses", "most likely no permission")
-    return RemoteDenied(words, operation=operation, path=path)
+    words = error.message.replace("the server refuses", "most likely no permission, or read-only")
+    return RemoteDenied(words, operation=operation, path=path, retryable=True)

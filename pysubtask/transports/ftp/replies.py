@@ -122,7 +122,11 @@ _FULL_WORDS = (
     "quota",
     "insufficient storage",
     "enospc",
-    "failure writing to local file",  # vsftpd (with 426); it does not tell why
+)
+_LIKELY_FULL_WORDS = (  # of a write; the server does not tell why it failed
+    "failure writing to local file",  # vsftpd
+    "input/output error",  # ProFTPD, where only a part of a piece found room (mod_xfer.c)
+    "none; transfer aborted",  # pyftpdlib, which loses the number of the error
 )
 _MISSING_WORDS = (
     "no such file",
@@ -176,6 +180,12 @@ def remote_error(reply: Reply, operation: str, path: str) -> RemoteError:
         for words, kind, meaning in _BY_WORDS:
             if any(word in lowered for word in words):
                 return kind(f"{meaning}: {str(reply)!r}", operation=operation, path=path)
+        if operation == "write" and any(word in lowered for word in _LIKELY_FULL_WORDS):
+            return RemoteFull(
+                f"most likely no space is left on the server: {str(reply)!r}",
+                operation=operation,
+                path=path,
+            )
     if reply.code in (425, 426, 522):  # 522: its TLS (RFC 4217, 10.2)
         raise LinkLost(
             f"the data connection failed: {str(reply)!r}",

@@ -22,7 +22,7 @@ from pysubtask.transports.ftp.files import Files
 from pysubtask.transports.ftp.login import Session
 from pysubtask.transports.ftp.transfers import Transfers
 
-__all__ = ["Learned", "limits_of", "product_of", "try_out"]
+__all__ = ["Learned", "limits_of", "product_of", "told_of", "try_out"]
 
 _KNOWN = ("vsftpd", "proftpd", "pure-ftpd", "pyftpdlib")
 _FIRST = b"0123456789abcdef"
@@ -163,6 +163,12 @@ def limits_of(
             "it is continued"
         )
     return tuple(limits)
+
+
+def told_of(learned: Learned) -> frozenset[str]:
+    """Which abilities :func:`limits_of` tells of, where they are missing."""
+    of_all = {"positioned_write"}
+    return frozenset(of_all | {"atomic_replace", "readable"} if learned.tried else of_all)
 
 
 def _begin(transfers: Transfers, files: Files, path: str, folder: str) -> None:

@@ -24,7 +24,6 @@ from pysubtask.errors import (
     LinkError,
     LinkLost,
     RemoteError,
-    RemoteFull,
     RemoteUnsupported,
 )
 from pysubtask.seams.clock import Clock
@@ -53,6 +52,7 @@ from pysubtask.transports.sftp.handles import Handles, OpenFile, Task
 from pysubtask.transports.sftp.handshake import Server, shake_hands
 from pysubtask.transports.sftp.listing import Listing
 from pysubtask.transports.sftp.names import Names, remote_stat
+from pysubtask.transports.sftp.reasons import Reasons
 from pysubtask.transports.sftp.statuses import remote_error, status_code
 from pysubtask.transports.sftp.wire import Wire
 
@@ -96,6 +96,7 @@ class SftpTransport:
         self._channel: Channel | None = None
         self._server: Server | None = None
         self._wire: Wire
+        self._reasons: Reasons
         self._handles: Handles
         self._names: Names
         self._results: deque[tuple[int, Result]] = deque()
@@ -149,8 +150,9 @@ class SftpTransport:
             channel.close()
             raise
         self._wire = Wire(channel, self._clock, decoder, self._ack_timeout_secs)
-        self._handles = Handles(self._wire, server.max_handles)
-        self._names = Names(self._wire, self._handles, server, self._end)
+        self._reasons = Reasons(self._wire, offered=server.statvfs)
+        self._handles = Handles(self._wire, server.max_handles, self._reasons)
+        self._names = Names(self._wire, self._handles, server, self._reasons, self._end)
         self._server = server
 
     def submit(self, ticket: int, request: Request) -> None:
@@ -275,21 +277,8 @@ class SftpTransport:
         self._handles.detach(file)
         self._handles.release(file)
         error = remote_error(reply, "write", request.path)
-        if type(error) is RemoteError and self._connected().statvfs:
-            # OpenSSH says no more than "Failure": ask whether the disk is full.
-            folder = file.raw_path.rpartition(b"/")[0] or b"."
-            request_id = self._wire.ask(partial(self._judged, ticket, error, len(request.data)))
-            self._wire.put(codec.encode_statvfs(request_id, folder))
-        else:
-            self._end(ticket, error)
-
-    def _judged(self, ticket: int, error: RemoteError, size: int, reply: Reply) -> None:
-        if reply.kind == codec.EXTENDED_REPLY and isinstance(reply.value, bytes):
-            free_bytes, free_files = codec.decode_statvfs_free(reply.value)
-            if free_bytes < size or not free_files:
-                words = "no space is left on the server"
-                error = RemoteFull(words, operation="write", path=error.path)
-        self._end(ticket, error)
+        end = self._fail_with(ticket)
+        self._reasons.find(error, file.raw_path, end, needs_bytes=len(request.data))
 
     def _finish(self, ticket: int, request: Finish) -> None:
         reader = self._handles.find(request.path, writing=False)
@@ -426,7 +415,8 @@ class SftpTransport:
 
     def _spaced(self, ticket: int, path: str, reply: Reply) -> None:
         if reply.kind == codec.EXTENDED_REPLY and isinstance(reply.value, bytes):
-            self._end(ticket, RemoteSpace(*codec.decode_statvfs_free(reply.value)))
+            found = codec.decode_statvfs(reply.value)
+            self._end(ticket, RemoteSpace(found.free_bytes, found.free_files))
         else:
             self._end(ticket, remote_error(reply, "ask for the free space of", path))
 

@@ -32,7 +32,7 @@ __all__ = [
     "broken_protocol",
     "decode_limits",
     "decode_name",
-    "decode_statvfs_free",
+    "decode_statvfs",
     "encode_close",
     "encode_copy_data",
     "encode_fstat",
@@ -109,6 +109,7 @@ _OPEN_TAIL = Struct(">II")
 _COPY = Struct(">QQ")
 _LIMITS = Struct(">4Q")
 _STATVFS = Struct(">11Q")
+_ST_RDONLY = 1  # SSH_FXE_STATVFS_ST_RDONLY in OpenSSH's PROTOCOL
 _TIMES = Struct(">II")
 
 
@@ -296,16 +297,29 @@ def decode_limits(body: bytes) -> Limits:
     return Limits(*_LIMITS.unpack_from(body))
 
 
-def decode_statvfs_free(body: bytes) -> tuple[int, int]:
-    """Free bytes and free files (for the user who is logged in) of a ``statvfs`` answer.
+class FileSystem(NamedTuple):
+    """What a ``statvfs`` answer tells of a file system, for the user who is logged in."""
+
+    free_bytes: int
+    free_files: int | None
+    """None: it counts none (btrfs)."""
+    read_only: bool
+
+
+def decode_statvfs(body: bytes) -> FileSystem:
+    """The answer to :func:`encode_statvfs`.
 
     Raises:
         LinkLost: it is too short.
     """
     if len(body) < _STATVFS.size:
         raise broken_protocol("its answer about free space is too short")
-    fields = _STATVFS.unpack_from(body)
-    return fields[1] * fields[4], fields[7]  # f_frsize * f_bavail, f_favail
+    _, block_bytes, _, _, blocks, files, _, free_files, _, flags, _ = _STATVFS.unpack_from(body)
+    return FileSystem(
+        block_bytes * blocks,
+        free_files if files or free_files else None,
+        bool(flags & _ST_RDONLY),
+    )
 
 
 class ReplyDecoder:

@@ -23,6 +23,7 @@ from pysubtask.transports.sftp.codec import (
     encode_open,
     encode_path,
 )
+from pysubtask.transports.sftp.reasons import Reasons
 from pysubtask.transports.sftp.statuses import remote_error
 from pysubtask.transports.sftp.wire import Wire
 
@@ -79,10 +80,12 @@ class Handles:
     Args:
         wire: carries the requests.
         limit: how many handles may be open at once, folders included.
+        reasons: looks for the cause of a refusal.
     """
 
-    def __init__(self, wire: Wire, limit: int) -> None:
+    def __init__(self, wire: Wire, limit: int, reasons: Reasons) -> None:
         self._wire = wire
+        self._reasons = reasons
         self._limit = limit
         self._open = 0
         self._closing = 0
@@ -248,10 +251,18 @@ class Handles:
                 self._send_open(file)
                 return
         self.detach(file)
+        self.handle_refused()
+        refuse = partial(self._refuse_all, file)
+        if file.writing:
+            needs = 1 if file.creates else 0
+            self._reasons.find(error, file.raw_path, refuse, needs_bytes=needs)
+        else:
+            refuse(error)
+
+    def _refuse_all(self, file: OpenFile, error: RemoteError) -> None:
         while file.waiting:
             self._fail(file, error)
         self._unstall(file)
-        self.handle_refused()
 
     def _fail(self, file: OpenFile, error: RemoteError) -> None:
         task = file.waiting.popleft()

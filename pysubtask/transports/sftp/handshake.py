@@ -80,8 +80,13 @@ def shake_hands(
             limits = codec.decode_limits(reply.value)
     server = _describe(greeting, limits, max_write_bytes)
     if _zeroes_what_it_continues(str(getattr(channel, "software", ""))):
-        lacks = (*server.capabilities.limits, _OLD_RCLONE)
-        can = replace(server.capabilities, positioned_write=False, limits=lacks)
+        can = server.capabilities
+        can = replace(
+            can,
+            positioned_write=False,
+            limits=(*can.limits, _OLD_RCLONE),
+            told=can.told | {"positioned_write"},
+        )
         server = replace(server, capabilities=can)
     return server, decoder
 
@@ -132,6 +137,7 @@ def _describe(greeting: VersionReply, limits: codec.Limits | None, max_write_byt
         server_copy=copies,
         fsync=syncs,
         limits=_lacks(replaces=replaces, copies=copies, syncs=syncs),
+        told=frozenset({"atomic_replace", "server_copy", "fsync"}),
         max_write_bytes=min(max(LEAST_BYTES, write), max_write_bytes),
         max_read_bytes=min(max(LEAST_BYTES, read), MOST_READ_BYTES),
         # A copy needs two handles, a listing one more.

@@ -12,6 +12,7 @@ from pysubtask.transports.sftp import codec
 from pysubtask.transports.sftp.codec import Attributes, Reply, encode_path
 from pysubtask.transports.sftp.handles import Handles
 from pysubtask.transports.sftp.handshake import Server
+from pysubtask.transports.sftp.reasons import Reasons
 from pysubtask.transports.sftp.statuses import remote_error, status_code
 from pysubtask.transports.sftp.wire import Wire
 
@@ -31,15 +32,22 @@ class Names:
     """Changes what is called how.
 
     Args:
+        reasons: looks for the cause of a refusal.
         end: takes a ticket and its result.
     """
 
     def __init__(
-        self, wire: Wire, handles: Handles, server: Server, end: Callable[[int, Result], None]
+        self,
+        wire: Wire,
+        handles: Handles,
+        server: Server,
+        reasons: Reasons,
+        end: Callable[[int, Result], None],
     ) -> None:
         self._wire = wire
         self._handles = handles
         self._server = server
+        self._reasons = reasons
         self._end = end
 
     def rename(self, ticket: int, request: Rename) -> None:
@@ -54,7 +62,7 @@ class Names:
         self._handles.forget(request.path)
         self._handles.forget(request.target)
         if request.replace:
-            done = partial(self._end_by_status, ticket, "rename", request.path)
+            done = partial(self._end_by_status, ticket, "rename", request.path, raw)
             self._wire.put(codec.encode_posix_rename(self._wire.ask(done), raw, raw_target))
         elif self._server.careful_rename:
             self._send_rename(ticket, request, raw, raw_target)
@@ -80,7 +88,8 @@ class Names:
 
             # OpenSSH says only "Failure", for an existing target as for much else.
             def looked(reply: Reply) -> None:
-                self._end(ticket, _taken(request) if reply.kind == codec.ATTRS else error)
+                found = _taken(request) if reply.kind == codec.ATTRS else error
+                self._reasons.find(found, raw, partial(self._end, ticket))
 
             self._wire.put(codec.encode_stat(self._wire.ask(looked), raw_target))
 
@@ -94,7 +103,7 @@ class Names:
         """
         raw = encode_path(request.path)
         self._handles.forget(request.path)
-        done = partial(self._end_by_status, ticket, "remove", request.path)
+        done = partial(self._end_by_status, ticket, "remove", request.path, raw)
         self._wire.put(codec.encode_remove(self._wire.ask(done), raw))
 
     def make_dir(self, ticket: int, request: MakeDir) -> None:
@@ -116,15 +125,23 @@ class Names:
 
             def looked(reply: Reply) -> None:
                 found = remote_stat(reply.value) if isinstance(reply.value, Attributes) else None
-                self._end(ticket, None if found is not None and found.is_dir else error)
+                if found is not None and found.is_dir:
+                    self._end(ticket, None)
+                else:
+                    self._reasons.find(error, raw, partial(self._end, ticket), needs_bytes=1)
 
             self._wire.put(codec.encode_stat(self._wire.ask(looked), raw))
 
         self._wire.put(codec.encode_mkdir(self._wire.ask(done), raw))
 
-    def _end_by_status(self, ticket: int, operation: str, path: str, reply: Reply) -> None:
-        ok = status_code(reply, operation) == codec.FX_OK
-        self._end(ticket, None if ok else remote_error(reply, operation, path))
+    def _end_by_status(
+        self, ticket: int, operation: str, path: str, raw: bytes, reply: Reply
+    ) -> None:
+        if status_code(reply, operation) == codec.FX_OK:
+            self._end(ticket, None)
+        else:
+            error = remote_error(reply, operation, path)
+            self._reasons.find(error, raw, partial(self._end, ticket))
 
 
 def _taken(request: Rename) -> RemoteExists:

@@ -41,8 +41,18 @@ _BY_CODE: dict[int, tuple[type[RemoteError], str]] = {
 }
 
 # What servers say with the code FAILURE: Go's syscall errors, Java's and Python's messages.
-_FULL_WORDS = ("no space", "disk full", "disk is full", "quota", "enospc", "edquot")
+_FULL_WORDS = (
+    "no space",
+    "disk full",
+    "disk is full",
+    "quota",
+    "enospc",
+    "edquot",
+    "too big for remaining disk space",  # rclone, before it begins to write
+)
 _EXISTS_WORDS = ("already exists", "file exists")
+_READ_ONLY_WORDS = ("read-only", "read only", "erofs")
+_DENIED_WORDS = ("permission denied", "not permitted", "access denied", "access is denied")
 
 # Texts that only repeat the code (OpenSSH has no others).
 _EMPTY_TEXTS = {"", "failure", "no such file", "permission denied", "operation unsupported"}
@@ -79,6 +89,10 @@ def remote_error(reply: Reply, operation: str, path: str) -> RemoteError:
             kind, words = RemoteFull, "no space is left on the server"
         elif any(word in lowered for word in _EXISTS_WORDS):
             kind, words = RemoteExists, "something is there already"
+        elif any(word in lowered for word in _READ_ONLY_WORDS):
+            kind, words = RemoteDenied, "the file system on the server is read-only"
+        elif any(word in lowered for word in _DENIED_WORDS):
+            kind, words = RemoteDenied, "the server denies permission"
     if lowered not in _EMPTY_TEXTS:
         words = f"{words}: {text!r}" if words != "the server gives no reason" else text
     return kind(words, operation=operation, path=path)
