@@ -70,11 +70,18 @@ class Allowance:
         return bool(self._days)
 
     @property
+    def has_pace(self) -> bool:
+        """Whether there is a limit per second."""
+        return self._rate is not None
+
+    @property
     def has_bytes(self) -> bool:
         """Whether any bytes may be sent today, for now."""
         bucket = self._days.get("bytes")
+        if bucket is None:
+            return True
         now = self._clock.time()
-        return bucket is None or bucket.ready_at(1, now) <= now
+        return bucket.ready_at(1, now) <= now
 
     def admit(self, *, has_paid: bool = False) -> None:
         """A delivery is to begin.

@@ -282,7 +282,7 @@ class Engine:
         weight = _weight(request)
         if not self._window.has_room(weight):
             return False
-        if self._allowance is None or priority == URGENT:
+        if self._allowance is None or priority == URGENT or not self._allowance.has_pace:
             return True
         at = self._allowance.ready_at(weight)
         if at <= self._clock.monotonic():
@@ -294,7 +294,8 @@ class Engine:
         ticket = self._next_ticket
         self._next_ticket += 1
         now = self._clock.monotonic()
-        sent = self._window.sent(now, _weight(request))
+        weight = _weight(request)
+        sent = self._window.sent(now, weight)
         if not self._owners:
             self._progress_at = now
         self._owners[ticket] = (task, sent, now + _LONGEST * self._patience_secs)
@@ -302,7 +303,7 @@ class Engine:
         if isinstance(request, Write | Put):
             self.sent_bytes += len(request.data)
         if self._allowance is not None:
-            self._allowance.sent(_weight(request))
+            self._allowance.sent(weight)
         self._transport.submit(ticket, request)
         return ticket
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import posixpath
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
@@ -94,7 +93,11 @@ class Session:
 
     def remote_name(self, entry: Entry) -> str:
         """The full remote path of an entry."""
-        return posixpath.join(self.root, entry.remote) if self.root else entry.remote
+        if not self.root or entry.remote.startswith("/"):
+            return entry.remote
+        return (
+            f"{self.root}{entry.remote}" if self.root[-1] == "/" else f"{self.root}/{entry.remote}"
+        )
 
     def record(self, path: str, number: int, size: int, base: int, mtime: float | None) -> None:
         """The destination shows ``[base, size)`` of a version now."""

@@ -62,6 +62,7 @@ class Uploads:
             temp=self._temp_name(entry, todo.end - base),
             base=base,
             acked=base,
+            stage="sent" if self._goes_at_once(entry, todo, base) else "sending",
             set_aside=todo.set_aside,
             tail=base > todo.base or (todo.segment and _has_lost_its_head(entry, version)),
             conflict=todo.conflict,
@@ -88,13 +89,27 @@ class Uploads:
             self._note(path, upload)
         yield from self._send(path, entry, upload, upload.base, fresh=True)
 
+    def _goes_at_once(self, entry: Entry, todo: Send, base: int) -> bool:
+        """Whether it is a new file for one flight, of which one record says all: that it may have
+        been sent. What is not there after a break is sent again. Not where the next look could
+        not tell whether it is in place, or take somebody else's file for it."""
+        can, policy = self._session.can, self._session.policy
+        return (
+            entry.delivered is None
+            and not todo.set_aside
+            and not can.upload_tokens
+            and can.readable
+            and policy.on_remote_gone != "continue"
+            and todo.end - base <= self._session.chunk_bytes()
+        )
+
     def _temp_name(self, entry: Entry, size: int) -> str:
         """A new temporary name, or none for what goes as one request."""
         most = self._session.can.max_put_bytes
         if most and size <= min(self._session.chunk_bytes(), most):
             return ""
-        folder = posixpath.dirname(self._session.remote_name(entry))
-        return posixpath.join(folder, f"{TEMP_PREFIX}{self._session.hooks.token_hex()}")
+        folder, slash, _ = self._session.remote_name(entry).rpartition("/")
+        return f"{folder}{slash}{TEMP_PREFIX}{self._session.hooks.token_hex()}"
 
     def resume(self, path: str, entry: Entry, upload: Upload) -> Steps:
         """Go on with an upload that an earlier connection, or process, began."""
@@ -190,7 +205,8 @@ class Uploads:
         try:
             kept, old = yield from self._reuse.find(path, entry, version, upload, reader)
             small = upload.size - upload.base <= self._session.chunk_bytes()
-            if fresh and small and not kept and not upload.token:
+            at_once = fresh and upload.stage == "sent"
+            if at_once or (fresh and small and not kept and not upload.token):
                 yield from self._send_small(path, upload, reader)
             else:
                 filled = yield from self._fill(path, entry, upload, reader, kept, start, fresh)
@@ -200,9 +216,10 @@ class Uploads:
         finally:
             reader.close()
             self._session.signatures.finish(path)
-        sent = replace(upload, acked=upload.size, stage="sent")
-        self._note(path, sent)
-        yield from self._put_in_place(path, entry, sent)
+        if not at_once:
+            upload = replace(upload, acked=upload.size, stage="sent")
+            self._note(path, upload)
+        yield from self._put_in_place(path, entry, upload)
 
     def _fill(
         self,

@@ -93,16 +93,17 @@ class Ledger:
         """Sums are kept, not made when somebody asks: status() does several times a second, and
         there may be 100,000 entries."""
         path = entry.path
-        owes = entry.next_owed is not None or entry.upload is not None
-        owed, lies = self.owed.get(path, 0), self._lies.get(path, Held())
-        if owes or path in self.unverified:
-            self.owed[path] = entry.pending_bytes
-            self._lies[path] = held(entry)
-        else:
-            self.owed.pop(path, None)
-            self._lies.pop(path, None)
-        self.owed_bytes += self.owed.get(path, 0) - owed
-        self.held += self._lies.get(path, Held()) - lies
+        lay = self._lies.get(path)
+        if lay is not None:
+            self.owed_bytes -= self.owed[path]
+            self.held -= lay
+        if entry.upload is not None or entry.next_owed is not None or path in self.unverified:
+            self.owed[path] = pending_bytes = entry.pending_bytes
+            self._lies[path] = lies = held(entry)
+            self.owed_bytes += pending_bytes
+            self.held += lies
+        elif lay is not None:
+            del self.owed[path], self._lies[path]
 
 
 def drop_superseded(entry: Entry) -> Entry:
