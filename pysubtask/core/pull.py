@@ -137,6 +137,8 @@ class Pulled:
     local: Local | None = None
     passage: Passage | None = None
     told: Told | None = None
+    leaving: str = ""
+    """The temporary name that it may have at the server while it is being removed there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +280,8 @@ def pulled_to_json(entry: Pulled) -> dict[str, Any]:
             record["f"] += _local_to_json(passage.local)
     if entry.told is not None:
         record["t"] = [entry.told.kind, entry.told.start]
+    if entry.leaving:
+        record["x"] = entry.leaving
     return record
 
 
@@ -308,6 +312,7 @@ def pulled_from_json(record: dict[str, Any]) -> Pulled:
         local=Local(*record["l"]) if "l" in record else None,
         passage=_passage_from_json(record["f"]) if "f" in record else None,
         told=Told(*record["t"]) if "t" in record else None,
+        leaving=record.get("x", ""),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.simulation.planting import Plant, one
+from tests.simulation.planting import Edit, Plant, one
 
 __all__ = ["KNOWN", "PLANTS"]
 
@@ -85,11 +85,18 @@ PLANTS: dict[str, Plant] = {
         "self.update(path, lambda e: replace(e, told=None))\n    if entry.told is None:",
     ),
     "removed-unread": one(
-        "a file is removed on the server though it may have changed",
-        "subtask.pull.puller",
-        "Puller._is_safe",
-        "return steady and entry.size == sight.mark.size and sight.mark.is_like(entry.source)",
-        "return True",
+        "a file is removed at the server though it has changed since it was read",
+        "subtask.pull.removing",
+        "Removing._go_on",
+        "if (yield from self._is_fetched(entry, st)):",
+        "if True:",
+    ),
+    "removed-unsafe": Plant(
+        "a file is removed at the server before what came of it is on the disk",
+        (
+            Edit("subtask.pull.whole", "Whole.fetch", "temp.handle.sync()", "pass"),
+            Edit("subtask.pull.puller", "Puller._remove_some", "self._journal.sync()", "pass"),
+        ),
     ),
     "no-sleep": one(
         "the child does not sleep while more files wait than the server may have open",

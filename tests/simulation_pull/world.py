@@ -21,9 +21,9 @@ from tests.simulation.clock import ChildClock, Killed, SimClock
 from tests.simulation.disk import SimDisk
 from tests.simulation.filesystem import Directory, FileSystemKind, Inode, SimFileSystem
 from tests.simulation.network import SimConnector, SimNetwork
-from tests.simulation.remote import DENIED, RemoteDisk
+from tests.simulation.remote import DENIED, Observer, RemoteDisk, RemoteFile
 from tests.simulation.server import GO_EXTENSIONS, ServerKind, SimServer
-from tests.simulation_pull.server import FOLDER, Origin
+from tests.simulation_pull.server import FOLDER, Line, Origin
 
 __all__ = ["Outcome", "run_seed"]
 
@@ -106,7 +106,7 @@ class World:
         self.cut_share = rng.choice([0.0, 0.003, 0.015])
         self.refuse_share = rng.choice([0.0, 0.0, 0.02])
         self.kill_share = rng.choice([0.0, 0.001, 0.005])
-        self.power_share = rng.choice([0.0, 0.0, 0.3])
+        self.power_share = rng.choice([0.0, 0.3, 0.9])
         self.consumes = rng.random() < 0.4
         self.edits = rng.random() < 0.3
         self.troubled = True
@@ -129,6 +129,9 @@ class World:
         """Names whose visible file may hold garbage after a loss of power, until it is mended."""
         self.spoilt: set[str] = set()
         """Names that the program had edited when the power failed: that is its own loss."""
+        self.removed: set[tuple[str, bytes]] = set()
+        """What the child has removed at the server."""
+        self.remote.observers.append(_Removals(self))
         self.files.on_change = self._on_change
         self.machine.trace = lambda text: self.say(f"        server: {text}")
         self.failed: Violation | None = None
@@ -283,11 +286,16 @@ class World:
             self.say("power")
             disk.forget()
             self.network.lose_client()
-            self.wild.update(self.visible())
+            before = self.visible()
+            self.wild.update(before)
             self.spoilt.update(self.edited)
             quiet, self.files.on_change = self.files.on_change, lambda change, path: None
             self.files.crash(self.rng)
             self.files.on_change = quiet
+            after = self.visible()
+            for name, content in before.items():
+                if (_base(name), content) in self.removed and after.get(name) != content:
+                    raise Violation("lost", f"{name} was removed at the server, and has gone here")
             self.boot += 1
             self.boot_ns = self.clock.now_ns
             self.files.make_dirs(STATE)  # the master's doing
@@ -332,11 +340,22 @@ class World:
             self.failed = Violation("torn", f"{name} shows {content[-60:]!r} ({len(content)})")
             self.say(str(self.failed))
 
+    def on_removed(self, name: str, content: bytes) -> None:
+        """The child has removed a file at the server."""
+        if self.failed is not None:
+            return
+        self.removed.add((name, content))
+        took = {data for other, all_ in self.took.items() if _base(other) == name for data in all_}
+        here = {data for other, data in self.visible().items() if _base(other) == name}
+        if content not in here | took:
+            self.failed = Violation("lost", f"{name} was removed at the server and is not here")
+            self.say(str(self.failed))
+
     def is_allowed(self, name: str, content: bytes) -> bool:
         """Whether a reader may see that under that name."""
         if content in self.edited.get(name, ()):
             return True
-        lines = self.server.lines.get(name.partition("~conflict-")[0], ())
+        lines = self.server.lines.get(_base(name), ())
         return any(line.allows(content) for line in lines)
 
     # -- the end -------------------------------------------------------------------------------
@@ -410,12 +429,41 @@ class World:
         self.files.rename(f"{INBOX}/.mine", f"{INBOX}/{name}")
 
 
+def _base(name: str) -> str:
+    """The name at the server of what may lie beside the program's own file here."""
+    return name.partition("~conflict-")[0]
+
+
 def _is_of(other: str, name: str) -> bool:
-    return other == name or other.startswith(f"{name}~conflict-")
+    return _base(other) == name
 
 
 def _sizes(contents: list[bytes | None]) -> list[int | None]:
     return [None if content is None else len(content) for content in contents]
+
+
+class _Removals(Observer):
+    """Sees what the child takes away at the server, and what it gives back."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._left: dict[str, tuple[str, Line]] = {}
+        """By the temporary name: the one that it had, and what that stood for."""
+
+    def unnamed(self, path: str, file: RemoteFile) -> None:
+        world, name = self._world, path.rpartition("/")[2]
+        if world.remote.another_hand:
+            return
+        if not file.names:
+            world.on_removed(self._left.get(name, (name, None))[0], bytes(file.content))
+            return
+        new = next(iter(file.names)).rpartition("/")[2]
+        if new.startswith(TEMP_PREFIX):
+            self._left[new] = (name, world.server.line(name))
+        else:
+            line = self._left[name][1]
+            if line not in world.server.lines.setdefault(new, []):
+                world.server.lines[new].append(line)
 
 
 class _ToStory(logging.Handler):

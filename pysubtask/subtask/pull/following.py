@@ -1,4 +1,4 @@
-"""What else happens to a file: it is renamed on the server, or removed there once it is safe."""
+"""A file was renamed on the server: the local one follows, and is not fetched once more."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from dataclasses import replace
 from typing import Any
 
 from pysubtask.core.pull import HEAD_BYTES, Mark, Pulled, Told
-from pysubtask.errors import RemoteError, RemoteNotFound
-from pysubtask.subtask.delivery.engine import Step, call
-from pysubtask.subtask.pull.session import Session, mark_of
-from pysubtask.transports.contract import Remove, Stat
+from pysubtask.errors import RemoteError
+from pysubtask.subtask.delivery.engine import Step
+from pysubtask.subtask.pull.session import Session
 
 __all__ = ["Following"]
 
 
 class Following:
-    """Follows renamed files, and removes what was fetched."""
+    """Follows renamed files."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -52,22 +51,4 @@ class Following:
         )
         self._session.log.info("%s is %s on the server now; here, too", entry.path, name)
         self._session.tell(path, told)
-        return True
-
-    def remove(self, path: str) -> Generator[Step, Any, bool]:
-        """Remove a remote file whose content is safe here, unless it has changed since."""
-        entry = self._session.entry(path)
-        if entry.source is None or entry.passage is not None:
-            return False
-        try:
-            st = yield from call(Stat(entry.remote))
-        except RemoteNotFound:
-            return False
-        if entry.source.is_vague or not mark_of(st).is_like(entry.source):
-            return False
-        try:
-            yield from call(Remove(entry.remote))
-        except RemoteNotFound:
-            return False
-        self._session.log.info("removed %s on the server: it is safe here", entry.remote)
         return True

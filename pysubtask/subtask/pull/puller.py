@@ -30,6 +30,7 @@ from pysubtask.subtask.pull.looking import Looking, Sight
 from pysubtask.subtask.pull.news import News
 from pysubtask.subtask.pull.pace import Pace
 from pysubtask.subtask.pull.places import Places
+from pysubtask.subtask.pull.removing import Removing
 from pysubtask.subtask.pull.renames import Renames
 from pysubtask.subtask.pull.session import Changed, Session
 from pysubtask.subtask.pull.takeover import note_purged, take_over
@@ -60,6 +61,7 @@ class _Jobs(NamedTuple):
     whole: Whole
     growing: Growing
     following: Following
+    removing: Removing
 
 
 class Puller:
@@ -371,6 +373,8 @@ class Puller:
                 now = self._clock.monotonic()
                 self._seen[old] = Seen.first(self._sights[old].mark, now)
         entry = self._journal.update(path, lambda e: e, remote=sight.remote)
+        if entry.leaving:  # another has its name by now
+            yield from jobs.removing.remove(path)
         for _ in range(_MOST_TURNS):
             decision = self._decide(path, sight, self._clock.monotonic())
             if isinstance(decision, Check):
@@ -455,7 +459,7 @@ class Puller:
 
     def _remove(self, path: str) -> Job:
         assert self._jobs is not None
-        yield from self._jobs.following.remove(path)
+        yield from self._jobs.removing.remove(path)
 
     def _is_safe(self, path: str, sight: Sight, now: float) -> bool:
         entry, seen = self._journal.get(path), self._seen.get(path)
@@ -475,6 +479,10 @@ class Puller:
         for entry in self._journal.entries():
             if entry.told is not None:
                 self._tell_again(entry.path)
+            if entry.leaving:
+                done = self._done_with(entry.path)
+                engine.spawn(self._remove(entry.path), priority=SMALL, done=done)
+                continue
             if entry.path in self._seen:
                 continue
             if entry.passage is not None and entry.passage.local is not None:
@@ -509,14 +517,18 @@ class Puller:
             log=self._log,
             growth=self.pull.growth,
             token_hex=self._token_hex,
+            now=self._clock.time,
             moved=self._moved,
             believed=not self._journal.unclean_boot,
         )
         whole = Whole(session)
-        self._jobs = _Jobs(session, whole, Growing(session, whole), Following(session))
+        self._jobs = _Jobs(
+            session, whole, Growing(session, whole), Following(session), Removing(session)
+        )
         if connection.can.upload_tokens:  # files appear there whole
             self._settle_rule = SettleRule(0.0, 0.0)
         self._pace.next_look = connection.since
+        self._forget_at = 0.0  # what broke off with the last one is gone on with
         return True
 
     def _moved(self, size: int) -> None:

@@ -46,6 +46,8 @@ class Session:
     """What the program promised of the files."""
     token_hex: Callable[[], str]
     """16 hex digits for a temporary name, which begin with the journal's id."""
+    now: Callable[[], float]
+    """Unix seconds."""
     moved: Callable[[int], None]
     """Called with each number of bytes that came."""
     believed: bool

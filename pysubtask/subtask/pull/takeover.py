@@ -30,7 +30,7 @@ def take_over(journal: RecordLog[Pulled], places: Places, log: logging.Logger) -
     for entry in journal.entries():
         renamed = entry.told is not None and entry.told.kind == "renamed"
         if renamed and not places.is_there(entry.place):  # it may not have come to that
-            journal.update(entry.path, lambda e: Pulled(e.path, e.remote))
+            journal.update(entry.path, lambda e: Pulled(e.path, e.remote, leaving=e.leaving))
 
 
 def _take_growth(

@@ -274,6 +274,7 @@ class Whole:
                 tail=passage.tail,
                 local=passage.local,
                 told=told,
+                leaving=e.leaving,
             ),
         )
         name = self._session.entry(path).remote
