@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
 import signal
@@ -48,6 +49,18 @@ class _App(click.Group):
             return None
         command: click.Command = importlib.import_module(module).command
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            meant = difflib.get_close_matches(args[0].lower(), COMMANDS, n=1)
+            if meant and "Did you mean" not in error.message:
+                words = f"{error.message.rstrip('.')}. Did you mean '{meant[0]}'?"
+                raise click.UsageError(words, ctx) from None
+            raise
 
     def main(  # type: ignore[override]
         self,

@@ -52,11 +52,12 @@ def command(url: str | None, connection: Connection, as_json: bool) -> int:
                 remedy=check.remedy,
                 secs=round(check.secs, 3),
             ),
-            _line(check) if check.verdict != "skipped" else None,
+            _line(output, check) if check.verdict != "skipped" else None,
         )
     skipped = [check.title for check in checks if check.verdict == "skipped"]
     if skipped:
-        output.say(Text(f"  · not reached: {', '.join(skipped)}", style="dim"))
+        words = output.fold(f"not reached: {', '.join(skipped)}", indent=4, taken=4)
+        output.say(Text(f"  · {words}", style="dim"))
     failed = [check for check in checks if check.verdict == "failed"]
     code = code_of(failed[0].error) if failed and failed[0].error is not None else Code.OK
     good = sum(check.verdict == "ok" for check in checks)
@@ -84,12 +85,11 @@ def command(url: str | None, connection: Connection, as_json: bool) -> int:
     return Code.OK
 
 
-def _line(check: Check) -> Text:
+def _line(output: Output, check: Check) -> Text:
     mark, style = _MARKS[check.verdict]
-    line = Text.assemble(
-        (f"  {mark} ", style),
-        f"{check.title:<21}{printable(scrub(check.detail))}",
-    )
+    detail = output.fold(printable(scrub(check.detail)), indent=25, taken=25)
+    line = Text.assemble((f"  {mark} ", style), f"{check.title:<21}{detail}")
     if check.cost:
-        line.append(f"\n      {check.cost}", style="yellow")
+        cost = output.fold(check.cost, indent=6, taken=6)
+        line.append(f"\n      {cost}", style="yellow")
     return line

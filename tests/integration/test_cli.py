@@ -360,6 +360,9 @@ def test_status_watches(tmp_path: pathlib.Path, start: Started) -> None:
         assert run("status", "--check").exit_code == 0
         text = run("status", "a.csv").stdout
         assert "a.csv  ━━━━━━━━━━" in text
+        above = run("status", str(tmp_path))
+        assert above.exit_code == 1
+        assert above.stderr.splitlines()[-1] == f"Try: pysubtask status {tmp_path / 'data'}"
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=LIMIT_SECS)
         assert process.returncode == 0

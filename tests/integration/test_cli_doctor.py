@@ -277,8 +277,20 @@ def test_a_wrong_password(
 def test_no_sftp_for_this_user(open_sshd: Callable[..., Any]) -> None:
     server = open_sshd(config=["ForceCommand /bin/false"])
     report = examine(server, "/")
-    assert report.verdicts("failed") == {"login"}
-    assert report.exit_code == 10
+    broken(report, "login", 10, "closed the connection", "its log says why")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="chroot needs root")
+def test_a_chroot_that_others_may_write(
+    open_sshd: Callable[..., Any], tmp_path: pathlib.Path
+) -> None:
+    """``sshd_config(5)``: all components must be root's own, and nobody else's to write."""
+    (tmp_path / "jail").mkdir(mode=0o777)
+    (tmp_path / "jail").chmod(0o777)
+    server = open_sshd(config=[f"ChrootDirectory {tmp_path / 'jail'}"])
+    report = examine(server, "/")
+    broken(report, "login", 10, "closed the connection", "ChrootDirectory")
+    assert "pysubtask doctor" not in report.error["try"]
 
 
 def test_the_folder_is_a_file(openssh: OpenSshServer) -> None:

@@ -130,6 +130,7 @@ def test_version(run: Run) -> None:
 
 ERRORS: list[tuple[tuple[str, ...], int, str]] = [
     (("nix",), 2, "no such command 'nix'"),
+    (("statu",), 2, "no such command 'statu'. Did you mean 'status'?"),
     (("push",), 2, "missing argument 'FILE...'"),
     (("push", "nix", "--to", URL), 1, "nix: there is no such file or folder"),
     (("push", "a.csv"), 1, "no destination is given"),
@@ -190,7 +191,7 @@ def test_errors_end_with_what_to_try(
     assert len(last) > len("Try: x")
     assert "Error: " in result.stderr
     assert words in result.stderr
-    if args[0] not in ("nix", "completion", "service"):
+    if args[0] not in ("nix", "statu", "completion", "service"):
         told = run(*args, "--json")
         *_, message = lines(told)
         assert message["message_type"] == "error"
@@ -306,6 +307,9 @@ def test_codes_and_remedies() -> None:
         assert exits.code_of(error) == code
         assert words in exits.what_to_try(error, URL, "pysubtask push")
         assert exits.what_to_try(error, None, "pysubtask push")
+    again = exits.what_to_try(errors.LinkLost("gone"), URL, "pysubtask doctor")
+    assert "pysubtask doctor" not in again  # it was just that
+    assert "server's log" in again
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, errors.LinkError):
             assert exits.code_of_kind(kind.__name__) == exits.code_of(kind("x"))
@@ -439,6 +443,10 @@ def test_config_show_without_a_file(run: Run, monkeypatch: pytest.MonkeyPatch) -
     assert result.exit_code == 0
     assert "retry_tries" in result.stdout
     assert "there is no " in result.stderr
+    monkeypatch.delenv("PYSUBTASK_RETRY_TRIES")
+    bare = run("config", "show")
+    assert bare.stdout == ""
+    assert "has its default (--all)" in bare.stderr
 
 
 def test_the_users_own_file_lies_below_the_others(run: Run) -> None:

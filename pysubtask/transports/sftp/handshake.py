@@ -30,6 +30,11 @@ MOST_READ_BYTES = 261_120
 """What fits into the largest reply that the decoder takes."""
 
 
+_HUNG_UP = (
+    "the login was accepted, and then the server hung up; its log says why (with OpenSSH often: a "
+    "ChrootDirectory, or a folder above it, that others than root own or may write)"
+)
+
 _OLD_RCLONE = (
     "this rclone (before 1.75) replaces what stands before a continued write by zeros, once it "
     "writes its cache back: nothing is continued there, each version is sent as a whole"
@@ -95,7 +100,12 @@ def _await_reply(
     channel: Channel, clock: Clock, decoder: ReplyDecoder, deadline: float, timeout_secs: float
 ) -> Reply:
     while True:
-        replies = decoder.feed(channel.receive())
+        try:
+            replies = decoder.feed(channel.receive())
+        except LinkLost as error:
+            if "closed the connection" in error.message:
+                error.hint = error.hint or _HUNG_UP
+            raise
         if replies:
             if len(replies) > 1:
                 raise broken_protocol("it answered a request that nobody had made")
