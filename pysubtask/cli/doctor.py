@@ -12,7 +12,7 @@ from pysubtask.cli.messages import CheckMessage, SummaryMessage
 from pysubtask.cli.options import Connection, UrlType, connection_options, json_option
 from pysubtask.cli.output import Output
 from pysubtask.doctor import Check, examine
-from pysubtask.errors import HostKeyRefused
+from pysubtask.errors import HostKeyRefused, LoginRefused
 from pysubtask.status import printable
 
 __all__ = ["command"]
@@ -36,7 +36,7 @@ def command(url: str | None, connection: Connection, as_json: bool) -> int:
     is missing what that costs, and of each failure its cause and a remedy.
     """
     output = Output(as_json=as_json)
-    target = connection.target(url)
+    target = connection.target(url, "pysubtask doctor URL")
     began = time.monotonic()
     output.say(Text(f"{target.destination}", style="bold"))
     checks: list[Check] = []
@@ -72,11 +72,12 @@ def command(url: str | None, connection: Connection, as_json: bool) -> int:
     )
     if failed:
         first = failed[0]
-        words = f"{first.title}: {first.detail}"
+        words = f"{first.title}{' ' if first.name == 'port' else ': '}{first.detail}"
         if isinstance(first.error, HostKeyRefused):
             words = first.error.message
         attempt = first.remedy or ""
-        if first.error is not None and (not attempt or isinstance(first.error, HostKeyRefused)):
+        refused = isinstance(first.error, HostKeyRefused | LoginRefused)
+        if first.error is not None and (refused or not attempt):
             attempt = what_to_try(first.error, str(target.destination), "pysubtask doctor")
         raise Failure(words, code, attempt)
     missing = sum(check.verdict == "missing" for check in checks)

@@ -10,7 +10,7 @@ from pysubtask.errors import LinkError, LinkLost
 from pysubtask.seams.clock import Clock
 from pysubtask.transports.contract import Capabilities
 from pysubtask.transports.sftp import codec
-from pysubtask.transports.sftp.channel import Channel
+from pysubtask.transports.sftp.channel import HUNG_UP, Channel
 from pysubtask.transports.sftp.codec import Reply, ReplyDecoder, VersionReply, broken_protocol
 from pysubtask.transports.sftp.dialect import is_openssh
 
@@ -29,11 +29,6 @@ MOST_FILES = 1_024
 MOST_READ_BYTES = 261_120
 """What fits into the largest reply that the decoder takes."""
 
-
-_HUNG_UP = (
-    "the login was accepted, and then the server hung up; its log says why (with OpenSSH often: a "
-    "ChrootDirectory, or a folder above it, that others than root own or may write)"
-)
 
 _OLD_RCLONE = (
     "this rclone (before 1.75) replaces what stands before a continued write by zeros, once it "
@@ -104,7 +99,7 @@ def _await_reply(
             replies = decoder.feed(channel.receive())
         except LinkLost as error:
             if "closed the connection" in error.message:
-                error.hint = error.hint or _HUNG_UP
+                error.hint = error.hint or HUNG_UP
             raise
         if replies:
             if len(replies) > 1:
