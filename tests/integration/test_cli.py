@@ -273,11 +273,6 @@ def test_login_dropbox_saves_what_push_then_needs(
         return dropbox.approve(shown[-1].split()[-1])
 
     shown: list[str] = []
-    nobody = CliRunner().invoke(app, args, input="")
-    assert nobody.exit_code == 1
-    assert "standard input ended" in nobody.stderr
-    assert "in a terminal: pysubtask login dropbox" in nobody.stderr.splitlines()[-1]
-    assert not os.path.exists("dropbox.toml")
     monkeypatch.setattr("click.prompt", visit)
     monkeypatch.setattr("click.echo", lambda text, **_: shown.append(text))
     (saved,) = messages(run(*args, "--json").stdout)
@@ -295,6 +290,16 @@ def test_login_dropbox_saves_what_push_then_needs(
     assert result.exit_code == 0, result.output
     assert (folder / "a.csv").read_text() == "1\n"
     assert run("verify", "a.csv", "--to", f"dropbox://{name}", *more).exit_code == 0
+
+
+def test_a_login_that_nobody_can_answer(start: Started) -> None:
+    process = start("login", "dropbox", "--app-key", "k", "--save", "dropbox.toml")
+    _, told = process.communicate(timeout=LIMIT_SECS)
+    assert process.returncode == 1
+    assert "Error: standard input ended before the answer" in told.splitlines()
+    assert told.splitlines()[-1].startswith("Try: ")
+    assert "in a terminal: pysubtask login dropbox" in told.splitlines()[-1]
+    assert not os.path.exists("dropbox.toml")
 
 
 # --- run, status, residuals
