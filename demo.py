@@ -29,9 +29,10 @@ from urllib.request import url2pathname
 
 import demo_config
 from examples.demo_monitor import HEARTBEAT, DemoMonitor
-from examples.demo_orders import Orders
+from examples.demo_orders import Orders, lines_words
 from examples.demo_screen import Gauge, Screen, data_files, size_of
 from examples.demo_server import OwnServer
+from examples.demo_verdicts import judge_by_bytes, judge_by_status
 from pysubtask import PysubtaskError, SettingsError, TaskMaster
 
 WATCHED: list[dict[str, Any]] = [
@@ -58,6 +59,8 @@ ANSWER_SECS = 3.0
 ORDERS_SECS = 10.0
 """The same for orders, which are fetched once they have held still for three seconds."""
 FLUSH_SECS = 30.0
+ALONE_SECS = 6.0
+"""Without any command from the pipe, it runs so long by itself."""
 
 
 class Data:
@@ -176,14 +179,21 @@ class Demo:
 
     def run_commands(self) -> None:
         """Until ``x`` or the end of the input."""
+        obeyed = 0
         while True:
             self._screen.ask()
             line = sys.stdin.readline() if sys.stdin is not None else ""
+            self._screen.answered()
             command = line.strip().lower()
+            if not line and self._piped and not obeyed:  # nobody is there: a look at it, at least
+                self._screen.say(f"no commands come; it runs for {ALONE_SECS:.0f} seconds")
+                self._obey("a")
+                time.sleep(ALONE_SECS)
             if not line or command == "x":
                 if not line and not self._piped:
                     self._screen.say("")
                 return
+            obeyed += 1
             if command:
                 self._obey(command)
 
@@ -258,7 +268,7 @@ class Demo:
             self._screen.say("that is for the demo's own server")
             return
         lines = self._orders.change()
-        self._screen.say(f"the server's people want {lines} lines at a time")
+        self._screen.say(f"the server's people want {lines_words(lines)} at a time")
         if not self._piped:
             return
         began = time.monotonic()
@@ -329,6 +339,9 @@ class Demo:
         good = sum(same for same, _ in verdicts)
         how = "equal, byte for byte" if self._server is not None else "delivered, says the subtask"
         self._screen.say(f"{good} of {len(verdicts)} files are {how}")
+        self._screen.say("what the subtask did: logs/*_subtask.log.txt")
+        if self._server is not None:
+            self._screen.say("with a server of yours: python demo.py --to sftp://user@host/folder")
         return good == len(verdicts)
 
     def _end_show(self) -> None:
@@ -345,36 +358,6 @@ def all_files() -> list[str]:
     for watch in WATCHED:
         paths += data_files(watch["dir"]) if "dir" in watch else [watch["file"]]
     return paths
-
-
-def judge_by_bytes(path: str, there: Path) -> tuple[bool, str]:
-    try:
-        ours = Path(path).read_bytes()
-    except FileNotFoundError:
-        return False, f"  MISSING    {path}: no file here"
-    try:
-        theirs = there.read_bytes()
-    except FileNotFoundError:
-        return False, f"  MISSING    {path}: {len(ours):,} bytes here, no file there"
-    if ours == theirs:
-        return True, f"  equal      {path}: {len(ours):,} bytes"
-    pairs = zip(ours, theirs, strict=False)
-    common = next((at for at, (a, b) in enumerate(pairs) if a != b), min(len(ours), len(theirs)))
-    return False, (
-        f"  DIFFERENT  {path}: {len(ours):,} bytes here, {len(theirs):,} there, "
-        f"from byte {common:,} on"
-    )
-
-
-def judge_by_status(master: TaskMaster, path: str) -> tuple[bool, str]:
-    shown = master.status(path)
-    size = size_of(path)
-    if shown.delivered_bytes == size and not shown.pending_bytes:
-        return True, f"  delivered  {path}: {size:,} bytes"
-    return False, (
-        f"  PENDING    {path}: {size:,} bytes here, {shown.delivered_bytes:,} delivered"
-        + (f"; {shown.last_error}" if shown.last_error else "")
-    )
 
 
 def arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -465,6 +448,7 @@ def run(options: argparse.Namespace, stack: ExitStack) -> bool:
         else:
             demo.run_commands()
     except KeyboardInterrupt:
+        screen.answered()
         screen.say("")
     data.end()
     return demo.finish()

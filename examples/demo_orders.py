@@ -9,7 +9,7 @@ from typing import Any
 from examples.demo_server import OwnServer
 from pysubtask import TaskMaster
 
-__all__ = ["Orders"]
+__all__ = ["Orders", "lines_words"]
 
 INBOX = "logs/inbox"
 NAME = "orders.cfg"
@@ -58,7 +58,11 @@ class Orders:
             found = re.fullmatch(r"lines = (\d+)\n", Path(arrival.path).read_text("ascii"))
             if found is not None:
                 self.lines = int(found[1])
-            told.append(
-                f"fetched {self.path} ({arrival.kind}): {self.lines} lines at a time from now on"
-            )
+            lines = lines_words(self.lines)
+            told.append(f"fetched {self.path} ({arrival.kind}): {lines} at a time from now on")
         return told
+
+
+def lines_words(count: int) -> str:
+    """``1 line``, ``2 lines``"""
+    return "1 line" if count == 1 else f"{count} lines"

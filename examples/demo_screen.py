@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import textwrap
 import threading
 import time
 from collections import deque
@@ -19,6 +20,7 @@ __all__ = ["Gauge", "Lane", "Screen", "data_files", "size_of", "spark"]
 NEWS_SECS = 0.5
 _NEWS_CELLS = 40
 _BLOCKS = " ▁▂▃▄▅▆▇█"
+PROMPT = "Enter cmd: "
 
 
 class Lane(NamedTuple):
@@ -73,7 +75,7 @@ class Gauge:
                 continue
             parts = [self._in_folder(master, status, path) for path in data_files(watch["dir"])]
             local, delivered, pending = (sum(part[i] for part in parts) for i in range(3))
-            name = f"{watch['dir']}/ ({len(parts)} files)"
+            name = f"{watch['dir']}/ ({len(parts)} file{'' if len(parts) == 1 else 's'})"
             lanes.append(Lane(name, local, delivered, pending, notified, news))
         return status, lanes
 
@@ -126,6 +128,7 @@ class Screen:
         )
         self._colours = self.live and not os.environ.get("NO_COLOR")
         self._plain: dict[str, str] = {}
+        self._asked = False
 
     def open(self) -> None:
         if self.live:  # keep what is on the screen, then set the lanes' rows apart
@@ -138,11 +141,21 @@ class Screen:
             self._write("\x1b7\x1b[r\x1b8")
 
     def say(self, text: str) -> None:
-        self._write(text + "\n")
+        """In a terminal folded between words; the question moves below it."""
+        if not self.live:
+            self._write(text + "\n")
+            return
+        shown = fold(text, self._size.columns) + "\n"
+        self._write(f"\r\x1b[K{shown}{PROMPT}" if self._asked else shown)
 
     def ask(self) -> None:
         if self.live:
-            self._write("Enter cmd: ")
+            self._asked = True
+            self._write(PROMPT)
+
+    def answered(self) -> None:
+        """The line that was asked for has come."""
+        self._asked = False
 
     def show(self, status: Status, lanes: list[Lane]) -> None:
         if not self.live:
@@ -164,9 +177,9 @@ class Screen:
         for index, lane in enumerate(lanes):
             sizes = (lane.local, lane.delivered, lane.pending)
             figures = "".join(f"{size_words(size):>10}" for size in sizes)
-            text = f" {index}  {lane.name:<{wide}.{wide}}{figures}{lane.notified:>9}×"
+            text = f" {index}  {tail(lane.name, wide):<{wide}}{figures}{lane.notified:>9}×"
             rows.append(("33" if lane.pending else "", f"{text}  {spark(lane.news, cells)}"))
-        sources = [f" ←  {source_words(pull)}" for pull in status.pulls]
+        sources = [f" ←  {source_words(pull, status.last_error)}" for pull in status.pulls]
         rows += [("", text) for text in (sources or [""] * self._source_count)]
         rows.append(("31", f"    last error: {status.last_error}" if status.last_error else ""))
         rows.append(("2", "─" * self._size.columns))
@@ -225,15 +238,38 @@ def link_words(status: Status, *, brief: bool = False) -> str:
     words = f"{status.link} · {status.destination}"
     if status.next_try and not brief:
         words += f" · next try in {max(0, status.next_try - time.time()):.0f} s"
-    return words + (f" · subtask {status.pid}" if status.pid else " · no subtask")
+    return words + (f" · pid {status.pid}" if status.pid else " · no subtask")
 
 
-def source_words(pull: PullStatus) -> str:
-    """What is fetched, in a line."""
-    words = f"{pull.to}/ ← {pull.source}: {pull.files} files, {pull.link}"
+def source_words(pull: PullStatus, told: str | None = None) -> str:
+    """What is fetched, in a line. ``told``: the error that is shown elsewhere already."""
+    words = f"{pull.to}/: {pull.files} file{'' if pull.files == 1 else 's'}, {pull.link}"
     if pull.pending_files:
         words += f", {pull.pending_files} pending"
-    return words + (f": {pull.last_error}" if pull.last_error else "")
+    if pull.last_error and pull.last_error != told:
+        words += f": {pull.last_error}"
+    return f"{words} ← {pull.source}"
+
+
+def tail(text: str, columns: int) -> str:
+    """``text``, or its end behind a ``…``."""
+    return text if len(text) <= columns else "…" + text[len(text) - columns + 1 :]
+
+
+def fold(text: str, columns: int) -> str:
+    """Between words; what is continued is set in by as much as its line is, and four more."""
+    lines: list[str] = []
+    for line in text.splitlines() or [""]:
+        indent = line[: len(line) - len(line.lstrip())]
+        lines += textwrap.wrap(
+            line,
+            max(20, columns),
+            initial_indent="",
+            subsequent_indent=indent + "    ",
+            break_on_hyphens=False,
+            break_long_words=False,
+        ) or [""]
+    return "\n".join(lines)
 
 
 def spark(news: Sequence[int], cells: int) -> str:

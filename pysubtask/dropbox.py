@@ -55,14 +55,17 @@ class DropboxTaskMaster(BaseTaskMaster):
             url = make_destination(
                 "dropbox", user=None, password=None, host="", port=None, path=path
             )
-        _check_login(chosen, url)
+        check_login(chosen, url)
         _check_sdk()
         return chosen, url
 
     _user_subtask = TaskMaster._user_subtask
 
 
-def _check_login(chosen: Settings, url: Destination) -> None:
+def check_login(chosen: Settings, url: Destination) -> None:
+    """Raises:
+    SettingsError: there is nothing to log in with.
+    """
     if chosen.dropbox_refresh_token and not chosen.dropbox_app_key:
         raise SettingsError(
             "is missing: a refresh token is good only with the key of its app",
@@ -74,7 +77,7 @@ def _check_login(chosen: Settings, url: Destination) -> None:
             "is missing, and there is no dropbox_access_token either",
             operation="setting",
             path="dropbox_refresh_token",
-            hint="python -m pysubtask.dropbox login gives one",
+            hint="pysubtask login dropbox (or python -m pysubtask.dropbox login) gives one",
         )
 
 

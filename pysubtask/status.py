@@ -228,7 +228,7 @@ def _pull_words(pull: PullStatus, now: float) -> str:
     text = f"  {printable(pull.to)} ← {printable(pull.source)}: {pull.link}"
     if pull.next_try is not None:
         text += f", next try in {max(0, round(pull.next_try - now))} s"
-    text += f", {pull.files} files"
+    text += f", {pull.files} file" + ("" if pull.files == 1 else "s")
     if pull.pending_files:
         text += f", {pull.pending_files} pending"
     if pull.pending_bytes:

@@ -231,7 +231,7 @@ def _read(path: str) -> dict[str, Any]:
     except OSError as error:
         raise SettingsError(error.strerror or str(error), operation="read", path=path) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise mistake(path, f"is no TOML: {error}") from None
+        raise mistake(path, f"is no TOML: {error}", 'a line is such as: name = "text"') from None
 
 
 def _settings(path: str, table: Any, where: str) -> dict[str, Any]:

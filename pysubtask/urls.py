@@ -135,7 +135,9 @@ def parse_url(url: str | os.PathLike[str]) -> Destination:
     """
     text = os.fspath(url)
     if not isinstance(text, str) or not text:
-        raise _mistake("must be a URL", "such as sftp://user@host/folder")
+        raise _mistake(
+            "is empty" if text == "" else "must be a URL", "a URL such as sftp://user@host/folder"
+        )
     scheme, mark, rest = text.partition("://")
     scheme = scheme.lower()
     if not mark or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme):

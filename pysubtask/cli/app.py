@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import os
+import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -49,6 +51,18 @@ class _App(click.Group):
         command: click.Command = importlib.import_module(module).command
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            meant = difflib.get_close_matches(args[0].lower(), COMMANDS, n=1)
+            if meant and "Did you mean" not in error.message:
+                words = f"{error.message.rstrip('.')}. Did you mean '{meant[0]}'?"
+                raise click.UsageError(words, ctx) from None
+            raise
+
     def main(  # type: ignore[override]
         self,
         args: Sequence[str] | None = None,
@@ -58,6 +72,7 @@ class _App(click.Group):
         """Run and end the process with the command's exit code."""
         given = list(sys.argv[1:] if args is None else args)
         extra.pop("standalone_mode", None)
+        _open_streams()
         before = _end_as_ctrl_c_does()
         try:
             code = super().main(
@@ -76,11 +91,24 @@ class _App(click.Group):
 
 
 def _report(error: BaseException, given: list[str]) -> Code:
-    output = Output(as_json="--json" in given)
+    """Tell it; on standard error, if standard output takes nothing any more."""
+    as_json = "--json" in given
+    try:
+        return _tell(error, given, Output(as_json=as_json))
+    except OSError as trouble:
+        gone = isinstance(trouble, BrokenPipeError)  # the reader has: nobody to tell
+        if not as_json and not gone:
+            raise
+        _close_stdout()
+        return _tell(error, given, Output(as_json=gone))
+
+
+def _tell(error: BaseException, given: list[str], output: Output) -> Code:
     kind = type(error).__name__
     command = _command_path(given)
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
         output.err.print(error.format_message())
+        output.err.print(f"\nTry: {_path_of(error, command)} COMMAND --help")
         return Code.USAGE
     if isinstance(error, click.UsageError):
         attempt = getattr(error, "attempt", None) or f"{_path_of(error, command)} --help"
@@ -110,7 +138,7 @@ def _words(error: Failure | PysubtaskError | OSError) -> str:
 
 
 def _sentence(error: click.UsageError) -> str:
-    text = error.format_message().rstrip(".")
+    text = re.sub(r"\s*\n\t", " ", error.format_message()).rstrip(".")
     return text[:1].lower() + text[1:] if text[:2] != text[:2].upper() else text
 
 
@@ -119,8 +147,12 @@ def _path_of(error: click.UsageError, otherwise: str) -> str:
 
 
 def _command_path(given: list[str]) -> str:
-    name = next((word for word in given if not word.startswith("-")), "")
-    return f"pysubtask {name}" if name in COMMANDS else "pysubtask"
+    name, inner = (*(word for word in given if not word.startswith("-")), "", "")[:2]
+    if name not in COMMANDS:
+        return "pysubtask"
+    command = importlib.import_module(COMMANDS[name]).command
+    is_group = isinstance(command, click.Group) and inner in command.commands
+    return f"pysubtask {name} {inner}" if is_group else f"pysubtask {name}"
 
 
 def _url(given: list[str]) -> str | None:
@@ -147,6 +179,13 @@ def _end_as_ctrl_c_does() -> Any:
         return signal.signal(signal.SIGTERM, interrupt)
     except ValueError:
         return None  # not the main thread: somebody else's program
+
+
+def _open_streams() -> None:
+    """Where a stream is closed, as ``>&-`` does, what goes there goes nowhere."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def _close_stdout() -> None:

@@ -115,7 +115,7 @@ def show(
     if config is None and not os.path.exists(path):
         merged = user_layer(None, assignments)
         deliveries = [Delivery(None, (), merged)]
-        output.note(f"there is no {path}")
+        output.note(f"there is no {path}: every setting not shown has its default (--all)")
     else:
         project = load_project(config, assignments, needs_watches=config is not None)
         deliveries = list(project.deliveries)
@@ -128,7 +128,8 @@ def show(
         if not as_json:
             if delivery.name:
                 output.say(Text(f"[{delivery.name}]", style="bold"))
-            output.say(_table(rows, origin))
+            if rows:
+                output.say(_table(rows, origin))
     return Code.OK
 
 
@@ -145,7 +146,7 @@ def load_project(
         raise SettingsError(
             "no file is named, and there is no pysubtask.toml here",
             operation="read the configuration",
-            hint=f"name one, or write {path}",
+            hint=f'name one, or write pysubtask.toml or {path}: to = "URL", watch = ["FILE"]',
         )
     own = os.path.abspath(default_config())
     below = read_layer(own) if own != path and os.path.exists(own) else None

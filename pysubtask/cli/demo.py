@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from pysubtask.cli.convert import file_message, verified_message
-from pysubtask.cli.exits import Code, Failure, code_of, link_error_of, what_to_try
+from pysubtask.cli.exits import Code, Failure, code_of, code_of_kind, link_error_of, what_to_try
 from pysubtask.cli.messages import SummaryMessage
 from pysubtask.cli.options import Connection, UrlType, connection_options, json_option
 from pysubtask.cli.output import Output
@@ -31,6 +31,7 @@ __all__ = ["command", "failure_of"]
 
 _LOOK_SECS = 0.2
 _FLUSH_SECS = 30.0
+_GIVE_UP_SECS = 5.0
 
 
 @click.command("demo", short_help="See it work, in a folder of its own.")
@@ -85,12 +86,26 @@ def _run(output: Output, home: str, to: str | None, seconds: float, connection: 
         finally:
             writer.stop()
         master.notify_all_files()
-        flushed = master.flush(timeout=_FLUSH_SECS)
+        flushed = _flush(master)
         status = master.status()
         files = pairs(master.watches, target.destination)
+        if not flushed:
+            master.stop(forcekill=True)  # waiting would not help
     if not flushed and status.last_error:
         raise failure_of(status, str(target.destination))
     return _compare(output, list(compare(files, target.destination, target.settings)))
+
+
+def _flush(master: TaskMaster) -> bool:
+    """Wait until all is there; not for long if the server refuses us or is not there."""
+    began = time.monotonic()
+    while not master.flush(timeout=1):
+        secs = time.monotonic() - began
+        kind = master.status().last_error_kind
+        refused = code_of_kind(kind) in (Code.LOGIN, Code.IDENTITY)
+        if refused or secs >= (_FLUSH_SECS if kind is None else _GIVE_UP_SECS):
+            return False
+    return True
 
 
 def failure_of(status: Status, url: str) -> Failure:
@@ -143,6 +158,7 @@ def _compare(output: Output, found: list[Comparison]) -> int:
             "pysubtask demo --keep, and read the logs in its folder",
         )
     output.say(Text(f"{good} of {len(found)} files arrived, byte for byte", style="bold green"))
+    output.note("with your server: pysubtask doctor URL, then pysubtask push FILE --to URL")
     return code
 
 

@@ -12,7 +12,7 @@ from pysubtask.cli.messages import CheckMessage, SummaryMessage
 from pysubtask.cli.options import Connection, UrlType, connection_options, json_option
 from pysubtask.cli.output import Output
 from pysubtask.doctor import Check, examine
-from pysubtask.errors import HostKeyRefused
+from pysubtask.errors import HostKeyRefused, LoginRefused
 from pysubtask.status import printable
 
 __all__ = ["command"]
@@ -36,7 +36,7 @@ def command(url: str | None, connection: Connection, as_json: bool) -> int:
     is missing what that costs, and of each failure its cause and a remedy.
     """
     output = Output(as_json=as_json)
-    target = connection.target(url)
+    target = connection.target(url, "pysubtask doctor URL")
     began = time.monotonic()
     output.say(Text(f"{target.destination}", style="bold"))
     checks: list[Check] = []
@@ -52,11 +52,12 @@ def command(url: str | None, connection: Connection, as_json: bool) -> int:
                 remedy=check.remedy,
                 secs=round(check.secs, 3),
             ),
-            _line(check) if check.verdict != "skipped" else None,
+            _line(output, check) if check.verdict != "skipped" else None,
         )
     skipped = [check.title for check in checks if check.verdict == "skipped"]
     if skipped:
-        output.say(Text(f"  · not reached: {', '.join(skipped)}", style="dim"))
+        words = output.fold(f"not reached: {', '.join(skipped)}", indent=4, taken=4)
+        output.say(Text(f"  · {words}", style="dim"))
     failed = [check for check in checks if check.verdict == "failed"]
     code = code_of(failed[0].error) if failed and failed[0].error is not None else Code.OK
     good = sum(check.verdict == "ok" for check in checks)
@@ -71,11 +72,12 @@ def command(url: str | None, connection: Connection, as_json: bool) -> int:
     )
     if failed:
         first = failed[0]
-        words = f"{first.title}: {first.detail}"
+        words = f"{first.title}{' ' if first.name == 'port' else ': '}{first.detail}"
         if isinstance(first.error, HostKeyRefused):
             words = first.error.message
         attempt = first.remedy or ""
-        if first.error is not None and (not attempt or isinstance(first.error, HostKeyRefused)):
+        refused = isinstance(first.error, HostKeyRefused | LoginRefused)
+        if first.error is not None and (refused or not attempt):
             attempt = what_to_try(first.error, str(target.destination), "pysubtask doctor")
         raise Failure(words, code, attempt)
     missing = sum(check.verdict == "missing" for check in checks)
@@ -84,12 +86,11 @@ def command(url: str | None, connection: Connection, as_json: bool) -> int:
     return Code.OK
 
 
-def _line(check: Check) -> Text:
+def _line(output: Output, check: Check) -> Text:
     mark, style = _MARKS[check.verdict]
-    line = Text.assemble(
-        (f"  {mark} ", style),
-        f"{check.title:<21}{printable(scrub(check.detail))}",
-    )
+    detail = output.fold(printable(scrub(check.detail)), indent=25, taken=25)
+    line = Text.assemble((f"  {mark} ", style), f"{check.title:<21}{detail}")
     if check.cost:
-        line.append(f"\n      {check.cost}", style="yellow")
+        cost = output.fold(check.cost, indent=6, taken=6)
+        line.append(f"\n      {cost}", style="yellow")
     return line

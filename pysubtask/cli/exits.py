@@ -142,7 +142,9 @@ def what_to_try(error: BaseException, url: str | None, command: str) -> str:
         ways = "--key-file, --password-file, --password-command or --password-env"
         return f"another user in the URL, or {ways}" + (f" ({hint})" if hint else "")
     if isinstance(error, LinkError):
-        return hint or f"pysubtask doctor {where}   (tells which part of the way is broken)"
+        if hint or command != "pysubtask doctor":
+            return hint or f"pysubtask doctor {where}   (tells which part of the way is broken)"
+        return "the same command again; if it ends so each time, the server's log may say why"
     if hint:
         return hint
     if isinstance(error, RemoteDenied):

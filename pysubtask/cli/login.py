@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 
 import click
 
@@ -46,7 +48,7 @@ def dropbox(app_key: str | None, save: str, ca_file: str | None, as_json: bool) 
     handle = _create(save)
     try:
         with open(handle, "w", encoding="utf-8") as file:
-            settings = _log_in(app_key, ca_file)
+            settings = _log_in(app_key, ca_file, save)
             file.write("[settings]\n")
             for name, value in settings.items():
                 file.write(f'{name} = "{_toml(value)}"\n')
@@ -56,7 +58,7 @@ def dropbox(app_key: str | None, save: str, ca_file: str | None, as_json: bool) 
     output.emit(
         LoginMessage(service="dropbox", file=os.path.abspath(save)),
         f"saved in {plain(os.path.abspath(save))}; "
-        f"try: pysubtask doctor dropbox:///folder --config {save}",
+        f"try: pysubtask doctor dropbox:///folder --config {shlex.quote(save)}",
     )
     return Code.OK
 
@@ -69,7 +71,7 @@ def _create(path: str) -> int:
         raise Failure(f"{path}: it exists", Code.ERROR, "--save FILE, a new one") from None
 
 
-def _log_in(app_key: str | None, ca_file: str | None) -> dict[str, str]:
+def _log_in(app_key: str | None, ca_file: str | None, save: str) -> dict[str, str]:
     from pysubtask.dropbox import login
 
     def say(text: str) -> None:
@@ -77,7 +79,17 @@ def _log_in(app_key: str | None, ca_file: str | None) -> dict[str, str]:
             click.echo(text, err=True)
 
     def ask(text: str) -> str:
-        return str(click.prompt(text.rstrip(": "), err=True, prompt_suffix=": "))
+        try:
+            return str(click.prompt(text.rstrip(": "), err=True, prompt_suffix=": "))
+        except click.Abort:  # Ctrl-C, or there is nobody to answer
+            if sys.stdin.isatty():
+                raise
+            click.echo(err=True)
+            raise Failure(
+                "standard input ended before the answer",
+                Code.ERROR,
+                f"the same in a terminal: pysubtask login dropbox --save {shlex.quote(save)}",
+            ) from None
 
     try:
         return login(app_key, ask=ask, say=say, ca_file=ca_file)

@@ -102,8 +102,12 @@ class Connection:
         """All layers as one."""
         return merge(self.layers(to))
 
-    def target(self, to: str | None) -> Target:
+    def target(self, to: str | None, how: str = "--to URL") -> Target:
         """The destination and all settings for it; the password is fetched.
+
+        Args:
+            to: as typed.
+            how: it is typed.
 
         Raises:
             SettingsError: no destination is given, or a setting can't be right.
@@ -113,7 +117,7 @@ class Connection:
             raise SettingsError(
                 "no destination is given",
                 operation="destination",
-                hint="--to URL, such as sftp://user@host/folder",
+                hint=f"{how}, such as sftp://user@host/folder",
             )
         destination = parse_url(merged.to.value)
         extension = extension_of(destination.scheme)
@@ -122,6 +126,10 @@ class Connection:
         settings = build(extension, None, destination, keywords)
         if extension == "ftp":
             destination = destination_from(destination.scheme, settings)
+        elif extension == "dropbox":
+            from pysubtask.dropbox import check_login
+
+            check_login(settings, destination)
         return Target(str(merged.to.value), destination, settings, keywords)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import Any
 
 import msgspec
@@ -12,6 +13,7 @@ from rich.text import Text
 
 from pysubtask.cli.exits import scrub
 from pysubtask.cli.messages import ErrorMessage, Message, NoteMessage
+from pysubtask.cli.wrapping import fold, fold_attempt
 from pysubtask.status import printable
 
 __all__ = ["Output", "age", "crop", "plain"]
@@ -65,7 +67,7 @@ class Output:
             print(to_line(NoteMessage(text=text)), flush=True)
         else:
             shown = "\n".join(map(printable, text.splitlines()))
-            self.err.print(Text(shown, style="dim"), soft_wrap=True)
+            self.err.print(Text(self.fold(shown, on=self.err), style="dim"), soft_wrap=True)
 
     def fail(self, message: str, attempt: str, code: int, kind: str | None) -> None:
         """An error and its remedy; the last words of a command."""
@@ -74,11 +76,25 @@ class Output:
             error = ErrorMessage(message=message, exit_code=code, attempt=attempt, kind=kind)
             print(to_line(error), flush=True)
             return
-        head, *rest = message.splitlines() or [""]
-        self.err.print(Text.assemble(("Error: ", "bold red"), printable(head)), soft_wrap=True)
-        for line in rest:
-            self.err.print(Text(f"       {printable(line)}"), soft_wrap=True)
+        lines = "\n".join(map(printable, message.splitlines()))
+        lines = self.fold(lines, indent=7, taken=7, on=self.err)
+        self.err.print(Text.assemble(("Error: ", "bold red"), lines), soft_wrap=True)
+        if self.err.is_terminal:
+            attempt = fold_attempt(attempt, self.err.width, taken=5)
         self.err.print(Text.assemble(("Try: ", "bold green"), attempt), soft_wrap=True)
+
+    def fold(self, text: str, *, indent: int = 0, taken: int = 0, on: Console | None = None) -> str:
+        """``text`` as it fits on a terminal; nothing is folded for a file or a pipe.
+
+        Args:
+            text: without escape sequences.
+            indent: spaces before each line but the first.
+            taken: columns of the first line that hold something else already.
+            on: where it is printed; default: standard output.
+        """
+        console = on or self.out
+        columns = console.width if console.is_terminal else sys.maxsize
+        return fold(text, columns, indent=indent, taken=taken)
 
 
 def _console(*, stderr: bool) -> Console:

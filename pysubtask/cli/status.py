@@ -27,8 +27,12 @@ __all__ = ["command", "note_news", "panel", "places_of"]
 
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _SPARK_LOOKS = 20
+_LEAST_LOOKS = 6
 _LANE = 10
-_OTHER_COLUMNS = 58
+_LEAST_LANE = 6
+_LEAST_NAME = 16
+_GAP = 2
+_MOST_FOLDERS = 200
 _STYLES = {
     "connected": "bold green",
     "resting": "green",
@@ -65,11 +69,7 @@ def command(place: str, watch: bool, every: float, check: bool, as_json: bool) -
     output = Output(as_json=as_json)
     states = places_of(place)
     if not states:
-        raise Failure(
-            f"no delivery keeps its state in {place}",
-            Code.ERROR,
-            "pysubtask status FOLDER, where FOLDER holds the watched files",
-        )
+        raise Failure(f"no delivery keeps its state in {place}", Code.ERROR, _where_to_look(place))
     if watch:
         try:
             _watch(output, states, every)
@@ -92,6 +92,18 @@ def places_of(place: str) -> list[str]:
         masters = [one.without_passwords().make_master() for one in load(place).deliveries]
         return [state for master in masters for state in find_states(master.state_dir)]
     return sorted({*find_states(place), *command_states(place)})
+
+
+def _where_to_look(place: str) -> str:
+    """One level down, where the programs' folders of data are."""
+    try:
+        folders = sorted(entry.path for entry in os.scandir(place) if entry.is_dir())
+    except OSError:
+        folders = []
+    for folder in folders[:_MOST_FOLDERS]:
+        if find_states(folder):
+            return f"pysubtask status {shlex.quote(os.path.normpath(folder))}"
+    return "pysubtask status FOLDER, where FOLDER holds the watched files"
 
 
 def _verdict(found: list[tuple[str, Status]]) -> int:
@@ -215,7 +227,8 @@ def source_lines(status: Status, now: float) -> list[Text]:
     lines = []
     for pull in status.pulls:
         line = Text.assemble("  ", (pull.link, _STYLES.get(pull.link, "")))
-        line.append(f"  {plain(pull.to)} ← {printable(pull.source)}  {pull.files} files")
+        files = "1 file" if pull.files == 1 else f"{pull.files} files"
+        line.append(f"  {plain(pull.to)} ← {printable(pull.source)}  {files}")
         if pull.pending_files:
             pending = f"{pull.pending_files} pending"
             pending += f" ({size_words(pull.pending_bytes)})" if pull.pending_bytes else ""
@@ -237,44 +250,76 @@ def source_lines(status: Status, now: float) -> list[Text]:
 def _lanes(
     state: str, status: Status, sparks: dict[str, deque[int]], now: float, width: int
 ) -> RenderableType:
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    room = max(16, width - _OTHER_COLUMNS - (_SPARK_LOOKS if sparks else 0))
-    table.add_column("  file", no_wrap=True)
-    table.add_column("")
-    for name in ("local", "delivered", "pending"):
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("notified", justify="right", no_wrap=True)
-    if sparks:
-        table.add_column("news", no_wrap=True)
-    for path, file in status.files.items():
-        told = f"{age(now - file.notified_at)} ago" if file.notified_at else "–"
-        row: list[RenderableType] = [
-            Text(f"  {crop(plain(path), room)}"),
-            _lane(file),
-            "–" if file.size_bytes is None else size_words(file.size_bytes),
-            size_words(file.delivered_bytes),
-            Text(size_words(file.pending_bytes), style="yellow" if file.pending_bytes else "dim"),
+    """A row for each file."""
+    heads = ["  file", "", "local", "delivered", "pending", "notified"]
+    figures = [_figures(file, now) for file in status.files.values()]
+    wide = [
+        max(len(head), *(len(row[column]) for row in figures))
+        for column, head in enumerate(heads[2:])
+    ]
+    names = [f"  {plain(path)}" for path in status.files]
+    room = width - sum(wide) - _GAP * len(heads)
+    longest = max(len(heads[0]), *map(len, names))
+    name_wide, lane_wide, looks = _shares(room, longest, _SPARK_LOOKS if sparks else 0)
+    if looks:
+        heads.append("news")
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
+    for column, head in enumerate(heads):
+        table.add_column(head, justify="right" if 2 <= column < 6 else "left", no_wrap=True)
+    for name, (path, file), row in zip(names, status.files.items(), figures, strict=True):
+        local, delivered, pending, told = row
+        cells: list[RenderableType] = [
+            Text("  " + crop(name[2:], name_wide - 2)),
+            _lane(file, lane_wide),
+            local,
+            delivered,
+            Text(pending, style="yellow" if file.pending_bytes else "dim"),
             told,
         ]
-        if sparks:
-            row.append(_spark(sparks.get(f"{state}\0{path}", deque())))
-        table.add_row(*row)
+        if looks:
+            cells.append(_spark(sparks.get(f"{state}\0{path}", deque()), looks))
+        table.add_row(*cells)
     return table
 
 
-def _lane(file: FileStatus) -> Text:
-    """How much of the file has arrived, as a bar: full, on its way, missing."""
-    total = max(file.size_bytes or 0, file.delivered_bytes, 1)
-    done = round(_LANE * file.delivered_bytes / total)
-    sent = max(0, round(_LANE * max(file.sent_bytes, file.delivered_bytes) / total) - done)
-    return Text.assemble(
-        ("━" * done, "green"), ("━" * sent, "yellow"), ("─" * (_LANE - done - sent), "dim")
+def _shares(room: int, longest: int, looks: int) -> tuple[int, int, int]:
+    """Columns for name, bar and sparkline of ``room``. Where it is narrow, the sparkline gives way
+    first, then the bar, then the name."""
+    name, lane = longest, _LANE
+    over = name + lane + looks - room
+    if looks:
+        cut = min(max(0, over), looks - _LEAST_LOOKS)
+        looks, over = looks - cut, over - cut
+        cut = min(max(0, over), lane - _LEAST_LANE)
+        lane, over = lane - cut, over - cut
+    cut = min(max(0, over), max(0, name - _LEAST_NAME))
+    name, over = name - cut, over - cut
+    return name, lane, looks if over <= 0 else 0
+
+
+def _figures(file: FileStatus, now: float) -> tuple[str, str, str, str]:
+    return (
+        "–" if file.size_bytes is None else size_words(file.size_bytes),
+        size_words(file.delivered_bytes),
+        size_words(file.pending_bytes),
+        f"{age(now - file.notified_at)} ago" if file.notified_at else "–",
     )
 
 
-def _spark(news: deque[int]) -> Text:
-    top = max(news, default=0)
+def _lane(file: FileStatus, columns: int) -> Text:
+    """How much of the file has arrived, as a bar: full, on its way, missing."""
+    total = max(file.size_bytes or 0, file.delivered_bytes, 1)
+    done = round(columns * file.delivered_bytes / total)
+    sent = max(0, round(columns * max(file.sent_bytes, file.delivered_bytes) / total) - done)
+    return Text.assemble(
+        ("━" * done, "green"), ("━" * sent, "yellow"), ("─" * (columns - done - sent), "dim")
+    )
+
+
+def _spark(news: deque[int], looks: int) -> Text:
+    shown = list(news)[-looks:]
+    top = max(shown, default=0)
     if not top:
         return Text("")
     steps = len(_BLOCKS) - 1
-    return Text("".join(_BLOCKS[-(-steps * count // top)] for count in news), style="cyan")
+    return Text("".join(_BLOCKS[-(-steps * count // top)] for count in shown), style="cyan")

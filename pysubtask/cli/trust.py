@@ -46,7 +46,7 @@ def command(
     """
     output = Output(as_json=as_json)
     wanted = connection.flags.pop("known_hosts", None)  # it need not be there yet
-    target = connection.target(url)
+    target = connection.target(url, "pysubtask trust URL")
     settings = target.settings
     if wanted is not None:
         wanted = os.path.abspath(os.path.expanduser(wanted))

@@ -57,7 +57,7 @@ def make_demo() -> None:
     (FOLDER / "demo.cast").write_text(run.as_cast(title), "utf-8")
     found = screens(run, 0.5)
     (FOLDER / "demo.svg").write_text(animate(found, run.columns, title), "utf-8")
-    down = next(rows for _, rows in found if _says(rows, "retrying"))
+    down = next(rows for _, rows in found if _says(rows[:1], "retrying"))
     (FOLDER / "demo-down.svg").write_text(
         draw(down[:8], run.columns, "the demo while its server is down"), "utf-8"
     )
@@ -94,7 +94,7 @@ def make_status() -> None:
     found = [(at, rows) for at, rows in screens(run, 0.5) if _says(rows, "news")]
     title = "pysubtask status --watch: link, lanes, and what has come of late"
     (FOLDER / "status.svg").write_text(animate(found, run.columns, title), "utf-8")
-    still = next((rows for _, rows in found[4:] if _says(rows, "retrying")), found[-1][1])
+    still = next((rows for _, rows in found[4:] if _says(rows[:1], "retrying")), found[-1][1])
     (FOLDER / "status-down.svg").write_text(draw(still, run.columns, title), "utf-8")
 
 

@@ -49,7 +49,10 @@ def test_the_files_belong_together() -> None:
     assert settings["watch"][0].startswith(f"{mounts['data']}/")
     assert int(re.findall(r"stop_grace_period: (\d+)s", COMPOSE)[0]) > 10  # stop_timeout_secs
     assert "STOPSIGNAL SIGTERM" in DOCKERFILE
-    assert re.search(r"^USER pysubtask$", DOCKERFILE, re.MULTILINE)
+    (number,) = re.findall(r"^USER (\d+)$", DOCKERFILE, re.MULTILINE)
+    assert f"--uid {number} " in DOCKERFILE
+    assert f"--owner {number} --group {number} {mounts['data']}" in DOCKERFILE
+    assert f"number {number})" in (ROOT / "docs" / "howto" / "container.md").read_text("utf-8")
 
 
 def test_a_new_container_goes_on_where_the_last_one_ended(

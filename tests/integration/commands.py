@@ -11,16 +11,31 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import jsonschema
 import psutil
 import pytest
 from click.testing import CliRunner, Result
 
+import pysubtask
 from pysubtask.cli.app import app
 from tests.servers.openssh import OpenSshServer
 
-__all__ = ["LIMIT_SECS", "Started", "Target", "elsewhere", "messages", "run", "start", "wait_for"]
+__all__ = [
+    "LIMIT_SECS",
+    "Started",
+    "Target",
+    "elsewhere",
+    "message",
+    "messages",
+    "run",
+    "start",
+    "wait_for",
+]
 
 LIMIT_SECS = 30.0
+_ROOT = pathlib.Path(pysubtask.__file__).parent.parent
+_SCHEMA = json.loads((_ROOT / "docs" / "cli-messages.schema.json").read_text("utf-8"))
+_VALIDATOR = jsonschema.Draft202012Validator(_SCHEMA)
 Started = Callable[..., "subprocess.Popen[str]"]
 
 
@@ -82,5 +97,12 @@ class Target:
         ]  # fmt: skip
 
 
+def message(line: str) -> dict[str, Any]:
+    """A line of ``--json``, which the schema must allow."""
+    found: dict[str, Any] = json.loads(line)
+    _VALIDATOR.validate(found)
+    return found
+
+
 def messages(text: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in text.splitlines()]
+    return [message(line) for line in text.splitlines()]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,13 +19,13 @@ from click.testing import CliRunner
 from pysubtask import TaskMaster
 from pysubtask.cli.app import app
 from pysubtask.cli.pushes import forget_old_states, push_states
-from pysubtask.events import Delivered, LinkChanged, between
-from pysubtask.states import find_states, holder_pid, read_owed, read_status
+from pysubtask.states import find_states, holder_pid, read_status
 from tests.integration.commands import (
     LIMIT_SECS,
     Started,
     Target,
     elsewhere,
+    message,
     messages,
     run,
     start,
@@ -105,8 +104,8 @@ def test_an_interrupted_push_goes_on_where_it_ended(
     process = start("push", "big.bin", *target.options, "--json")
     assert process.stdout is not None
     for line in process.stdout:
-        message = json.loads(line)
-        if message["message_type"] == "progress" and message["sent_bytes"] > 1 << 20:
+        told = message(line)
+        if told["message_type"] == "progress" and told["sent_bytes"] > 1 << 20:
             break
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=LIMIT_SECS)
@@ -276,7 +275,12 @@ def test_login_dropbox_saves_what_push_then_needs(
     shown: list[str] = []
     monkeypatch.setattr("click.prompt", visit)
     monkeypatch.setattr("click.echo", lambda text, **_: shown.append(text))
-    assert run(*args).exit_code == 0
+    (saved,) = messages(run(*args, "--json").stdout)
+    assert saved == {
+        "message_type": "login",
+        "service": "dropbox",
+        "file": os.path.abspath("dropbox.toml"),
+    }
     assert os.stat("dropbox.toml").st_mode & 0o777 == 0o600
     assert dropbox.app_key in pathlib.Path("dropbox.toml").read_text()
     name, folder = dropbox.new_folder()
@@ -286,6 +290,16 @@ def test_login_dropbox_saves_what_push_then_needs(
     assert result.exit_code == 0, result.output
     assert (folder / "a.csv").read_text() == "1\n"
     assert run("verify", "a.csv", "--to", f"dropbox://{name}", *more).exit_code == 0
+
+
+def test_a_login_that_nobody_can_answer(start: Started) -> None:
+    process = start("login", "dropbox", "--app-key", "k", "--save", "dropbox.toml")
+    _, told = process.communicate(timeout=LIMIT_SECS)
+    assert process.returncode == 1
+    assert "Error: standard input ended before the answer" in told.splitlines()
+    assert told.splitlines()[-1].startswith("Try: ")
+    assert "in a terminal: pysubtask login dropbox" in told.splitlines()[-1]
+    assert not os.path.exists("dropbox.toml")
 
 
 # --- run, status, residuals
@@ -355,86 +369,40 @@ def test_status_watches(tmp_path: pathlib.Path, start: Started) -> None:
         assert master.flush(LIMIT_SECS)
         process = start("status", "--watch", "--every", "0.1", "--json")
         assert process.stdout is not None
-        first = json.loads(process.stdout.readline())
+        first = message(process.stdout.readline())
         assert (first["message_type"], first["pid"]) == ("status", master.status().pid)
         assert run("status", "--check").exit_code == 0
         text = run("status", "a.csv").stdout
         assert "a.csv  ━━━━━━━━━━" in text
+        above = run("status", str(tmp_path))
+        assert above.exit_code == 1
+        assert above.stderr.splitlines()[-1] == f"Try: pysubtask status {tmp_path / 'data'}"
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=LIMIT_SECS)
         assert process.returncode == 0
 
 
 def test_demo() -> None:
-    result = run("demo", "--seconds", "0.5")
+    result = run("demo", "--seconds", "0.5", "--keep")
     assert result.exit_code == 0, result.output
     assert "arrived, byte for byte" in result.stdout
+    *_, next_step, kept = result.stderr.splitlines()
+    assert "pysubtask doctor URL" in next_step
+    folder = pathlib.Path(kept.removeprefix("kept: "))
+    assert (folder / "there" / "steady.csv").stat().st_size > 0
+    shutil.rmtree(folder)
 
 
-# --- in a program
-
-
-def test_states_are_seen_from_outside(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "share").mkdir()
-    pathlib.Path("a.csv").write_text("1\n")
-    with TaskMaster(["a.csv"], to=(tmp_path / "share").as_uri()) as master:
-        assert master.notify("a.csv")
-        assert master.flush(LIMIT_SECS)
-        assert find_states(".") == find_states("a.csv") == [master.state_dir]
-        assert read_status(master.state_dir).pid == master.status().pid
-        (owed,) = read_owed(master.state_dir)
-        assert (owed.path, owed.delivered_bytes) == (os.path.abspath("a.csv"), 2)
-    assert read_status(master.state_dir).link == "gone"
-    assert read_status(str(tmp_path / "nowhere")).link == "gone"
-    assert read_owed(str(tmp_path / "nowhere")) == []
-
-
-def test_flushed_and_events(tmp_path: pathlib.Path) -> None:
-    (tmp_path / "share").mkdir()
-    with TaskMaster(["a.csv"], to=(tmp_path / "share").as_uri()) as master:
-        first = master.events()
-        assert isinstance(first[0], LinkChanged)
-
-        async def work() -> tuple[bool, bool]:
-            with master.open("a.csv") as file:
-                file.write("1\n")
-            ticks = 0
-
-            async def tick() -> None:
-                nonlocal ticks
-                while True:
-                    ticks += 1
-                    await asyncio.sleep(0)
-
-            ticking = asyncio.create_task(tick())
-            done = await master.flushed(timeout=LIMIT_SECS)
-            ticking.cancel()
-            return done, ticks > 1
-
-        assert asyncio.run(work()) == (True, True)
-        assert (tmp_path / "share" / "a.csv").read_text() == "1\n"
-        assert Delivered("a.csv", 2) in master.events()
-        assert master.events() == []
-        assert between(None, master.status())
-    assert asyncio.run(master.flushed(timeout=5)) is False  # nobody to ask
-
-
-def test_a_cancelled_wait_takes_its_question_back(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "share").mkdir()
-    master = TaskMaster(["a.csv"], to=(tmp_path / "share").as_uri())
-    monkeypatch.setattr(master, "_hopeless", lambda: False)  # a subtask that never answers
-
-    async def work() -> None:
-        waiting = asyncio.create_task(master.flushed(timeout=LIMIT_SECS))
-        while not (os.path.isdir(requests) and os.listdir(requests)):
-            await asyncio.sleep(0.001)
-        waiting.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await waiting
-
-    requests = os.path.join(master.state_dir, "requests")
-    asyncio.run(asyncio.wait_for(work(), LIMIT_SECS))
-    assert os.listdir(requests) == []
-    assert asyncio.run(master.flushed(timeout=0.02)) is False
+def test_a_demo_that_finds_nobody_does_not_wait_for_long(openssh: OpenSshServer) -> None:
+    remote, _ = openssh.new_folder()
+    unknown = f"sftp://{openssh.user}@{openssh.host}:{openssh.port}{remote}"
+    for to, code, words in (
+        ("file:///no/such/share", 10, "the folder is not there"),
+        (unknown, 13, "host key unknown"),
+    ):
+        began = time.monotonic()
+        result = run("demo", "--seconds", "0.5", "--to", to)
+        assert result.exit_code == code, result.output
+        assert words in result.stderr
+        assert result.stderr.splitlines()[-1].startswith("Try: pysubtask ")
+        assert time.monotonic() - began < 20  # not the 30 s that a flush may take, nor the stop's

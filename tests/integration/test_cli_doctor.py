@@ -17,6 +17,7 @@ from click.testing import CliRunner
 
 from pysubtask.cli.app import app
 from pysubtask.core.costs import ABILITIES
+from tests.integration.commands import messages
 from tests.servers.dropbox import DropboxServer
 from tests.servers.ftp import FtpServer
 from tests.servers.modsftp import ModSftp
@@ -42,7 +43,7 @@ class Report:
 
     def __init__(self, args: Sequence[str]) -> None:
         result = CliRunner().invoke(app, ["doctor", *args, "--json"])
-        found = [json.loads(line) for line in result.stdout.splitlines()]
+        found = messages(result.stdout)
         self.exit_code = result.exit_code
         self.checks = {line["name"]: line for line in found if line["message_type"] == "check"}
         self.error: dict[str, Any] = found[-1] if found[-1]["message_type"] == "error" else {}
@@ -262,7 +263,7 @@ def test_a_wrong_password(
     where = [url(server, "/", user=server.password_user), "--known-hosts", server.known_hosts]
     monkeypatch.setenv("COLLECTOR_PW", "wrong-one")
     report = Report([*where, "--password-env", "COLLECTOR_PW"])
-    broken(report, "login", 12, f"wrong password for {server.password_user}", "password")
+    broken(report, "login", 12, f"wrong password for {server.password_user}", "--password-file")
     assert "wrong-one" not in json.dumps(report.checks) + json.dumps(report.error)
     assert "COLLECTOR_PW" not in os.environ  # no subtask is to inherit it
     secret = tmp_path / "pw"
@@ -277,8 +278,20 @@ def test_a_wrong_password(
 def test_no_sftp_for_this_user(open_sshd: Callable[..., Any]) -> None:
     server = open_sshd(config=["ForceCommand /bin/false"])
     report = examine(server, "/")
-    assert report.verdicts("failed") == {"login"}
-    assert report.exit_code == 10
+    broken(report, "login", 10, "closed the connection", "its log says why")
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="chroot needs root")
+def test_a_chroot_that_others_may_write(
+    open_sshd: Callable[..., Any], tmp_path: pathlib.Path
+) -> None:
+    """``sshd_config(5)``: all components must be root's own, and nobody else's to write."""
+    (tmp_path / "jail").mkdir(mode=0o777)
+    (tmp_path / "jail").chmod(0o777)
+    server = open_sshd(config=[f"ChrootDirectory {tmp_path / 'jail'}"])
+    report = examine(server, "/")
+    broken(report, "login", 10, "closed the connection", "ChrootDirectory")
+    assert "pysubtask doctor" not in report.error["try"]
 
 
 def test_the_folder_is_a_file(openssh: OpenSshServer) -> None:
@@ -336,7 +349,7 @@ def fake_known_hosts(server: OpenSshServer, folder: pathlib.Path) -> str:
 
 def trust(*args: str, answer: str | None = None) -> tuple[int, dict[str, Any]]:
     result = CliRunner().invoke(app, ["trust", *args, "--json"], input=answer)
-    return result.exit_code, json.loads(result.stdout.splitlines()[0])
+    return result.exit_code, messages(result.stdout)[0]
 
 
 def test_trust_pins_what_a_connection_then_accepts(

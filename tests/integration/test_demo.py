@@ -184,6 +184,19 @@ def test_the_end_of_the_input_is_an_exit(start: Callable[..., Demo]) -> None:
     assert_all_equal(output, at_least=3)
 
 
+@pytest.mark.parametrize("more", [(), ("--no-writer",)])
+def test_without_any_input_there_is_something_to_see(
+    start: Callable[..., Demo], tmp_path: pathlib.Path, more: tuple[str, ...]
+) -> None:
+    demo = start(*more, stdin=subprocess.DEVNULL)
+    output = demo.talk("")
+    assert demo.process.returncode == 0, output
+    assert "no commands come; it runs for 6 seconds" in output
+    assert_all_equal(output, at_least=4)
+    for name in ("test1.mrk", "test1.csv"):
+        assert (tmp_path / "logs" / name).stat().st_size > 0
+
+
 def test_a_run_without_questions(start: Callable[..., Demo]) -> None:
     demo = start("--seconds", "3", stdin=subprocess.DEVNULL)
     output = demo.talk("")
@@ -259,7 +272,10 @@ def test_in_a_terminal(start: Callable[..., Demo], no_color: bool) -> None:
         read_until(b"Enter cmd: ")
         os.write(ours, b"0\n")
         read_until(b"new data in logs/test1.mrk; notify is on disk")
-        time.sleep(1)
+        os.write(ours, b"o\n")
+        # what comes by itself takes the question's line, and the question comes again
+        read_until(b"\r\x1b[Kfetched logs/inbox/orders.cfg (")
+        read_until(b" at a time from now on\r\nEnter cmd: ")
         os.write(ours, b"\x04")  # Ctrl-D
         read_until(b"byte for byte")
         demo.process.wait(20)

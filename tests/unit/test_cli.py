@@ -12,67 +12,20 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 import click
 import jsonschema
+import msgspec
 import pytest
-from click.testing import CliRunner, Result
 
 import pysubtask
-from pysubtask import errors
-from pysubtask.cli import convert, demo, exits, messages, output
-from pysubtask.cli.app import COMMANDS, app
-from pysubtask.cli.options import UrlType
-from pysubtask.errors import HostKeyReason
-from pysubtask.events import LinkChanged
-from pysubtask.status import FileStatus, Status, size_words
+from pysubtask.cli import messages, output
+from pysubtask.cli.app import COMMANDS
+from pysubtask.status import size_words
+from tests.unit.cli_bench import ROOT, SCHEMA, URL, VALIDATOR, Run, elsewhere, leaves, lines, run
 
-ROOT = pathlib.Path(pysubtask.__file__).parent.parent
-SCHEMA = json.loads((ROOT / "docs" / "cli-messages.schema.json").read_text("utf-8"))
-VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
-URL = "sftp://edge@collector.example/incoming"
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture(autouse=True)
-def _elsewhere(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in list(os.environ):
-        if name.startswith("PYSUBTASK_"):
-            monkeypatch.delenv(name)
-    for name in ("HOME", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def run() -> Run:
-    def invoke(*args: str) -> Result:
-        return CliRunner().invoke(app, list(args))
-
-    return invoke
-
-
-def leaves() -> list[tuple[str, ...]]:
-    """Every command, those of groups one by one."""
-    found: list[tuple[str, ...]] = []
-    for name, module in COMMANDS.items():
-        command = importlib.import_module(module).command
-        if isinstance(command, click.Group):
-            found += [(name, inner) for inner in command.commands]
-        else:
-            found.append((name,))
-    return found
-
-
-def lines(result: Result) -> list[dict[str, Any]]:
-    """The NDJSON of a result, each line checked against the schema."""
-    found = [json.loads(line) for line in result.stdout.splitlines()]
-    for line in found:
-        VALIDATOR.validate(line)
-    return found
+__all__ = ["elsewhere", "run"]  # fixtures
 
 
 # --- help
@@ -102,6 +55,10 @@ def test_no_command_is_a_usage_error(run: Run) -> None:
     assert result.exit_code == 2
     assert result.stdout == ""
     assert "Commands:" in result.stderr
+    assert result.stderr.splitlines()[-1] == "Try: pysubtask COMMAND --help"
+    inner = run("config")
+    assert inner.exit_code == 2
+    assert inner.stderr.splitlines()[-1] == "Try: pysubtask config COMMAND --help"
 
 
 @pytest.mark.parametrize("path", leaves(), ids=" ".join)
@@ -125,204 +82,6 @@ def test_version(run: Run) -> None:
     assert run("--version").stdout == f"pysubtask, version {pysubtask.__version__}\n"
 
 
-# --- errors
-
-
-ERRORS: list[tuple[tuple[str, ...], int, str]] = [
-    (("nix",), 2, "no such command 'nix'"),
-    (("push",), 2, "missing argument 'FILE...'"),
-    (("push", "nix", "--to", URL), 1, "nix: there is no such file or folder"),
-    (("push", "a.csv"), 1, "no destination is given"),
-    (("push", "empty", "--to", URL), 1, "no files in empty"),
-    (("push", "a.csv", "--to", "collector:in"), 2, "the URL is no URL"),
-    (("push", "a.csv", "--to", "gopher://h/x"), 2, "is no scheme"),
-    (("push", "a.csv", "--to", URL, "--give-up-after", "-1"), 2, "invalid value"),
-    (("push", "a.csv", "--to", URL, "--set", "timer"), 2, "--set timer: a value is missing"),
-    (("push", "a.csv", "--to", URL, "--set", "timr_interval_secs=1"), 1, "setting timr_interval"),
-    (("push", "a.csv", "other/a.csv", "--to", URL), 1, "would have the name 'a.csv'"),
-    (("push", "a.csv", "--to", URL, "--set", "timer_interval_secs=fast"), 1, "must be a number"),
-    (("push", "a.csv", "--to", URL, "--set", "timer_interval_secs=0"), 1, "must be at least"),
-    (("push", "a.csv", "--to", URL, "--key-file", "nix"), 1, "there is no file"),
-    (("push", "a.csv", "--to", URL, "--password-file", "nix"), 1, "read the password from nix"),
-    (("push", "a.csv", "--to", URL, "--password-env", "NIX"), 1, "variable NIX: it is not set"),
-    (("push", "a.csv", "--to", URL, "--password-command", "false"), 1, "exit code 1"),
-    (("push", "a.csv", "--to", URL, "--password-command", "nix-nix"), 1, "run the password"),
-    (("push", "a.csv", "--to", URL, "--config", "nix.toml"), 1, "there is no such file"),
-    (("pull", "file:///no/such/folder/"), 2, "missing argument 'DIR'"),
-    (("pull", "collector:in", "inbox"), 2, "the URL is no URL"),
-    (("pull", "file:///no/*/x.*", "inbox"), 1, "only the last part may be a pattern"),
-    (("pull", "file:///no/x", "a.csv"), 2, "is a file"),
-    (("pull", "file:///no/x", "inbox", "--interval", "0"), 2, "invalid value"),
-    (("pull", "file:///no/x", "inbox", "--growth", "fast"), 2, "invalid value"),
-    (("pull", "file:///no/x", "inbox", "--growth=append", "--delete-remote"), 1, "does not go"),
-    (("run", "nix.toml"), 1, "there is no such file"),
-    (("run",), 1, "no file is named, and there is no pysubtask.toml here"),
-    (("status",), 1, "no delivery keeps its state in ."),
-    (("doctor",), 1, "no destination is given"),
-    (("doctor", "file:///no/such/folder"), 10, "the folder is not there"),
-    (("trust", "file:///tmp"), 1, "there is no host key for pysubtask to check"),
-    (("trust", URL, "--set", "ssh_command=ssh"), 1, "with ssh_command there is no host key"),
-    (("login", "dropbox"), 2, "missing option '--save'"),
-    (("login", "dropbox", "--app-key", "k", "--save", "a.csv"), 1, "a.csv: it exists"),
-    (("verify", "nix", "--to", URL), 2, "does not exist"),
-    (("residuals",), 1, "no delivery keeps its state in ."),
-    (("config", "check", "nix.toml"), 1, "there is no such file"),
-    (("config", "show", "nix.toml"), 1, "there is no such file"),
-    (("service", "print", "upstart"), 2, "'upstart' is not one of"),
-    (("service", "print", "systemd"), 1, "no file is named"),
-    (("demo", "--seconds", "0"), 2, "invalid value"),
-    (("completion", "tcsh"), 2, "'tcsh' is not one of"),
-]
-
-
-@pytest.mark.parametrize(("args", "code", "words"), ERRORS, ids=lambda part: str(part)[:60])
-def test_errors_end_with_what_to_try(
-    run: Run, args: tuple[str, ...], code: int, words: str
-) -> None:
-    pathlib.Path("a.csv").write_text("1\n")
-    pathlib.Path("empty").mkdir()
-    pathlib.Path("other").mkdir()
-    pathlib.Path("other/a.csv").write_text("1\n")
-    result = run(*args)
-    assert result.exit_code == code
-    *_, last = result.stderr.splitlines()
-    assert last.startswith("Try: ")
-    assert len(last) > len("Try: x")
-    assert "Error: " in result.stderr
-    assert words in result.stderr
-    if args[0] not in ("nix", "completion", "service"):
-        told = run(*args, "--json")
-        *_, message = lines(told)
-        assert message["message_type"] == "error"
-        assert message["exit_code"] == told.exit_code == code
-        assert message["try"] == last.removeprefix("Try: ")
-        assert told.stderr == ""
-
-
-def test_every_command_has_an_error_tested_here() -> None:
-    tested = {args[:1] for args, *_ in ERRORS} | {args[:2] for args, *_ in ERRORS}
-    assert [path for path in leaves() if path not in tested] == []
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "sftp://edge:hunter2@collector.example/x",
-        "sftp://edge:hunt/er2@collector.example/x",
-        "sftp://edge:hunter2@collector.example:99999/x",
-    ],
-)
-def test_a_password_in_an_argument_list_is_refused_and_not_repeated(run: Run, url: str) -> None:
-    pathlib.Path("a.csv").write_text("1\n")
-    for args in (
-        ("push", "a.csv", "--to", url),
-        ("push", "a.csv", f"--to={url}"),
-        ("doctor", url),
-        ("trust", url),
-        ("pull", url, "inbox"),
-        ("verify", "a.csv", "--to", url),
-        ("demo", "--to", url),
-        ("status", ".", url),
-    ):
-        for more in ((), ("--json",)):
-            result = run(*args, *more)
-            assert result.exit_code == 2
-            assert "hunter2" not in result.output
-            assert "er2" not in result.output
-    refused = run("doctor", "sftp://edge:hunter2@collector.example/x")
-    assert "can be read by every user of this computer" in refused.stderr
-    for way in ("--password-file", "--password-command", "--password-env"):
-        assert way in refused.stderr.splitlines()[-1]
-
-
-@pytest.mark.parametrize(
-    ("kind", "reason", "code", "attempt"),
-    [
-        ("HostKeyRefused", "unknown", 13, "pysubtask trust"),
-        ("HostKeyRefused", "revoked", 13, "doctor"),
-        ("LoginRefused", None, 12, "--key-file"),
-        ("LinkLost", None, 10, "doctor"),
-        (None, None, 1, "doctor"),
-    ],
-)
-def test_a_demo_that_does_not_get_through_ends_as_the_other_commands_do(
-    kind: str | None, reason: HostKeyReason | None, code: int, attempt: str
-) -> None:
-    status = Status(
-        link="retrying", last_error="no", last_error_kind=kind, last_error_reason=reason
-    )
-    failure = demo.failure_of(status, URL)
-    assert (failure.code, failure.message) == (code, f"deliver to {URL}: no")
-    assert attempt in failure.attempt
-
-
-def test_no_password_of_a_url_gets_into_a_message() -> None:
-    words = "deliver to sftp://edge:hunter2@collector.example/in: no"
-    told = (
-        convert.file_message("state", "a.csv", FileStatus(last_error=words)),
-        convert.link_message(LinkChanged("retrying", words, "LinkLost")),
-    )
-    assert "hunter2" not in str(told)
-    assert all("collector.example" in str(message) for message in told)
-
-
-@pytest.mark.parametrize("name", ["password", "Password", "key_passphrase", "password_file"])
-def test_secrets_are_not_set_by_set(run: Run, name: str) -> None:
-    result = run("doctor", URL, "--set", f"{name}=hunter2")
-    assert result.exit_code != 0
-    assert "hunter2" not in result.output
-
-
-@pytest.mark.skipif(os.name != "posix", reason="modes of files")
-def test_a_password_file_that_others_may_read_is_refused(run: Run) -> None:
-    secret = pathlib.Path("pw")
-    secret.write_text("hunter2\n")
-    secret.chmod(0o640)
-    result = run("doctor", URL, "--password-file", "pw")
-    assert result.exit_code == 1
-    assert "others than its owner may read it (mode 0640)" in result.stderr
-    assert result.stderr.splitlines()[-1] == "Try: chmod 600 pw"
-
-
-def test_codes_and_remedies() -> None:
-    cases = [
-        (errors.HostKeyRefused("no", reason="unknown"), 13, f"pysubtask trust {URL}"),
-        (errors.HostKeyRefused("no", reason="changed"), 13, "trust --replace"),
-        (errors.HostKeyRefused("of unknown.changed.example", reason="revoked"), 13, "doctor"),
-        (errors.LoginRefused("no", hint="the server takes: publickey"), 12, "--key-file"),
-        (errors.LinkLost("gone"), 10, f"pysubtask doctor {URL}"),
-        (errors.LinkError("gone", hint="switch it on"), 10, "switch it on"),
-        (errors.RemoteDenied("no"), 1, "doctor"),
-        (errors.RemoteNotFound("no"), 1, "another folder"),
-        (errors.RemoteFull("no"), 1, "make room"),
-        (errors.RemoteError("no"), 1, "doctor"),
-        (errors.SettingsError("no"), 1, "pysubtask push --help"),
-        (errors.SettingsError("no", path="known_hosts"), 1, "pysubtask trust --known-hosts"),
-        (errors.StateError("no"), 1, "bak_to_folder"),
-        (PermissionError(13, "no"), 1, "permissions"),
-        (OSError(5, "no"), 1, "pysubtask push --help"),
-    ]
-    for error, code, words in cases:
-        assert exits.code_of(error) == code
-        assert words in exits.what_to_try(error, URL, "pysubtask push")
-        assert exits.what_to_try(error, None, "pysubtask push")
-    for kind in vars(errors).values():
-        if isinstance(kind, type) and issubclass(kind, errors.LinkError):
-            assert exits.code_of_kind(kind.__name__) == exits.code_of(kind("x"))
-    assert exits.code_of_kind(None) == 1
-
-
-def test_the_exit_codes_are_what_they_are() -> None:
-    assert {code.name: code.value for code in exits.Code} == {
-        "OK": 0, "ERROR": 1, "USAGE": 2, "PARTIAL": 3, "UNREACHABLE": 10, "RUNNING": 11,
-        "LOGIN": 12, "IDENTITY": 13, "INTERRUPTED": 130,
-    }  # fmt: skip
-
-
-def test_a_url_type_lets_good_urls_through() -> None:
-    assert UrlType().convert(URL, None, None) == URL
-
-
 # --- messages
 
 
@@ -331,6 +90,42 @@ def test_the_schema_in_the_docs_is_that_of_the_messages() -> None:
         "run python -m pysubtask.cli.messages > docs/cli-messages.schema.json"
     )
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
+
+
+def sample(kind: msgspec.inspect.Type) -> Any:
+    """A value of a field's type."""
+    match kind:
+        case msgspec.inspect.UnionType(types):
+            return sample(next(one for one in types if one != msgspec.inspect.NoneType()))
+        case msgspec.inspect.LiteralType(values):
+            return values[0]
+        case msgspec.inspect.ListType(item):
+            return [sample(item)]
+        case msgspec.inspect.VarTupleType(item):
+            return (sample(item),)
+        case msgspec.inspect.DictType():
+            return {"a": "b"}
+    return {
+        msgspec.inspect.StrType: "x",
+        msgspec.inspect.IntType: 1,
+        msgspec.inspect.FloatType: 0.5,
+        msgspec.inspect.BoolType: True,
+    }[type(kind)]
+
+
+@pytest.mark.parametrize("kind", get_args(messages.Message), ids=lambda kind: kind.__name__)
+def test_each_message_is_printed_as_the_schema_says(kind: type[msgspec.Struct]) -> None:
+    info = msgspec.inspect.type_info(kind)
+    assert isinstance(info, msgspec.inspect.StructType)
+    values = {field.name: sample(field.type) for field in info.fields}
+    least = {field.name: values[field.name] for field in info.fields if field.required}
+    for given in (values, least):
+        line = json.loads(output.to_line(kind(**given)))
+        VALIDATOR.validate(line)
+        assert line["message_type"] == info.tag
+        for name in line:  # each of them is looked at
+            with pytest.raises(jsonschema.ValidationError):
+                VALIDATOR.validate({**line, name: b"no JSON"})
 
 
 def test_the_schema_refuses_what_is_no_message() -> None:
@@ -439,6 +234,10 @@ def test_config_show_without_a_file(run: Run, monkeypatch: pytest.MonkeyPatch) -
     assert result.exit_code == 0
     assert "retry_tries" in result.stdout
     assert "there is no " in result.stderr
+    monkeypatch.delenv("PYSUBTASK_RETRY_TRIES")
+    bare = run("config", "show")
+    assert bare.stdout == ""
+    assert "has its default (--all)" in bare.stderr
 
 
 def test_the_users_own_file_lies_below_the_others(run: Run) -> None:

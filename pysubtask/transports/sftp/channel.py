@@ -11,7 +11,13 @@ from typing import Protocol
 
 from pysubtask.transports.contract import Wake
 
-__all__ = ["Channel", "Connector"]
+__all__ = ["HUNG_UP", "Channel", "Connector"]
+
+HUNG_UP = (
+    "the login was accepted, and then the server hung up; its log says why (with OpenSSH often: a "
+    "ChrootDirectory, or a folder above it, that others than root own or may write)"
+)
+"""What a person can do about a stream that ends before the server has said anything."""
 
 
 class Channel(Protocol):

@@ -10,7 +10,7 @@ from pysubtask.errors import LinkError, LinkLost
 from pysubtask.seams.clock import Clock
 from pysubtask.transports.contract import Capabilities
 from pysubtask.transports.sftp import codec
-from pysubtask.transports.sftp.channel import Channel
+from pysubtask.transports.sftp.channel import HUNG_UP, Channel
 from pysubtask.transports.sftp.codec import Reply, ReplyDecoder, VersionReply, broken_protocol
 from pysubtask.transports.sftp.dialect import is_openssh
 
@@ -95,7 +95,12 @@ def _await_reply(
     channel: Channel, clock: Clock, decoder: ReplyDecoder, deadline: float, timeout_secs: float
 ) -> Reply:
     while True:
-        replies = decoder.feed(channel.receive())
+        try:
+            replies = decoder.feed(channel.receive())
+        except LinkLost as error:
+            if "closed the connection" in error.message:
+                error.hint = error.hint or HUNG_UP
+            raise
         if replies:
             if len(replies) > 1:
                 raise broken_protocol("it answered a request that nobody had made")

@@ -24,7 +24,7 @@ from pysubtask.core.compression import Compress, CompressionChoice
 from pysubtask.errors import HostKeyRefused, LinkError, LinkLost
 from pysubtask.transports.contract import Wake
 from pysubtask.transports.said import said
-from pysubtask.transports.sftp.channel import Channel
+from pysubtask.transports.sftp.channel import HUNG_UP, Channel
 from pysubtask.transports.sftp.hostkeys import HostKeyPolicy, policy_for
 from pysubtask.transports.sftp.library import load_paramiko
 from pysubtask.transports.sftp.limits import bound, bound_channel
@@ -162,6 +162,7 @@ class SshConnector:
                 bound_channel(channel, sock)
                 guard.finish()
             except BaseException:
+                guard.hung_up = not transport.is_active()
                 _close(sock, transport)
                 raise
         if self._keepalive_secs > 0:
@@ -208,6 +209,9 @@ class SshConnector:
         if no_algorithm:
             raise LinkError(f"no common method: {text}", **where)  # type: ignore[arg-type]
         if guard.stage == "opening the SFTP subsystem":
+            if guard.hung_up:
+                words = sock.error or "the server closed the connection"
+                raise LinkError(words, hint=HUNG_UP, **where)  # type: ignore[arg-type]
             raise LinkError(
                 "the server opens no SFTP subsystem",
                 hint="is SFTP enabled for this user?",
@@ -231,6 +235,8 @@ class _Guard:
         self._timer = threading.Timer(timeout_secs, self._fire)
         self._timer.daemon = True
         self.fired = False
+        self.hung_up = False
+        """The server ended the connection, rather than refuse something."""
         self.stage = "greeting and key exchange"
 
     def __enter__(self) -> _Guard:
