@@ -407,6 +407,10 @@ class World:
             self.counts["conflicts"] += arrival["kind"] == "conflict"
             place = arrival["path"]
             name = place.rpartition("/")[2]
+            known = self.edited.get(_base(name)) or self.counts["power"] or self.failed
+            if arrival["kind"] == "conflict" and not known:
+                self.failed = Violation("beside", f"{name}, though nobody had changed the file")
+                self.say(str(self.failed))
             if not self.files.exists(place):
                 continue
             content = self.files.read(place)
