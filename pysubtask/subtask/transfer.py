@@ -15,7 +15,6 @@ from pysubtask.core.model import Entry
 from pysubtask.core.plan import Policy
 from pysubtask.seams.disk import FileStat
 from pysubtask.status import FileStatus, Status
-from pysubtask.subtask.archive import is_shown
 from pysubtask.subtask.context import Context
 from pysubtask.subtask.delivery.account import Account
 from pysubtask.subtask.delivery.allowance import Allowance
@@ -379,6 +378,8 @@ class TransferSubtask(BaseSubtask):
         return self.intake.is_settled(path)
 
     def is_delivered(self, entry: Entry | None, st: FileStat) -> bool:
+        from pysubtask.subtask.archive import is_shown  # it is the archive that asks
+
         return is_shown(entry, st)
 
     def _make_courier(self, can: Capabilities, window: Window) -> Courier:

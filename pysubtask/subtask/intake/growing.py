@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 
+from pysubtask.blake import blake2b
 from pysubtask.core.model import Entry, Identity, Piece, Print, Stamp, Version
 from pysubtask.core.prints import choose_kind, continue_whole, new_hash, print_of
 from pysubtask.seams.clock import Clock
