@@ -30,52 +30,53 @@ class HeldFile(Protocol):
 
 def file_lock(path: str) -> HeldFile:
     """The lock at ``path``, not taken yet."""
-    if sys.platform == "win32":
-        return _ByFilelock(path)
-    return _ByFlock(path)
+    if sys.platform != "win32":
+        return _ByFlock(path)
+    return _ByFilelock(path)
 
 
-class _ByFlock:
-    """flock(2): NFS since Linux 2.6.12 turns it into a lock of the server."""
+if sys.platform != "win32":
+    import fcntl
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._fd = -1
+    class _ByFlock:
+        """flock(2): NFS since Linux 2.6.12 turns it into a lock of the server."""
 
-    def acquire(self) -> bool:
-        import fcntl
+        def __init__(self, path: str) -> None:
+            self._path = path
+            self._fd = -1
 
-        # not truncated, not followed: a link under this name would lead elsewhere
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
-        fd = os.open(self._path, flags, 0o600)
-        taken = False
-        try:
+        def acquire(self) -> bool:
+            # not truncated, not followed: a link under this name would lead elsewhere
+            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | getattr(os, "O_NOFOLLOW", 0)
+            fd = os.open(self._path, flags, 0o600)
+            taken = False
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                # some file systems say EACCES for "held by another"
-                if error.errno in (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK):
-                    return False
-                raise
-            taken = self._is_there(fd)
-        finally:
-            if not taken:
+                try:
+                    fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except OSError as error:
+                    # some file systems say EACCES for "held by another"
+                    if error.errno in (errno.EACCES, errno.EAGAIN, errno.EWOULDBLOCK):
+                        return False
+                    raise
+                taken = self._is_there(fd)
+            finally:
+                if not taken:
+                    os.close(fd)
+            if taken:
+                self._fd = fd
+            return taken
+
+        def _is_there(self, fd: int) -> bool:
+            """Whether others find this one under the name: it may have been deleted since."""
+            try:
+                return os.path.samestat(os.fstat(fd), os.stat(self._path))
+            except FileNotFoundError:
+                return False
+
+        def release(self) -> None:
+            fd, self._fd = self._fd, -1
+            if fd >= 0:
                 os.close(fd)
-        if taken:
-            self._fd = fd
-        return taken
-
-    def _is_there(self, fd: int) -> bool:
-        """Whether others who look for the file find this one: it may have been deleted since."""
-        try:
-            return os.path.samestat(os.fstat(fd), os.stat(self._path))
-        except FileNotFoundError:
-            return False
-
-    def release(self) -> None:
-        fd, self._fd = self._fd, -1
-        if fd >= 0:
-            os.close(fd)
 
 
 class _ByFilelock:
