@@ -3,7 +3,8 @@
     python -m benchmarks.small [--secs 30] [--files 1000]
 
 A real sshd on loopback. At rest: ``--files`` declared files, of which one was delivered. The
-figures are the kernel's, of the subtask's process (with ``ssh_command`` also those of its ``ssh``):
+figures are the kernel's, of the subtask's process, with ``ssh_command`` together with its ``ssh``
+(``subtask`` is the resident memory without that):
 ``/proc/PID/smaps_rollup`` (Rss, and Pss, which shares out what others have mapped too), the clock
 ticks in ``stat``, and the voluntary context switches of all threads. Written: ``/proc/PID/io``'s
 ``write_bytes`` (what reached the page cache of a real disk), at ten appends of 64 KiB a second;
@@ -39,13 +40,15 @@ class Sample:
     wakeups: int
     written_bytes: int
     rss_bytes: int
+    own_rss_bytes: int
+    """Of the subtask alone."""
     pss_bytes: int
 
 
 def sample(pid: int) -> Sample:
     """The subtask and what it started."""
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    cpu, wakeups, written, rss, pss = 0.0, 0, 0, 0, 0
+    cpu, wakeups, written, rss, own, pss = 0.0, 0, 0, 0, 0, 0
     for process in family:
         times = process.cpu_times()
         cpu += times.user + times.system
@@ -54,9 +57,11 @@ def sample(pid: int) -> Sample:
             with contextlib.suppress(FileNotFoundError):  # a thread that has just ended
                 wakeups += _number(task / "status", "voluntary_ctxt_switches")
         written += _number(root / "io", "write_bytes")
-        rss += 1024 * _number(root / "smaps_rollup", "Rss")
+        resident = 1024 * _number(root / "smaps_rollup", "Rss")
+        rss += resident
+        own = resident if process.pid == pid else own
         pss += 1024 * _number(root / "smaps_rollup", "Pss")
-    return Sample(time.monotonic(), cpu, wakeups, written, rss, pss)
+    return Sample(time.monotonic(), cpu, wakeups, written, rss, own, pss)
 
 
 def _number(file: pathlib.Path, name: str) -> int:
@@ -76,7 +81,7 @@ def main() -> int:
     given = parser.parse_args()
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, {sys.platform}")
     title = f"at rest, {given.files} files"
-    print(f"{title:<28}{'Rss':>9}{'Pss':>9}{'CPU':>9}{'wake-ups/s':>12}")
+    print(f"{title:<28}{'Rss':>9}{'subtask':>9}{'Pss':>9}{'CPU':>9}{'wake-ups/s':>12}")
     with OpenSshServer() as server:
         ssh = (
             f"ssh -i {server.key_file} -o BatchMode=yes -o StrictHostKeyChecking=no "
@@ -92,7 +97,8 @@ def main() -> int:
             before, after = at_rest(server, given, settings)
             span = after.at - before.at
             print(
-                f"{title:<28}{after.rss_bytes / 1e6:>6.1f} MB{after.pss_bytes / 1e6:>6.1f} MB"
+                f"{title:<28}{after.rss_bytes / 1e6:>6.1f} MB"
+                f"{after.own_rss_bytes / 1e6:>6.1f} MB{after.pss_bytes / 1e6:>6.1f} MB"
                 f"{100 * (after.cpu_secs - before.cpu_secs) / span:>8.2f}%"
                 f"{(after.wakeups - before.wakeups) / span:>12.1f}"
             )

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from hashlib import blake2b
 from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from pysubtask.blake import blake2b
 from pysubtask.signals import read_json
 from pysubtask.suffixes import ARRIVED_SUFFIX
 

@@ -22,6 +22,7 @@ import msgspec
 
 from pysubtask.errors import SettingsError
 from pysubtask.passwords import SECRETS, SOURCES, check_private, fetch, lay, secret_of
+from pysubtask.patterns import complaint_of
 from pysubtask.settings import SECTIONS, Secret, Settings, from_wire
 from pysubtask.urls import DEFAULT_PORTS, FTPS_PORT, Destination, make_destination
 
@@ -281,6 +282,10 @@ def _check_texts(settings: Settings) -> None:
             not text or (name == "heartbeat_name" and re.search(r"[/\\]", text))
         ):
             raise _mistake(name, "is no file name")
+    if settings.rotated_as:
+        complaint = complaint_of(settings.rotated_as)
+        if complaint is not None:
+            raise _mistake("rotated_as", complaint)
     if not settings.bak_to_folder:
         raise _mistake("bak_to_folder", "is no folder")
 

@@ -266,6 +266,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = "keep"
 
+    rotated_as: Annotated[
+        str | None,
+        _about(
+            "link",
+            "Keep what was delivered of a declared file that is rotated under a name of its own, "
+            "such as `{stem}-{time}{ext}` or `{local}`. None: the new file replaces it.",
+        ),
+    ] = None
+
     # --- the link
     dead_time_milli: Annotated[
         int,

@@ -156,7 +156,7 @@ class StateLayout:
 
     def fallback_notify_path(self, path: str) -> str:
         """The touch of ``path`` where none can lie beside it. Its content is ``path``'s bytes."""
-        from hashlib import blake2b  # late: rarely needed
+        from pysubtask.blake import blake2b  # late: rarely needed
 
         digest = blake2b(os.fsencode(path), digest_size=16).hexdigest()
         return os.path.join(self.notify_dir, digest + NOTIFY_SUFFIX)

@@ -22,13 +22,14 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from pysubtask.errors import SettingsError
+from pysubtask.patterns import complaint_of
 from pysubtask.suffixes import OWN_SUFFIXES, TEMP_PREFIX
 
 __all__ = ["Entry", "Watch", "home_folder", "leads_out", "parse_watches", "split_watch"]
 
 Entry: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes] | Mapping[str, Any]"
 
-_OPTIONS = ("file", "dir", "as", "remote_dir", "burstmode", "growth", "records")
+_OPTIONS = ("file", "dir", "as", "remote_dir", "burstmode", "growth", "records", "rotated_as")
 
 
 class Watch(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,6 +51,9 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     """``append``: the program promises to append only; ``rewrite``: it rewrites whole versions."""
     records: Literal["bytes", "lines"] = "bytes"
     """``lines``: publish up to the last newline."""
+    rotated_as: str | None = None
+    """The pattern of the names under which rotated files are kept at the destination; ``""``: none
+    are; None: as the setting says."""
 
     @property
     def folder(self) -> str:
@@ -133,6 +137,7 @@ def _parse_entry(entry: Entry, cwd: str) -> Watch:
         burstmode=_flag(declared, "burstmode", entry.get("burstmode", False)),
         growth=_choice(declared, "growth", entry, ("auto", "append", "rewrite")),
         records=_records(declared, entry),
+        rotated_as=_rotated_as(declared, entry),
     )
 
 
@@ -242,6 +247,28 @@ def _records(declared: str, entry: Mapping[str, Any]) -> Literal["bytes", "lines
             "leave it out: a rewritten file is published whole or not at all",
         )
     return chosen
+
+
+def _rotated_as(declared: str, entry: Mapping[str, Any]) -> str | None:
+    given = entry.get("rotated_as")
+    if given is None:
+        return None
+    if not isinstance(given, str):
+        raise _mistake(declared, f'"rotated_as" must be text, not {type(given).__name__}')
+    if not given:
+        return ""
+    if "dir" in entry:
+        raise _mistake(
+            declared,
+            '"rotated_as" is for a file: in a watched folder a rotated one is a file of its own',
+            "leave it out: it is delivered under the name that it has here",
+        )
+    if entry.get("growth") == "rewrite":
+        raise _mistake(declared, '"rotated_as" is for files that grow, not for "growth": "rewrite"')
+    complaint = complaint_of(given)
+    if complaint is not None:
+        raise _mistake(declared, f'"rotated_as" {complaint}')
+    return given
 
 
 def _mistake(declared: str, message: str, hint: str | None = None) -> SettingsError:

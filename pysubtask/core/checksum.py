@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-
 __all__ = ["DROPBOX", "DropboxHash", "hasher"]
 
 DROPBOX = "dropbox"
@@ -15,8 +13,11 @@ class DropboxHash:
     one shorter (https://www.dropbox.com/developers/reference/content-hash)."""
 
     def __init__(self) -> None:
-        self._all = hashlib.sha256()
-        self._block = hashlib.sha256()
+        from hashlib import sha256  # late: it loads OpenSSL
+
+        self._new = sha256
+        self._all = sha256()
+        self._block = sha256()
         self._room = _BLOCK_BYTES
 
     def update(self, data: bytes) -> None:
@@ -29,7 +30,7 @@ class DropboxHash:
             rest = rest[len(part) :]
             if not self._room:
                 self._all.update(self._block.digest())
-                self._block, self._room = hashlib.sha256(), _BLOCK_BYTES
+                self._block, self._room = self._new(), _BLOCK_BYTES
 
     def hexdigest(self) -> str:
         """The digest of all bytes so far."""

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import blake2b
 
+from pysubtask.blake import blake2b
 from pysubtask.core.prints import ReadAt
 
 __all__ = [

@@ -192,6 +192,9 @@ class Entry:
     """Our temporary names at the destination that are to be removed."""
     conflict_at: float | None = None
     """When it was last sent whole because another hand had changed it there (Unix seconds)."""
+    rotated: tuple[tuple[int, str], ...] = ()
+    """Versions by number, and the remote name under which each is kept when a newer one takes its
+    place."""
 
     @property
     def current(self) -> Version | None:
@@ -285,6 +288,8 @@ def entry_to_json(entry: Entry) -> dict[str, Any]:
         record["l"] = list(entry.litter)
     if entry.conflict_at is not None:
         record["c"] = entry.conflict_at
+    if entry.rotated:
+        record["k"] = [list(pair) for pair in entry.rotated]
     return record
 
 
@@ -304,6 +309,7 @@ def entry_from_json(record: dict[str, Any]) -> Entry:
         upload=Upload(*record["u"]) if "u" in record else None,
         litter=tuple(record.get("l", ())),
         conflict_at=record.get("c"),
+        rotated=tuple((number, _text(name)) for number, name in record.get("k", ())),
     )
 
 

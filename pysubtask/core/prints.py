@@ -7,8 +7,8 @@ bytes, so that one taken of a shorter content can be checked against the grown o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from hashlib import blake2b
 
+from pysubtask.blake import blake2b
 from pysubtask.core.model import Print, PrintKind
 
 __all__ = ["ReadAt", "choose_kind", "continue_whole", "digest_of", "new_hash", "print_of", "ranges"]

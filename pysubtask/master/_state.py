@@ -93,7 +93,7 @@ def _make(folder: str) -> None:
 
 def other_places(wanted: str, *, make: bool = True) -> list[str]:
     """Where the state of ``wanted`` goes instead. ``make=False``: only look, make no folder."""
-    from hashlib import blake2b  # late: seldom needed
+    from pysubtask.blake import blake2b  # late: seldom needed
 
     name = blake2b(os.fsencode(wanted), digest_size=8).hexdigest()
     places = []

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
 import stat as stat_module
 import sys
 from collections.abc import Iterator
@@ -320,6 +319,11 @@ class RealDisk:
             os.close(fd)
 
     def free_bytes(self, path: str) -> int:
+        if sys.platform != "win32":
+            st = os.statvfs(path)
+            return st.f_bavail * st.f_frsize
+        import shutil  # late: it loads all that packs and unpacks
+
         return shutil.disk_usage(path).free
 
 

@@ -104,6 +104,8 @@ class Report:
     def file_status(self, plain: FileStatus, path: str) -> FileStatus:
         """How things are with one file; ``plain`` is what intake and journal say of it."""
         entry = self._ledger.get(path)
+        if entry is None and self._delivery.error_of(path) is None:
+            return plain
         return msgspec.structs.replace(
             plain,
             copied_bytes=held(entry).copied_bytes if entry is not None else 0,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import os
-import secrets
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from pysubtask.core.burst import BurstRule, ByteRule, Rule
 from pysubtask.core.model import Entry
@@ -16,7 +16,6 @@ from pysubtask.core.retry import RetryRule
 from pysubtask.seams.disk import FileStat
 from pysubtask.settings import Settings
 from pysubtask.status import FileStatus, Status
-from pysubtask.subtask.archive import Archive
 from pysubtask.subtask.boot import boot_id
 from pysubtask.subtask.context import Context
 from pysubtask.subtask.heartbeat import Heartbeat
@@ -27,6 +26,9 @@ from pysubtask.subtask.store.guard import StateGuard
 from pysubtask.subtask.store.journal import Journal
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.subtask.store.outbox import Outbox
+
+if TYPE_CHECKING:
+    from pysubtask.subtask.archive import Archive
 
 __all__ = ["BaseSubtask"]
 
@@ -237,7 +239,7 @@ class BaseSubtask:
 
     def random_hex(self, size: int) -> str:
         """``size`` random bytes as hex digits."""
-        return secrets.token_hex(size)
+        return os.urandom(size).hex()
 
     def boot_id(self) -> str:
         """Names this boot of the machine."""
@@ -287,7 +289,7 @@ class BaseSubtask:
         entry = self.ledger.get(path)
         error = self.intake.error_of(path)
         if entry is None:
-            return FileStatus(last_error=error)
+            return _NOT_SEEN if error is None else FileStatus(last_error=error)
         version, done = entry.current, entry.delivered
         shown = done is not None and version is not None and done.version == version.number
         return FileStatus(
@@ -312,6 +314,8 @@ class BaseSubtask:
         settings = self._settings
         if settings.archive_to_folder is None or not self.context.handover.watches:
             return None
+        from pysubtask.subtask.archive import Archive  # late: few starts tidy up
+
         return Archive(
             self.context.disk,
             self.context.clock,
@@ -353,6 +357,10 @@ class BaseSubtask:
         if not ("_taskmaster.log" in name or name.startswith(handover.log_name)):
             return False
         return handover.log_dir is not None and os.path.dirname(path) == handover.log_dir
+
+
+_NOT_SEEN = FileStatus()
+"""Of many declared files: one for all of them."""
 
 
 def _burst_rule(settings: Settings) -> Rule:

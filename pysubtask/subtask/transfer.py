@@ -16,7 +16,6 @@ from pysubtask.core.plan import Policy
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import FileStat
 from pysubtask.status import FileStatus, Status
-from pysubtask.subtask.archive import is_shown
 from pysubtask.subtask.context import Context
 from pysubtask.subtask.delivery.account import Account
 from pysubtask.subtask.delivery.allowance import Allowance
@@ -40,6 +39,7 @@ from pysubtask.subtask.subtask import BaseSubtask
 from pysubtask.subtask.waker import Waker
 from pysubtask.transports import Transport, transport_factory
 from pysubtask.transports.notes import Notes
+from pysubtask.watch import Watch
 
 __all__ = ["TransferSubtask"]
 
@@ -344,12 +344,24 @@ class TransferSubtask(BaseSubtask):
     def look(self, target: Target, touch: Touch | None, final: bool) -> Outcome:
         """Take the snapshot."""
         remote = self.intake.remote_path(target.path) or os.path.basename(target.path)
-        outcome = self.snapshots.take(target.path, remote, target.watch.growth, touch, final=final)
+        watch = target.watch
+        outcome = self.snapshots.take(
+            target.path,
+            remote,
+            watch.growth,
+            touch,
+            final=final,
+            rotated_as="" if watch.is_dir else self._rotated_as(watch),
+        )
         if outcome.result in ("taken", "failed") or self.intake.error_of(target.path) is not None:
             self.context.status_changed()
         if outcome.result in ("taken", "unchanged"):
             self.checkup.note(target.path)
         return outcome
+
+    def _rotated_as(self, watch: Watch) -> str:
+        given = watch.rotated_as
+        return (self._settings.rotated_as or "") if given is None else given
 
     def ready(self, path: str) -> None:
         if path in self.ledger.owed:
@@ -363,6 +375,8 @@ class TransferSubtask(BaseSubtask):
         return self.intake.is_settled(path)
 
     def is_delivered(self, entry: Entry | None, st: FileStat) -> bool:
+        from pysubtask.subtask.archive import is_shown  # it is the archive that asks
+
         return is_shown(entry, st)
 
     def _make_courier(self, can: Capabilities, window: Window) -> Courier:

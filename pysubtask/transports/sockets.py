@@ -70,7 +70,9 @@ def _look_up(host: str, port: int, timeout_secs: float) -> list[tuple]:  # type:
 
     def work() -> None:
         try:
-            found.extend(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
+            # as bytes: what is text goes through the codec "idna", which loads tables of Unicode
+            name = host.encode("ascii") if host.isascii() else host
+            found.extend(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
         except (OSError, UnicodeError) as error:
             failed.append(error if isinstance(error, OSError) else OSError(str(error)))
 

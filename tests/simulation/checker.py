@@ -20,6 +20,7 @@ from tests.simulation.ledger import Ledger, Lineage, Source, Touch, common
 from tests.simulation.lines import half_line
 from tests.simulation.losses import Seen, look_again
 from tests.simulation.remote import RemoteDisk, RemoteFile
+from tests.simulation.rotated import Rotated
 from tests.simulation.segmented import Segments, is_segment
 
 __all__ = ["Checker", "Claim", "Violation"]
@@ -97,6 +98,7 @@ class Checker:
         """Made so shortly before a loss of power that the journal may have forgotten them."""
         self.late_temps: set[str] = set()
         self.segments = Segments(ledger.by_remote, self._broken, self._segment_shown)
+        self.rotated = Rotated(ledger, lambda path: self.view(path).content_of, self._broken)
         self.neighbours: set[str] = set()
         """Temporary files of another client, which have to stay."""
         self.client_id = ""
@@ -128,6 +130,7 @@ class Checker:
                 self._changed(source, file, offset, data)
         if not file.names:
             return
+        self.rotated.wrote(file)
         for remote, pieces in self.pieces.items():
             for index, piece in pieces:
                 if piece is file:
@@ -136,8 +139,11 @@ class Checker:
     def named(self, path: str, file: RemoteFile, replaced: RemoteFile | None) -> None:
         source = self.ledger.by_remote.get(path)
         if source is not None:
-            self.view(path).content_of = file
+            view = self.view(path)
+            view.content_of = file
+            before = view.index
             self._changed(source, file, 0, b"")
+            self.rotated.taken(source, before, view.index, replaced)
             return
         name = path.rpartition("/")[2]
         if name.startswith(TEMP_PREFIX):
@@ -151,7 +157,7 @@ class Checker:
             self.segments.named(path, file)
         elif self.disk.another_hand or self.other_names(path):
             return
-        elif not self._is_part(path, file):
+        elif not self._is_part(path, file) and not self.rotated.named(path, file, replaced):
             aside = _ASIDE.match(path)
             before = self.ledger.by_remote.get(aside[1]) if aside else None
             if before is None:
@@ -180,6 +186,9 @@ class Checker:
         raise Violation("torn", f"{path!r} is no such part of any lineage")
 
     def folder_moved(self, path: str, target: str) -> None:
+        source = self.ledger.by_remote.get(path.removesuffix(".d"))
+        if source is not None:
+            self.rotated.folder_named(target, source, self.segments.content(source) or b"")
         self.segments.folder_moved(path)
 
     def _segment_shown(self, source: Source, index: int, content: bytes) -> None:
@@ -196,6 +205,7 @@ class Checker:
         return self.segments.content(source) if file is None else file.content
 
     def lost(self) -> None:
+        self.rotated.lost(self.disk.files)
         look_again(self, self.seen)
 
     def remember(self) -> None:
@@ -203,6 +213,7 @@ class Checker:
         self.seen = {path: Seen.of(file) for path, file in self.disk.files.items()}
 
     def unnamed(self, path: str, file: RemoteFile) -> None:
+        self.rotated.unnamed(path, file, by_us=not self.disk.another_hand)
         view = self._views.get(path)
         if view is None:
             return
@@ -433,8 +444,11 @@ class Checker:
                 )
 
     def _was_set_aside(self, source: Source) -> bool:
-        moved = self.segments.is_between(source)
+        moved = self.segments.is_between(source) or self.rotated.has_kept(source)
         return moved or any(path.startswith(f"{source.remote}~") for path in self.set_aside)
+
+    def _may_be_between(self, source: Source) -> bool:
+        return not self.atomic or self.rotated.has_kept(source)
 
     def _has_parts(self, source: Source) -> bool:
         found = (_PART.match(path) for path in self.disk.files)
@@ -444,6 +458,7 @@ class Checker:
         """A loss of power: the journal may have forgotten what was delivered since then, and
         deliver it again in order."""
         self.segments.rolled_back = True
+        self.rotated.rolled_back()
         for view in self._views.values():
             # What came later may be forgotten for good: the next loss counts from here again.
             view.past = [change for change in view.past if change[0] < since_ns]
@@ -465,7 +480,7 @@ class Checker:
             if changed and not touch.caught:  # the program was quicker than the snapshot
                 continue
             content = self.content_of(source)
-            if content is None and not self.atomic and source.was_shown(touch):
+            if content is None and source.was_shown(touch) and self._may_be_between(source):
                 continue  # a newer version is about to take its name: for a moment there is none
             if source.was_shown(touch) and self._has_parts(source):
                 continue  # its beginning was there before, the rest is under a name of its own

@@ -220,6 +220,8 @@ def _action(rng: random.Random, spec: FileSpec, focus: Focus) -> str:
     actions = ACTIONS["folder" if spec.in_folder else spec.growth]
     if spec.lines:
         actions = {**actions, "append_part": 8}
+    if spec.rotates and not spec.in_folder and spec.growth != "rewrite":
+        actions = {**actions, "rotate": 10}
     if focus.actions and not spec.in_folder:
         actions = {**actions, **focus.actions}
     return rng.choices(list(actions), weights=list(actions.values()))[0]

@@ -25,6 +25,7 @@ class Lineage:
         "index",
         "known_ns",
         "returned",
+        "rotated",
         "shown",
     )
 
@@ -40,6 +41,8 @@ class Lineage:
         """When (ns) it reached which size, by appending."""
         self.known_ns = 0
         """Since when the child is known to know it: served, or shown; 0: it need not."""
+        self.rotated = False
+        """The program has rotated it, and the child can follow it."""
         self.returned = 0
         """So many bytes of it are a content of before, which a loss of power brought back together
         with the journal of that time: what a consumer took of it, and what of the content between,
@@ -81,6 +84,12 @@ class Source:
     in_folder: bool = False
     lines: bool = False
     """A reader is to see whole lines only."""
+    keeps: bool = False
+    """What is rotated is kept at the destination."""
+    dated: bool = False
+    """The program rotates it to names with a date."""
+    rotated_to: list[str] = field(default_factory=list)
+    """Those names."""
     lineages: list[Lineage] = field(default_factory=list)
     present: bool = False
     touches: list[Touch] = field(default_factory=list)
@@ -199,7 +208,8 @@ class Ledger:
     def names_of(self, source: Source) -> list[str]:
         """Where the program may have put what was in ``source``, the oldest first."""
         folder, _, name = source.path.rpartition("/")
-        return [*(f"{source.path}.{n}" for n in range(9, 0, -1)), f"{folder}/.{name}.new"]
+        numbered = [f"{source.path}.{n}" for n in range(9, 0, -1)]
+        return [*source.rotated_to, *numbered, f"{folder}/.{name}.new"]
 
     def after_crash(
         self,

@@ -260,18 +260,27 @@ class Program:
         if not source.present:
             self.append(source)
             return
-        top = 1
-        while self.fs.exists(f"{source.path}.{top}"):
-            top += 1
-        for number in range(top, 1, -1):
-            self.fs.rename(f"{source.path}.{number - 1}", f"{source.path}.{number}")
-        self.fs.rename(source.path, f"{source.path}.1")
+        self.fs.rename(source.path, self._dated(source) if source.dated else self._shift(source))
         self._open.pop(source.path, None)
         source.present = False
         self._owe_rotated(source)
         self.trace(f"rotate {source.path}")
         if self.rng.random() < 0.8:
             self.append(source)
+
+    def _shift(self, source: Source) -> str:
+        """The older ones move up; gives the name that is free then."""
+        top = 1
+        while self.fs.exists(f"{source.path}.{top}"):
+            top += 1
+        for number in range(top, 1, -1):
+            self.fs.rename(f"{source.path}.{number - 1}", f"{source.path}.{number}")
+        return f"{source.path}.1"
+
+    def _dated(self, source: Source) -> str:
+        name = f"{source.path}-2026{len(source.rotated_to) + 101:04}"
+        source.rotated_to.append(name)
+        return name
 
     def _owe_rotated(self, source: Source) -> None:
         """A rename is followed: what was notified is owed even if nobody has looked since."""
@@ -284,6 +293,7 @@ class Program:
         first = lineage.first_served
         if first is not None and not first.seen_bytes and lineage.shown <= 0:
             return  # seen only while it was empty, and every file begins with nothing
+        lineage.rotated = True
         if source.must_precede(last):
             source.owed.append(last)
 

@@ -127,6 +127,44 @@ REALM_PLANTS: dict[str, Plant] = {
         "return replace(_send(version, can, set_aside=True), segment=True)",
         "return replace(_send(version, can), segment=True)",
     ),
+    "rotated-replaced": one(
+        "a rotated file is replaced by the new one all the same",
+        "subtask.delivery.keeping",
+        "Keeping._rotated_name",
+        'return dict(entry.rotated).get(done.version, "")',
+        'return ""',
+    ),
+    "rotated-over-another": Plant(
+        "a rotated file is put over one that has the name already",
+        (
+            Edit(
+                "subtask.delivery.keeping",
+                "Keeping._keep_rotated",
+                "if isinstance(there, RemoteStat):",
+                "if False:",
+            ),
+            Edit(
+                "subtask.delivery.keeping",
+                "Keeping._keep_rotated",
+                "yield from call(Rename(name, aside))",
+                "yield from call(Rename(name, aside, self._session.can.atomic_replace))",
+            ),
+        ),
+    ),
+    "rotated-name-unwritten": one(
+        "the name for a rotated file is not in the journal",
+        "core.model",
+        "entry_from_json",
+        'rotated=tuple((number, _text(name)) for number, name in record.get("k", ())),',
+        "rotated=(),",
+    ),
+    "rotation-forgotten": one(
+        "only a file that is shorter than before counts as rotated",
+        "subtask.intake.rotation",
+        "Rotations.kept_as",
+        'if not (moved or shrunk or growth == "append"):',
+        "if not shrunk:",
+    ),
 }
 
 REALM_WORLDS = {
@@ -145,6 +183,10 @@ REALM_WORLDS = {
     "held-stops-others": "stuck",
     "segment-overlaps": "segments",
     "segments-mixed": "segments",
+    "rotated-replaced": "rotated",
+    "rotated-over-another": "rotated",
+    "rotated-name-unwritten": "rotated",
+    "rotation-forgotten": "rotated",
 }
 """Where each is looked for (:data:`tests.simulation.plants.WORLDS`)."""
 
@@ -165,5 +207,9 @@ REALM_KNOWN: dict[str, int] = {
     "held-stops-others": 10_000_000_004,
     "segment-overlaps": 9_000_000_000,
     "segments-mixed": 9_000_000_000,
+    "rotated-replaced": 11_000_000_001,
+    "rotated-over-another": 11_000_000_020,
+    "rotated-name-unwritten": 11_000_000_029,
+    "rotation-forgotten": 11_000_000_003,
 }
 """As in :data:`tests.simulation.plants.KNOWN`; of a story that is swept, the number of the case."""

@@ -146,6 +146,28 @@ def _stuck(rng: random.Random, config: Config, is_bent: bool) -> Config:
     return replace(config, settings={**config.settings, "on_remote_gone": "resend"})
 
 
+def _rotated(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    kind = rng.choice(["", "", "", "ftp", "sessions", "segments"])
+    if kind == "segments":
+        config = _segments(rng, config, is_bent)
+    elif kind:
+        config = _calling(kind, config)
+    settings = {
+        **config.settings,
+        "rotated_as": rng.choice(["{name}-{time}", "{stem}-{time}{ext}", "{local}"]),
+        "on_first_contact": "keep",
+    }
+    files = tuple(
+        replace(
+            f,
+            growth="append" if f.growth == "rewrite" and not is_bent else f.growth,
+            rotates=rng.choice(["numbered", "dated"]),
+        )
+        for f in config.files
+    )
+    return replace(config, settings=settings, files=files)
+
+
 _ALL_TROUBLES = frozenset(
     "kill power cut refuse clock disk_fault disk_full denied remote_full consumer foreign restart "
     "write_back".split()
@@ -195,6 +217,13 @@ REALMS: dict[str, Realm] = {
             _stuck,
             troubles={"jam": 6},
             without=_ALL_TROUBLES,
+        ),
+        Realm(
+            "rotated",
+            11,
+            "what is rotated is kept at the destination, under a name of its own",
+            _rotated,
+            without=frozenset({"consumer", "foreign"}),
         ),
         Realm("budgets", 8, "so much a day, so much a second", _budgets, troubles={"restart": 4}),
     )

@@ -23,6 +23,8 @@ class FileSpec:
     """What another hand left under its remote name: ``prefix``, ``same``, ``foreign`` or ``""``."""
     lines: bool = False
     """``records="lines"``: a reader sees whole lines."""
+    rotates: str = ""
+    """It is rotated often, to ``numbered`` or ``dated`` names."""
 
 
 @dataclass(frozen=True, slots=True)

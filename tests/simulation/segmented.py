@@ -78,7 +78,8 @@ class Segments:
         shelf = self._shelves.setdefault(source.remote, _Shelf())
         start, data = int(match[2]), bytes(file.content)
         before = shelf.parts.get(start)
-        if before is not None and not (start == max(shelf.parts) and data.startswith(before)):
+        grew = before is not None and start == max(shelf.parts) and data.startswith(before)
+        if before is not None and before != data and not grew:  # the same again: nobody can see it
             self._broken("torn", f"{path!r} takes the place of another segment")
         if before is None and start != len(shelf.joined):
             self._broken("torn", f"{path!r} does not follow {len(shelf.joined)} bytes before it")

@@ -92,6 +92,9 @@ class Stage:
             path = f"{folder}/{spec.name}"
             remote = f"{config.remote_dir}/{spec.name}"
             source = Source(path, remote, spec.growth, spec.in_folder, spec.lines)
+            asked = bool(config.settings.get("rotated_as")) and not spec.in_folder
+            source.keeps = asked and spec.growth != "rewrite"
+            source.dated = spec.rotates == "dated"
             self.sources.append(self.ledger.add(source))
             if not spec.in_folder:
                 self.fs.touch(self.program.notify_path(path), 0)

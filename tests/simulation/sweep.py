@@ -142,6 +142,20 @@ STORIES: dict[str, Story] = {
         ("append", "append", "replace", "append"),
         _with("auto", ServerKind(calls="sessions"), block_bytes=90_000, block_share=0.5),
     ),
+    "rotated": Story(
+        "a file is rotated twice, and what was delivered of it is kept under other names",
+        ("append", "append", "rotate", "append", "rotate"),
+        _with("append", settings={**_SETTINGS, "rotated_as": "{name}-{time}"}),
+    ),
+    "rotated ftp": Story(
+        "the same on an FTP server, with the names that the rotation gives",
+        ("append", "append", "rotate", "append", "rotate"),
+        replace(
+            _with("auto", ServerKind(calls="ftp", extensions=NO_REPLACE)),
+            files=(FileSpec("a.csv", "auto", rotates="dated"),),
+            settings={**_SETTINGS, "rotated_as": "{local}"},
+        ),
+    ),
 }
 
 

@@ -25,7 +25,7 @@ from tests.simulation.sweep import STORIES
 from tests.simulation.sweeping import sweep_part
 
 ARCHIVING_FROM, LIMITED_FROM, CALLED_FROM = map(first_seed, ("archive", "limited", "calls"))
-NEWER_REALMS = "unsteady folder options segments stuck budgets".split()
+NEWER_REALMS = "unsteady folder options segments stuck budgets rotated".split()
 KNOWN_SEEDS = range(600)
 FOUND_SEEDS = [4034, 7397, 10043, 10111, 19003, 21168, 24844, 35297, 41241, 46191, 71209]
 """Each showed a mistake of ours, or of the simulation, that the first ones do not."""

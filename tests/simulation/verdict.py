@@ -38,6 +38,8 @@ def _unmet_of(checker: Checker, source: Source) -> Iterable[tuple[str, str]]:
             continue
         if owed.index == source.current.index or source.must_precede(owed):
             yield "lost", f"{source.remote!r}: {owed} was never shown"
+    for words in checker.rotated.missing(source, checker.view(source.remote).index):
+        yield "lost", words
     if source.present:
         yield from _unmet_now(checker, source)
 

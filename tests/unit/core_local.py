@@ -25,6 +25,7 @@ class Local:
     disk: HookedDisk
     verify_up_to_bytes: int = 1 << 24
     boot: str = "one"
+    rotated_as: str = ""
     path: str = ""
     ledger: Ledger = field(init=False)
     sources: Sources = field(init=False)
@@ -84,7 +85,9 @@ class Local:
     ) -> Outcome:
         """Look at the watched file, long after its last change."""
         self.clock.advance(10)
-        return self.snapshots.take(self.path, "a.csv", growth, touch, final=final)
+        return self.snapshots.take(
+            self.path, "a.csv", growth, touch, final=final, rotated_as=self.rotated_as
+        )
 
     def content(self, number: int | None = None, start: int = 0) -> bytes:
         """What would be sent of a version: its bytes from ``start``."""

@@ -21,6 +21,7 @@ from pysubtask.seams.clock import RealClock
 from pysubtask.seams.disk import RealDisk
 from pysubtask.signals import StateLayout, read_json, write_json
 from pysubtask.subtask.shell.lock import StateLock, process_start
+from pysubtask.systems.locks import file_lock
 from tests.unit.shell_fakes import make_state, quiet_log
 
 HOLDER = """
@@ -272,3 +273,49 @@ def fail_open(monkeypatch: pytest.MonkeyPatch, path: str, code: int) -> None:
         return real(name, *args, **options)
 
     monkeypatch.setattr(os, "open", refuse)
+
+
+def test_a_lock_file_that_was_deleted_since_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever comes next makes another one, and would hold it at the same time."""
+    import fcntl
+
+    layout = make_state(tmp_path)
+    lock = file_lock(layout.lock)
+    real = fcntl.flock
+
+    def flock(fd: int, operation: int) -> None:
+        real(fd, operation)
+        os.unlink(layout.lock)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", flock)
+        assert not lock.acquire()
+    assert lock.acquire()
+    assert not file_lock(layout.lock).acquire()
+    lock.release()
+    assert file_lock(layout.lock).acquire()
+
+
+def test_a_link_in_the_place_of_the_lock_is_not_followed(tmp_path: Path) -> None:
+    layout = make_state(tmp_path)
+    victim = tmp_path / "victim"
+    os.symlink(victim, layout.lock)
+    with pytest.raises(OSError, match="symbolic link"):
+        file_lock(layout.lock).acquire()
+    assert not victim.exists()
+
+
+def test_the_lock_is_that_of_versions_with_filelock(tmp_path: Path) -> None:
+    """Both ways: a subtask of before may still run."""
+    filelock = pytest.importorskip("filelock")
+    layout = make_state(tmp_path)
+    older = filelock.FileLock(layout.lock, blocking=False)
+    ours = file_lock(layout.lock)
+    with older:
+        assert not ours.acquire()
+    assert ours.acquire()
+    with pytest.raises(filelock.Timeout):
+        older.acquire()
+    ours.release()

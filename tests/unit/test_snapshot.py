@@ -6,6 +6,7 @@ import errno
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -349,3 +350,37 @@ def test_a_piece_let_go_of_while_it_is_added_to_is_copied_again(local: Local) ->
     piece: Piece = local.current.pieces[-1]
     assert (piece.start, piece.end) == (3, 7)
     assert local.current.available_from == 3
+
+
+def test_what_was_added_is_written_once_though_a_delivery_ends_meanwhile(local: Local) -> None:
+    """It lets go of the piece that the next bytes would be added to, while the file is read."""
+    local.write(b"first\n")
+    local.take("auto")
+    local.write(b"second\n", "ab")
+    written: list[str] = []
+    store, extend = local.ledger.outbox.store, local.ledger.outbox.extend
+    reads = 0
+
+    def deliver(operation: str, path: str) -> None:
+        nonlocal reads
+        if operation != "read" or path != local.path:
+            return
+        reads += 1
+        if reads == 2:  # the new bytes are read, and all of it is about to be compared
+            local.deliver_all()
+
+    local.disk.before = deliver
+
+    def counted(how: str, write: Any) -> Any:
+        def call(*args: Any) -> Any:
+            written.append(how)
+            return write(*args)
+
+        return call
+
+    local.ledger.outbox.store = counted("store", store)  # type: ignore[method-assign]
+    local.ledger.outbox.extend = counted("extend", extend)  # type: ignore[method-assign]
+    assert local.take("auto").result == "taken"
+    assert reads >= 2
+    assert written == ["store"]
+    assert local.content(start=6) == b"second\n"

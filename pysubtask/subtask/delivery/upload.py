@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import time
 from collections.abc import Generator
 from typing import Any
 
@@ -23,9 +22,10 @@ from pysubtask.errors import (
 from pysubtask.subtask.delivery.allowance import BudgetSpent
 from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
+from pysubtask.subtask.delivery.keeping import Keeping
 from pysubtask.subtask.delivery.pump import Pump, with_upload
 from pysubtask.subtask.delivery.reuse import Reuse
-from pysubtask.subtask.delivery.segments import segment_folder, segment_name
+from pysubtask.subtask.delivery.segments import segment_name
 from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
 from pysubtask.subtask.store.ledger import drop_superseded, record_delivery
 from pysubtask.subtask.store.reader import VersionReader
@@ -53,6 +53,7 @@ class Uploads:
         self._session = session
         self._comparison = comparison
         self._reuse = Reuse(session)
+        self._keeping = Keeping(session)
 
     def begin(self, path: str, entry: Entry, version: Version, todo: Send) -> Steps:
         base = yield from self._comparison.cover(path, version, todo.base)
@@ -262,10 +263,11 @@ class Uploads:
     def _put(self, path: str, entry: Entry, version: Version, upload: Upload) -> Steps:
         """All of it in one request, which takes its place at once."""
         name = self._final_name(entry, upload)
-        if upload.set_aside and not upload.tail and upload.stage == "sending":
-            yield from self._set_aside(entry, upload)
+        if upload.stage == "sending" and self._keeping.is_due(entry, upload):
+            yield from self._keeping.make_way(entry, upload)
             upload = replace(upload, stage="sent")
             self._note(path, upload)  # what is there from now on is ours
+            self._session.ledger.make_durable()
         reader = self._session.reader(path, version)
         try:
             data = reader.read(upload.base, upload.size - upload.base)
@@ -316,8 +318,8 @@ class Uploads:
 
     def _put_in_place(self, path: str, entry: Entry, upload: Upload) -> Steps:
         name = self._final_name(entry, upload)
-        if upload.set_aside and not upload.tail:
-            yield from self._set_aside(entry, upload)
+        if self._keeping.is_due(entry, upload):
+            yield from self._keeping.make_way(entry, upload)
         mtime = ours = None
         version = entry.version(upload.version)
         if self._session.can.checksum and version is not None:
@@ -365,7 +367,7 @@ class Uploads:
                 raise in_the_way from None
         self._note(path, replace(upload, stage="swapping"))
         if self._session.policy.on_remote_gone == "continue":
-            self._session.ledger.make_durable()  # as in _set_aside()
+            self._session.ledger.make_durable()  # as in Keeping.make_way()
         try:
             yield from call(Remove(name))
         except RemoteNotFound:
@@ -440,22 +442,6 @@ class Uploads:
             return drop_superseded(e.without_upload())
 
         self._session.ledger.update(path, drop, must=False)
-
-    def _set_aside(self, entry: Entry, upload: Upload) -> Steps:
-        name = self._session.remote_name(entry)
-        if upload.segment:
-            name = segment_folder(name)
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._session.clock.time()))
-        aside = f"{name}~{stamp}"
-        self._session.ledger.make_durable()  # or, after a loss of power, a consumer took it
-        try:
-            yield from call(Rename(name, aside))
-        except RemoteNotFound:
-            return
-        if upload.segment and entry.delivered is not None:
-            self._session.log.info("%s: a new version begins; the old one is %s", name, aside)
-            return
-        self._session.log.warning("%s was there already and is not ours; kept as %s", name, aside)
 
 
 def _has_lost_its_head(entry: Entry, version: Version) -> bool:

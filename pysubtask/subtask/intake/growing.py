@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 
+from pysubtask.blake import blake2b
 from pysubtask.core.model import Entry, Identity, Piece, Print, Stamp, Version
 from pysubtask.core.prints import choose_kind, continue_whole, new_hash, print_of
 from pysubtask.seams.clock import Clock
@@ -18,6 +18,7 @@ from pysubtask.subtask.store.sources import is_same_content
 __all__ = ["Growing", "piece_in_file"]
 
 _MAX_LIVE_PIECES = 64
+_HELD_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Growing:
         noted stood in the file at one time, however quickly it is rewritten.
         """
         identity, stamp, settled = seen_facts(st, self._clock.time())
+        seen = replace(previous, size=st.size, identity=identity, stamp=stamp, settled=settled)
         if st.size == previous.size:
             if not is_same_content(handle, previous):
                 return None
@@ -65,26 +67,60 @@ class Growing:
             if not is_same_content(handle, previous):
                 return None
             added = _Added(self.live_piece(handle, previous.size, st.size), "", False)
+        elif st.size - previous.size <= _HELD_BYTES:
+            return self._extend_held(path, previous, handle, seen, touch, growth)
         else:
-            added = self._copy_added(handle, previous, st.size)
+            added = self._copy_added(chunks(handle, previous.size, st.size), previous, st.size)
         try:
-            fingerprint = self._check_added(handle, previous, st.size, growth, added)
+            tail = added.tail_digest
+            fingerprint = self._check_added(handle, previous, st.size, growth, tail)
         except BaseException:
             self._discard_added(added)
             raise
         if fingerprint is None or added.piece.end != st.size:
             self._discard_added(added)
             return None if fingerprint is None else Outcome("unstable")
-        version = replace(
-            previous,
-            size=st.size,
-            growing=True,
-            identity=identity,
-            stamp=stamp,
-            settled=settled,
-            print=fingerprint,
-            taken_at=self._clock.time(),
-        )
+        self._note_grown(path, previous, seen, fingerprint, added, touch)
+        return Outcome("taken")
+
+    def _extend_held(
+        self,
+        path: str,
+        previous: Version,
+        handle: ReadHandle,
+        seen: Version,
+        touch: Touch | None,
+        growth: str,
+    ) -> Outcome | None:
+        """As :meth:`extend`, for what there is room for in memory: it is written once it is
+        checked. Else a delivery that ends meanwhile would let go of the piece that it was added
+        to, and it would have to be written again."""
+        data = b"".join(chunks(handle, previous.size, seen.size))
+        tail = new_hash()
+        tail.update(data)
+        fingerprint = self._check_added(handle, previous, seen.size, growth, tail.hexdigest())
+        if fingerprint is None:
+            return None
+        if previous.size + len(data) != seen.size:
+            return Outcome("unstable")
+        entry = self._ledger.get(path)
+        now = None if entry is None else entry.version(previous.number)
+        if now is None or now.size != previous.size:
+            raise Clash
+        added = self._copy_added(iter([data]), now, seen.size)
+        self._note_grown(path, previous, seen, fingerprint, added, touch)
+        return Outcome("taken")
+
+    def _note_grown(
+        self,
+        path: str,
+        previous: Version,
+        seen: Version,
+        fingerprint: Print,
+        added: _Added,
+        touch: Touch | None,
+    ) -> None:
+        version = replace(seen, growing=True, print=fingerprint, taken_at=self._clock.time())
         try:
             self._ledger.update(
                 path, lambda e: with_served(_with_added(e, previous, version, added), touch)
@@ -92,7 +128,6 @@ class Growing:
         except BaseException:
             self._discard_added(added)
             raise
-        return Outcome("taken")
 
     def _discard_added(self, added: _Added) -> None:
         if not added.extended and added.piece.name is not None:
@@ -116,14 +151,15 @@ class Growing:
 
         self._ledger.update(path, note, must=False)
 
-    def _copy_added(self, handle: ReadHandle, previous: Version, end: int) -> _Added:
+    def _copy_added(self, data: Iterator[bytes], previous: Version, end: int) -> _Added:
         """Copy ``[previous.size, end)``, to the end of the last piece where that can be."""
         outbox = self._ledger.outbox
-        if not outbox.has_room(end - previous.size):
-            piece = piece_in_file(handle, previous.size, end)  # no room: the file stays the source
-            return _Added(piece, piece.digest, False)
         tail = new_hash()
-        added = _hashed(chunks(handle, previous.size, end), tail)
+        added = _hashed(data, tail)
+        if not outbox.has_room(end - previous.size):  # the file stays the source
+            size = sum(map(len, added))
+            piece = Piece(previous.size, previous.size + size, None, tail.hexdigest())
+            return _Added(piece, piece.digest, False)
         last = previous.pieces[-1] if previous.pieces else None
         if (
             last is not None
@@ -140,7 +176,7 @@ class Growing:
         return _Added(piece, tail.hexdigest(), False)
 
     def _check_added(
-        self, handle: ReadHandle, previous: Version, size: int, growth: str, added: _Added
+        self, handle: ReadHandle, previous: Version, size: int, growth: str, tail: str
     ) -> Print | None:
         """The print of the grown content; None if it does not begin with ``previous``, or its new
         part is not what was copied."""
@@ -149,7 +185,7 @@ class Growing:
         kind = choose_kind(growth, size, self._verify_up_to_bytes)
         if previous.print.kind == kind == "whole":
             found = continue_whole(handle.read_at, previous.print, size)
-            return found[0] if found is not None and found[1] == added.tail_digest else None
+            return found[0] if found is not None and found[1] == tail else None
         if not is_same_content(handle, previous):
             return None
         fingerprint = self._print(handle, growth, size)

@@ -9,9 +9,11 @@ one is read to its end wherever it has gone to, and what is owed of it is copied
 from __future__ import annotations
 
 import logging
+import posixpath
 
 from pysubtask.core.model import Entry, Piece, Print, PrintKind, Version
 from pysubtask.core.prints import choose_kind, print_of
+from pysubtask.core.replacing import replace
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import Disk, FileStat, ReadHandle
 from pysubtask.subtask.intake.facts import (
@@ -24,6 +26,7 @@ from pysubtask.subtask.intake.facts import (
 )
 from pysubtask.subtask.intake.growing import Growing, piece_in_file
 from pysubtask.subtask.intake.rescue import Rescue, chunks
+from pysubtask.subtask.intake.rotation import Rotations
 from pysubtask.subtask.store.ledger import Ledger, drop_superseded
 from pysubtask.subtask.store.sources import Sources, is_same_content
 
@@ -55,6 +58,7 @@ class Snapshots:
         self._log = log
         self._growing = Growing(clock, ledger, verify_up_to_bytes=verify_up_to_bytes)
         self.rescue = Rescue(ledger, sources, log)
+        self._rotations = Rotations(disk, sources)
         self.edited: set[str] = set()
         """Paths whose content is known to have changed though no look can tell: the next look
         begins a new version."""
@@ -64,7 +68,14 @@ class Snapshots:
     # -- one look ----------------------------------------------------------------------------
 
     def take(
-        self, path: str, remote: str, growth: str, touch: Touch | None, *, final: bool = False
+        self,
+        path: str,
+        remote: str,
+        growth: str,
+        touch: Touch | None,
+        *,
+        final: bool = False,
+        rotated_as: str = "",
     ) -> Outcome:
         """Look at ``path`` and note what is new.
 
@@ -73,16 +84,24 @@ class Snapshots:
             growth: ``"append"``, ``"rewrite"`` or ``"auto"``.
             touch: the notify that is served by this; None if there is none.
             final: take it even if it is being written: it was unstable for too long.
+            rotated_as: the pattern of the names under which rotated files are kept; none without.
         """
         self._regrown = 0
         while True:
             try:
-                return self._take(path, remote, growth, touch, final=final)
+                return self._take(path, remote, growth, touch, rotated_as, final=final)
             except Clash:
                 continue  # a delivery let go of the piece that was being added to
 
     def _take(
-        self, path: str, remote: str, growth: str, touch: Touch | None, *, final: bool
+        self,
+        path: str,
+        remote: str,
+        growth: str,
+        touch: Touch | None,
+        rotated_as: str,
+        *,
+        final: bool,
     ) -> Outcome:
         entry = self._ledger.get(path)
         previous = entry.current if entry is not None else None
@@ -117,7 +136,10 @@ class Snapshots:
                     outcome = None
             if outcome is None:
                 self._finish(path, previous, growth, before)
-                outcome = self._begin(path, remote, handle, before, growth, touch, final=final)
+                kept_as = self._kept_as(path, before, growth, rotated_as) if rotated_as else None
+                outcome = self._begin(
+                    path, remote, handle, before, growth, touch, kept_as, final=final
+                )
             if outcome.result == "taken" and growth != "rewrite":
                 taken = self._ledger.get(path)
                 if taken is not None and taken.current is not None and taken.current.growing:
@@ -153,6 +175,7 @@ class Snapshots:
         st: FileStat,
         growth: str,
         touch: Touch | None,
+        kept_as: str | None,
         *,
         final: bool,
     ) -> Outcome:
@@ -211,6 +234,8 @@ class Snapshots:
                 may_grow=growth != "rewrite",
                 set_aside_remote=shorter and path in self.suspects,
             )
+            if kept_as is not None and previous is not None:
+                e = replace(e, rotated=(*e.rotated, (previous.number, kept_as)))
             return with_served(drop_superseded(e.with_version(version)), touch)
 
         try:
@@ -237,6 +262,22 @@ class Snapshots:
     def _unstable(self, pieces: tuple[Piece, ...]) -> Outcome:
         self._ledger.outbox.discard(p.name for p in pieces if p.name is not None)
         return Outcome("unstable")
+
+    def _kept_as(self, path: str, current: FileStat, growth: str, pattern: str) -> str | None:
+        """The name at the destination that the version before this one is to get."""
+        entry = self._ledger.get(path)
+        previous = entry.current if entry is not None else None
+        if entry is None or previous is None or growth == "rewrite":
+            return None
+        moved = self._rotations.moved(path, previous, current)
+        if moved and not previous.growing:
+            self.rescue.mark_growing(path, previous.number)  # or it might never be delivered
+        if not moved and path in self.suspects:
+            return None  # a loss of power took its end
+        name = posixpath.basename(entry.remote)
+        return self._rotations.kept_as(
+            path, name, previous, current, growth=growth, pattern=pattern, moved=moved
+        )
 
     # -- the old version's end ---------------------------------------------------------------
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pysubtask.core.burst import Burst
 from pysubtask.core.model import Stamp
 from pysubtask.seams.disk import Disk, FileStat
-from pysubtask.signals import is_blank_touch
+from pysubtask.signals import is_blank_touch, notify_path
 from pysubtask.watch import Watch
 
 __all__ = ["BLANK", "Target", "read_stamp", "read_touch", "remove_served"]
 
 BLANK = Stamp(0, 0)
 """A ``.notify`` that was made and not touched yet."""
+
+_CALM = Burst()
 
 _ASIDE_PREFIX = ".pysubtask-served-"
 
@@ -26,7 +28,8 @@ class Target:
 
     path: str
     watch: Watch
-    notify_files: tuple[str, str]
+    fallback_notify: str
+    """Where its touch lies if it can't lie beside it."""
     touch_seen: Stamp | None = None
     touch_seen_at: float = 0.0
     saw_touch: bool = False
@@ -46,7 +49,13 @@ class Target:
     failures: int = 0
     unstable_since: float | None = None
     error: str | None = None
-    burst: Burst = field(default_factory=Burst)
+    burst: Burst = _CALM
+
+    @property
+    def notify_files(self) -> tuple[str, str]:
+        """The places of its touch. There may be many targets, so they do not keep what is made
+        in no time."""
+        return notify_path(self.path), self.fallback_notify
 
     @property
     def is_settling(self) -> bool:

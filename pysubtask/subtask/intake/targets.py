@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from pysubtask.signals import NOTIFY_SUFFIX, StateLayout, notify_path
+from pysubtask.signals import NOTIFY_SUFFIX, StateLayout
 from pysubtask.subtask.intake.target import Target
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.suffixes import OWN_SUFFIXES
@@ -46,8 +46,7 @@ class Targets:
         """The target of a file; a new one if nothing is known of it."""
         target = self._known.get(path)
         if target is None:
-            files = (notify_path(path), self._layout.fallback_notify_path(path))
-            target = Target(path, watch, files)
+            target = Target(path, watch, self._layout.fallback_notify_path(path))
             entry = self._ledger.get(path)
             target.touch_seen = None if entry is None else entry.served
             self._known[path] = target

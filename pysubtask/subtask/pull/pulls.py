@@ -5,38 +5,23 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
-from hashlib import blake2b
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
-from pysubtask.core.pull import Pulled, pulled_from_json, pulled_to_json
 from pysubtask.errors import StateError
-from pysubtask.handover import Source
-from pysubtask.pull import Pull
 from pysubtask.status import PullStatus
 from pysubtask.subtask.context import Context
-from pysubtask.subtask.pull.news import News
-from pysubtask.subtask.pull.places import Places
-from pysubtask.subtask.pull.puller import Puller
-from pysubtask.subtask.stepping import LifeClock, StepThread, stuck_after_secs
-from pysubtask.subtask.store.recordlog import Codec, RecordLog
-from pysubtask.subtask.waker import Waker
-from pysubtask.transports import Transport, transport_factory
+
+if TYPE_CHECKING:
+    from pysubtask.pull import Pull
+    from pysubtask.subtask.pull.worker import Worker
+    from pysubtask.transports import Transport
 
 __all__ = ["Pulls"]
 
-_PULLED: Codec[Pulled] = Codec(Pulled, pulled_to_json, pulled_from_json)
-
-
-class _Worker(NamedTuple):
-    """One source."""
-
-    puller: Puller
-    journal: RecordLog[Pulled]
-    thread: StepThread
-
 
 class Pulls:
-    """Fetches from all sources of a subtask; there may be none.
+    """Fetches from all sources of a subtask; there may be none, and then none of the code for it
+    is loaded.
 
     Args:
         boot: names this boot of the machine.
@@ -55,65 +40,18 @@ class Pulls:
         threaded: bool = True,
     ) -> None:
         self._context = context
-        self._boot = boot
-        self._rng = rng
-        self._make_transport = make_transport
-        self._threaded = threaded
-        news = News(context.disk, context.clock, context.layout.arrivals, context.log)
-        self._workers = [
-            self._make(number, source, news)
-            for number, source in enumerate(context.handover.sources, 1)
-        ]
+        self._workers: list[Worker] = []
+        if not context.handover.sources:
+            return
+        from pysubtask.subtask.pull.worker import make_workers
 
-    def _make(self, number: int, source: Source, news: News) -> _Worker:
-        context, pull, settings = self._context, source.pull, source.settings
-        waker, life = Waker(), LifeClock(context.clock)
-        name = blake2b(
-            f"{pull.source}{pull.suffix}\0{pull.to}".encode("utf-8", "surrogateescape"),
-            digest_size=8,
-        ).hexdigest()
-        journal: RecordLog[Pulled] = RecordLog(
-            context.disk,
-            context.clock,
-            f"{context.layout.pulls}/{name}",
-            codec=_PULLED,
-            sync_secs=settings.sync_secs,
-            boot_id=self._boot,
-            new_id=lambda: self._rng.randbytes(4).hex(),
-            log=context.log,
+        self._workers = make_workers(
+            context,
+            boot=boot,
+            rng=rng,
+            make_transport=make_transport,
+            threaded=threaded,
         )
-        made = (
-            self._make_transport(pull)
-            if self._make_transport is not None
-            else transport_factory(
-                pull.source, settings, life, waker.wake, lambda: journal.client_id
-            )
-        )
-        puller = Puller(
-            pull,
-            settings,
-            context.clock,
-            journal,
-            Places(context.disk, context.clock, pull.to, keep_free_bytes=settings.keep_free_bytes),
-            news,
-            make_transport=made,
-            token_hex=lambda: journal.client_id + self._rng.randbytes(4).hex(),
-            rng=self._rng,
-            log=context.log,
-            status_changed=context.status_changed,
-            wake=waker.wake,
-        )
-        thread = StepThread(
-            f"pull-{number}",
-            life,
-            puller,
-            waker,
-            stuck_after_secs=stuck_after_secs(settings),
-            crashed=context.wake,
-            log=context.log,
-            threaded=self._threaded,
-        )
-        return _Worker(puller, journal, thread)
 
     def start(self) -> None:
         """Open the journals, and begin.

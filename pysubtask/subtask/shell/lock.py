@@ -16,14 +16,12 @@ import json
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import filelock
-
 from pysubtask.errors import StateError
 from pysubtask.signals import StateLayout, read_json
+from pysubtask.systems.locks import file_lock
 
 if TYPE_CHECKING:
     import logging
@@ -143,10 +141,7 @@ class StateLock:
         self._disk = disk
         self._clock = clock
         self._log = log
-        # A lock that is a mere file would outlive its holder's death, so no such fall-back.
-        self._lock = filelock.FileLock(
-            layout.lock, blocking=False, thread_local=False, fallback_to_soft=False
-        )
+        self._lock = file_lock(layout.lock)
 
     def acquire(
         self,
@@ -172,7 +167,7 @@ class StateLock:
             until = self._clock.monotonic() + polite_secs
             while self._clock.monotonic() < until:
                 try:
-                    if self._try():
+                    if self._lock.acquire():
                         self._settle_in()
                         return True
                     trouble = None
@@ -204,20 +199,9 @@ class StateLock:
         except OSError:
             pass
         try:
-            self._lock.release(force=True)
+            self._lock.release()
         except OSError:
             pass  # the end of the process releases it
-
-    def _try(self) -> bool:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                self._lock.acquire(blocking=False)
-        except filelock.Timeout:
-            return False
-        except NotImplementedError as error:  # older releases of filelock for ENOSYS
-            raise OSError(errno.ENOSYS, str(error)) from None
-        return True
 
     def _refuse_if_hopeless(self, error: OSError) -> None:
         hint = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -22,6 +22,9 @@ __all__ = ["SignOfLife", "StatusFile"]
 
 MIN_INTERVAL_SECS = 0.2
 """At most five writes a second."""
+MAX_INTERVAL_SECS = 1.0
+"""While it changes all the time: a write takes a page of the disk, however little is new."""
+_GROWTH = 1.5
 COST_FACTOR = 20
 """Writing takes at most a twentieth of the time, however many files there are to show."""
 _ROOM_BYTES = 2048
@@ -56,7 +59,8 @@ class StatusFile:
         self._clock = clock
         self._log = log
         self._dirty = True
-        self._next = float("-inf")
+        self._next = self._last = float("-inf")
+        self._interval_secs = MIN_INTERVAL_SECS
         self._shown: Status | None = None
         self._file: tuple[int, int, int] | None = None
         self._retry_secs = 0.0
@@ -83,16 +87,14 @@ class StatusFile:
         if status == self._shown:
             self._next = began + MIN_INTERVAL_SECS
             return
-        plain = status.to_plain()
-        plain["pid"] = os.getpid()
-        plain["updated_at"] = self._clock.time()
-        data = _encode(plain)
+        told = msgspec.structs.replace(status, pid=os.getpid(), updated_at=self._clock.time())
+        data = _encode(told)
         try:
             self._disk.write_whole(self._path, data)
         except OSError as error:
             self._failed(error)
             if is_full(error):
-                self._overwrite(status, plain)
+                self._overwrite(told)
             return
         if self._retry_secs:
             self._log.info("%s can be written again", self._path)
@@ -100,7 +102,14 @@ class StatusFile:
         self._shown = status
         self._file = self._look()
         cost = self._clock.monotonic() - began
-        self._next = began + max(MIN_INTERVAL_SECS, COST_FACTOR * cost)
+        self._next = began + max(self._interval_after(began), COST_FACTOR * cost)
+
+    def _interval_after(self, began: float) -> float:
+        """How long to wait after a write: longer and longer if one follows the other."""
+        quiet = began - self._last > 2 * self._interval_secs
+        longer = min(MAX_INTERVAL_SECS, _GROWTH * self._interval_secs)
+        self._last, self._interval_secs = began, MIN_INTERVAL_SECS if quiet else longer
+        return self._interval_secs
 
     def check(self) -> None:
         """Write it again soon if somebody removed or overwrote it."""
@@ -115,14 +124,14 @@ class StatusFile:
             return None
         return st.ino, st.mtime_ns, st.size
 
-    def _overwrite(self, status: Status, plain: dict[str, Any]) -> None:
+    def _overwrite(self, told: Status) -> None:
         """The disk is full, and that is what has to be told: in the room that the file has."""
         try:
             room = self._disk.stat(self._path).size
-            data = _encode(plain)
+            data = _encode(told)
             if len(data) > room:
-                left_out = status.files_left_out + len(status.files)
-                data = _encode({**plain, "files": {}, "files_left_out": left_out})
+                left_out = told.files_left_out + len(told.files)
+                data = _encode(msgspec.structs.replace(told, files={}, files_left_out=left_out))
             if len(data) <= room:
                 self._disk.overwrite(self._path, data.ljust(room))
                 self._file = self._look()
@@ -137,9 +146,12 @@ class StatusFile:
         self._dirty = True
 
 
-def _encode(plain: dict[str, Any]) -> bytes:
+def _encode(status: Status) -> bytes:
     """As JSON, with some room at its end for when the disk is full."""
-    data = json.dumps(plain, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    try:
+        data = msgspec.json.encode(status)
+    except UnicodeEncodeError:  # a file name that is no UTF-8
+        data = json.dumps(status.to_plain(), separators=(",", ":")).encode("ascii")
     return data + b" " * (-len(data) % _ROOM_BYTES)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import secrets
+import os
 from collections.abc import Callable
 
 from pysubtask.core.model import Entry, entry_from_json, entry_to_json
@@ -30,7 +30,7 @@ class Journal(RecordLog[Entry]):
         *,
         sync_secs: float = 5.0,
         boot_id: str = "",
-        new_id: Callable[[], str] = lambda: secrets.token_hex(4),
+        new_id: Callable[[], str] = lambda: os.urandom(4).hex(),
         before_sync: Callable[[], None] = lambda: None,
         log: logging.Logger | None = None,
     ) -> None:

@@ -140,4 +140,7 @@ def record_delivery(entry: Entry, delivered: Delivered) -> Entry:
             if pieces != version.pieces:
                 version = replace(version, pieces=pieces)
         versions.append(version)
-    return replace(entry, delivered=delivered, versions=tuple(versions))
+    rotated = entry.rotated
+    if rotated:
+        rotated = tuple(r for r in rotated if r[0] >= delivered.version)
+    return replace(entry, delivered=delivered, versions=tuple(versions), rotated=rotated)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from hashlib import blake2b
 
+from pysubtask.blake import blake2b
 from pysubtask.core.model import Piece
 from pysubtask.core.prints import new_hash
 from pysubtask.seams.disk import Disk, ReadHandle

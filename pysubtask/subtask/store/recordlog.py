@@ -16,7 +16,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import secrets
 import sys
 import threading
 import zlib
@@ -89,7 +88,7 @@ class RecordLog(Generic[R]):
         codec: Codec[R],
         sync_secs: float = 5.0,
         boot_id: str = "",
-        new_id: Callable[[], str] = lambda: secrets.token_hex(4),
+        new_id: Callable[[], str] = lambda: os.urandom(4).hex(),
         before_sync: Callable[[], None] = lambda: None,
         log: logging.Logger | None = None,
     ) -> None:

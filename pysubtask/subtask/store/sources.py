@@ -78,6 +78,10 @@ class Sources:
             while len(self._held) > _MAX_HELD:
                 self._drop(next(iter(self._held)))
 
+    def is_watched(self, path: str) -> bool:
+        """Whether a file is watched itself."""
+        return self._is_watched(path)
+
     def is_held(self, path: str, number: int) -> bool:
         """Whether a handle of this version is held."""
         return (path, number) in self._held
