@@ -103,7 +103,8 @@ class Courier:
                 number = version.number
                 if self._session.lines.concerns(path, entry, version):
                     owed, published = version, self._published(entry, version)
-                    version = self._whole_lines(path, version, published)
+                    shown = max(published, self._may_be_ours(entry, version, remote))
+                    version = self._whole_lines(path, version, shown)
                     if version is not owed and version.size <= published:
                         break
                 before = entry
@@ -128,10 +129,18 @@ class Courier:
         done = entry.delivered
         return done.size if done is not None and done.version == version.number else 0
 
-    def _whole_lines(self, path: str, version: Version, published: int) -> Version:
+    def _may_be_ours(self, entry: Entry, version: Version, remote: Remote) -> int:
+        """How much the destination shows that may be of this version, though the journal does not
+        say so (any more): the half line that it ends with has waited once."""
+        first = entry.delivered is None and self._session.can.readable
+        if not (first and isinstance(remote, Present)) or remote.ours is False:
+            return 0
+        return remote.size if remote.size <= version.size else 0
+
+    def _whole_lines(self, path: str, version: Version, shown: int) -> Version:
         reader = self._session.reader(path, version)
         try:
-            end = self._session.lines.limit(path, version, published, reader.read)
+            end = self._session.lines.limit(path, version, shown, reader.read)
         finally:
             reader.close()
         return version if end == version.size else replace(version, size=end)
