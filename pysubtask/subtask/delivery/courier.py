@@ -29,6 +29,7 @@ from pysubtask.core.space import held
 from pysubtask.errors import RemoteError, RemoteNotFound, RemoteUnsupported
 from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
+from pysubtask.subtask.delivery.nametrial import NameTrial
 from pysubtask.subtask.delivery.reuse import Reuse
 from pysubtask.subtask.delivery.segments import Segments, segment_folder
 from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
@@ -64,6 +65,7 @@ class Courier:
         self._uploads = Uploads(session, self._comparison)
         self._reuse = Reuse(session)
         self._segments = Segments(session, self._comparison)
+        self._names = NameTrial(session)
 
     def deliver(self, path: str) -> Steps:
         """The job of one file: until nothing of it is owed any more."""
@@ -84,6 +86,8 @@ class Courier:
                 )
             if entry.litter:
                 yield from self._sweep(path, entry)
+            yield from self._names.settle(path)
+            entry = self._session.ledger.get(path) or entry
             in_hand = self._in_hand(entry)
             try:
                 if entry.upload is not None:
