@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pysubtask.core.model import Delivered, Entry
 from pysubtask.errors import LinkLost, RemoteError, RemoteNotFound
 from pysubtask.subtask.delivery.names import NameTaken, follow_watches
 from pysubtask.watch import Watch
@@ -239,9 +241,8 @@ def test_files_that_fought_for_a_name_before_make_peace(bench: Bench) -> None:
     assert bench.kept("x.csv") == [b"first"]
 
 
-def _delivered(entry, done):  # type: ignore[no-untyped-def]
-    from dataclasses import replace
-
+def _delivered(entry: Entry, done: Delivered) -> Entry:
+    assert entry.current is not None
     return replace(entry, delivered=replace(done, size=entry.current.size))
 
 
@@ -277,5 +278,6 @@ def test_a_watch_that_gives_another_name_is_followed(bench: Bench) -> None:
 
 
 def test_the_error_survives_pickling() -> None:
-    error = pickle.loads(pickle.dumps(NameTaken("m", "x.csv", "h")))
+    error = pickle.loads(pickle.dumps(NameTaken("m", "x.csv", "h", 5.0)))
     assert str(error) == "name x.csv: m (h)"
+    assert error.wait_secs == 5.0

@@ -23,16 +23,19 @@ __all__ = ["NameTaken", "Names", "follow_watches"]
 
 _GONE_SECS = 5.0
 """A file that is rotated is gone for a moment, and keeps its name."""
+_LOOK_SECS = 10.0
 
 
 class NameTaken(RemoteError):
-    """Another file has the name at the destination."""
+    """Another file has the name at the destination; worth another look after ``wait_secs``, which
+    costs nobody anything."""
 
-    def __init__(self, message: str, path: str, hint: str) -> None:
+    def __init__(self, message: str, path: str, hint: str, wait_secs: float) -> None:
         super().__init__(message, operation="name", path=path, hint=hint)
+        self.wait_secs = wait_secs
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.message, self.path, self.hint)
+        return type(self), (self.message, self.path, self.hint, self.wait_secs)
 
 
 class Names:
@@ -89,7 +92,7 @@ class Names:
             if isinstance(are_one, Parting):
                 return are_one
             if are_one and not self._gives_up(other, entry):
-                return _taken(entry, other, self._declared_name(other.path), self._watch_of(path))
+                return self._taken(entry, other)
         return None
 
     def taken(self, path: str) -> NameTaken | None:
@@ -145,14 +148,16 @@ class Names:
         self._gone_since.pop(path, None)
         return False
 
-
-def _taken(entry: Entry, other: Entry, holder: str, watch: Watch | None) -> NameTaken:
-    same = "" if entry.remote == other.remote else f", which is one with {other.remote} there"
-    hint = "give one of the watches another 'remote_dir', or rename one of the files"
-    if watch is not None and not watch.is_dir:
-        hint = "give it another name by 'as', or another 'remote_dir'"
-    message = f"{holder} has that name at the destination{same}; held until that file is gone"
-    return NameTaken(message, entry.remote, hint)
+    def _taken(self, entry: Entry, other: Entry) -> NameTaken:
+        same = "" if entry.remote == other.remote else f", which is one with {other.remote} there"
+        holder = self._declared_name(other.path)
+        message = f"{holder} has that name at the destination{same}; held until that file is gone"
+        hint = "give one of the watches another 'remote_dir', or rename one of the files"
+        watch = self._watch_of(entry.path)
+        if watch is not None and not watch.is_dir:
+            hint = "give it another name by 'as', or another 'remote_dir'"
+        wait_secs = _GONE_SECS if other.path in self._gone_since else _LOOK_SECS
+        return NameTaken(message, entry.remote, hint, wait_secs)
 
 
 def follow_watches(

@@ -22,7 +22,6 @@ __all__ = ["Held", "HeldFiles", "LinkWaits", "error_words"]
 
 _SAY_SPENT_SECS = 3600.0
 _FULL_WAIT_SECS = 10.0
-_TAKEN_WAIT_SECS = 30.0
 
 
 @dataclass(slots=True)
@@ -113,7 +112,7 @@ class HeldFiles:
         else:
             wait = file_wait_secs(failures, self._retry_rule)
             if isinstance(error, NameTaken):
-                wait = min(wait, _TAKEN_WAIT_SECS)  # looking again costs nobody anything
+                wait = min(wait, error.wait_secs)
             until = now + (min(wait, _FULL_WAIT_SECS) if is_full(error) else wait)
         if isinstance(error, BudgetSpent):
             failures = before.failures if before is not None else 0
