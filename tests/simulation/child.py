@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -63,6 +63,8 @@ class Boot:
     """Where the bytes that it sends are counted."""
     precleanup: bool = False
     """Old files are archived."""
+    on_beat: Callable[[bytes], None] = lambda text: None
+    """Told of each heartbeat."""
 
 
 class Child(Protocol):
@@ -96,11 +98,20 @@ class Child(Protocol):
     def stop(self, deadline: float) -> bool:
         """End gracefully; True if all was delivered."""
 
-    def pending_bytes(self) -> int:
-        """What the journal owes."""
+    def pending_bytes(self, besides: Collection[str] = ()) -> int:
+        """What the journal owes, but for those local files."""
+
+    def has_claim(self, path: str) -> bool:
+        """Whether the journal says that something of a local file was sent, or is on its way."""
+
+    def error_of(self, path: str) -> str:
+        """Why a file is not delivered, in words."""
 
     def claims(self) -> Iterable[Claim]:
         """What the journal calls delivered."""
+
+    def beat_waits(self) -> bool:
+        """Whether a heartbeat is not delivered yet."""
 
     def relied_pieces(self) -> set[str]:
         """The outbox files that the journal relies on."""
@@ -214,6 +225,14 @@ class RealChild:
             threaded=False,
         )
 
+        beat = self._subtask.delivery.beat
+
+        def told(name: str, text: bytes) -> None:
+            boot.on_beat(text)
+            beat(name, text)
+
+        self._subtask.delivery.beat = told  # type: ignore[method-assign]
+
     def _find_upload(self, temp: str) -> tuple[str, int] | None:
         for entry in self._subtask.ledger.journal.entries():
             if entry.upload is not None and entry.upload.temp == temp:
@@ -257,15 +276,26 @@ class RealChild:
     def stop(self, deadline: float) -> bool:
         return self._subtask.stop(deadline)
 
-    def pending_bytes(self) -> int:
+    def pending_bytes(self, besides: Collection[str] = ()) -> int:
         owed = self._subtask.ledger.owed  # what is in doubt owes no bytes, but may soon
-        return sum(owed.values()) + len(owed)
+        return sum(size + 1 for path, size in owed.items() if path not in besides)
+
+    def has_claim(self, path: str) -> bool:
+        entry = self._subtask.ledger.get(path)
+        return entry is not None and (entry.delivered is not None or entry.upload is not None)
+
+    def error_of(self, path: str) -> str:
+        found = self._subtask.file_status(path)
+        return (found and found.last_error) or ""
 
     def claims(self) -> Iterable[Claim]:
         for entry in self._subtask.ledger.journal.entries():
             done = entry.delivered
             if done is not None:
                 yield Claim(entry.path, done.size, done.base)
+
+    def beat_waits(self) -> bool:
+        return self._subtask.delivery.beat_waits
 
     def relied_pieces(self) -> set[str]:
         entries = self._subtask.ledger.journal.entries()
@@ -318,11 +348,20 @@ class IdleChild:
     def stop(self, deadline: float) -> bool:
         return True
 
-    def pending_bytes(self) -> int:
+    def pending_bytes(self, besides: Collection[str] = ()) -> int:
         return 0
+
+    def has_claim(self, path: str) -> bool:
+        return False
+
+    def error_of(self, path: str) -> str:
+        return ""
 
     def claims(self) -> Iterable[Claim]:
         return ()
+
+    def beat_waits(self) -> bool:
+        return False
 
     def relied_pieces(self) -> set[str]:
         return set()

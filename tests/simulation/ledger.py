@@ -79,6 +79,8 @@ class Source:
     remote: str
     growth: str
     in_folder: bool = False
+    header: bytes = b""
+    """How its contents often begin, if no other file's may begin so."""
     lines: bool = False
     """A reader is to see whole lines only."""
     lineages: list[Lineage] = field(default_factory=list)

@@ -96,6 +96,7 @@ class Machine(Stage):
         self._flushes: list[tuple[Callable[[], bool], list[tuple[Source, Touch]]]] = []
         self.fs.on_change = self._file_event
         self.troubles.disturb = self.program.disturb
+        self.troubles.take_away = self.program.delete
         for event in history.events:
             self.clock.at(event.at_ns, partial(self._happen, event))
 
@@ -132,14 +133,19 @@ class Machine(Stage):
             log=self._log_child if self._write_trace is not None else None,
             resends=self.resends,
             precleanup=config.archives,
+            on_beat=self._said,
         )
         self._child = self._make_child(boot)
+        self.checker.slots.has_claim = self._child.has_claim
+        if self.beats is not None:
+            self.beats.began(self._pid)
         self._due_ns = self.clock.now_ns
         self._child.start()
         self._unsynced_since_ns = None
         failed = max(self._last_fault_ns, self.troubles.disk_full_until_ns) > 0
         rolled_back = self._rolled_back or failed  # a record may not have been written
         self.checker.check_claims(self._child.claims(), rolled_back=rolled_back)
+        self.checker.slots.observe(rolled_back=rolled_back)
         self._rolled_back = False
         self._check_outbox(self._child)
 
@@ -175,6 +181,8 @@ class Machine(Stage):
             clock.now_ns = target_ns
         if self._calls >= self._next_armed:
             self._fire(operation)
+        if operation == "stat" and path in self.ledger.by_path:
+            self.checker.slots.looked(path, self.fs.exists(path))
         number, left = self._fault
         if left and operation in (FILLING if number == errno.ENOSPC else FAULTY):
             self._fault = (number, left - 1)
@@ -326,6 +334,10 @@ class Machine(Stage):
         self._alive = False
         self._start_at_ns = self.clock.now_ns + SEC
         self._bury()
+
+    def _said(self, text: bytes) -> None:
+        if self.beats is not None:
+            self.beats.said(text, self.sources)
 
     def _renamed(self, path: str, target: str) -> None:
         """The child renamed a local file: to the archive, or back."""

@@ -13,6 +13,7 @@ from itertools import islice
 
 from tests.simulation.script import Config, FileSpec
 from tests.simulation.server import ALL_EXTENSIONS, GO_EXTENSIONS, NO_REPLACE, ServerKind
+from tests.simulation.slots import folded
 
 __all__ = ["ORDINARY", "REALMS", "Realm", "first_seed", "mixed_seeds", "realm_of"]
 
@@ -138,6 +139,42 @@ def _segments(rng: random.Random, config: Config, is_bent: bool) -> Config:
     return replace(config, files=files, settings={**config.settings, "segments": True})
 
 
+def _names(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    """Two files whose names at the destination are one, or (now and then) only look like it."""
+    kind = rng.choice(["", "", "", "ftp", "sessions"])
+    if kind:
+        config = _calling(kind, config)
+    one, other = rng.choice(_TWINS)
+    folds = rng.random() < 0.8 or one == other
+    growths = ["append", "auto", "rewrite"]
+    twin = FileSpec(other, rng.choice(["auto", rng.choice(growths)]), in_folder=one == other)
+    if twin.in_folder:
+        twin = FileSpec(other, "auto", in_folder=True)
+    files = (FileSpec(one, rng.choice(growths)), twin)
+    others = tuple(f for f in config.files if folded(f.name) not in (folded(one), folded(other)))
+    files += tuple(replace(f, remote_start="") for f in others[:1])
+    server = replace(config.server, folds_names=folds and one != other)
+    settings = {**config.settings, "on_remote_gone": "resend"}
+    return replace(config, files=files, server=server, settings=settings)
+
+
+_TWINS = (
+    ("a.csv", "a.csv"),
+    ("a.csv", "a.csv"),
+    ("a.csv", "A.csv"),
+    ("c d.log", "C D.LOG"),
+    ("gr\u00f6\u00dfe.csv", "gro\u0308\u00dfe.csv"),
+)
+
+
+def _beats(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    kind = rng.choice(["", "", "", "ftp", "sessions"])
+    if kind:
+        config = _calling(kind, config)
+    every = {"heartbeat_interval_secs": rng.choice([0.5, 2.0, 7.0]), "heartbeat_name": "edge"}
+    return replace(config, settings={**config.settings, "on_remote_gone": "resend", **every})
+
+
 def _stuck(rng: random.Random, config: Config, is_bent: bool) -> Config:
     files = config.files
     while len(files) < 2 or all(f.name == files[0].name for f in files[1:]):
@@ -195,6 +232,22 @@ REALMS: dict[str, Realm] = {
             _stuck,
             troubles={"jam": 6},
             without=_ALL_TROUBLES,
+        ),
+        Realm(
+            "names",
+            11,
+            "two files have one name at the destination, which may fold case; files come and go",
+            _names,
+            troubles={"leave": 5},
+            without=frozenset({"consumer", "foreign", "power"}),
+        ),
+        Realm(
+            "beats",
+            12,
+            "heartbeats, which somebody watches",
+            _beats,
+            troubles={"restart": 5, "refuse": 4},
+            without=frozenset({"consumer", "foreign"}),
         ),
         Realm("budgets", 8, "so much a day, so much a second", _budgets, troubles={"restart": 4}),
     )

@@ -6,6 +6,7 @@ import errno
 from dataclasses import dataclass, field
 
 from tests.simulation.checker import Violation
+from tests.simulation.child import Child
 from tests.simulation.clock import Killed
 from tests.simulation.ledger import Source
 from tests.simulation.machine import MS, SEC, Machine
@@ -110,6 +111,7 @@ class World(Machine):
         self.checker.client_id = child.client_id()
         self._check_archived()
         self.checker.check_claims(child.claims())
+        self.checker.slots.observe()
         again, excused = self.resends.again_bytes, self.resends.excused_bytes
         if again > excused and not self.config.small_outbox:
             raise Violation("resent", f"{again} bytes were sent again, {excused} are excused")
@@ -169,6 +171,13 @@ class World(Machine):
         self.checker.released_ns = self.clock.now_ns + 11 * SEC
         done = self._child.stop(self._process.clock.monotonic() + 10.0)
         self.trace(f"stopped: {done}")
+        if (
+            self.beats is not None
+            and done
+            and self.remote.has_room
+            and not self._child.beat_waits()
+        ):
+            self.beats.check_goodbye()
         if done:
             self.checker.check_delivered(touches, "stop")
         self._alive = False
@@ -246,14 +255,36 @@ class World(Machine):
             self._run_until(self.clock.now_ns + (SEC if self.clock.now_ns < soon_ns else _HOUR_NS))
             self._ask_for_the_rest()
             missing = unmet(self.checker)
-            if not missing and self._child is not None and not self._child.pending_bytes():
-                break
+            if not missing and self._child is not None and not self._pending_bytes(self._child):
+                if not self._free_a_name(self._child):
+                    break
+                missing = [("held", "a file waits for its name, and does not say so or get it")]
             if self.clock.now_ns > end_ns:
                 raise Violation(*(missing or [("pending", "bytes are owed that are delivered")])[0])
         self._run_until(self.clock.now_ns + 3 * SEC)
         missing = unmet(self.checker)
         if missing:
             raise Violation(*missing[0])
+        if self.beats is not None:
+            self._run_until(self.clock.now_ns + 60 * SEC)  # one may just have failed
+            self.beats.check_fresh()
+
+    def _pending_bytes(self, child: Child) -> int:
+        """What is owed of files that have their name."""
+        return child.pending_bytes({source.path for _, source in self.checker.slots.waiting()})
+
+    def _free_a_name(self, child: Child) -> bool:
+        """Where a file waits for its name, and says so, the one that has it goes. True if one
+        waits."""
+        for slot, source in self.checker.slots.waiting():
+            if slot.holder is None or not child.pending_bytes() or not source.present:
+                continue
+            says = "has that name at the destination" in child.error_of(source.path)
+            if says and slot.holder.present:
+                self.trace(f"{slot.holder.path} is in the way of {source.path}")
+                self.program.delete(slot.holder)
+            return True
+        return False
 
     def _ask_for_the_rest(self) -> None:
         known = {id(touch) for _, touch in self._waiting}

@@ -94,6 +94,20 @@ def test_the_later_file_is_held_until_the_earlier_one_is_gone(tmp_path: Path, ki
     assert "x.csv has that name" in bench.error_of("a/x.csv")
 
 
+def test_a_file_that_was_back_between_two_looks_has_not_been_gone(bench: Bench) -> None:
+    bench.write("a/x.csv", b"first")
+    bench.write("b/x.csv", b"second")
+    bench.run()
+    os.remove(bench.path("a/x.csv"))
+    bench.run(3.0)
+    bench.write("a/x.csv", b"first again")  # which takes 10 s
+    os.remove(bench.path("a/x.csv"))
+    bench.run(4.0)
+    assert bench.shown() == {"x.csv": b"first again"}
+    bench.run()
+    assert bench.server.read_file("x.csv") == b"second"
+
+
 def test_who_came_first_is_known_after_a_restart(bench: Bench) -> None:
     bench.server.up = False
     bench.write("b/x.csv", b"first")

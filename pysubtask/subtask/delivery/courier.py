@@ -29,7 +29,7 @@ from pysubtask.core.space import held
 from pysubtask.errors import RemoteError, RemoteNotFound, RemoteUnsupported
 from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
-from pysubtask.subtask.delivery.nametrial import NameTrial
+from pysubtask.subtask.delivery.nametrial import NameTrial, is_trial
 from pysubtask.subtask.delivery.reuse import Reuse
 from pysubtask.subtask.delivery.segments import Segments, segment_folder
 from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
@@ -455,8 +455,8 @@ class Courier:
         """Remove temporary files of ours that nobody needs."""
         gone = set()
         for temp in entry.litter:
-            if self._session.can.upload_tokens:  # nobody sees those, and the server forgets them
-                gone.add(temp)
+            if self._session.can.upload_tokens and not is_trial(temp):
+                gone.add(temp)  # nobody sees those, and the server forgets them
                 continue
             (result,) = yield from flight(Finish(temp))
             (result,) = yield from flight(Remove(temp))

@@ -202,7 +202,7 @@ class Delivery:
             while True:
                 self._dispatch()
                 overdue = self._engine.run()
-                if not self._queue or self._engine.jobs >= self._max_jobs or self._engine.has_more:
+                if not self._queue or self._is_full(self._engine) or self._engine.has_more:
                     break
         except LinkError as error:
             self._lost(error)
@@ -325,7 +325,7 @@ class Delivery:
             self._beating = True
             job = self._courier.beat(*self._beat)
             self._engine.spawn(job, priority=URGENT, done=self._beat_done_with(self._beat))
-        while self._queue and self._engine.jobs < self._max_jobs:
+        while self._queue and not self._is_full(self._engine):
             # where a budget may end soon, the small ones first
             path = self._queue.take(smallest=self._allowance.is_limited)
             entry = self._ledger.get(path)
@@ -342,6 +342,11 @@ class Delivery:
             self._engine.spawn(
                 self._courier.deliver(path), priority=priority, done=self._done_with(path)
             )
+
+    def _is_full(self, engine: Engine) -> bool:
+        """No more files at once. A heartbeat is none: were it waited for, frequent ones on a slow
+        link would let nothing else begin."""
+        return engine.jobs - self._beating >= self._max_jobs
 
     def _is_none(self, path: str) -> bool:
         """Nothing of it is owed, or may be sent: it needs no connection."""

@@ -65,7 +65,8 @@ class Names:
         self._let_go = let_go
         self._folds: bool | None = None
         self._tried: dict[Parting, bool] = {}
-        self._gone_since: dict[str, float] = {}
+        self._gone: dict[str, tuple[Entry, float]] = {}
+        """Since when a file was not there, and what was known of it then."""
 
     def connected(self, folds: bool | None) -> None:
         """What the destination says of itself (``Capabilities.folds_names``)."""
@@ -112,7 +113,7 @@ class Names:
     def _gives_up(self, other: Entry, entry: Entry) -> bool:
         """Whether a file needs its name no more. If so, it loses it: what is there is somebody
         else's from now on, for either of them."""
-        if not self._owes_nothing(other) or not self._is_away(other.path):
+        if not self._owes_nothing(other) or not self._is_away(other):
             return False
         given_up = False
 
@@ -123,7 +124,7 @@ class Names:
 
         self._ledger.update(other.path, give_up, must=False)
         if given_up:
-            self._gone_since.pop(other.path, None)
+            self._gone.pop(other.path, None)
             if other.delivered is not None:
                 self._let_go(other.path, other.delivered.version)
             if entry.delivered is not None or entry.upload is not None:  # before they had one name
@@ -134,18 +135,22 @@ class Names:
         owes = entry.next_owed is not None or entry.upload is not None
         return not owes and entry.path not in self._ledger.unverified
 
-    def _is_away(self, path: str) -> bool:
+    def _is_away(self, other: Entry) -> bool:
         """Whether it is not watched any more, or has been gone for a while."""
-        if self._watch_of(path) is None:
+        if self._watch_of(other.path) is None:
             return True
         try:
-            self._disk.stat(path)
+            self._disk.stat(other.path)
         except FileNotFoundError:
             now = self._clock.monotonic()
-            return now - self._gone_since.setdefault(path, now) >= _GONE_SECS
+            known, since = self._gone.get(other.path, (other, now))
+            if known != other:  # it was back, and seen, between two looks
+                since = now
+            self._gone[other.path] = other, since
+            return now - since >= _GONE_SECS
         except OSError:
             pass
-        self._gone_since.pop(path, None)
+        self._gone.pop(other.path, None)
         return False
 
     def _taken(self, entry: Entry, other: Entry) -> NameTaken:
@@ -156,7 +161,7 @@ class Names:
         watch = self._watch_of(entry.path)
         if watch is not None and not watch.is_dir:
             hint = "give it another name by 'as', or another 'remote_dir'"
-        wait_secs = _GONE_SECS if other.path in self._gone_since else _LOOK_SECS
+        wait_secs = _GONE_SECS if other.path in self._gone else _LOOK_SECS
         return NameTaken(message, entry.remote, hint, wait_secs)
 
 

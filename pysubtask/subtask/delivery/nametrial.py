@@ -14,9 +14,14 @@ from pysubtask.subtask.delivery.names import NameTaken
 from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
 from pysubtask.transports.contract import Finish, Put, RemoteStat, Remove, Request, Stat, Write
 
-__all__ = ["NameTrial"]
+__all__ = ["NameTrial", "is_trial"]
 
 _DATA = b"\n"
+
+
+def is_trial(temp: str) -> bool:
+    """Whether a temporary name is that of a trial, and not of an upload."""
+    return len(posixpath.basename(temp)) > len(TEMP_PREFIX) + 16
 
 
 class NameTrial:
