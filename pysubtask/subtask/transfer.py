@@ -411,7 +411,7 @@ class TransferSubtask(BaseSubtask):
                 self.signatures,
                 self.lines,
                 self.allowance,
-                self.names,
+                names=self.names,
             )
         )
 

@@ -64,6 +64,7 @@ class Beats:
         for source in sources:
             for touch in source.owed:
                 newest = touch.index == source.current.index or source.must_precede(touch)
+                newest = newest and touch.served_ns > 0
                 if newest and not source.untold and not source.was_shown(touch):
                     _broken(f"nothing is said to be owed, but {source.path!r} owes {touch}")
 

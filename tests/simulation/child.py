@@ -16,9 +16,11 @@ from pysubtask.signals import StateLayout
 from pysubtask.subtask.context import Context
 from pysubtask.subtask.transfer import TransferSubtask
 from pysubtask.transports.contract import Transport
+from pysubtask.transports.ftp.appending import Quiet
 from pysubtask.transports.sftp.client import SftpTransport
 from pysubtask.urls import Destination
 from pysubtask.watch import Watch
+from tests.simulation.appe import AppeTransport
 from tests.simulation.calls import CallsTransport
 from tests.simulation.checker import Claim
 from tests.simulation.clock import ChildClock, Killed
@@ -162,10 +164,16 @@ def _watches(boot: Boot) -> list[Watch]:
     return watches
 
 
-def _transport(boot: Boot, ack_timeout_secs: float) -> Transport:
+def _transport(boot: Boot, ack_timeout_secs: float, quiet: Quiet) -> Transport:
     kind = boot.connector.network.server.kind
     if kind.calls == "folder":
         return SimFolderTransport(boot.connector, boot.wake, random.Random(boot.pid))
+    if kind.calls == "appe":
+        consumed = boot.settings["on_remote_gone"] == "continue"
+        rng = random.Random(f"appe {boot.pid}")
+        return AppeTransport(
+            boot.connector, boot.wake, clock=boot.clock, quiet=quiet, rng=rng, consumed=consumed
+        )
     if kind.calls:
         return CallsTransport(boot.connector, boot.wake)
     return SftpTransport(
@@ -211,10 +219,11 @@ class RealChild:
             status_changed=lambda: None,
         )
         self._boot = boot
+        quiet = Quiet()
         self._subtask = TransferSubtask(
             context,
             make_transport=lambda: CountingTransport(
-                _transport(boot, settings.reply_timeout_secs),
+                _transport(boot, settings.reply_timeout_secs, quiet),
                 boot.resends,
                 self._find_upload,
                 self._window_bytes,

@@ -68,7 +68,8 @@ def _calls(rng: random.Random, config: Config, is_bent: bool) -> Config:
 
 
 def _calling(name: str, config: Config) -> Config:
-    server = ServerKind(calls=name, extensions=NO_REPLACE if name == "ftp" else ALL_EXTENSIONS)
+    extensions = ALL_EXTENSIONS if name == "sessions" else NO_REPLACE
+    server = ServerKind(calls=name, extensions=extensions)
     settings = dict(config.settings)
     if name == "sessions":  # a consumer is served by segments there
         settings["on_remote_gone"] = "resend"
@@ -175,6 +176,10 @@ def _beats(rng: random.Random, config: Config, is_bent: bool) -> Config:
     return replace(config, settings={**config.settings, "on_remote_gone": "resend", **every})
 
 
+def _appending(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    return _calling("appe", config)
+
+
 def _stuck(rng: random.Random, config: Config, is_bent: bool) -> Config:
     files = config.files
     while len(files) < 2 or all(f.name == files[0].name for f in files[1:]):
@@ -248,6 +253,14 @@ REALMS: dict[str, Realm] = {
             _beats,
             troubles={"restart": 5, "refuse": 4},
             without=frozenset({"consumer", "foreign"}),
+        ),
+        Realm(
+            "appending",
+            13,
+            "FTP servers that can only append, where what a broken connection sent arrives later",
+            _appending,
+            troubles={"cut": 12, "kill": 8},
+            without=frozenset({"power"}),
         ),
         Realm("budgets", 8, "so much a day, so much a second", _budgets, troubles={"restart": 4}),
     )
