@@ -37,8 +37,8 @@ class ServerKind:
     readable: bool = True
     max_handles: int = 19_995
     calls: str = ""
-    """``ftp`` or ``sessions``: its clients make calls (:mod:`tests.simulation.calls`); ``appe``: so do
-    they (:mod:`tests.simulation.appe`); ``folder``: they are the operating system
+    """``ftp``, ``sessions``, ``appe``: its clients make calls (:mod:`tests.simulation.calls`,
+    :mod:`tests.simulation.appe`); ``folder``: they are the operating system
     (:mod:`tests.simulation.folderos`)."""
     folds_names: bool = False
     """Names that differ in case, or in the form of their letters, are one."""
