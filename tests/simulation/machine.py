@@ -14,6 +14,7 @@ from tests.simulation.clock import ChildClock, Killed
 from tests.simulation.disk import HALF, SimDisk
 from tests.simulation.filesystem import Inode
 from tests.simulation.ledger import Source, Touch
+from tests.simulation.masters import Masters
 from tests.simulation.network import SimConnector
 from tests.simulation.script import Event, History
 from tests.simulation.stage import FOLDER, STATE_DIR, WATCH_FOLDER, Stage
@@ -81,6 +82,7 @@ class Machine(Stage):
         self._archived: list[tuple[Source, str]] = []
         """What the child has moved to the archive in this step."""
         self._stop_request: Event | None = None
+        self._left_in_order = False
         self._finishing = False
         self._rolled_back = False
         self._unsynced_since_ns: int | None = None
@@ -92,6 +94,7 @@ class Machine(Stage):
         self._forgotten_ns = _FORGIVEN_NS
         """A loss of power may have taken what was made since then, if it was the last end."""
         self._process = _Process(self, 0)
+        self.masters = Masters(self) if history.config.masters else None
         self._flush_asks: list[list[tuple[Source, Touch]]] = []
         self._flushes: list[tuple[Callable[[], bool], list[tuple[Source, Touch]]]] = []
         self.fs.on_change = self._file_event
@@ -102,8 +105,37 @@ class Machine(Stage):
 
     # -- the child's life ------------------------------------------------------------------------
 
+    @property
+    def boots(self) -> int:
+        """How often the machine has gone down."""
+        return self._boots
+
+    def admit(self) -> None:
+        """A child has the lock of the state folder, and starts."""
+        if self._alive or self._child is not None:
+            raise Violation("two", "two children use one state folder")
+        self._start_at_ns = self.clock.now_ns
+
+    def ask_to_leave(self, event: Event) -> None:
+        """Another child wants the state folder."""
+        if self._alive and self._child is not None:
+            self._stop_request = event
+            self._woken = True
+
+    def end_holder(self) -> None:
+        """Another child kills this one."""
+        self._die("")
+
     def _start(self) -> None:
         config = self.config
+        if self.masters is not None:
+            if self.masters.admitted is None:
+                self._start_at_ns = None
+                if not self.fs.exists(STATE_DIR):
+                    self.fs.make_dirs(STATE_DIR)
+                self.masters.knock()
+                return
+            self.masters.begin()
         self._pid += 1
         self.counts["starts"] += 1
         process = _Process(self, self._boot_ns)
@@ -258,6 +290,9 @@ class Machine(Stage):
         self._waiting.clear()
         self._archived.clear()
         self._stop_request = None
+        if self.masters is not None:
+            self.masters.ended(in_order=self._left_in_order)
+        self._left_in_order = False
         self.resends.broke(died=True)
         if self.resends.spending is not None:
             self.resends.spending.process_died(with_its_machine=self._power_lost)
@@ -274,6 +309,8 @@ class Machine(Stage):
 
     def _lose_power(self) -> None:
         assert self._disk is not None
+        if self.masters is not None:
+            self.masters.end_all()
         self._disk.forget()
         self._rolled_back = True
         link = self.network.current

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.simulation.name_plants import NAME_KNOWN, NAME_PLANTS, NAME_WORLDS
 from tests.simulation.planting import Edit, Plant, StalePlant, one
 from tests.simulation.realm_plants import REALM_KNOWN, REALM_PLANTS, REALM_WORLDS
 
@@ -16,6 +17,7 @@ _PRINT_IGNORED = Edit(
 
 PLANTS: dict[str, Plant] = {
     **REALM_PLANTS,
+    **NAME_PLANTS,
     "early-acknowledgement": one(
         "an append counts as delivered when it is handed over, not when the server says so",
         "subtask.delivery.courier",
@@ -346,6 +348,7 @@ PLANTS: dict[str, Plant] = {
 
 WORLDS = {
     **REALM_WORLDS,
+    **NAME_WORLDS,
     "piece-removed-early": "trickle",
     "resume-at-size": "bulk",
     "touch-served-unread": "outage",
@@ -372,6 +375,7 @@ histories are tried for a bug that ordinary ones seldom show, or the story that 
 
 KNOWN: dict[str, int] = {
     **REALM_KNOWN,
+    **NAME_KNOWN,
     "early-acknowledgement": 0,
     "touch-served-unread": 8189,
     "size-trusted-alone": 0,

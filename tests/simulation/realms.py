@@ -180,6 +180,10 @@ def _appending(rng: random.Random, config: Config, is_bent: bool) -> Config:
     return _calling("appe", config)
 
 
+def _masters(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    return replace(config, masters=True)
+
+
 def _stuck(rng: random.Random, config: Config, is_bent: bool) -> Config:
     files = config.files
     while len(files) < 2 or all(f.name == files[0].name for f in files[1:]):
@@ -261,6 +265,13 @@ REALMS: dict[str, Realm] = {
             _appending,
             troubles={"cut": 12, "kill": 8},
             without=frozenset({"power"}),
+        ),
+        Realm(
+            "masters",
+            14,
+            "another master starts, with the same state folder: its child takes it over",
+            _masters,
+            troubles={"second_master": 8, "kill": 6, "refuse": 4},
         ),
         Realm("budgets", 8, "so much a day, so much a second", _budgets, troubles={"restart": 4}),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass, field
 
+from pysubtask.subtask.shell.runner import TAKEOVER_SECS
 from tests.simulation.checker import Violation
 from tests.simulation.child import Child
 from tests.simulation.clock import Killed
@@ -57,6 +58,9 @@ class World(Machine):
     def _discard(self) -> None:
         """The history is over: let the last child go."""
         self._alive = False
+        if self.masters is not None:
+            self.counts["takeovers"] = self.masters.takeovers
+            self.masters.end_all()
         if self._child is not None:
             self._child.bury()
         if self._disk is not None:
@@ -71,7 +75,7 @@ class World(Machine):
                     if self._start_at_ns is not None and clock.now_ns >= self._start_at_ns:
                         self._start()
                         continue
-                    wanted_ns = end_ns if self._start_at_ns is None else self._start_at_ns
+                    wanted_ns = end_ns + 1 if self._start_at_ns is None else self._start_at_ns
                 else:
                     wanted_ns = clock.now_ns + 50_000 if self._woken else self._due_ns
                 next_ns = clock.next_event_ns()
@@ -169,7 +173,11 @@ class World(Machine):
         touches = [(s, s.last_touch) for s in self.sources if s.last_touch is not None]
         self.counts["restarts"] += 1
         self.checker.released_ns = self.clock.now_ns + 11 * SEC
-        done = self._child.stop(self._process.clock.monotonic() + 10.0)
+        taken_over = event.kind == "takeover"
+        if self.masters is not None and taken_over:
+            self.masters.takeovers += 1
+        limit_secs = TAKEOVER_SECS if taken_over else 10.0
+        done = self._child.stop(self._process.clock.monotonic() + limit_secs)
         self.trace(f"stopped: {done}")
         if (
             self.beats is not None
@@ -181,16 +189,26 @@ class World(Machine):
         if done:
             self.checker.check_delivered(touches, "stop")
         self._alive = False
-        self._start_at_ns = self.clock.now_ns + int(event.detail * SEC)
+        self._left_in_order = True
+        self._start_at_ns = None
+        if not taken_over:  # whose master starts no other
+            self._start_at_ns = self.clock.now_ns + int(event.detail * SEC)
         self._bury()
 
     # -- what happens ----------------------------------------------------------------------------
 
     def _on_kill(self, event: Event, source: Source, operation: str) -> None:
+        if self.masters is not None and self.rng.random() < 0.5 and self.masters.kill_one():
+            return
         if self._alive:
             self.counts["kills"] += 1
             self._start_at_ns = self.clock.now_ns + int(event.detail * SEC)
             self._die(operation)
+
+    def _on_second_master(self, event: Event, source: Source, operation: str) -> None:
+        """Another master starts, with the same state folder."""
+        if self.masters is not None and self._machine_up:
+            self.masters.knock()
 
     def _on_power(self, event: Event, source: Source, operation: str) -> None:
         if not self._alive:
