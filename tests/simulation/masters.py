@@ -8,7 +8,6 @@ within its limits; one in ten hangs.
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import threading
@@ -16,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import filelock
 
-from pysubtask.signals import StateLayout
+from pysubtask.signals import StateLayout, json_object
 from pysubtask.subtask.shell.lock import StateLock, System
 from pysubtask.subtask.shell.runner import TAKEOVER_MARGIN_SECS, TAKEOVER_SECS
+from tests.simulation.checker import Violation
 from tests.simulation.clock import Killed
 from tests.simulation.disk import SimDisk
 from tests.simulation.script import Event
@@ -82,6 +82,8 @@ class _Newcomer:
         self.done = False
         self.got = False
         self.dead = False
+        self.met = masters.holder
+        """Who had the folder when it came."""
         self.leaves = False
         """It was asked to."""
         self.hangs = masters.rng.random() < 0.1
@@ -175,6 +177,8 @@ class Masters:
             if newcomer.got:
                 self.admitted = newcomer
                 self.world.admit()
+            elif newcomer.met is not None and newcomer.met is self.holder:
+                raise Violation("held", f"child {newcomer.met.pid} neither leaves nor is ended")
             else:
                 self.world.clock.after(_SEC, self.knock)
         if self.kill_wanted:
@@ -185,14 +189,15 @@ class Masters:
 
     def _look(self) -> None:
         """The holder's main loop looks for the stop file."""
-        if not self._waiting:
-            return
-        self.world.clock.after(_LOOK_NS, self._look)
+        if self._waiting:
+            self.world.clock.after(_LOOK_NS, self._look)
         fs, stop = self.world.fs, f"{STATE_DIR}/stop"
         if self.holder is None or not fs.exists(stop):
             return
-        asked = json.loads(fs.read(stop))
-        if asked["by"] != "takeover" or asked["token"] == self.holder.token or self.holder.hangs:
+        asked = json_object(fs.read(stop)) or {}  # the power may have left it empty
+        if asked.get("by") != "takeover" or asked["token"] == self.holder.token:
+            return
+        if self.holder.hangs:
             return
         self.world.ask_to_leave(Event(0, "takeover"))
         if not self.holder.leaves:
@@ -220,6 +225,7 @@ class Masters:
     def begin(self) -> None:
         """The child that was admitted starts."""
         self.holder, self.admitted = self.admitted, None
+        self.world.clock.after(_LOOK_NS, self._look)
 
     def ended(self, *, in_order: bool) -> None:
         """The holder has ended: its lock is free."""

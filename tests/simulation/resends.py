@@ -24,6 +24,7 @@ from pysubtask.errors import RemoteError
 from pysubtask.transports.contract import (
     Capabilities,
     Copy,
+    Finish,
     Put,
     Read,
     Request,
@@ -167,7 +168,7 @@ class CountingTransport:
             self._account.sent(request, self._find_upload(request.path))
             self._asked[ticket] = self._sent_bytes
             self._sent_bytes += len(request.data)
-        elif isinstance(request, Copy):
+        elif isinstance(request, Copy | Finish):  # some refuse a write only when it is synced
             self._asked[ticket] = self._sent_bytes
         self._unanswered += 1
         self._inner.submit(ticket, request)

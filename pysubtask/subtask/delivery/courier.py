@@ -72,7 +72,7 @@ class Courier:
         # Taken out: a job that is broken off must not leave what it has made untrue.
         remote: Remote = self._session.known.pop(path, Unknown())
         number = 0
-        looked = False
+        looked = sent = False
         while True:
             entry = self._session.ledger.get(path)
             if entry is None:
@@ -112,7 +112,8 @@ class Courier:
                         break
                 before = entry
                 remote = yield from self._step(path, entry, version, remote, looked=looked)
-                looked = self._session.ledger.get(path) is before
+                looked = self._session.ledger.get(path) is before and not sent
+                sent = sent or not looked
             except BytesLost as error:
                 remote = Unknown()
                 if in_hand is None:
@@ -232,8 +233,9 @@ class Courier:
         """Carry out one decision; gives what is known of the remote file afterwards.
 
         Args:
-            looked: this job has paid for a look at what is there. Were it ended for that, the
-                next one would have to look again, and a small budget would go into looking.
+            looked: this job has paid for a look at what is there, and for nothing else yet. Were
+                it ended for that, the next one would have to look again, and a small budget would
+                go into looking.
         """
         name = self._session.remote_name(entry)
         policy = self._session.policy
