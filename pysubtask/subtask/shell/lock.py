@@ -197,8 +197,9 @@ class StateLock:
         trouble: OSError | None = None
         for attempt in range(ROUNDS):
             asked = False
+            met = self._holder()
             until = self._clock.monotonic() + polite_secs
-            while self._clock.monotonic() < until:
+            while self._clock.monotonic() < until and self._holder() == met:
                 try:
                     if self._try():
                         self._settle_in()
@@ -213,7 +214,7 @@ class StateLock:
                 if trouble is None:
                     asked = self._ask_to_leave(asked, first=attempt == 0)
                 self._clock.sleep(_POLL_SECS)
-            if trouble is None:
+            if trouble is None and self._holder() == met:  # one that came meanwhile is asked first
                 self._kill_holder()
         self._take_back()
         if trouble is not None:
@@ -254,6 +255,11 @@ class StateLock:
         except OSError:
             return None
         return json_object(data)
+
+    def _holder(self) -> object:
+        """Who has put its name on the door."""
+        holder = self._read(self._layout.holder) or {}
+        return holder.get("pid"), holder.get("token")
 
     def _refuse_if_hopeless(self, error: OSError) -> None:
         hint = None
