@@ -136,4 +136,20 @@ NAME_WORLDS = {
     "stop-file-left": "masters",
 }
 
-NAME_KNOWN: dict[str, int] = {}
+NAME_KNOWN: dict[str, int] = {
+    "same-name-sent": 11_000_000_001,
+    "name-untried": 11_000_000_001,
+    "name-given-up-early": 11_000_000_001,
+    "name-given-up-owing": 11_000_000_034,
+    "name-never-free": 11_000_000_001,
+    "trial-left": 11_000_000_001,
+    "beat-owes-nothing": 12_000_000_000,
+    "beat-in-place": 12_000_000_000,
+    "no-goodbye": 12_000_000_000,
+    "beat-for-a-file": 12_000_000_029,
+    "half-beat-sent": 12_000_000_143,
+    "appended-at-once": 13_000_000_077,
+    "lock-not-asked": 14_000_000_000,
+    "holder-not-ended": 14_000_000_001,
+    "stop-file-left": 14_000_000_002,
+}

@@ -96,6 +96,7 @@ class Program:
         if source.present:  # in a watched folder a touch says that the file is complete
             source.current.base = min(source.current.base, len(source.current.content))
         touch = source.touched(self.fs.file(path).mtime_ns if plain else last, self.clock.now_ns)
+        touch.plain = plain
         self.trace(f"notify {source.path} {'plain ' if plain else ''}{touch}")
         return touch
 

@@ -137,6 +137,10 @@ class World(Machine):
                     self._waiting.remove((source, touch))
                     self.trace(f"served {source.path} {touch}")
                     source.served(touch, self.clock.now_ns)
+                    if touch.plain and self.config.stuck and not self._finishing:
+                        # asked at once, it may be answered for the one before: a second look comes
+                        source.owed = [t for t in source.owed if t is not touch]
+                        continue
                     self.checker.recheck(source)
                     self._goes_on(source)
         if self._flushes:
