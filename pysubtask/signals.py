@@ -35,6 +35,7 @@ __all__ = [
     "Ask",
     "StateLayout",
     "is_blank_touch",
+    "json_object",
     "make_blank_notify",
     "next_touch_ns",
     "notify_path",
@@ -195,8 +196,16 @@ def read_json(path: str, limit_bytes: int = 16 << 20) -> dict[str, Any] | None:
         opener = windows.opener if sys.platform == "win32" else None
         with open(path, "rb", opener=opener) as file:
             data = file.read(limit_bytes + 1)
-        value = json.loads(data) if len(data) <= limit_bytes else None
-    except (OSError, ValueError, RecursionError):
+    except OSError:
+        return None
+    return json_object(data) if len(data) <= limit_bytes else None
+
+
+def json_object(data: bytes) -> dict[str, Any] | None:
+    """The object that JSON text says; None if it says none."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

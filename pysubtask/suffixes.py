@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
-__all__ = ["ARRIVED_SUFFIX", "HEARTBEAT_SUFFIX", "NOTIFY_SUFFIX", "OWN_SUFFIXES", "TEMP_PREFIX"]
+__all__ = [
+    "ARRIVED_SUFFIX",
+    "HEARTBEAT_SUFFIX",
+    "NOTIFY_SUFFIX",
+    "OWN_SUFFIXES",
+    "TEMP_PREFIX",
+    "has_own_suffix",
+]
 
 NOTIFY_SUFFIX: Final = ".notify"
 HEARTBEAT_SUFFIX: Final = ".heartbeat"
@@ -13,3 +21,10 @@ OWN_SUFFIXES: Final = (NOTIFY_SUFFIX, HEARTBEAT_SUFFIX, ARRIVED_SUFFIX)
 TEMP_PREFIX: Final = ".pysubtask-"
 """What our temporary names begin with, here and at the destination; 8 hex digits of the client and
 8 of the upload follow."""
+
+_HALF_WRITTEN = re.compile(r"\.(?:notify|heartbeat|arrived)\.\d+(?:-[0-9a-f]+)?\.tmp$")
+
+
+def has_own_suffix(name: str) -> bool:
+    """Whether a file beside the data is one of ours, or one that was left half-written."""
+    return name.endswith(OWN_SUFFIXES) or _HALF_WRITTEN.search(name) is not None

@@ -25,7 +25,15 @@ from pysubtask.errors import SettingsError
 from pysubtask.patterns import complaint_of
 from pysubtask.suffixes import OWN_SUFFIXES, TEMP_PREFIX
 
-__all__ = ["Entry", "Watch", "home_folder", "leads_out", "parse_watches", "split_watch"]
+__all__ = [
+    "Entry",
+    "Watch",
+    "home_folder",
+    "leads_out",
+    "parse_watches",
+    "remote_path",
+    "split_watch",
+]
 
 Entry: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes] | Mapping[str, Any]"
 
@@ -59,6 +67,12 @@ class Watch(msgspec.Struct, frozen=True, kw_only=True):
     def folder(self) -> str:
         """The folder itself, or the one that holds the file."""
         return self.path if self.is_dir else os.path.dirname(self.path)
+
+
+def remote_path(watch: Watch, path: str) -> str:
+    """Where a file of a watch goes, below the destination."""
+    name = watch.remote_name or os.path.basename(path)
+    return f"{watch.remote_dir}/{name}" if watch.remote_dir else name
 
 
 def home_folder(watches: list[Watch]) -> str:

@@ -38,6 +38,9 @@ class Capabilities:
     segments: bool = False
     """A growing file may go in segments, each a file of its own, where the setting ``segments``
     asks for it: files can only be replaced as a whole, and folders cost nothing."""
+    folds_names: bool | None = None
+    """Names that differ only in case, or in the form of their letters (NFC, NFD), are one. None:
+    nobody knows before it was tried."""
     max_write_bytes: int = 32_768
     max_read_bytes: int = 32_768
     max_files: int = 64

@@ -19,7 +19,7 @@ from pysubtask.signals import (
     notify_path,
     touch,
 )
-from pysubtask.suffixes import OWN_SUFFIXES
+from pysubtask.suffixes import has_own_suffix
 from pysubtask.watch import Watch
 
 __all__ = ["Notifier", "Touch", "Which"]
@@ -246,7 +246,7 @@ def _make_folders(layout: StateLayout) -> None:
 
 
 def _is_data_name(name: str) -> bool:
-    return bool(name) and not name.startswith(".") and not name.endswith(OWN_SUFFIXES)
+    return bool(name) and not name.startswith(".") and not has_own_suffix(name)
 
 
 def _data_files(folder: str) -> Iterator[str]:

@@ -22,6 +22,7 @@ from pysubtask.subtask.delivery.allowance import Allowance
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
 from pysubtask.subtask.delivery.lines import LineHold
+from pysubtask.subtask.delivery.names import Names, follow_watches
 from pysubtask.subtask.delivery.session import Hooks, Session
 from pysubtask.subtask.intake.checkup import Checkup
 from pysubtask.subtask.intake.facts import Outcome, Touch
@@ -127,6 +128,14 @@ class TransferSubtask(BaseSubtask):
         )
         self.account = Account(context.clock, self.ledger, context.log, self.group_and_name)
         life = LifeClock(context.clock)
+        self.names = Names(
+            context.disk,
+            context.clock,
+            self.ledger,
+            watch_of=self.intake.watch_of,
+            declared_name=self.declared_name,
+            let_go=self.signatures.drop,
+        )
         self.delivery = Delivery(
             context.clock,
             self.ledger,
@@ -142,6 +151,7 @@ class TransferSubtask(BaseSubtask):
             status_changed=context.status_changed,
             allowance=self.allowance,
             account=self.account,
+            taken=self.names.taken,
         )
         self.thread = StepThread(
             "delivery",
@@ -197,6 +207,9 @@ class TransferSubtask(BaseSubtask):
             self.snapshots.suspects = {e.path for e in journal.entries()}
             mend_outbox(self.ledger, self.context.clock, self.snapshots.rescue)
             doubt_deliveries(self.ledger, self._settings.sync_secs, self.ready)
+        for path in follow_watches(self.context.disk, self.ledger, self.intake.watch_of):
+            self.log.info("%s has another name at the destination now", self.declared_name(path))
+            self.ready(path)
         if self.context.handover.precleanup_old_files:
             self._sweep()
         if self.context.handover.destination is not None:
@@ -409,6 +422,7 @@ class TransferSubtask(BaseSubtask):
                 self.signatures,
                 self.lines,
                 self.allowance,
+                names=self.names,
             )
         )
 

@@ -118,8 +118,11 @@ class FolderTransport(SimpleTransport):
 
     def write(self, path: str, offset: int, data: bytes, *, create: bool) -> None:
         try:
-            fd = self._handle(path, create=create)
             is_temp = os.path.basename(path).startswith(_TEMP_PREFIX)
+            is_new = path not in self._open
+            fd = self._handle(path, create=create)
+            if is_new and not is_temp:
+                os.fsync(fd)  # what was written before a break may be in this machine's cache only
             _write_at(fd, offset, data, sync=bool(data) and not is_temp)
         except OSError as error:
             self._refuse("write", path, error)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from pysubtask.core.capabilities import Capabilities
+from pysubtask.core.names import name_key
 from pysubtask.errors import LinkError, LinkLost, RemoteError, RemoteExists, RemoteNotFound
 from pysubtask.transports.contract import Copy, RemoteStat
 from pysubtask.transports.simple import SimpleTransport
@@ -28,6 +29,7 @@ class MemoryServer:
     Args:
         capabilities: what it shows of itself; everything by default.
         now: its clock (Unix seconds).
+        folds_names: names that differ in case or in the form of their letters are one.
 
     Attributes:
         up: False refuses new connections and breaks those there are at their next request.
@@ -40,7 +42,10 @@ class MemoryServer:
         self,
         capabilities: Capabilities | None = None,
         now: Callable[[], float] = time.time,
+        *,
+        folds_names: bool = False,
     ) -> None:
+        self.folds_names = folds_names
         self.capabilities = capabilities or Capabilities(
             positioned_write=True,
             sequential=True,
@@ -60,18 +65,25 @@ class MemoryServer:
 
     def read_file(self, path: str) -> bytes | None:
         """The content of a file; None if there is none."""
-        found = self._files.get(path)
+        found = self._files.get(self.name_of(path))
         return None if found is None else bytes(found.data)
 
     def put_file(self, path: str, data: bytes) -> None:
         """Put a file there, as another hand would."""
         found = _File(self._now())
         found.data[:] = data
-        self._files[path] = found
+        self._files[self.name_of(path)] = found
 
     def take_file(self, path: str) -> bytes:
         """Take a file away, as a consumer would; open handles still write to it."""
         return bytes(self._files.pop(path).data)
+
+    def name_of(self, path: str) -> str:
+        """The name of the file that is found as ``path``; that itself, if there is none."""
+        if not self.folds_names or path in self._files:
+            return path
+        key = name_key(path)
+        return next((name for name in self._files if name_key(name) == key), path)
 
     def names(self) -> list[str]:
         """All files, sorted."""
@@ -109,6 +121,7 @@ class MemoryTransport(SimpleTransport):
 
     def stat(self, path: str) -> RemoteStat:
         self._arrive("stat", path)
+        path = self._server.name_of(path)
         if self._server.has_folder(path) and path not in self._server._files:
             result = RemoteStat(0, None, is_dir=True)
         else:
@@ -131,11 +144,12 @@ class MemoryTransport(SimpleTransport):
 
     def _put(self, name: str, path: str, offset: int, data: bytes, *, create: bool) -> None:
         found = self._handles.get(path)
+        asked, path = path, self._server.name_of(path)
         if found is None:
             if create and path not in self._server._files:
                 self._need_folder(name, path)
                 self._server._files[path] = _File(self._server._now())
-            found = self._handles[path] = self._file(name, path)
+            found = self._handles[asked] = self._file(name, path)
         if offset > len(found.data):
             found.data.extend(bytes(offset - len(found.data)))
         found.data[offset : offset + len(data)] = data
@@ -155,6 +169,7 @@ class MemoryTransport(SimpleTransport):
         found = self._file("rename", path)
         self._handles.pop(path, None)
         self._handles.pop(target, None)
+        path, target = self._server.name_of(path), self._server.name_of(target)
         self._need_folder("rename", target)
         if target in self._server._files and not replace:
             raise RemoteExists("the name is taken", operation="rename", path=target)
@@ -166,7 +181,7 @@ class MemoryTransport(SimpleTransport):
         self._arrive("remove", path)
         self._file("remove", path)
         self._handles.pop(path, None)
-        del self._server._files[path]
+        del self._server._files[self._server.name_of(path)]
         self._server.after("remove", path)
 
     def make_dir(self, path: str) -> None:
@@ -207,7 +222,7 @@ class MemoryTransport(SimpleTransport):
         self._server.before(name, path)
 
     def _file(self, operation: str, path: str) -> _File:
-        found = self._server._files.get(path)
+        found = self._server._files.get(self._server.name_of(path))
         if found is None:
             raise RemoteNotFound("no such file", operation=operation, path=path)
         return found

@@ -87,6 +87,35 @@ def test_no_files_in_a_watched_folder(tmp_path: pathlib.Path, openssh: OpenSshSe
 
 
 @fault(
+    "files of two watches would have one name at the destination (where it folds case, `a.csv` and "
+    "`A.csv` would, too)",
+    "has that name at the destination; held until that file is gone (give one of the watches "
+    "another 'remote_dir', or rename one of the files)",
+    "The one that came first has the name; the later one waits, and nothing of either is lost. "
+    "Once the first is gone, not watched any more or named otherwise, the other one takes its "
+    "place; what stood there is kept as `name~YYYYMMDDThhmmssZ`",
+    "another `as` or `remote_dir`: it holds from the next start",
+)
+def test_two_files_with_one_name(
+    tmp_path: pathlib.Path, openssh: OpenSshServer, row: Fault
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "data" / name).mkdir(parents=True)
+    with delivering(tmp_path, openssh, [{"dir": "one"}, {"dir": "two"}]) as made:
+        (made.data / "one" / "x.csv").write_bytes(b"first\n")
+        made.wait_for("x.csv", b"first\n")
+        (made.data / "two" / "x.csv").write_bytes(b"second\n")
+        (made.data / "two" / "y.csv").write_bytes(b"others go on\n")
+        row.shown(made.master)
+        made.wait_for("y.csv", b"others go on\n")
+        assert made.remote_bytes("x.csv") == b"first\n"
+        (made.data / "one" / "x.csv").rename(made.data / "one" / "z.csv")
+        made.wait_for("z.csv", b"first\n")
+        made.wait_for("x.csv", b"second\n", 60)
+        assert [p.read_bytes() for p in made.remote.glob("x.csv~*")] == [b"first\n"]
+
+
+@fault(
     "5,000 files are dropped into a watched folder at once",
     None,
     "They are delivered as they come, hundreds at a time over one connection",

@@ -65,7 +65,9 @@ class CallsTransport(SimpleTransport):
 
     @property
     def capabilities(self) -> Capabilities:
-        return SESSIONS if self._server.kind.calls == "sessions" else FTP
+        if self._server.kind.calls != "sessions":
+            return FTP
+        return replace(SESSIONS, folds_names=True) if self._server.kind.folds_names else SESSIONS
 
     def connect(self) -> None:
         self._channel = self._connector(self._wake_up)
@@ -119,6 +121,7 @@ class CallsTransport(SimpleTransport):
     # -- requests --------------------------------------------------------------------------------
 
     def _look(self, path: str) -> RemoteStat:
+        path = self._disk.fold(path)
         if path in self._disk.folders:
             return RemoteStat(0, None, is_dir=True)
         file = self._disk.lookup(path)
@@ -135,6 +138,7 @@ class CallsTransport(SimpleTransport):
         return found
 
     def write(self, path: str, offset: int, data: bytes, *, create: bool) -> None:
+        asked, path = path, self._disk.fold(path)
         self._server.write_bytes += len(data)
         if self._server.kind.calls != "sessions":
 
@@ -148,7 +152,7 @@ class CallsTransport(SimpleTransport):
             return
 
         def append() -> None:
-            upload = self._server.uploads.get(self._begun[path])
+            upload = self._server.uploads.get(self._begun[asked])
             if upload is None or len(upload) != offset:
                 raise RemoteRefusal(NO_SUCH_FILE)
             upload += data
@@ -167,7 +171,7 @@ class CallsTransport(SimpleTransport):
 
     def _place(self, path: str, data: bytes) -> None:
         """A whole file takes the name in one step; its folders are made."""
-        disk = self._disk
+        disk, path = self._disk, self._disk.fold(path)
         code = disk.refuse("write", path)
         if code is not None:
             raise RemoteRefusal(code)
@@ -198,6 +202,8 @@ class CallsTransport(SimpleTransport):
         return found
 
     def read(self, path: str, offset: int, length: int) -> bytes:
+        path = self._disk.fold(path)
+
         def take() -> bytes:
             file = self._disk.open(path, write=False, create=False, truncate=False, exclusive=False)
             return bytes(file.content[offset : offset + length])
@@ -209,7 +215,8 @@ class CallsTransport(SimpleTransport):
     def rename(self, path: str, target: str, *, replace: bool) -> None:
         token = self._begun.get(path)
         if token is None:
-            self._call("rename", path, lambda: self._disk.rename(path, target, replace=replace))
+            old, new = self._disk.fold(path), self._disk.fold(target)
+            self._call("rename", path, lambda: self._disk.rename(old, new, replace=replace))
             return
 
         def commit() -> None:
@@ -223,9 +230,11 @@ class CallsTransport(SimpleTransport):
         self._begun.pop(path, None)
 
     def remove(self, path: str) -> None:
-        self._call("remove", path, lambda: self._disk.remove(path))
+        self._call("remove", path, lambda: self._disk.remove(self._disk.fold(path)))
 
     def make_dir(self, path: str) -> None:
+        path = self._disk.fold(path)
+
         def make() -> None:
             if path not in self._disk.folders:
                 self._disk.make_folder(path)
@@ -233,6 +242,8 @@ class CallsTransport(SimpleTransport):
         self._call("make folder", path, make)
 
     def list(self, path: str) -> dict[str, RemoteStat]:
+        path = self._disk.fold(path)
+
         def names() -> dict[str, RemoteStat]:
             found = self._disk.names_in(path)
             return {name: self._look(f"{path.rstrip('/')}/{name}") for name in found}

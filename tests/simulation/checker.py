@@ -22,11 +22,12 @@ from tests.simulation.losses import Seen, look_again
 from tests.simulation.remote import RemoteDisk, RemoteFile
 from tests.simulation.rotated import Rotated
 from tests.simulation.segmented import Segments, is_segment
+from tests.simulation.slots import Slots
 
 __all__ = ["Checker", "Claim", "Violation"]
 
 _PART = re.compile(r"^(.*)~(\d+)-(\d+)$", re.DOTALL)
-_ASIDE = re.compile(r"^(.*)~\d{8}T\d{6}Z[^/]*$", re.DOTALL)
+_ASIDE = re.compile(r"^(.*)~\d{8}T\d{6}Z[^/]*$", re.DOTALL | re.IGNORECASE)
 TEMP_PREFIX = ".pysubtask-"
 
 
@@ -99,6 +100,7 @@ class Checker:
         self.late_temps: set[str] = set()
         self.segments = Segments(ledger.by_remote, self._broken, self._segment_shown)
         self.rotated = Rotated(ledger, lambda path: self.view(path).content_of, self._broken)
+        self.slots = Slots(self, now_ns)
         self.neighbours: set[str] = set()
         """Temporary files of another client, which have to stay."""
         self.client_id = ""
@@ -121,11 +123,15 @@ class Checker:
         """What was seen at a remote name so far."""
         return self._views.setdefault(remote, _View())
 
+    def forget_view(self, remote: str) -> None:
+        """Another file is to be seen at that remote name from now on."""
+        self._views.pop(remote, None)
+
     # -- what happens at the destination ---------------------------------------------------------
 
     def wrote(self, file: RemoteFile, offset: int, data: bytes) -> None:
         for path in file.names:
-            source = self.ledger.by_remote.get(path)
+            source = self.slots.source_at(path, file)
             if source is not None:
                 self._changed(source, file, offset, data)
         if not file.names:
@@ -137,7 +143,7 @@ class Checker:
                     self._check_piece(self.ledger.by_remote[remote], index, file)
 
     def named(self, path: str, file: RemoteFile, replaced: RemoteFile | None) -> None:
-        source = self.ledger.by_remote.get(path)
+        source = self.slots.source_at(path, file)
         if source is not None:
             view = self.view(path)
             view.content_of = file
@@ -422,7 +428,7 @@ class Checker:
         """
         for claim in claims:
             source = self.ledger.by_path.get(claim.path)
-            if source is None:
+            if source is None or self.slots.waits(source):
                 continue
             view = self.view(source.remote)
             changed, moved = claim != view.claim, view.index != view.claim_index
@@ -466,6 +472,8 @@ class Checker:
 
     def recheck(self, source: Source) -> None:
         """Something is owed from now on: perhaps it is there already."""
+        if self.slots.waits(source):
+            return
         content = self.content_of(source)
         if content is not None and source.owed:
             self._settle_debts(source, self.view(source.remote), bytearray(content))
@@ -476,6 +484,8 @@ class Checker:
             view = self.view(source.remote)
             if source.interfered or not touch.present or view.index > touch.index:
                 continue
+            if self.slots.waits(source) and source.was_shown(touch):
+                continue  # its name has gone to another file since
             changed = not source.present or touch.index != source.current.index
             if changed and not touch.caught:  # the program was quicker than the snapshot
                 continue

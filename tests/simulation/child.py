@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,9 +16,11 @@ from pysubtask.signals import StateLayout
 from pysubtask.subtask.context import Context
 from pysubtask.subtask.transfer import TransferSubtask
 from pysubtask.transports.contract import Transport
+from pysubtask.transports.ftp.appending import Quiet
 from pysubtask.transports.sftp.client import SftpTransport
 from pysubtask.urls import Destination
 from pysubtask.watch import Watch
+from tests.simulation.appe import AppeTransport
 from tests.simulation.calls import CallsTransport
 from tests.simulation.checker import Claim
 from tests.simulation.clock import ChildClock, Killed
@@ -63,6 +65,8 @@ class Boot:
     """Where the bytes that it sends are counted."""
     precleanup: bool = False
     """Old files are archived."""
+    on_beat: Callable[[bytes], None] = lambda text: None
+    """Told of each heartbeat."""
 
 
 class Child(Protocol):
@@ -96,11 +100,20 @@ class Child(Protocol):
     def stop(self, deadline: float) -> bool:
         """End gracefully; True if all was delivered."""
 
-    def pending_bytes(self) -> int:
-        """What the journal owes."""
+    def pending_bytes(self, besides: Collection[str] = ()) -> int:
+        """What the journal owes, but for those local files."""
+
+    def has_claim(self, path: str) -> bool:
+        """Whether the journal says that something of a local file was sent, or is on its way."""
+
+    def error_of(self, path: str) -> str:
+        """Why a file is not delivered, in words."""
 
     def claims(self) -> Iterable[Claim]:
         """What the journal calls delivered."""
+
+    def beat_waits(self) -> bool:
+        """Whether a heartbeat is not delivered yet."""
 
     def relied_pieces(self) -> set[str]:
         """The outbox files that the journal relies on."""
@@ -158,11 +171,21 @@ def transport_over(
     *,
     ack_timeout_secs: float,
     seed: int,
+    quiet: Quiet | None = None,
+    consumed: bool = False,
 ) -> Transport:
-    """What the connector's server is spoken to with."""
+    """What the connector's server is spoken to with.
+
+    Args:
+        quiet, consumed: of clients that can only append.
+    """
     kind = connector.network.server.kind
     if kind.calls == "folder":
         return SimFolderTransport(connector, wake, random.Random(seed))
+    if kind.calls == "appe":
+        assert quiet is not None
+        rng = random.Random(f"appe {seed}")
+        return AppeTransport(connector, wake, clock=clock, quiet=quiet, rng=rng, consumed=consumed)
     if kind.calls:
         return CallsTransport(connector, wake)
     return SftpTransport(connector, clock, wake=wake, ack_timeout_secs=ack_timeout_secs)
@@ -206,6 +229,7 @@ class RealChild:
             status_changed=lambda: None,
         )
         self._boot = boot
+        quiet = Quiet()
         self._subtask = TransferSubtask(
             context,
             make_transport=lambda: CountingTransport(
@@ -215,6 +239,8 @@ class RealChild:
                     boot.wake,
                     ack_timeout_secs=settings.reply_timeout_secs,
                     seed=boot.pid,
+                    quiet=quiet,
+                    consumed=boot.settings["on_remote_gone"] == "continue",
                 ),
                 boot.resends,
                 self._find_upload,
@@ -225,6 +251,14 @@ class RealChild:
             delta=_DELTA,
             threaded=False,
         )
+
+        beat = self._subtask.delivery.beat
+
+        def told(name: str, text: bytes) -> None:
+            boot.on_beat(text)
+            beat(name, text)
+
+        self._subtask.delivery.beat = told  # type: ignore[method-assign]
 
     def _find_upload(self, temp: str) -> tuple[str, int] | None:
         for entry in self._subtask.ledger.journal.entries():
@@ -269,15 +303,26 @@ class RealChild:
     def stop(self, deadline: float) -> bool:
         return self._subtask.stop(deadline)
 
-    def pending_bytes(self) -> int:
+    def pending_bytes(self, besides: Collection[str] = ()) -> int:
         owed = self._subtask.ledger.owed  # what is in doubt owes no bytes, but may soon
-        return sum(owed.values()) + len(owed)
+        return sum(size + 1 for path, size in owed.items() if path not in besides)
+
+    def has_claim(self, path: str) -> bool:
+        entry = self._subtask.ledger.get(path)
+        return entry is not None and (entry.delivered is not None or entry.upload is not None)
+
+    def error_of(self, path: str) -> str:
+        found = self._subtask.file_status(path)
+        return (found and found.last_error) or ""
 
     def claims(self) -> Iterable[Claim]:
         for entry in self._subtask.ledger.journal.entries():
             done = entry.delivered
             if done is not None:
                 yield Claim(entry.path, done.size, done.base)
+
+    def beat_waits(self) -> bool:
+        return self._subtask.delivery.beat_waits
 
     def relied_pieces(self) -> set[str]:
         entries = self._subtask.ledger.journal.entries()
@@ -330,11 +375,20 @@ class IdleChild:
     def stop(self, deadline: float) -> bool:
         return True
 
-    def pending_bytes(self) -> int:
+    def pending_bytes(self, besides: Collection[str] = ()) -> int:
         return 0
+
+    def has_claim(self, path: str) -> bool:
+        return False
+
+    def error_of(self, path: str) -> str:
+        return ""
 
     def claims(self) -> Iterable[Claim]:
         return ()
+
+    def beat_waits(self) -> bool:
+        return False
 
     def relied_pieces(self) -> set[str]:
         return set()

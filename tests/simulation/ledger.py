@@ -70,6 +70,8 @@ class Touch:
     served_ns: int = 0
     caught: bool = False
     """It was served while the file still held what was notified."""
+    plain: bool = False
+    """As ``touch`` does it, not ``notify()``: two within a tick have one time stamp."""
     seen_bytes: int = 0
     """So much at most had the file when it was looked at for this touch."""
 
@@ -82,6 +84,8 @@ class Source:
     remote: str
     growth: str
     in_folder: bool = False
+    header: bytes = b""
+    """How its contents often begin, if no other file's may begin so."""
     lines: bool = False
     """A reader is to see whole lines only."""
     keeps: bool = False

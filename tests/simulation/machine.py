@@ -14,6 +14,7 @@ from tests.simulation.clock import ChildClock, Killed
 from tests.simulation.disk import HALF, SimDisk
 from tests.simulation.filesystem import Inode
 from tests.simulation.ledger import Source, Touch
+from tests.simulation.masters import Masters
 from tests.simulation.network import SimConnector
 from tests.simulation.script import Event, History
 from tests.simulation.stage import FOLDER, STATE_DIR, WATCH_FOLDER, Stage
@@ -81,6 +82,7 @@ class Machine(Stage):
         self._archived: list[tuple[Source, str]] = []
         """What the child has moved to the archive in this step."""
         self._stop_request: Event | None = None
+        self._left_in_order = False
         self._finishing = False
         self._rolled_back = False
         self._unsynced_since_ns: int | None = None
@@ -92,17 +94,48 @@ class Machine(Stage):
         self._forgotten_ns = _FORGIVEN_NS
         """A loss of power may have taken what was made since then, if it was the last end."""
         self._process = _Process(self, 0)
+        self.masters = Masters(self) if history.config.masters else None
         self._flush_asks: list[list[tuple[Source, Touch]]] = []
         self._flushes: list[tuple[Callable[[], bool], list[tuple[Source, Touch]]]] = []
         self.fs.on_change = self._file_event
         self.troubles.disturb = self.program.disturb
+        self.troubles.take_away = self.program.delete
         for event in history.events:
             self.clock.at(event.at_ns, partial(self._happen, event))
 
     # -- the child's life ------------------------------------------------------------------------
 
+    @property
+    def boots(self) -> int:
+        """How often the machine has gone down."""
+        return self._boots
+
+    def admit(self) -> None:
+        """A child has the lock of the state folder, and starts."""
+        if self._alive or self._child is not None:
+            raise Violation("two", "two children use one state folder")
+        self._start_at_ns = self.clock.now_ns
+
+    def ask_to_leave(self, event: Event) -> None:
+        """Another child wants the state folder."""
+        if self._alive and self._child is not None:
+            self._stop_request = event
+            self._woken = True
+
+    def end_holder(self) -> None:
+        """Another child kills this one."""
+        self._die("")
+
     def _start(self) -> None:
         config = self.config
+        if self.masters is not None:
+            if self.masters.admitted is None:
+                self._start_at_ns = None
+                if not self.fs.exists(STATE_DIR):
+                    self.fs.make_dirs(STATE_DIR)
+                self.masters.knock()
+                return
+            self.masters.begin()
         self._pid += 1
         self.counts["starts"] += 1
         process = _Process(self, self._boot_ns)
@@ -132,14 +165,19 @@ class Machine(Stage):
             log=self._log_child if self._write_trace is not None else None,
             resends=self.resends,
             precleanup=config.archives,
+            on_beat=self._said,
         )
         self._child = self._make_child(boot)
+        self.checker.slots.has_claim = self._child.has_claim
+        if self.beats is not None:
+            self.beats.began(self._pid)
         self._due_ns = self.clock.now_ns
         self._child.start()
         self._unsynced_since_ns = None
         failed = max(self._last_fault_ns, self.troubles.disk_full_until_ns) > 0
         rolled_back = self._rolled_back or failed  # a record may not have been written
         self.checker.check_claims(self._child.claims(), rolled_back=rolled_back)
+        self.checker.slots.observe(rolled_back=rolled_back)
         self._rolled_back = False
         self._check_outbox(self._child)
 
@@ -175,6 +213,8 @@ class Machine(Stage):
             clock.now_ns = target_ns
         if self._calls >= self._next_armed:
             self._fire(operation)
+        if operation == "stat" and path in self.ledger.by_path:
+            self.checker.slots.looked(path, self.fs.exists(path))
         number, left = self._fault
         if left and operation in (FILLING if number == errno.ENOSPC else FAULTY):
             self._fault = (number, left - 1)
@@ -250,6 +290,9 @@ class Machine(Stage):
         self._waiting.clear()
         self._archived.clear()
         self._stop_request = None
+        if self.masters is not None:
+            self.masters.ended(in_order=self._left_in_order)
+        self._left_in_order = False
         self.resends.broke(died=True)
         if self.resends.spending is not None:
             self.resends.spending.process_died(with_its_machine=self._power_lost)
@@ -266,6 +309,8 @@ class Machine(Stage):
 
     def _lose_power(self) -> None:
         assert self._disk is not None
+        if self.masters is not None:
+            self.masters.end_all()
         self._disk.forget()
         self._rolled_back = True
         link = self.network.current
@@ -326,6 +371,10 @@ class Machine(Stage):
         self._alive = False
         self._start_at_ns = self.clock.now_ns + SEC
         self._bury()
+
+    def _said(self, text: bytes) -> None:
+        if self.beats is not None:
+            self.beats.said(text, self.sources)
 
     def _renamed(self, path: str, target: str) -> None:
         """The child renamed a local file: to the archive, or back."""

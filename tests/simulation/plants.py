@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.simulation.name_plants import NAME_KNOWN, NAME_PLANTS, NAME_WORLDS
 from tests.simulation.planting import Edit, Plant, StalePlant, one
 from tests.simulation.realm_plants import REALM_KNOWN, REALM_PLANTS, REALM_WORLDS
 
@@ -16,6 +17,7 @@ _PRINT_IGNORED = Edit(
 
 PLANTS: dict[str, Plant] = {
     **REALM_PLANTS,
+    **NAME_PLANTS,
     "early-acknowledgement": one(
         "an append counts as delivered when it is handed over, not when the server says so",
         "subtask.delivery.courier",
@@ -346,6 +348,7 @@ PLANTS: dict[str, Plant] = {
 
 WORLDS = {
     **REALM_WORLDS,
+    **NAME_WORLDS,
     "piece-removed-early": "trickle",
     "resume-at-size": "bulk",
     "touch-served-unread": "outage",
@@ -372,6 +375,7 @@ histories are tried for a bug that ordinary ones seldom show, or the story that 
 
 KNOWN: dict[str, int] = {
     **REALM_KNOWN,
+    **NAME_KNOWN,
     "early-acknowledgement": 0,
     "touch-served-unread": 8189,
     "size-trusted-alone": 0,
@@ -380,13 +384,13 @@ KNOWN: dict[str, int] = {
     "no-second-look": 4,
     "piece-removed-early": 7621,
     "resume-at-size": 133,
-    "torn-tail-kept": 5470,
+    "torn-tail-kept": 316421,
     "swap-forgotten": 1117,
     "temp-name-reused": 2,
     "growing-version-skipped": 9,
     "checked-by-handle": 553,
     "digest-unchecked": 137,
-    "journal-unsynced": 125,
+    "journal-unsynced": 137,
     "torn-read": 1377,
     "first-contact-blind": 45,
     "rename-not-followed": 107,
@@ -402,7 +406,7 @@ KNOWN: dict[str, int] = {
     "comparison-ignored": 1521,
     "size-unchecked": 69,
     "look-not-repeated": 12,
-    "upload-restarted": 12937,
+    "upload-restarted": 617,
     "move-forgotten": 169,
     "signature-unchecked": 3733,
     "append-from-zero": 1,

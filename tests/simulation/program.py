@@ -68,9 +68,9 @@ class Program:
             text = b"\n".join(text[at : at + 90] for at in range(0, len(text), 90))
         return head + text + b"\n"
 
-    def _start(self) -> bytes:
+    def _start(self, source: Source) -> bytes:
         """How a new content begins: often as the one before did."""
-        return _HEADER if self.rng.random() < 0.4 else b""
+        return (source.header or _HEADER) if self.rng.random() < 0.4 else b""
 
     def _closed(self, source: Source) -> None:
         """A writer closes it: complete with that in a watched folder, whoever else writes."""
@@ -96,6 +96,7 @@ class Program:
         if source.present:  # in a watched folder a touch says that the file is complete
             source.current.base = min(source.current.base, len(source.current.content))
         touch = source.touched(self.fs.file(path).mtime_ns if plain else last, self.clock.now_ns)
+        touch.plain = plain
         self.trace(f"notify {source.path} {'plain ' if plain else ''}{touch}")
         return touch
 
@@ -106,7 +107,7 @@ class Program:
         data = self._data(source)
         fresh = not source.present
         if fresh:
-            data = self._start() + data
+            data = self._start(source) + data
             source.begin(b"", 0)
         self._told(source, data)
         self.fs.append(source.path, data)
@@ -160,7 +161,7 @@ class Program:
 
     def replace(self, source: Source) -> None:
         """Write a new file and rename it into place."""
-        content = self._start() + b"".join(
+        content = self._start(source) + b"".join(
             self._data(source) for _ in range(self.rng.randrange(1, 4))
         )
         if source.present and self.rng.random() < 0.3:

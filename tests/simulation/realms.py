@@ -13,6 +13,7 @@ from itertools import islice
 
 from tests.simulation.script import Config, FileSpec
 from tests.simulation.server import ALL_EXTENSIONS, GO_EXTENSIONS, NO_REPLACE, ServerKind
+from tests.simulation.slots import folded
 
 __all__ = ["ORDINARY", "REALMS", "Realm", "first_seed", "mixed_seeds", "realm_of"]
 
@@ -67,7 +68,8 @@ def _calls(rng: random.Random, config: Config, is_bent: bool) -> Config:
 
 
 def _calling(name: str, config: Config) -> Config:
-    server = ServerKind(calls=name, extensions=NO_REPLACE if name == "ftp" else ALL_EXTENSIONS)
+    extensions = ALL_EXTENSIONS if name == "sessions" else NO_REPLACE
+    server = ServerKind(calls=name, extensions=extensions)
     settings = dict(config.settings)
     if name == "sessions":  # a consumer is served by segments there
         settings["on_remote_gone"] = "resend"
@@ -136,6 +138,50 @@ def _segments(rng: random.Random, config: Config, is_bent: bool) -> Config:
     else:
         files = tuple(FileSpec(f.name, "append", f.burstmode) for f in config.files)
     return replace(config, files=files, settings={**config.settings, "segments": True})
+
+
+def _names(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    """Two files whose names at the destination are one, or (now and then) only look like it."""
+    kind = rng.choice(["", "", "", "ftp", "sessions"])
+    if kind:
+        config = _calling(kind, config)
+    one, other = rng.choice(_TWINS)
+    folds = rng.random() < 0.8 or one == other
+    growths = ["append", "auto", "rewrite"]
+    twin = FileSpec(other, rng.choice(["auto", rng.choice(growths)]), in_folder=one == other)
+    if twin.in_folder:
+        twin = FileSpec(other, "auto", in_folder=True)
+    files = (FileSpec(one, rng.choice(growths)), twin)
+    others = tuple(f for f in config.files if folded(f.name) not in (folded(one), folded(other)))
+    files += tuple(replace(f, remote_start="") for f in others[:1])
+    server = replace(config.server, folds_names=folds and one != other)
+    settings = {**config.settings, "on_remote_gone": "resend"}
+    return replace(config, files=files, server=server, settings=settings)
+
+
+_TWINS = (
+    ("a.csv", "a.csv"),
+    ("a.csv", "a.csv"),
+    ("a.csv", "A.csv"),
+    ("c d.log", "C D.LOG"),
+    ("gr\u00f6\u00dfe.csv", "gro\u0308\u00dfe.csv"),
+)
+
+
+def _beats(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    kind = rng.choice(["", "", "", "ftp", "sessions"])
+    if kind:
+        config = _calling(kind, config)
+    every = {"heartbeat_interval_secs": rng.choice([0.5, 2.0, 7.0]), "heartbeat_name": "edge"}
+    return replace(config, settings={**config.settings, "on_remote_gone": "resend", **every})
+
+
+def _appending(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    return _calling("appe", config)
+
+
+def _masters(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    return replace(config, masters=True)
 
 
 def _stuck(rng: random.Random, config: Config, is_bent: bool) -> Config:
@@ -220,10 +266,41 @@ REALMS: dict[str, Realm] = {
         ),
         Realm(
             "rotated",
-            11,
+            15,
             "what is rotated is kept at the destination, under a name of its own",
             _rotated,
             without=frozenset({"consumer", "foreign"}),
+        ),
+        Realm(
+            "names",
+            11,
+            "two files have one name at the destination, which may fold case; files come and go",
+            _names,
+            troubles={"leave": 5},
+            without=frozenset({"consumer", "foreign", "power"}),
+        ),
+        Realm(
+            "beats",
+            12,
+            "heartbeats, which somebody watches",
+            _beats,
+            troubles={"restart": 5, "refuse": 4},
+            without=frozenset({"consumer", "foreign"}),
+        ),
+        Realm(
+            "appending",
+            13,
+            "FTP servers that can only append, where what a broken connection sent arrives later",
+            _appending,
+            troubles={"cut": 12, "kill": 8},
+            without=frozenset({"power"}),
+        ),
+        Realm(
+            "masters",
+            14,
+            "another master starts, with the same state folder: its child takes it over",
+            _masters,
+            troubles={"second_master": 8, "kill": 6, "refuse": 4},
         ),
         Realm("budgets", 8, "so much a day, so much a second", _budgets, troubles={"restart": 4}),
     )

@@ -67,6 +67,8 @@ class RemoteDisk:
         """Paths that were to be removed when nothing was there."""
         self.another_hand = False
         """Somebody else than our session acts: nothing is denied to them."""
+        self.fold: Callable[[str], str] = lambda path: path
+        """What the server makes of each path that it is given."""
         self._wall_secs = wall_secs
         self.platter: Platter | None = None
         """What is not on the disk yet, if anybody wants to know."""

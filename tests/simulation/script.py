@@ -56,6 +56,8 @@ class Config:
     """When everything must have arrived, once there is no trouble any more."""
     stuck: bool = False
     """The first file can't be delivered; that must not hold up the others."""
+    masters: bool = False
+    """Each child has to have the lock of the state folder, which others want, too."""
     small_outbox: bool = False
     """Snapshots are delivered from the files themselves, which may change meanwhile."""
 

@@ -37,8 +37,11 @@ class ServerKind:
     readable: bool = True
     max_handles: int = 19_995
     calls: str = ""
-    """``ftp`` or ``sessions``: its clients make calls (:mod:`tests.simulation.calls`); ``folder``:
-    they are the operating system (:mod:`tests.simulation.folderos`)."""
+    """``ftp``, ``sessions``, ``appe``: its clients make calls (:mod:`tests.simulation.calls`,
+    :mod:`tests.simulation.appe`); ``folder``: they are the operating system
+    (:mod:`tests.simulation.folderos`)."""
+    folds_names: bool = False
+    """Names that differ in case, or in the form of their letters, are one."""
     cached: bool = False
     """A folder on a mount: the machine that writes keeps back what it has not synced."""
     service_ns: int = 0

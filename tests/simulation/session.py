@@ -241,7 +241,7 @@ class Session:
     # -- requests --------------------------------------------------------------------------------
 
     def _path(self, raw: bytes) -> str:
-        path = os.fsdecode(raw)
+        path = self._disk.fold(os.fsdecode(raw))
         home = self._server.home
         if path in ("", "."):
             path = home

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+from tests.simulation.beats import NAME, Beats
 from tests.simulation.checker import Checker
 from tests.simulation.clock import SimClock
 from tests.simulation.filesystem import SimFileSystem
@@ -16,6 +17,7 @@ from tests.simulation.remote import RemoteDisk
 from tests.simulation.resends import Resends
 from tests.simulation.script import History
 from tests.simulation.server import SimServer
+from tests.simulation.slots import folded
 from tests.simulation.spending import Spending
 from tests.simulation.troubles import Troubles
 
@@ -42,6 +44,8 @@ class Stage:
         if "server_loss" in history.troubles:
             self.remote.platter = Platter()
             self.remote.now_ns = lambda: self.clock.now_ns
+        if config.server.folds_names:
+            self.remote.fold = folded
         self.checker = Checker(self.ledger, self.remote, lambda: self.clock.now_ns)
         self.resends = Resends(self.remote, config.server.readable)
         self.remote.observers.append(self.resends)
@@ -67,6 +71,7 @@ class Stage:
         self.program = Program(self.clock, random.Random(self.rng.random()), self.fs, self.ledger)
         self.program.block_bytes = config.block_bytes
         self.program.block_share = config.block_share
+        self.beats: Beats | None = None
         self.sources: list[Source] = []
         self.troubles = Troubles(
             self.clock, self.rng, self.fs, self.network, self.checker, config.file_system
@@ -82,24 +87,34 @@ class Stage:
             parts = config.remote_dir.strip("/").split("/")
             for count in range(1, len(parts) + 1):
                 self.remote.folders.add("/" + "/".join(parts[:count]))
+        self.checker.slots.replaces = config.settings["on_first_contact"] == "replace"
         self.checker.continued = config.settings["on_remote_gone"] == "continue"
         names = {name for name, _ in config.server.extensions}
         self.checker.line_wait_ns = int(config.settings.get("line_wait_secs", 5.0) * _SEC)
         self.checker.atomic = b"posix-rename@openssh.com" in names
-        self.checker.other_names = lambda path: path.startswith("/taken/")
+        beat_path = f"{config.remote_dir}/{NAME}"
+        self.checker.other_names = lambda path: path.startswith("/taken/") or path == beat_path
+        every_secs = config.settings.get("heartbeat_interval_secs", 0.0)
+        if every_secs:
+            self.beats = Beats(self.remote, beat_path, every_secs, lambda: self.clock.now_ns)
         for spec in config.files:
             folder = WATCH_FOLDER if spec.in_folder else FOLDER
             path = f"{folder}/{spec.name}"
-            remote = f"{config.remote_dir}/{spec.name}"
-            source = Source(path, remote, spec.growth, spec.in_folder, spec.lines)
+            remote = self.remote.fold(f"{config.remote_dir}/{spec.name}")
+            source = Source(path, remote, spec.growth, spec.in_folder, lines=spec.lines)
             asked = bool(config.settings.get("rotated_as")) and not spec.in_folder
             source.keeps = asked and spec.growth != "rewrite"
             source.dated = spec.rotates == "dated"
+            self.checker.slots.add(source)
             self.sources.append(self.ledger.add(source))
             if not spec.in_folder:
                 self.fs.touch(self.program.notify_path(path), 0)
             if spec.remote_start and config.remote_dir_exists:
                 self._leave_something(source, spec.remote_start)
+        for slot in self.checker.slots.by_remote.values():
+            self.ledger.by_remote[slot.remote] = slot.sources[0]
+            for number, source in enumerate(slot.sources):
+                source.header = b"%d,time,a,b,c\n" % number
         self.fs.write_back()
         if self.remote.platter is not None:
             self.remote.platter.settle()

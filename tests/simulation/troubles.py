@@ -47,6 +47,8 @@ class Troubles:
         self._restless: list[Source] = []
         self.disturb: Callable[[Source], None] = lambda source: None
         """The program writes to a file while it is being looked at."""
+        self.take_away: Callable[[Source], None] = lambda source: None
+        """The program deletes a file."""
         self._taken = 0
         self._lost_server = False
 
@@ -228,6 +230,12 @@ class Troubles:
             self._fs.remove(notify)
         if event.detail:
             self._fs.touch(notify, 0)
+
+    def leave(self, event: Event, source: Source) -> None:
+        """The program takes a file away, for good or for a while."""
+        if source.in_folder and source.touches:
+            source.stale_touch = True  # it may be taken for one of what comes next
+        self.take_away(source)
 
     def write_back(self, event: Event, source: Source) -> None:
         self._fs.write_back(self._rng)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass, field
 
+from pysubtask.subtask.shell.runner import TAKEOVER_SECS
 from tests.simulation.checker import Violation
+from tests.simulation.child import Child
 from tests.simulation.clock import Killed
 from tests.simulation.ledger import Source
 from tests.simulation.machine import MS, SEC, Machine
@@ -56,6 +58,9 @@ class World(Machine):
     def _discard(self) -> None:
         """The history is over: let the last child go."""
         self._alive = False
+        if self.masters is not None:
+            self.counts["takeovers"] = self.masters.takeovers
+            self.masters.end_all()
         if self._child is not None:
             self._child.bury()
         if self._disk is not None:
@@ -70,7 +75,7 @@ class World(Machine):
                     if self._start_at_ns is not None and clock.now_ns >= self._start_at_ns:
                         self._start()
                         continue
-                    wanted_ns = end_ns if self._start_at_ns is None else self._start_at_ns
+                    wanted_ns = end_ns + 1 if self._start_at_ns is None else self._start_at_ns
                 else:
                     wanted_ns = clock.now_ns + 50_000 if self._woken else self._due_ns
                 next_ns = clock.next_event_ns()
@@ -110,6 +115,7 @@ class World(Machine):
         self.checker.client_id = child.client_id()
         self._check_archived()
         self.checker.check_claims(child.claims())
+        self.checker.slots.observe()
         again, excused = self.resends.again_bytes, self.resends.excused_bytes
         if again > excused and not self.config.small_outbox:
             raise Violation("resent", f"{again} bytes were sent again, {excused} are excused")
@@ -131,6 +137,10 @@ class World(Machine):
                     self._waiting.remove((source, touch))
                     self.trace(f"served {source.path} {touch}")
                     source.served(touch, self.clock.now_ns)
+                    if touch.plain and self.config.stuck and not self._finishing:
+                        # asked at once, it may be answered for the one before: a second look comes
+                        source.owed = [t for t in source.owed if t is not touch]
+                        continue
                     self.checker.recheck(source)
                     self._goes_on(source)
         if self._flushes:
@@ -167,21 +177,42 @@ class World(Machine):
         touches = [(s, s.last_touch) for s in self.sources if s.last_touch is not None]
         self.counts["restarts"] += 1
         self.checker.released_ns = self.clock.now_ns + 11 * SEC
-        done = self._child.stop(self._process.clock.monotonic() + 10.0)
+        taken_over = event.kind == "takeover"
+        if self.masters is not None and taken_over:
+            self.masters.takeovers += 1
+        limit_secs = TAKEOVER_SECS if taken_over else 10.0
+        done = self._child.stop(self._process.clock.monotonic() + limit_secs)
         self.trace(f"stopped: {done}")
+        if (
+            self.beats is not None
+            and done
+            and self.remote.has_room
+            and not self._child.beat_waits()
+        ):
+            self.beats.check_goodbye()
         if done:
             self.checker.check_delivered(touches, "stop")
         self._alive = False
-        self._start_at_ns = self.clock.now_ns + int(event.detail * SEC)
+        self._left_in_order = True
+        self._start_at_ns = None
+        if not taken_over:  # whose master starts no other
+            self._start_at_ns = self.clock.now_ns + int(event.detail * SEC)
         self._bury()
 
     # -- what happens ----------------------------------------------------------------------------
 
     def _on_kill(self, event: Event, source: Source, operation: str) -> None:
+        if self.masters is not None and self.rng.random() < 0.5 and self.masters.kill_one():
+            return
         if self._alive:
             self.counts["kills"] += 1
             self._start_at_ns = self.clock.now_ns + int(event.detail * SEC)
             self._die(operation)
+
+    def _on_second_master(self, event: Event, source: Source, operation: str) -> None:
+        """Another master starts, with the same state folder."""
+        if self.masters is not None and self._machine_up:
+            self.masters.knock()
 
     def _on_power(self, event: Event, source: Source, operation: str) -> None:
         if not self._alive:
@@ -246,14 +277,36 @@ class World(Machine):
             self._run_until(self.clock.now_ns + (SEC if self.clock.now_ns < soon_ns else _HOUR_NS))
             self._ask_for_the_rest()
             missing = unmet(self.checker)
-            if not missing and self._child is not None and not self._child.pending_bytes():
-                break
+            if not missing and self._child is not None and not self._pending_bytes(self._child):
+                if not self._free_a_name(self._child):
+                    break
+                missing = [("held", "a file waits for its name, and does not say so or get it")]
             if self.clock.now_ns > end_ns:
                 raise Violation(*(missing or [("pending", "bytes are owed that are delivered")])[0])
         self._run_until(self.clock.now_ns + 3 * SEC)
         missing = unmet(self.checker)
         if missing:
             raise Violation(*missing[0])
+        if self.beats is not None:
+            self._run_until(self.clock.now_ns + 60 * SEC)  # one may just have failed
+            self.beats.check_fresh()
+
+    def _pending_bytes(self, child: Child) -> int:
+        """What is owed of files that have their name."""
+        return child.pending_bytes({source.path for _, source in self.checker.slots.waiting()})
+
+    def _free_a_name(self, child: Child) -> bool:
+        """Where a file waits for its name, and says so, the one that has it goes. True if one
+        waits."""
+        for slot, source in self.checker.slots.waiting():
+            if slot.holder is None or not child.pending_bytes() or not source.present:
+                continue
+            says = "has that name at the destination" in child.error_of(source.path)
+            if says and slot.holder.present:
+                self.trace(f"{slot.holder.path} is in the way of {source.path}")
+                self.program.delete(slot.holder)
+            return True
+        return False
 
     def _ask_for_the_rest(self) -> None:
         known = {id(touch) for _, touch in self._waiting}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,10 +21,12 @@ from pysubtask.subtask.delivery.allowance import Allowance
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.delivery import Delivery
 from pysubtask.subtask.delivery.lines import LineHold
+from pysubtask.subtask.delivery.names import Names
 from pysubtask.subtask.delivery.session import Hooks, Session
 from pysubtask.subtask.store.signatures import Signatures
 from pysubtask.testing import MemoryServer, MemoryTransport
 from pysubtask.transports.contract import Begun, RemoteStat, Transport
+from pysubtask.watch import Watch
 from tests.unit.core_fakes import LOG, BeforeCall, nothing
 from tests.unit.core_local import Local
 
@@ -67,8 +70,14 @@ class WatchedServer(MemoryServer):
     was no file.
     """
 
-    def __init__(self, capabilities: Capabilities | None = None, name: str = "a.csv") -> None:
-        super().__init__(capabilities)
+    def __init__(
+        self,
+        capabilities: Capabilities | None = None,
+        name: str = "a.csv",
+        *,
+        folds_names: bool = False,
+    ) -> None:
+        super().__init__(capabilities, folds_names=folds_names)
         self.name = name
         self.seen: list[bytes | None] = [None]
         self.requests: list[tuple[str, str]] = []
@@ -227,6 +236,8 @@ class Remote:
     limits: Limits = field(default_factory=Limits)
     delta: DeltaRule = field(default_factory=DeltaRule)
     connections: int = 0
+    watches: list[Watch] | None = None
+    """None: everything is watched."""
     _random: random.Random = field(default_factory=lambda: random.Random(1))
 
     def __post_init__(self) -> None:
@@ -241,6 +252,14 @@ class Remote:
         self.allowance = Allowance(self.local.disk, self.local.clock, self.limits, budget, LOG)
         self.allowance.open()
         self.signatures.open(self.local.ledger.journal.entries())
+        self.names = Names(
+            self.local.disk,
+            self.local.clock,
+            self.local.ledger,
+            watch_of=self.watch_of,
+            declared_name=os.path.basename,
+            let_go=self.signatures.drop,
+        )
         self.delivery = Delivery(
             self.local.clock,
             self.local.ledger,
@@ -252,7 +271,14 @@ class Remote:
             log=LOG,
             destination="memory",
             allowance=self.allowance,
+            taken=self.names.taken,
         )
+
+    def watch_of(self, path: str) -> Watch | None:
+        """The watch of that file."""
+        if self.watches is None:
+            return Watch(path=path, is_dir=False, declared=os.path.basename(path))
+        return next((w for w in self.watches if w.path in (path, os.path.dirname(path))), None)
 
     def _transport(self) -> Transport:
         self.connections += 1
@@ -284,6 +310,7 @@ class Remote:
                 self.signatures,
                 self.lines,
                 self.allowance,
+                self.names,
             )
         )
 

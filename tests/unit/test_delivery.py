@@ -62,6 +62,7 @@ class Bench:
         self.local = local
         self.clock = local.clock
         self.refuse: Callable[[], Exception] | None = None
+        self.mute = False
         self.tries: list[float] = []
         self.transports: list[Flaky] = []
         self.server = WatchedServer(Capabilities(True, True, True))
@@ -70,7 +71,7 @@ class Bench:
 
     def _make(self) -> Flaky:
         transport = Flaky(self.server)
-        transport.refuse = self.refuse
+        transport.refuse, transport.mute = self.refuse, self.mute
         self.tries.append(self.clock.now)
         self.transports.append(transport)
         return transport
@@ -384,3 +385,15 @@ def test_who_is_asked_to_wait_waits_whatever_hurries(local: Local) -> None:
     assert len(bench.tries) == 2
     assert bench.tries[1] - asked[0] >= 40
     assert bench.server.read_file("a.csv") == b"data"
+
+
+def test_a_file_begins_beside_a_heartbeat_on_its_way(local: Local) -> None:
+    """On a server that takes one file at a time, too: on a slow link there may always be one."""
+    bench = Bench(local)
+    bench.server.capabilities = Capabilities(True, True, True, max_files=1)
+    bench.mute = True
+    bench.delivery.beat("edge.heartbeat", b"0" * 512)
+    bench.delivery.step()
+    bench.remote.step()
+    assert bench.delivery.beat_waits
+    assert bench.delivery._active, "it was begun"

@@ -13,6 +13,7 @@ from pysubtask.subtask.delivery import (
     allowance,
     courier,
     delivery,  # noqa: F401  (they have errors of their own)
+    names,
 )
 
 
@@ -28,6 +29,8 @@ def _make(kind: type[PysubtaskError]) -> PysubtaskError:
         return courier.FileHeld("waits", until=5.0)
     if kind is allowance.BudgetSpent:
         return allowance.BudgetSpent("waits", until=5.0)
+    if kind is names.NameTaken:
+        return names.NameTaken("why", "a/b", "do this", 5.0)
     if kind is errors.AskedToWait:
         return errors.AskedToWait("why", wait_secs=7.5, operation="send", path="a/b")
     return kind("why", operation="rename", path="a/b", hint="do this", retryable=True)

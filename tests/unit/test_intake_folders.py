@@ -94,6 +94,18 @@ def test_without_a_sign_it_has_to_rest_for_a_second(bench: Bench, event: bool) -
     assert bench.taken(NAME) == b"da" + b"ta" * 40
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["edge.heartbeat", "x.arrived", "edge.heartbeat.4711.tmp", "x.notify.4-c.tmp"],
+)
+def test_what_is_ours_in_a_watched_folder_is_no_data(bench: Bench, name: str) -> None:
+    """Half-written, too, as a killed process leaves it."""
+    bench.write(f"outgoing/{name}", b"512 bytes")
+    bench.write("outgoing/4711.tmp", b"data")
+    bench.run(TIMER_SECS + 2 * SETTLE_SECS)
+    assert {look.name for look in bench.looks} == {"outgoing/4711.tmp"}
+
+
 def test_its_writer_closed_it(bench: Bench) -> None:
     """Closed after writing, or renamed in: nobody waits."""
     bench.write(NAME, b"data")

@@ -110,6 +110,26 @@ def test_a_holder_is_asked_and_then_killed(tmp_path: Path) -> None:
         lock.release()
 
 
+def test_a_holder_that_came_meanwhile_has_its_own_time(tmp_path: Path) -> None:
+    """Else three that want the folder would kill each other for ever."""
+    layout = make_state(tmp_path)
+    with holder(layout) as process:
+        named = {"pid": process.pid, "start": process_start(process.pid), "token": "old"}
+        write_json(layout.holder, named)
+        began = time.monotonic()
+        came: list[float] = []
+
+        def replace_it() -> bool:
+            if not came and time.monotonic() - began > 0.5:
+                write_json(layout.holder, {**named, "token": "new"})
+                came.append(time.monotonic())
+            return False
+
+        assert make_lock(layout).acquire(give_up=replace_it, polite_secs=1.0)
+        assert process.wait(5) == -signal.SIGKILL
+        assert time.monotonic() - came[0] >= 1.0
+
+
 def test_a_holder_that_leaves_is_not_killed(tmp_path: Path) -> None:
     layout = make_state(tmp_path)
     with holder(layout) as process:

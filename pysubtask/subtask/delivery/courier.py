@@ -29,6 +29,7 @@ from pysubtask.core.space import held
 from pysubtask.errors import RemoteError, RemoteNotFound, RemoteUnsupported
 from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
+from pysubtask.subtask.delivery.nametrial import NameTrial, is_trial
 from pysubtask.subtask.delivery.reuse import Reuse
 from pysubtask.subtask.delivery.segments import Segments, segment_folder
 from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
@@ -64,13 +65,14 @@ class Courier:
         self._uploads = Uploads(session, self._comparison)
         self._reuse = Reuse(session)
         self._segments = Segments(session, self._comparison)
+        self._names = NameTrial(session)
 
     def deliver(self, path: str) -> Steps:
         """The job of one file: until nothing of it is owed any more."""
         # Taken out: a job that is broken off must not leave what it has made untrue.
         remote: Remote = self._session.known.pop(path, Unknown())
         number = 0
-        looked = False
+        looked = sent = False
         while True:
             entry = self._session.ledger.get(path)
             if entry is None:
@@ -84,6 +86,8 @@ class Courier:
                 )
             if entry.litter:
                 yield from self._sweep(path, entry)
+            yield from self._names.settle(path)
+            entry = self._session.ledger.get(path) or entry
             in_hand = self._in_hand(entry)
             try:
                 if entry.upload is not None:
@@ -109,7 +113,8 @@ class Courier:
                         break
                 before = entry
                 remote = yield from self._step(path, entry, version, remote, looked=looked)
-                looked = self._session.ledger.get(path) is before
+                looked = self._session.ledger.get(path) is before and not sent
+                sent = sent or not looked
             except BytesLost as error:
                 remote = Unknown()
                 if in_hand is None:
@@ -237,8 +242,9 @@ class Courier:
         """Carry out one decision; gives what is known of the remote file afterwards.
 
         Args:
-            looked: this job has paid for a look at what is there. Were it ended for that, the
-                next one would have to look again, and a small budget would go into looking.
+            looked: this job has paid for a look at what is there, and for nothing else yet. Were
+                it ended for that, the next one would have to look again, and a small budget would
+                go into looking.
         """
         name = self._session.remote_name(entry)
         policy = self._session.policy
@@ -460,8 +466,8 @@ class Courier:
         """Remove temporary files of ours that nobody needs."""
         gone = set()
         for temp in entry.litter:
-            if self._session.can.upload_tokens:  # nobody sees those, and the server forgets them
-                gone.add(temp)
+            if self._session.can.upload_tokens and not is_trial(temp):
+                gone.add(temp)  # nobody sees those, and the server forgets them
                 continue
             (result,) = yield from flight(Finish(temp))
             (result,) = yield from flight(Remove(temp))

@@ -48,6 +48,7 @@ class Delivery:
         jitter: waits are lengthened by a random part of up to this fraction.
         status_changed: called when :attr:`link` or the files' errors change.
         account: keeps the log's account of what was delivered.
+        taken: why nothing of a file may be sent, if that is known without asking anybody.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class Delivery:
         status_changed: Callable[[], None] = lambda: None,
         allowance: Allowance,
         account: Account | None = None,
+        taken: Callable[[str], Exception | None] = lambda path: None,
     ) -> None:
+        self._taken = taken
         self._allowance = allowance
         self._account = account
         self._clock = clock
@@ -185,8 +188,8 @@ class Delivery:
         now = self._clock.monotonic()
         self._take_offers(now)
         if self._engine is None:
-            while self._queue and not self._is_owed(self._queue.first):
-                self._held.let_go(self._queue.take(smallest=False))
+            while self._queue and self._is_none(self._queue.first):
+                self._queue.take(smallest=False)
             if not self._queue and self._beat is None and not self._must_purge:
                 return self._held.next_due()
             if now < self._waits.next_try:
@@ -198,7 +201,7 @@ class Delivery:
             while True:
                 self._dispatch()
                 overdue = self._engine.run()
-                if not self._queue or self._engine.jobs >= self._max_jobs or self._engine.has_more:
+                if not self._queue or self._is_full(self._engine) or self._engine.has_more:
                     break
         except LinkError as error:
             self._lost(error)
@@ -318,12 +321,11 @@ class Delivery:
             self._beating = True
             job = self._courier.beat(*self._beat)
             self._engine.spawn(job, priority=URGENT, done=self._beat_done_with(self._beat))
-        while self._queue and self._engine.jobs < self._max_jobs:
+        while self._queue and not self._is_full(self._engine):
             # where a budget may end soon, the small ones first
             path = self._queue.take(smallest=self._allowance.is_limited)
             entry = self._ledger.get(path)
-            if entry is None or not self._is_owed(path):
-                self._held.let_go(path)
+            if entry is None or self._is_none(path):
                 continue
             if entry.upload is None and not self._may_begin(path):
                 continue
@@ -336,6 +338,22 @@ class Delivery:
             self._engine.spawn(
                 self._courier.deliver(path), priority=priority, done=self._done_with(path)
             )
+
+    def _is_full(self, engine: Engine) -> bool:
+        """No more files at once. A heartbeat is none: were it waited for, frequent ones on a slow
+        link would let nothing else begin."""
+        return engine.jobs - self._beating >= self._max_jobs
+
+    def _is_none(self, path: str) -> bool:
+        """Nothing of it is owed, or may be sent: it needs no connection."""
+        entry = self._ledger.get(path)
+        if entry is None or not self._is_owed(path):
+            self._held.let_go(path)
+            return True
+        taken = None if entry.litter else self._taken(path)
+        if taken is not None:
+            self._hold(path, taken)
+        return taken is not None
 
     def _may_begin(self, path: str) -> bool:
         """Not where a budget is spent: not even a look at the destination is paid for then."""

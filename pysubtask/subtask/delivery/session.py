@@ -16,6 +16,7 @@ from pysubtask.seams.clock import Clock
 from pysubtask.subtask.delivery.allowance import Allowance
 from pysubtask.subtask.delivery.engine import Step, flight
 from pysubtask.subtask.delivery.lines import LineHold
+from pysubtask.subtask.delivery.names import Names
 from pysubtask.subtask.store.ledger import Ledger, drop_superseded, record_delivery
 from pysubtask.subtask.store.reader import VersionReader
 from pysubtask.subtask.store.signatures import Signatures
@@ -68,6 +69,7 @@ class Session:
     signatures: Signatures
     lines: LineHold
     allowance: Allowance
+    names: Names | None = None
     known: dict[str, Remote] = field(default_factory=dict)
     """What the destination showed of each local path when this connection looked last."""
     folders: set[str] = field(default_factory=set)

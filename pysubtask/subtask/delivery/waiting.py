@@ -16,6 +16,7 @@ from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import is_full, local_words
 from pysubtask.subtask.delivery.allowance import BudgetSpent
 from pysubtask.subtask.delivery.courier import FileHeld
+from pysubtask.subtask.delivery.names import NameTaken
 
 __all__ = ["Held", "HeldFiles", "LinkWaits", "error_words"]
 
@@ -110,6 +111,8 @@ class HeldFiles:
             until = now + max(0.0, error.until - self._clock.time())
         else:
             wait = file_wait_secs(failures, self._retry_rule)
+            if isinstance(error, NameTaken):
+                wait = min(wait, error.wait_secs)
             until = now + (min(wait, _FULL_WAIT_SECS) if is_full(error) else wait)
         if isinstance(error, BudgetSpent):
             failures = before.failures if before is not None else 0

@@ -10,7 +10,7 @@ from pysubtask.core.burst import Burst
 from pysubtask.core.model import Stamp
 from pysubtask.seams.disk import Disk, FileStat
 from pysubtask.signals import is_blank_touch, notify_path
-from pysubtask.watch import Watch
+from pysubtask.watch import Watch, remote_path
 
 __all__ = ["BLANK", "Target", "read_stamp", "read_touch", "remove_served"]
 
@@ -71,8 +71,7 @@ class Target:
     @property
     def remote_path(self) -> str:
         """Where it goes, below the destination."""
-        name = self.watch.remote_name or os.path.basename(self.path)
-        return f"{self.watch.remote_dir}/{name}" if self.watch.remote_dir else name
+        return remote_path(self.watch, self.path)
 
 
 def read_stamp(disk: Disk, target: Target) -> Stamp | None:

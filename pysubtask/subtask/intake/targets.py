@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pysubtask.signals import NOTIFY_SUFFIX, StateLayout
 from pysubtask.subtask.intake.target import Target
 from pysubtask.subtask.store.ledger import Ledger
-from pysubtask.suffixes import OWN_SUFFIXES
+from pysubtask.suffixes import has_own_suffix
 from pysubtask.watch import Watch
 
 __all__ = ["Targets"]
@@ -82,7 +82,7 @@ class Targets:
     def is_data(self, path: str) -> bool:
         """Whether a file in a watched folder counts: not hidden, and not one of our own."""
         name = os.path.basename(path)
-        if name.startswith(".") or name.endswith(OWN_SUFFIXES):
+        if name.startswith(".") or has_own_suffix(name):
             return False
         return not self._own_names(path)
 

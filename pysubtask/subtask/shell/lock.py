@@ -17,11 +17,11 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pysubtask.errors import StateError
-from pysubtask.signals import StateLayout, read_json
-from pysubtask.systems.locks import file_lock
+from pysubtask.signals import StateLayout, json_object
+from pysubtask.systems.locks import HeldFile, file_lock
 
 if TYPE_CHECKING:
     import logging
@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from pysubtask.seams.clock import Clock
     from pysubtask.seams.disk import Disk
 
-__all__ = ["StateLock", "process_start"]
+__all__ = ["StateLock", "System", "process_start"]
 
 POLITE_SECS = 5.0
 ROUNDS = 3
 """A holder may be replaced by another child while we wait; each one is asked first."""
 _POLL_SECS = 0.05
+_MAX_JSON_BYTES = 65_536
 
 _NO_LOCKS = {
     code
@@ -125,6 +126,27 @@ def _kill(pid: int, start: str, lock_file: str) -> bool:
     return True
 
 
+class System:
+    """What the lock needs of the operating system; the simulator has one of its own."""
+
+    @property
+    def pid(self) -> int:
+        """This process."""
+        return os.getpid()
+
+    def start_of(self, pid: int) -> str | None:
+        """See :func:`process_start`."""
+        return process_start(pid)
+
+    def kill(self, pid: int, start: str, lock_file: str) -> bool:
+        """Kill the process if it is the one that started at ``start``; True if it was."""
+        return _kill(pid, start, lock_file)
+
+    def mutex(self, path: str) -> HeldFile:
+        """The lock itself."""
+        return file_lock(path)
+
+
 class StateLock:
     """The right to use a state folder, held until :meth:`release` or the end of the process.
 
@@ -134,14 +156,22 @@ class StateLock:
     """
 
     def __init__(
-        self, layout: StateLayout, *, token: str, disk: Disk, clock: Clock, log: logging.Logger
+        self,
+        layout: StateLayout,
+        *,
+        token: str,
+        disk: Disk,
+        clock: Clock,
+        log: logging.Logger,
+        system: System | None = None,
     ) -> None:
         self._layout = layout
         self._token = token
         self._disk = disk
         self._clock = clock
         self._log = log
-        self._lock = file_lock(layout.lock)
+        self._system = system or System()
+        self._lock = self._system.mutex(layout.lock)
 
     def acquire(
         self,
@@ -164,8 +194,9 @@ class StateLock:
         trouble: OSError | None = None
         for attempt in range(ROUNDS):
             asked = False
+            met = self._holder()
             until = self._clock.monotonic() + polite_secs
-            while self._clock.monotonic() < until:
+            while self._clock.monotonic() < until and self._holder() == met:
                 try:
                     if self._lock.acquire():
                         self._settle_in()
@@ -180,7 +211,7 @@ class StateLock:
                 if trouble is None:
                     asked = self._ask_to_leave(asked, first=attempt == 0)
                 self._clock.sleep(_POLL_SECS)
-            if trouble is None:
+            if trouble is None and self._holder() == met:  # one that came meanwhile is asked first
                 self._kill_holder()
         self._take_back()
         if trouble is not None:
@@ -203,6 +234,19 @@ class StateLock:
         except OSError:
             pass  # the end of the process releases it
 
+    def _read(self, path: str) -> dict[str, Any] | None:
+        """A small JSON file of the state folder; None if it is missing, or none."""
+        try:
+            data = self._disk.read_whole(path, _MAX_JSON_BYTES)
+        except OSError:
+            return None
+        return json_object(data)
+
+    def _holder(self) -> object:
+        """Who has put its name on the door."""
+        holder = self._read(self._layout.holder) or {}
+        return holder.get("pid"), holder.get("token")
+
     def _refuse_if_hopeless(self, error: OSError) -> None:
         hint = None
         if error.errno in _NO_LOCKS:
@@ -222,7 +266,7 @@ class StateLock:
 
     def _settle_in(self) -> None:
         """Put our name on the door, and take down what was said to those before us."""
-        request = read_json(self._layout.stop)
+        request = self._read(self._layout.stop)
         ours = request is not None and (request.get("by"), request.get("token")) == (
             "master",
             self._token,
@@ -235,8 +279,8 @@ class StateLock:
             except OSError as error:
                 self._log.warning("a stop file of the past can't be removed: %s", error)
         holder = {
-            "pid": os.getpid(),
-            "start": process_start(os.getpid()),
+            "pid": self._system.pid,
+            "start": self._system.start_of(self._system.pid),
             "token": self._token,
             "since": self._clock.time(),
         }
@@ -247,16 +291,16 @@ class StateLock:
 
     def _ask_to_leave(self, asked: bool, *, first: bool) -> bool:
         """Write the stop file; again if it vanished, as another newcomer removes it."""
-        if asked and os.path.exists(self._layout.stop):
+        if asked and self._read(self._layout.stop) is not None:
             return True
         if not asked and first:
-            holder = read_json(self._layout.holder) or {}
+            holder = self._read(self._layout.holder) or {}
             self._log.info(
                 "the state folder is in use by process %s; asking it to leave", holder.get("pid")
             )
         request = {
             "by": "takeover",
-            "pid": os.getpid(),
+            "pid": self._system.pid,
             "token": self._token,
             "since": self._clock.time(),
         }
@@ -269,18 +313,18 @@ class StateLock:
 
     def _take_back(self) -> None:
         """Nobody is to leave for a newcomer that does not come."""
-        if (read_json(self._layout.stop) or {}).get("token") == self._token:
+        if (self._read(self._layout.stop) or {}).get("token") == self._token:
             try:
                 self._disk.remove(self._layout.stop)
             except OSError:
                 pass
 
     def _kill_holder(self) -> None:
-        holder = read_json(self._layout.holder) or {}
+        holder = self._read(self._layout.holder) or {}
         pid, start = holder.get("pid"), holder.get("start")
         if not isinstance(pid, int) or not isinstance(start, str):
             self._log.warning("who holds the state folder is not known")
-        elif _kill(pid, start, self._layout.lock):
+        elif self._system.kill(pid, start, self._layout.lock):
             self._log.warning("process %d did not leave the state folder: killed", pid)
         else:
             self._log.warning(
@@ -289,7 +333,7 @@ class StateLock:
             )
 
     def _held(self) -> StateError:
-        pid = (read_json(self._layout.holder) or {}).get("pid")
+        pid = (self._read(self._layout.holder) or {}).get("pid")
         return StateError(
             f"another process ({pid or 'unknown'}) uses it and does not leave",
             operation="lock",

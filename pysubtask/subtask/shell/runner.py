@@ -44,6 +44,9 @@ TAKEOVER_SECS = 3.0
 """What a child that is asked to make room may still use; after 5 s it is killed."""
 MASTER_MARGIN_SECS = 0.5
 """The master kills soon after ``stop_timeout_secs``; delivering ends by so much earlier."""
+TAKEOVER_MARGIN_SECS = 1.0
+"""So much later it ends in any case, before it is killed: the master of a child that was killed
+would start another, which would take the folder back, and so on."""
 HARD_EXIT_MARGIN_SECS = 2.5
 """After the time for a graceful stop, the process is ended whatever its main thread does."""
 _POLL_BLIND_SECS = (0.25, 2.0)
@@ -327,7 +330,8 @@ class Runner:
         self._stopping = True
         code = EXIT_TAKEN_OVER if by == "takeover" else EXIT_STOPPED
         budget_secs = self._budget_secs(by)
-        self._hard_exit.arm(budget_secs + HARD_EXIT_MARGIN_SECS, code)
+        margin_secs = TAKEOVER_MARGIN_SECS if by == "takeover" else HARD_EXIT_MARGIN_SECS
+        self._hard_exit.arm(budget_secs + margin_secs, code)
         why = f": {self._stops.why}" if self._stops.why else ""
         self._log.info("stopping, %s%s", _WHO[by], why)
         self._requests.look()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pysubtask.core.model import Delivered, Entry, Version
+from pysubtask.core.model import Delivered, Entry, Piece, Version
 from pysubtask.core.replacing import replace
 from pysubtask.core.space import Held, held
 from pysubtask.subtask.store.journal import Journal
+from pysubtask.subtask.store.nameindex import NameIndex
 from pysubtask.subtask.store.outbox import Outbox
 
 __all__ = ["Ledger", "drop_superseded", "record_delivery"]
@@ -28,6 +29,8 @@ class Ledger:
         self._lies: dict[str, Held] = {}
         self.given_up_bytes = 0
         """What could not be delivered any more, since this process began."""
+        self.names = NameIndex()
+        """Which remote names may be one."""
         self.unverified: set[str] = set()
         """Paths whose delivery record may be older than what the destination shows."""
         self.compare_since = 0.0
@@ -40,6 +43,7 @@ class Ledger:
         names: set[str] = set()
         for entry in self.journal.entries():
             names |= entry.outbox_names()
+            self.names.note(entry.path, entry.remote)
             self._note_owed(entry)
         self.outbox.open(names)
         self.journal.sync()  # what a process that was killed had written
@@ -61,7 +65,10 @@ class Ledger:
             return after
 
         with self.journal.lock:  # what is owed must not be noted in another order than it came
+            is_new = self.journal.get(path) is None
             entry = self.journal.update(path, tracked, remote=remote, must=must)
+            if is_new:
+                self.names.note(path, entry.remote)
             self._note_owed(entry)
             if dropped:
                 names = sorted(dropped)
@@ -69,6 +76,30 @@ class Ledger:
                     self.outbox.unneeded(names)
                 self.journal.after_sync(lambda: self.outbox.discard(names))
         return entry
+
+    def begin_anew(self, path: str, remote: str, *, is_there: bool = True) -> None:
+        """Nothing of the file is at the destination under that name, which may be a new one: all of
+        it is owed again, if it is there."""
+
+        def move(e: Entry) -> Entry:
+            e = replace(e.without_upload(), remote=remote, conflict_at=None)
+            version = e.current
+            if e.delivered is None or version is None:
+                return replace(e, delivered=None)
+            if e.next_owed is None and not is_there:
+                return replace(e, delivered=None, versions=())
+            # What was delivered is not in the outbox any more: the file is its source.
+            kept = tuple(p for p in version.pieces if p.start >= version.available_from)
+            head = Piece(0, version.available_from, None, "")
+            pieces = (head, *kept) if head.end else kept
+            return replace(e.with_version(replace(version, pieces=pieces)), delivered=None)
+
+        with self.journal.lock:
+            before = self.journal.get(path)
+            if before is not None:
+                self.names.forget(path, before.remote)
+                self.update(path, move, must=False)
+                self.names.note(path, remote)
 
     def make_durable(self) -> None:
         """Bring all that was noted so far to the disk now: what follows can't be told from another

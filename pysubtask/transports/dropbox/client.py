@@ -81,6 +81,7 @@ class DropboxTransport(SimpleTransport):
             upload_tokens=True,
             checksum=DROPBOX,
             segments=True,
+            folds_names=True,
             max_write_bytes=_CHUNK_BYTES,
             max_read_bytes=_CHUNK_BYTES,
             max_files=_MAX_FILES,
