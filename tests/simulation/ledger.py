@@ -245,6 +245,7 @@ class Ledger:
                 older = source.lineages
                 came_back = any(lineage.content.startswith(content) for lineage in older)
                 source.begin(content, len(content))
+                source.current.grown.append((0, len(content)))  # it had begun before
                 source.current.returned = len(content) if came_back else 0
             else:  # whoever was still writing it is gone: it is as complete as it will be
                 source.current.base = min(source.current.base, len(content))

@@ -23,8 +23,8 @@ class Spending:
     Args:
         settings: the child's.
         wall_secs: the time as it is shown.
-        jobs: how many may be under way; each may spend one request beyond, and what little goes
-            with it.
+        jobs: how many may be under way; each may spend one comparison and one request beyond, and
+            what little goes with them.
     """
 
     def __init__(self, settings: dict[str, Any], wall_secs: Callable[[], float], jobs: int) -> None:
@@ -51,7 +51,7 @@ class Spending:
             self._at = now
             self._recent = [r for r in self._recent if 0 <= now - r[0] <= _NOTED_EVERY_SECS]
             self._recent.append((now, weight))
-            if self._left < -self._jobs * (self._largest + _REQUESTS_BYTES):
+            if self._left < -self._jobs * (2 * self._largest + _REQUESTS_BYTES):
                 self.broken = (
                     f"{-self._left:.0f} bytes more than {self._limit} a day allow were sent"
                 )
