@@ -72,10 +72,12 @@ def test_it_stops_with_streams_open_and_starts_again_as_it_was(
     drop: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     beat(drop, "edge", 3600)
-    beat(drop, "dead", 1)
+    beat(drop, "dead", 3600)
     with Serving(str(drop), tmp_path / "state", "--grace-secs", "0.5") as serving:
+        serving.wait(lambda clients: clients.get("dead", {}).get("state") == "up")
+        beat(drop, "dead", 1)  # only now: who is down at the first look is no news
         serving.wait(lambda clients: clients.get("dead", {}).get("state") == "down")
-        limit = time.monotonic() + 90
+        limit = time.monotonic() + 60
         while b"dead is down" not in serving.get("/alerts")[1]:  # gathered for ten seconds
             assert time.monotonic() < limit
             time.sleep(0.1)

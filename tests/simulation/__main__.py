@@ -13,14 +13,14 @@ from collections.abc import Iterator
 
 from tests.simulation.focus import FOCUSES, seeds_with
 from tests.simulation.history import make_history
+from tests.simulation.outcome import Outcome
 from tests.simulation.plants import PLANTS, WORLDS
-from tests.simulation.realms import REALMS, mixed_seeds
-from tests.simulation.runner import catch_all, planted, run_history, run_many
+from tests.simulation.realms import REALMS, is_fetching, mixed_seeds
+from tests.simulation.runner import catch_all, planted, run_history, run_many, run_seed
 from tests.simulation.script import History
 from tests.simulation.shrink import shrink, tell
 from tests.simulation.sweep import case_of
 from tests.simulation.sweeping import sweep
-from tests.simulation.world import Outcome
 
 _SHOWN = 20
 _MEANING = {
@@ -38,6 +38,8 @@ _MEANING = {
     "two": "two children use one state folder",
     "beat": "a heartbeat is not whole, goes back, or says what is not so",
     "line": "a reader sees half a line too early",
+    "untold": "the program is not told of what has arrived",
+    "beside": "a file that nobody has changed is not replaced",
     "unserved": "a touch is never served",
     "unbacked": "the journal relies on a copy that is gone",
     "pending": "it never comes to its end",
@@ -71,6 +73,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--stride", type=int, default=1, metavar="K", help="… at every K-th only")
     parser.add_argument("--keep-going", action="store_true", help="do not stop at many failures")
     args = parser.parse_args(argv)
+    if args.replay is not None and is_fetching(args.replay):
+        with planted(args.plant):
+            return _replay_fetching(args.replay, verbose=args.verbose)
     if args.replay is not None or args.case:
         history = case_of(args.case) if args.case else make_history(args.replay)
         with planted(args.plant):
@@ -124,12 +129,14 @@ def _run(args: argparse.Namespace) -> int:
     kinds = Counter(failure.kind for failure in failures)
     for failure in sorted(failures, key=lambda f: f.seed)[:_SHOWN]:
         print(f"\nseed {failure.seed}: {failure.kind}: {failure.message.strip()}")
-        print(_indented(make_history(failure.seed).config.describe()))
+        if not is_fetching(failure.seed):
+            print(_indented(make_history(failure.seed).config.describe()))
         plant = f" --plant {args.plant}" if args.plant else ""
         print(f"  replay: python -m tests.simulation --replay {failure.seed} -v{plant}")
-    if failures:
+    lowest = min((f.seed for f in failures if not is_fetching(f.seed)), default=None)
+    if lowest is not None:
         with planted(args.plant):
-            _show_smaller(make_history(min(failures, key=lambda f: f.seed).seed))
+            _show_smaller(make_history(lowest))
     secs = time.monotonic() - began
     print(
         f"\n{done} histories in {secs:.0f} s ({secs / max(done, 1) * 1e3:.1f} ms each): "
@@ -174,6 +181,15 @@ def _replay(history: History, *, verbose: bool, smaller: bool) -> int:
         print(f"  focus: {history.focus} ({FOCUSES[history.focus].about})")
     lines: list[str] = []
     outcome = run_history(history, lines.append)
+    for line in lines if verbose else lines[-40:] if outcome.kind else []:
+        print(_printable(line))
+    print(f"{outcome.kind or 'clean'}: {outcome.message}\n{outcome.counts}")
+    return 1 if outcome.kind else 0
+
+
+def _replay_fetching(seed: int, *, verbose: bool) -> int:
+    lines: list[str] = []
+    outcome = run_seed(seed, lines.append)
     for line in lines if verbose else lines[-40:] if outcome.kind else []:
         print(_printable(line))
     print(f"{outcome.kind or 'clean'}: {outcome.message}\n{outcome.counts}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.simulation.fetching_plants import FETCHING_KNOWN, FETCHING_PLANTS
 from tests.simulation.name_plants import NAME_KNOWN, NAME_PLANTS, NAME_WORLDS
 from tests.simulation.planting import Edit, Plant, StalePlant, one
 from tests.simulation.realm_plants import REALM_KNOWN, REALM_PLANTS, REALM_WORLDS
@@ -18,6 +19,7 @@ _PRINT_IGNORED = Edit(
 PLANTS: dict[str, Plant] = {
     **REALM_PLANTS,
     **NAME_PLANTS,
+    **FETCHING_PLANTS,
     "early-acknowledgement": one(
         "an append counts as delivered when it is handed over, not when the server says so",
         "subtask.delivery.courier",
@@ -349,6 +351,7 @@ PLANTS: dict[str, Plant] = {
 WORLDS = {
     **REALM_WORLDS,
     **NAME_WORLDS,
+    **dict.fromkeys(FETCHING_PLANTS, "fetching"),
     "piece-removed-early": "trickle",
     "resume-at-size": "bulk",
     "touch-served-unread": "outage",
@@ -376,6 +379,7 @@ histories are tried for a bug that ordinary ones seldom show, or the story that 
 KNOWN: dict[str, int] = {
     **REALM_KNOWN,
     **NAME_KNOWN,
+    **FETCHING_KNOWN,
     "early-acknowledgement": 0,
     "touch-served-unread": 8189,
     "size-trusted-alone": 0,

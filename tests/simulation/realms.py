@@ -15,7 +15,7 @@ from tests.simulation.script import Config, FileSpec
 from tests.simulation.server import ALL_EXTENSIONS, GO_EXTENSIONS, NO_REPLACE, ServerKind
 from tests.simulation.slots import folded
 
-__all__ = ["ORDINARY", "REALMS", "Realm", "first_seed", "mixed_seeds", "realm_of"]
+__all__ = ["ORDINARY", "REALMS", "Realm", "first_seed", "is_fetching", "mixed_seeds", "realm_of"]
 
 _SIZE = 1_000_000_000
 MS = 1_000_000
@@ -302,6 +302,7 @@ REALMS: dict[str, Realm] = {
             _masters,
             troubles={"second_master": 8, "kill": 6, "refuse": 4},
         ),
+        Realm("fetching", 16, "the other way round: tests/simulation/fetching_world.py"),
         Realm("budgets", 8, "so much a day, so much a second", _budgets, troubles={"restart": 4}),
     )
 }
@@ -311,6 +312,11 @@ def realm_of(seed: int) -> Realm:
     """The realm that a seed belongs to."""
     number = seed // _SIZE
     return next((realm for realm in REALMS.values() if realm.number == number), ORDINARY)
+
+
+def is_fetching(seed: int) -> bool:
+    """Whether it is a history of fetching, which has a world of its own."""
+    return realm_of(seed).name == "fetching"
 
 
 def first_seed(realm: str) -> int:

@@ -16,13 +16,15 @@ from threading import Event
 from typing import TypeVar
 
 from tests.simulation.child import Boot, Child, make_child
+from tests.simulation.fetching_world import run_fetching
 from tests.simulation.focus import seeds_with
 from tests.simulation.history import make_history
+from tests.simulation.outcome import Outcome
 from tests.simulation.plants import PLANTS, WORLDS
-from tests.simulation.realms import REALMS
+from tests.simulation.realms import REALMS, is_fetching
 from tests.simulation.script import History
 from tests.simulation.sweep import STORIES, cases_of
-from tests.simulation.world import Outcome, World
+from tests.simulation.world import World
 
 __all__ = [
     "Catch",
@@ -48,6 +50,8 @@ def run_seed(
     child: Callable[[Boot], Child] = make_child,
 ) -> Outcome:
     """One history. Everything random in it comes from its seed."""
+    if is_fetching(seed):
+        return run_fetching(seed, trace)
     return run_history(make_history(seed), trace, child)
 
 
@@ -148,11 +152,11 @@ def catch(plant: str, *, number: int, start: int = 0, first: int | None = None) 
     tried = 0
     candidates = [] if first is None else [first]
     world = WORLDS.get(plant, "")
-    history_of: Callable[[int], History] = make_history
+    run: Callable[[int], Outcome] = run_seed
     if world.startswith("sweep:"):
         cases = [history for _, history in cases_of(STORIES[world.removeprefix("sweep:")])]
         seeds: Iterable[int] = range(start, len(cases))
-        history_of = cases.__getitem__
+        run = lambda number: run_history(cases[number])  # noqa: E731
     elif world in REALMS:
         seeds = range(REALMS[world].first + start, REALMS[world].first + start + number)
     else:
@@ -160,9 +164,9 @@ def catch(plant: str, *, number: int, start: int = 0, first: int | None = None) 
     for seed in chain(candidates, seeds):
         tried += 1
         with planted(plant):
-            outcome = run_history(history_of(seed))
+            outcome = run(seed)
         outcome.seed = seed
-        if outcome.kind and not run_history(history_of(seed)).kind:
+        if outcome.kind and not run(seed).kind:
             return Catch(plant, outcome, tried)
     return Catch(plant, None, tried)
 

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+from tests.simulation.outcome import Outcome
 from tests.simulation.program import ACTIONS
 from tests.simulation.script import Config, Event, History
 from tests.simulation.server import ALL_EXTENSIONS, ServerKind
-from tests.simulation.world import Outcome
 
 __all__ = ["shrink", "tell"]
 

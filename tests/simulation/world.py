@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass, field
 
 from pysubtask.subtask.shell.runner import TAKEOVER_SECS
 from tests.simulation.checker import Violation
@@ -11,26 +10,16 @@ from tests.simulation.child import Child
 from tests.simulation.clock import Killed
 from tests.simulation.ledger import Source
 from tests.simulation.machine import MS, SEC, Machine
+from tests.simulation.outcome import Outcome
 from tests.simulation.script import Event
 from tests.simulation.verdict import unmet
 
-__all__ = ["Outcome", "World"]
+__all__ = ["World"]
 
 _SOON_SECS = 900
 _IN_TIME_SECS = 30
 _HOUR_NS = 3600 * SEC
 _MAX_STEPS = 60_000
-
-
-@dataclass(slots=True)
-class Outcome:
-    """What became of one history."""
-
-    seed: int
-    kind: str = ""
-    """``""`` if all promises held; else ``torn``, ``lost``, ``crash`` …"""
-    message: str = ""
-    counts: dict[str, int] = field(default_factory=dict)
 
 
 class World(Machine):

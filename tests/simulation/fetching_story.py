@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.simulation_pull.world import World
+    from tests.simulation.fetching_world import FetchingWorld
 
 __all__ = ["plan_story"]
 
 
-def plan_story(world: World, secs: float) -> None:
+def plan_story(world: FetchingWorld, secs: float) -> None:
     """Plan what others do until then."""
     rng = world.rng
     server = world.server
@@ -54,7 +54,7 @@ def _bytes(rng: random.Random, size: int) -> bytes:
     return b"".join(b"%08x %07d\n" % (mark, n) for n in range(size // 17 + 1))[:size]
 
 
-def _new_size(world: World, least: int) -> int:
+def _new_size(world: FetchingWorld, least: int) -> int:
     """About that, and like no other."""
     size = least + world.rng.randrange(60)
     while size in world.sizes:
@@ -63,7 +63,7 @@ def _new_size(world: World, least: int) -> int:
     return size
 
 
-def _append(world: World, name: str) -> None:
+def _append(world: FetchingWorld, name: str) -> None:
     before = world.server.content(name) or b""
     least = len(before) + world.rng.choice([1, 40, 700, 5000, 30_000])
     size = _new_size(world, least) - len(before)
@@ -71,7 +71,7 @@ def _append(world: World, name: str) -> None:
     world.say(f"server appends {size} to {name}")
 
 
-def _replace(world: World, name: str) -> None:
+def _replace(world: FetchingWorld, name: str) -> None:
     size = world.rng.choice([0, 100, 100, 3000, 60_000])
     if size:
         size = _new_size(world, size)
@@ -79,7 +79,7 @@ def _replace(world: World, name: str) -> None:
     world.say(f"server replaces {name}: {size}")
 
 
-def _rotate(world: World, name: str) -> None:
+def _rotate(world: FetchingWorld, name: str) -> None:
     if world.server.content(name) is None:
         return
     world.server.rotate(name, f"{name}.1")
@@ -88,7 +88,7 @@ def _rotate(world: World, name: str) -> None:
         _append(world, name)
 
 
-def _write_slowly(world: World, name: str) -> None:
+def _write_slowly(world: FetchingWorld, name: str) -> None:
     """In steps of less than 1 s: what holds still for longer counts as complete."""
     server, rng = world.server, world.rng
     if server.lines.get(name) and not server.line(name).complete:
@@ -104,6 +104,6 @@ def _write_slowly(world: World, name: str) -> None:
         )
 
 
-def _go_on(world: World, name: str, part: bytes, last: bool) -> None:
+def _go_on(world: FetchingWorld, name: str, part: bytes, last: bool) -> None:
     world.server.go_on_slowly(name, part, end=last)
     world.say(f"server goes on with {name}" + (", to its end" if last else ""))

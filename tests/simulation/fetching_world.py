@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import random
+import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from pysubtask.config import build
 from pysubtask.core.pull import Pulled, pulled_from_json, pulled_to_json
@@ -16,16 +16,19 @@ from pysubtask.subtask.pull.places import TEMP_PREFIX, Places
 from pysubtask.subtask.pull.puller import Puller
 from pysubtask.subtask.store.recordlog import Codec, RecordLog
 from pysubtask.urls import Destination
+from tests.simulation.checker import Violation
 from tests.simulation.child import transport_over
 from tests.simulation.clock import ChildClock, Killed, SimClock
 from tests.simulation.disk import SimDisk
+from tests.simulation.fetching_origin import FOLDER, Line, Origin
+from tests.simulation.fetching_story import plan_story
 from tests.simulation.filesystem import Directory, FileSystemKind, Inode, SimFileSystem
 from tests.simulation.network import SimConnector, SimNetwork
+from tests.simulation.outcome import Outcome
 from tests.simulation.remote import DENIED, Observer, RemoteDisk, RemoteFile
 from tests.simulation.server import GO_EXTENSIONS, ServerKind, SimServer
-from tests.simulation_pull.server import FOLDER, Line, Origin
 
-__all__ = ["ROUGH", "Outcome", "run_seed"]
+__all__ = ["FetchingWorld", "run_fetching"]
 
 INBOX = "/home/inbox"
 STATE = "/home/state"
@@ -35,8 +38,6 @@ _CALM_SECS = 400.0
 _MOST_STEPS = 40_000
 _MOST_IN_A_ROW = 500
 SEC = 1_000_000_000
-ROUGH = 1_000_000_000
-"""From this seed on, children die all the time, most of them with their machine."""
 _ON_THE_WIRE = frozenset({"connect", "send", "receive", "call"})
 _SERVERS: tuple[tuple[str, ServerKind], ...] = (
     ("openssh", ServerKind()),
@@ -50,29 +51,11 @@ _SERVERS: tuple[tuple[str, ServerKind], ...] = (
 )
 
 
-class Violation(Exception):
-    """A promise was broken."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(f"{kind}: {message}")
-        self.kind = kind
-
-
-@dataclass
-class Outcome:
-    """How a history ended: ``kind`` is empty if every promise held."""
-
-    seed: int
-    kind: str = ""
-    message: str = ""
-    counts: dict[str, int] = field(default_factory=dict)
-
-
-class World:
+class FetchingWorld:
     """Everything of one history."""
 
     def __init__(self, seed: int, say: Callable[[str], None] = lambda text: None) -> None:
-        self.rng = rng = random.Random(f"pull {seed}")
+        self.rng = rng = random.Random(f"fetching {seed % 1_000_000_000}")
         self.say_raw = say
         self.clock = SimClock()
         self.kind = rng.choice(
@@ -109,7 +92,7 @@ class World:
         self.refuse_share = rng.choice([0.0, 0.0, 0.02])
         self.kill_share = rng.choice([0.0, 0.001, 0.005])
         self.power_share = rng.choice([0.0, 0.3, 0.9])
-        if seed >= ROUGH:
+        if seed % 4 == 3:  # they die all the time, most of them with their machine
             self.cut_share, self.kill_share, self.power_share = 0.003, 0.01, 0.8
         self.consumes = rng.random() < 0.4
         self.edits = rng.random() < 0.3
@@ -342,7 +325,7 @@ class World:
             self.wild.discard(name)
         elif name not in self.wild:
             self.failed = Violation("torn", f"{name} shows {content[-60:]!r} ({len(content)})")
-            self.say(str(self.failed))
+            self.say(f"VIOLATION {self.failed.args}")
 
     def on_removed(self, name: str, content: bytes) -> None:
         """The child has removed a file at the server."""
@@ -353,7 +336,7 @@ class World:
         here = {data for other, data in self.visible().items() if _base(other) == name}
         if content not in here | took:
             self.failed = Violation("lost", f"{name} was removed at the server and is not here")
-            self.say(str(self.failed))
+            self.say(f"VIOLATION {self.failed.args}")
 
     def is_allowed(self, name: str, content: bytes) -> bool:
         """Whether a reader may see that under that name."""
@@ -410,7 +393,7 @@ class World:
             known = self.edited.get(_base(name)) or self.counts["power"] or self.failed
             if arrival["kind"] == "conflict" and not known:
                 self.failed = Violation("beside", f"{name}, though nobody had changed the file")
-                self.say(str(self.failed))
+                self.say(f"VIOLATION {self.failed.args}")
             if not self.files.exists(place):
                 continue
             content = self.files.read(place)
@@ -453,7 +436,7 @@ def _sizes(contents: list[bytes | None]) -> list[int | None]:
 class _Removals(Observer):
     """Sees what the child takes away at the server, and what it gives back."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: FetchingWorld) -> None:
         self._world = world
         self._left: dict[str, tuple[str, Line]] = {}
         """By the temporary name: the one that it had, and what that stood for."""
@@ -483,22 +466,20 @@ class _ToStory(logging.Handler):
         self._say(f"    child: {record.levelname}: {record.getMessage()}")
 
 
-def run_seed(seed: int, say: Callable[[str], None] = lambda text: None) -> Outcome:
+def run_fetching(seed: int, say: Callable[[str], None] | None = None) -> Outcome:
     """Play one history to its end."""
-    from tests.simulation_pull.story import plan_story
-
-    world = World(seed, say)
+    world = FetchingWorld(seed, say or (lambda text: None))
     try:
         plan_story(world, _TROUBLE_SECS)
-        world.live(int(_TROUBLE_SECS * 1e9))
+        world.live(int(_TROUBLE_SECS * SEC))
         world.end_trouble()
-        world.live(int((_TROUBLE_SECS + _CALM_SECS) * 1e9))
+        world.live(int((_TROUBLE_SECS + _CALM_SECS) * SEC))
         world.read_news()
         if world.failed is not None:
             raise world.failed
         world.check_end()
     except Violation as found:
-        return Outcome(seed, found.kind, str(found), world.counts)
-    except Exception as error:
-        return Outcome(seed, "crash", f"{type(error).__name__}: {error}", world.counts)
+        return Outcome(seed, found.args[0], found.args[1], world.counts)
+    except Exception:
+        return Outcome(seed, "crash", traceback.format_exc(), world.counts)
     return Outcome(seed, counts=world.counts)

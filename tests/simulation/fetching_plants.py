@@ -4,101 +4,101 @@ from __future__ import annotations
 
 from tests.simulation.planting import Edit, Plant, one
 
-__all__ = ["KNOWN", "PLANTS"]
+__all__ = ["FETCHING_KNOWN", "FETCHING_PLANTS"]
 
-PLANTS: dict[str, Plant] = {
-    "few-bytes-count": one(
+FETCHING_PLANTS: dict[str, Plant] = {
+    "fetch-few-bytes-count": one(
         "a longer file counts as grown though there were too few bytes to tell",
         "core.pull",
         "_may_grow",
         "entry.size >= HEAD_BYTES",
         "True",
     ),
-    "not-settled": one(
+    "fetch-not-settled": one(
         "a file is fetched without having held still",
         "core.pull",
         "plan",
         'if growth == "append" or now - seen.steady_since >= rule.settle_secs:',
         "if True:",
     ),
-    "half-kept": one(
+    "fetch-half-kept": one(
         "what has come of a version that is no more is kept for good",
         "core.pull",
         "plan",
         "Rest() if entry.passage is None else Drop()",
         "Rest()",
     ),
-    "own-file-overwritten": one(
+    "fetch-own-file-overwritten": one(
         "nobody looks whether the program has changed its file",
         "subtask.pull.places",
         "Places._judge",
         "left = entry.local\n",
         'return "as_left"\n',
     ),
-    "unsynced-believed": one(
+    "fetch-unsynced-believed": one(
         "after a loss of power all of a temporary file counts",
         "subtask.pull.places",
         "Places.cut_temp",
         "if have is not None and have > size:",
         "if False:",
     ),
-    "growth-unnoted": one(
+    "fetch-growth-unnoted": one(
         "what was added before a kill is left for the look at the server to judge",
         "subtask.pull.takeover",
         "_take_growth",
         'if places.look(entry) != "partly":',
         "if True:",
     ),
-    "growth-unannounced": one(
+    "fetch-growth-unannounced": one(
         "the record that says what is being added may be lost with the power",
         "subtask.pull.growing",
         "Growing._append",
         "self._session.journal.sync()",
         "pass",
     ),
-    "tail-not-compared": one(
+    "fetch-tail-not-compared": one(
         "a grown file is not compared with what was fetched of it",
         "subtask.pull.growing",
         "Growing._read_on",
         "if (print_of(first), print_of(tail)) != (entry.head, entry.tail):",
         "if False:",
     ),
-    "placed-unsynced": one(
+    "fetch-placed-unsynced": one(
         "a file gets its name before it is on the disk",
         "subtask.pull.whole",
         "Whole.fetch",
         "temp.handle.sync()",
         "pass",
     ),
-    "unconfirmed": one(
+    "fetch-unconfirmed": one(
         "nobody looks whether the file was still the same when its last byte was read",
         "subtask.pull.whole",
         "Whole.fetch",
         "yield from self._confirm(path, entry, passage, growing)",
         "yield from ()",
     ),
-    "told-first": one(
+    "fetch-told-first": one(
         "an arrival is noted as told before it is",
         "subtask.pull.session",
         "Session.tell_again",
         "if entry.told is None:",
         "self.update(path, lambda e: replace(e, told=None))\n    if entry.told is None:",
     ),
-    "removed-unread": one(
+    "fetch-removed-unread": one(
         "a file is removed at the server though it has changed since it was read",
         "subtask.pull.removing",
         "Removing._go_on",
         "if (yield from self._is_fetched(entry, st)):",
         "if True:",
     ),
-    "removed-unsafe": Plant(
+    "fetch-removed-unsafe": Plant(
         "a file is removed at the server before what came of it is on the disk",
         (
             Edit("subtask.pull.whole", "Whole.fetch", "temp.handle.sync()", "pass"),
             Edit("subtask.pull.puller", "Puller._remove_some", "self._journal.sync()", "pass"),
         ),
     ),
-    "no-sleep": one(
+    "fetch-no-sleep": one(
         "the child does not sleep while more files wait than the server may have open",
         "subtask.pull.puller",
         "Puller.step",
@@ -107,5 +107,5 @@ PLANTS: dict[str, Plant] = {
     ),
 }
 
-KNOWN: dict[str, int] = {}
+FETCHING_KNOWN: dict[str, int] = {}
 """A seed that shows each."""
