@@ -207,8 +207,8 @@ REALM_KNOWN: dict[str, int] = {
     "segment-overlaps": 9_000_000_000,
     "segments-mixed": 9_000_000_000,
     "rotated-replaced": 15_000_000_001,
-    "rotated-over-another": 15_000_000_020,
-    "rotated-name-unwritten": 15_000_000_029,
-    "rotation-forgotten": 15_000_000_003,
+    "rotated-over-another": 15_000_000_001,
+    "rotated-name-unwritten": 15_000_000_006,
+    "rotation-forgotten": 15_000_000_001,
 }
 """As in :data:`tests.simulation.plants.KNOWN`; of a story that is swept, the number of the case."""
