@@ -107,5 +107,20 @@ FETCHING_PLANTS: dict[str, Plant] = {
     ),
 }
 
-FETCHING_KNOWN: dict[str, int] = {}
+FETCHING_KNOWN: dict[str, int] = {
+    "fetch-few-bytes-count": 16_000_000_603,
+    "fetch-not-settled": 16_000_000_000,
+    "fetch-half-kept": 16_000_005_493,
+    "fetch-own-file-overwritten": 16_000_000_029,
+    "fetch-unsynced-believed": 16_000_000_099,
+    "fetch-growth-unnoted": 16_000_000_395,
+    "fetch-growth-unannounced": 16_000_003_407,
+    "fetch-tail-not-compared": 16_000_000_000,
+    "fetch-placed-unsynced": 16_000_000_003,
+    "fetch-unconfirmed": 16_000_000_118,
+    "fetch-told-first": 16_000_000_051,
+    "fetch-removed-unread": 16_000_000_134,
+    "fetch-removed-unsafe": 16_000_000_017,
+    "fetch-no-sleep": 16_000_000_001,
+}
 """A seed that shows each."""

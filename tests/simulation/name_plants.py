@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.simulation.planting import Edit, Plant, one
+from tests.simulation.planting import Plant, one
 
 __all__ = ["NAME_KNOWN", "NAME_PLANTS", "NAME_WORLDS"]
 
@@ -91,16 +91,12 @@ NAME_PLANTS: dict[str, Plant] = {
         "if path in self._quiet.settled or not self._quiet.secs:",
         "if True:",
     ),
-    "lock-not-asked": Plant(
+    "lock-not-asked": one(
         "a child does not wait for the one that has the state folder",
-        (
-            Edit(
-                "subtask.shell.lock",
-                "StateLock._try",
-                "except filelock.Timeout:\n        return False",
-                "except filelock.Timeout:\n        return True",
-            ),
-        ),
+        "subtask.shell.lock",
+        "StateLock.acquire",
+        "if self._lock.acquire():",
+        "if self._lock.acquire() or True:",
     ),
     "holder-not-ended": one(
         "a holder that does not leave is waited for, and given up",

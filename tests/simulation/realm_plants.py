@@ -192,7 +192,7 @@ REALM_WORLDS = {
 REALM_KNOWN: dict[str, int] = {
     "folder-unsynced": 6_000_000_003,
     "folder-temp-unsynced": 6_000_000_061,
-    "resumed-unsynced": 6_000_000_072,
+    "resumed-unsynced": 6_000_000_865,
     "written-behind-anything": 3057,
     "echo-believed": 5_000_000_045,
     "answers-by-order": 4,
