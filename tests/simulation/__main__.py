@@ -41,6 +41,7 @@ _MEANING = {
     "untold": "the program is not told of what has arrived",
     "beside": "a file that nobody has changed is not replaced",
     "unserved": "a touch is never served",
+    "forgotten": "what was noted is not known to the next process",
     "unbacked": "the journal relies on a copy that is gone",
     "pending": "it never comes to its end",
     "spin": "it never comes to rest",

@@ -93,6 +93,8 @@ class Machine(Stage):
         """When files of the outbox were made."""
         self._forgotten_ns = _FORGIVEN_NS
         """A loss of power may have taken what was made since then, if it was the last end."""
+        self._noted: dict[str, int] = {}
+        """What the last child had noted as delivered, by path."""
         self._process = _Process(self, 0)
         self.masters = Masters(self) if history.config.masters else None
         self._flush_asks: list[list[tuple[Source, Touch]]] = []
@@ -177,9 +179,18 @@ class Machine(Stage):
         failed = max(self._last_fault_ns, self.troubles.disk_full_until_ns) > 0
         rolled_back = self._rolled_back or failed  # a record may not have been written
         self.checker.check_claims(self._child.claims(), rolled_back=rolled_back)
+        self._check_remembered(self._child, rolled_back)
         self.checker.slots.observe(rolled_back=rolled_back)
         self._rolled_back = False
         self._check_outbox(self._child)
+
+    def _check_remembered(self, child: Child, rolled_back: bool) -> None:
+        """What a process that was killed had noted as delivered is known to the next."""
+        noted, self._noted = self._noted, {}
+        known = {claim.path: claim for claim in child.claims()}
+        for path, size in noted.items() if not rolled_back else ():
+            if path not in known or known[path].size < size:
+                raise Violation("forgotten", f"{path!r} was noted up to {size}: {known.get(path)}")
 
     def _check_outbox(self, child: Child) -> None:
         """What the journal relies on is there: nothing goes before the record that lets go of it
@@ -283,6 +294,7 @@ class Machine(Stage):
         if self._alive or self._disk is None or self._connector is None:
             return
         if self._child is not None:
+            self._noted = {claim.path: claim.size for claim in self._child.claims()}
             self._child.bury()
         self._child = None
         self._flushes.clear()

@@ -114,23 +114,6 @@ PLANTS: dict[str, Plant] = {
         "end = upload.base + remote_size",
         "return upload.base + remote_size",
     ),
-    "torn-tail-kept": Plant(
-        "the journal is appended to behind a half-written line, and read only up to one",
-        (
-            Edit(
-                "subtask.store.recordlog",
-                "RecordLog.open",
-                "self._handle.truncate(good_end)",
-                "pass",
-            ),
-            Edit(
-                "subtask.store.recordlog",
-                "RecordLog._load",
-                "bad_at = start if bad_at is None else bad_at\n            continue",
-                "break",
-            ),
-        ),
-    ),
     "swap-forgotten": one(
         "the journal lets go of the upload before the new file has its name",
         "subtask.delivery.upload",
@@ -355,7 +338,6 @@ WORLDS = {
     "piece-removed-early": "trickle",
     "resume-at-size": "bulk",
     "touch-served-unread": "outage",
-    "torn-tail-kept": "deaths",
     "swap-forgotten": "deaths",
     "digest-unchecked": "outage",
     "journal-unsynced": "outage",
@@ -388,7 +370,6 @@ KNOWN: dict[str, int] = {
     "no-second-look": 4,
     "piece-removed-early": 7621,
     "resume-at-size": 133,
-    "torn-tail-kept": 316421,
     "swap-forgotten": 1117,
     "temp-name-reused": 2,
     "growing-version-skipped": 9,
