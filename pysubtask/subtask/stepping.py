@@ -12,12 +12,13 @@ from pysubtask.seams.clock import Clock
 from pysubtask.settings import Settings
 from pysubtask.subtask.waker import Waker
 
-__all__ = ["LifeClock", "StepThread", "Stepping", "stuck_after_secs"]
+__all__ = ["LifeClock", "StepThread", "Stepping", "Turns", "stuck_after_secs"]
 
 _JOIN_SECS = 1.0
 _LONGEST_SLEEP_SECS = 3600.0
 _PREPARE_AFTER_SECS = 0.3
 """Idle time after the start before what the first connection needs is made ready."""
+_YIELD_SECS = 0.5
 _UNWATCHED_SECS = 60.0
 _SPARE_SECS = 5.0
 
@@ -58,6 +59,30 @@ class LifeClock:
         self._clock.sleep(secs)
 
 
+class Turns:
+    """Lets the main thread go first while it has a backlog.
+
+    Two threads of one Python process that both compute take more than twice the time: at each system
+    call one hands the interpreter to the other, and has to ask for it again. So while many files
+    wait for their looks, such a thread leaves most of the time to them; never all of it.
+    """
+
+    def __init__(self) -> None:
+        self._free = threading.Event()
+        self._free.set()
+
+    def claim(self, *, backlog: bool) -> None:
+        """Whether the main thread has more to do at once. Never blocks."""
+        if not backlog:
+            self._free.set()
+        elif self._free.is_set():
+            self._free.clear()
+
+    def wait(self) -> None:
+        """Wait until it has not, half a second at most."""
+        self._free.wait(_YIELD_SECS)
+
+
 class Stepping(Protocol):
     """What such a thread does."""
 
@@ -81,6 +106,7 @@ class StepThread:
         name: what it does, as a noun: ``delivery``.
         waker: ends its sleep.
         stuck_after_secs: a step that gives no sign of life for so long is stuck.
+        turns: who goes first.
         crashed: called, by the thread, when it has crashed.
         threaded: False where somebody else calls ``step()`` (the simulator).
     """
@@ -93,6 +119,7 @@ class StepThread:
         waker: Waker,
         *,
         stuck_after_secs: float,
+        turns: Turns | None = None,
         crashed: Callable[[], None],
         log: logging.Logger,
         threaded: bool = True,
@@ -102,6 +129,7 @@ class StepThread:
         self._stepping = stepping
         self._waker = waker
         self._stuck_after_secs = stuck_after_secs
+        self._turns = turns or Turns()
         self._crashed = crashed
         self._log = log
         self.threaded = threaded
@@ -178,6 +206,7 @@ class StepThread:
         try:
             while not self._leaving:
                 self.retry_if_asked()
+                self._turns.wait()
                 self._busy_since = clock.monotonic()
                 due = self._stepping.step()
                 self._busy_since = None

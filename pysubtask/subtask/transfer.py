@@ -32,7 +32,7 @@ from pysubtask.subtask.intake.target import Target
 from pysubtask.subtask.pull.pulls import Pulls
 from pysubtask.subtask.recovery import doubt_deliveries, mend_outbox
 from pysubtask.subtask.report import Report
-from pysubtask.subtask.stepping import LifeClock, StepThread, stuck_after_secs
+from pysubtask.subtask.stepping import LifeClock, StepThread, Turns, stuck_after_secs
 from pysubtask.subtask.store.signatures import Signatures
 from pysubtask.subtask.store.sources import Sources
 from pysubtask.subtask.store.space import Space
@@ -128,6 +128,7 @@ class TransferSubtask(BaseSubtask):
         )
         self.account = Account(context.clock, self.ledger, context.log, self.group_and_name)
         life = LifeClock(context.clock)
+        self._turns = Turns()
         self.names = Names(
             context.disk,
             context.clock,
@@ -159,6 +160,7 @@ class TransferSubtask(BaseSubtask):
             self.delivery,
             waker,
             stuck_after_secs=stuck_after_secs(settings),
+            turns=self._turns,
             crashed=context.wake,
             log=context.log,
             threaded=threaded,
@@ -232,6 +234,7 @@ class TransferSubtask(BaseSubtask):
         self.thread.check()
         self.pulls.check()
         due = super().step()
+        self._turns.claim(backlog=due <= self.context.clock.monotonic())
         if self.report.look_for_silence():
             self.context.status_changed()
         waited, next_line = self.lines.due()

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from pysubtask.settings import Settings
-from pysubtask.subtask.stepping import LifeClock, StepThread, stuck_after_secs
+from pysubtask.subtask.stepping import LifeClock, StepThread, Turns, stuck_after_secs
 from pysubtask.subtask.waker import Waker
 from tests.unit.core_fakes import ManualClock, nothing
 
@@ -39,7 +39,7 @@ class OneStep:
 class Working:
     """A thread in a step that ends when :attr:`go_on` is set, and asks for the time if told to."""
 
-    def __init__(self) -> None:
+    def __init__(self, turns: Turns | None = None) -> None:
         self.clock = ManualClock()
         self.life = LifeClock(self.clock)
         self.inside, self.ask, self.asked, self.go_on = (threading.Event() for _ in range(4))
@@ -50,6 +50,7 @@ class Working:
             self.stepping,
             Waker(),
             stuck_after_secs=LIMIT_SECS,
+            turns=turns,
             crashed=nothing,
             log=logging.getLogger("test"),
         )
@@ -115,6 +116,27 @@ def test_between_steps_nothing_is_stuck(working: Working) -> None:
         threading.Event().wait(0.001)
     working.clock.advance(1000 * LIMIT_SECS)
     working.thread.check()
+
+
+def test_the_main_thread_goes_first_while_it_has_a_backlog() -> None:
+    turns = Turns()
+    turns.claim(backlog=True)
+    made = Working(turns)
+    made.thread.start()
+    try:
+        assert not made.inside.wait(0.1)
+        turns.claim(backlog=False)
+        assert made.inside.wait(10)
+    finally:
+        made.go_on.set()
+        assert made.thread.stop(None)
+
+
+def test_a_backlog_without_end_leaves_some_time_to_the_others() -> None:
+    turns = Turns()
+    turns.claim(backlog=True)
+    with _started(Working(turns)):  # waits for its first step
+        pass
 
 
 @pytest.mark.parametrize(
