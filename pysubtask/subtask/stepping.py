@@ -62,9 +62,9 @@ class LifeClock:
 class Turns:
     """Lets the main thread go first while it has a backlog.
 
-    Two threads of one Python process that both compute take more than twice the time: at each system
-    call one hands the interpreter to the other, and has to ask for it again. So while many files
-    wait for their looks, such a thread leaves most of the time to them; never all of it.
+    Two threads of one Python process that both compute take more than twice the time: at each
+    system call one hands the interpreter to the other, and has to ask for it again. So while many
+    files wait for their looks, such a thread leaves most of the time to them; never all of it.
     """
 
     def __init__(self) -> None:
