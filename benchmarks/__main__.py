@@ -97,7 +97,7 @@ def _script(name: str) -> int:
         sys.argv[1:2] = ["--only", name]
         return main()
     sys.argv[:2] = [f"python -m benchmarks {name}"]
-    return int(module.main())
+    return int(module.main() or 0)
 
 
 def _listing(modules: dict[str, ModuleType], members: list[str]) -> str:

@@ -1,7 +1,9 @@
 """What the two rules for bursts cost and save: deliveries, bytes and delay, for four programs.
 
-The rules are pure functions, so that hours pass in a moment. Each trace is made from a fixed seed;
-``--trace FILE`` takes one of your own: a line each of seconds and the bytes that were added.
+The rules are pure functions, so that hours pass in a moment. Four traces are made from fixed seeds,
+two hours each; those in ``benchmarks/traces`` were recorded (``python -m benchmarks.record``) from
+programs at work. ``--trace FILE`` takes one of your own: a line each of seconds and the bytes that were
+added.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from pysubtask.core.burst import Burst, BurstRule, ByteRule, Rule, advance, noti
 
 OVERHEAD_BYTES = 132
 """What an append on an open SFTP connection costs beside its data (benchmarks.append_bytes)."""
+
+RECORDED = pathlib.Path(__file__).parent / "traces"
 
 Trace = list[tuple[float, int]]
 
@@ -91,7 +95,7 @@ def play(trace: Trace, rule: Rule | None) -> tuple[int, list[float]]:
 
 
 def read(path: pathlib.Path) -> Trace:
-    """A trace of one's own."""
+    """A trace that was recorded."""
     rows = (line.split() for line in path.read_text().splitlines() if line.strip())
     return [(float(at), int(added)) for at, added in rows]
 
@@ -127,7 +131,8 @@ def main() -> None:
     parser.add_argument("--trace", type=pathlib.Path, help="a file of seconds and bytes added")
     own: pathlib.Path | None = parser.parse_args().trace
     made = [("steady", steady()), ("bursty", bursty()), ("slow", slow()), ("mixed", mixed())]
-    print("\n".join(table([(own.name, read(own))] if own else made)))
+    recorded = [(f"{path.stem} (recorded)", read(path)) for path in sorted(RECORDED.glob("*.txt"))]
+    print("\n".join(table([(own.name, read(own))] if own else [*made, *recorded])))
 
 
 if __name__ == "__main__":
