@@ -2,8 +2,8 @@
 
 The rules are pure functions, so that hours pass in a moment. Four traces are made from fixed seeds,
 two hours each; those in ``benchmarks/traces`` were recorded (``python -m benchmarks.record``) from
-programs at work. ``--trace FILE`` takes one of your own: a line each of seconds and the bytes that were
-added.
+programs at work. ``--trace FILE`` takes one of your own: a line each of seconds and the bytes that
+were added.
 """
 
 from __future__ import annotations

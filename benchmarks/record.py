@@ -1,7 +1,7 @@
-"""Record how a file grows: ``python -m benchmarks.record FILE --secs 600 > benchmarks/traces/NAME``.
+"""Record how a file grows: ``python -m benchmarks.record FILE > benchmarks/traces/NAME.txt``.
 
-A line for each growth: seconds since the start, and the bytes that were added. What the file holds is
-not looked at.
+A line for each growth: seconds since the start, and the bytes that were added. What the file holds
+is not looked at.
 """
 
 from __future__ import annotations
