@@ -322,7 +322,10 @@ class Campaign:
 
     def _reader(self) -> Reader:
         if not isinstance(self._server, RcloneServer):
-            return DiskReader(self._contents, [self._remote, self._remote / "out"])
+            reader = DiskReader(self._contents, [self._remote, self._remote / "out"])
+            if isinstance(self._server, DropboxServer):
+                self._server.account.on_commit = reader.committed
+            return reader
         folders = [self._remote_name, f"{self._remote_name}/out"]
         # rclone deletes the former file before it moves the new one into its place
         return SftpReader(self._contents, folders, self._connect, may_vanish=True)

@@ -22,6 +22,7 @@ import paramiko
 from inotify_simple import INotify, flags
 
 from tests.campaign.content import Contents, Judgement
+from tests.campaign.host import ROTATED
 
 __all__ = ["DiskReader", "Reader", "SftpReader"]
 
@@ -95,6 +96,17 @@ class Reader:
         if wrong is not None:
             self.torn.append(f"{name}: {wrong}")
         elif seen.number is not None:
+            sizes = self.complete[name]
+            sizes[seen.number] = max(sizes[seen.number], seen.size)
+
+    def committed(self, path: str, file: pathlib.Path) -> None:
+        """What a server says that it has put in place: no look is so quick that it sees all of
+        what is replaced within milliseconds."""
+        name = path.rpartition("/")[2]
+        if name not in ROTATED:
+            return
+        seen = self._contents.judge(name, file.read_bytes())
+        if seen.wrong is None and seen.number is not None:
             sizes = self.complete[name]
             sizes[seen.number] = max(sizes[seen.number], seen.size)
 

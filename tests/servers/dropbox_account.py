@@ -15,6 +15,7 @@ import pathlib
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -112,6 +113,7 @@ class Account:
         space_bytes: how much may be in it; None: any amount.
         read_only: folders (lower case) in which the user may not write.
         commits: paths in the order in which they were committed, with whether they were muted.
+        on_commit: called with the path, and the file on disk, before anybody can replace it.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
@@ -122,6 +124,7 @@ class Account:
         self.space_bytes: int | None = None
         self.read_only: set[str] = set()
         self.commits: list[tuple[str, bool]] = []
+        self.on_commit: Callable[[str, pathlib.Path], None] = lambda path, file: None
         self.now = time.time
         self._items: dict[str, _Item] = {}
         self._sessions: dict[str, _Session] = {}
@@ -211,6 +214,7 @@ class Account:
             raise
         session.done = session.closed = True
         self.commits.append((item.display, bool(commit.get("mute"))))
+        self.on_commit(item.display, self._on_disk(item.display))
         return self._metadata(item)
 
     def _place(self, session: _Session, commit: Json) -> _Item:
