@@ -107,8 +107,7 @@ class Courier:
                 number = version.number
                 if self._session.lines.concerns(path, entry, version):
                     owed, published = version, self._published(entry, version)
-                    shown = max(published, self._may_be_ours(entry, version, remote))
-                    version = self._whole_lines(path, version, shown)
+                    version = self._whole_lines(path, version, published)
                     if version is not owed and version.size <= published:
                         break
                 before = entry
@@ -134,18 +133,10 @@ class Courier:
         done = entry.delivered
         return done.size if done is not None and done.version == version.number else 0
 
-    def _may_be_ours(self, entry: Entry, version: Version, remote: Remote) -> int:
-        """How much the destination shows that may be of this version, though the journal does not
-        say so (any more): the half line that it ends with has waited once."""
-        first = entry.delivered is None and self._session.can.readable
-        if not (first and isinstance(remote, Present)) or remote.ours is False:
-            return 0
-        return remote.size if remote.size <= version.size else 0
-
-    def _whole_lines(self, path: str, version: Version, shown: int) -> Version:
+    def _whole_lines(self, path: str, version: Version, published: int) -> Version:
         reader = self._session.reader(path, version)
         try:
-            end = self._session.lines.limit(path, version, shown, reader.read)
+            end = self._session.lines.limit(path, version, published, reader.read)
         finally:
             reader.close()
         return version if end == version.size else replace(version, size=end)
@@ -198,6 +189,8 @@ class Courier:
                     return e  # more has been seen while we looked there
                 return replace(e.with_version(whole), delivered=None)
 
+            # the half line that it may end with has waited once
+            self._session.lines.release(path, done.version, done.size)
             entry = ledger.update(path, owe, must=False)
         ledger.verified(path)
 
