@@ -78,6 +78,11 @@ class Turns:
         elif self._free.is_set():
             self._free.clear()
 
+    @property
+    def are_claimed(self) -> bool:
+        """Others wait."""
+        return not self._free.is_set()
+
     def wait(self) -> None:
         """Wait until it has not, half a second at most."""
         self._free.wait(_YIELD_SECS)

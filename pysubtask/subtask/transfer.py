@@ -234,7 +234,7 @@ class TransferSubtask(BaseSubtask):
         self.thread.check()
         self.pulls.check()
         due = super().step()
-        self._turns.claim(backlog=due <= self.context.clock.monotonic())
+        self._claim_turns(due)
         if self.report.look_for_silence():
             self.context.status_changed()
         waited, next_line = self.lines.due()
@@ -316,11 +316,12 @@ class TransferSubtask(BaseSubtask):
         self.pulls.leave()
         done = self.request_flush()
         while not done() and clock.monotonic() < deadline and self.thread.crash is None:
-            self.intake.step(clock.monotonic())
+            self._claim_turns(self.intake.step(clock.monotonic()))
             self.sync_if_due()
             if not self.thread.threaded:
                 self.delivery.step()
             clock.sleep(0.01)
+        self._claim_turns(math.inf)
         finished = done()
         self._say_goodbye(deadline)
         self.intake.remove_served_touches()
@@ -331,6 +332,10 @@ class TransferSubtask(BaseSubtask):
         self.ledger.journal.close()
         self.pulls.stop()
         return finished
+
+    def _claim_turns(self, due: float) -> None:
+        """``due``: when the next look is; one that is due now is a backlog."""
+        self._turns.claim(backlog=due <= self.context.clock.monotonic())
 
     def _say_goodbye(self, deadline: float) -> None:
         """The last heartbeat says 0; it is waited for if there is a connection to carry it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pysubtask.seams.clock import Clock, RealClock
 from pysubtask.seams.disk import RealDisk
 from pysubtask.subtask.context import Context
 from pysubtask.subtask.transfer import TransferSubtask
@@ -43,7 +44,7 @@ class Stuck(MemoryTransport):
 
 
 def make_subtask(
-    tmp_path: Path, clock: FakeClock, make_transport: Callable[[], Transport]
+    tmp_path: Path, clock: Clock, make_transport: Callable[[], Transport]
 ) -> TransferSubtask:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "a").write_bytes(b"1\n")
@@ -127,3 +128,15 @@ def test_a_crash_while_stopping_is_told(
     told = [record for record in caplog.records if record.exc_info]
     assert [record.message for record in told] == ["delivery crashed"]
     assert "libssl.so" in caplog.text
+
+
+def test_a_stop_leaves_the_delivery_its_time(tmp_path: Path) -> None:
+    """The last step may have left a backlog behind: the stop's own loop works it off."""
+    clock, server = RealClock(), MemoryServer()
+    subtask = make_subtask(tmp_path, clock, lambda: MemoryTransport(server))
+    subtask.start()
+    subtask.step()
+    subtask._turns.claim(backlog=True)
+    assert subtask.stop(clock.monotonic() + 20)
+    assert not subtask._turns.are_claimed
+    assert server.read_file("/in/data/a") or server.read_file("/in/a")
