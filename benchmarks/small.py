@@ -5,10 +5,11 @@
 A real sshd on loopback. At rest: ``--files`` declared files, of which one was delivered. The
 figures are the kernel's, of the subtask's process, with ``ssh_command`` together with its ``ssh``
 (``subtask`` is the resident memory without that):
-``/proc/PID/smaps_rollup`` (Rss, and Pss, which shares out what others have mapped too), the clock
-ticks in ``stat``, and the voluntary context switches of all threads. Written: ``/proc/PID/io``'s
-``write_bytes`` (what reached the page cache of a real disk), at ten appends of 64 KiB a second;
-journal, outbox, status and log included. A folder on tmpfs counts none: give ``--folder``.
+``/proc/PID/smaps_rollup`` (Rss, and Pss, which shares out what others have mapped too), and of all
+threads the nanoseconds in ``schedstat`` and the voluntary context switches. Written:
+``/proc/PID/io``'s ``write_bytes`` (what reached the page cache of a real disk), at ten appends of
+64 KiB a second; journal, outbox, status and log included. A folder on tmpfs counts none:
+give ``--folder``.
 """
 
 from __future__ import annotations
@@ -50,11 +51,10 @@ def sample(pid: int) -> Sample:
     family = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     cpu, wakeups, written, rss, own, pss = 0.0, 0, 0, 0, 0, 0
     for process in family:
-        times = process.cpu_times()
-        cpu += times.user + times.system
         root = pathlib.Path("/proc", str(process.pid))
         for task in (root / "task").iterdir():
             with contextlib.suppress(FileNotFoundError):  # a thread that has just ended
+                cpu += int((task / "schedstat").read_text().split()[0]) / 1e9
                 wakeups += _number(task / "status", "voluntary_ctxt_switches")
         written += _number(root / "io", "write_bytes")
         resident = 1024 * _number(root / "smaps_rollup", "Rss")

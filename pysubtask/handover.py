@@ -57,14 +57,22 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
     """The program's module search path, for user-written subtasks."""
     subtask: str | None
     """``package.module:Class`` of a user-written subtask."""
+    blank_marks: list[int | None] = []
+    """What the ``.notify`` of each declared file was like when the program started its master, in
+    their order (:func:`pysubtask.signals.blank_mark`)."""
     home_dir: str = ""
     """The folder of the first entry of the watch list; ``""``: that of the first watch."""
+
+    def blank_marks_by_path(self) -> dict[str, int | None]:
+        """``blank_marks``, each with the path of its file."""
+        declared = (watch.path for watch in self.watches if not watch.is_dir)
+        return dict(zip(declared, self.blank_marks, strict=False))
 
     def to_line(self) -> bytes:
         """As one line of ASCII. It holds secrets in the clear: for the pipe only."""
         plain = {name: getattr(self, name) for name in self.__struct_fields__}
         plain["settings"] = to_wire(self.settings)
-        plain["watches"] = [msgspec.structs.asdict(watch) for watch in self.watches]
+        plain["watches"] = [msgspec.to_builtins(watch) for watch in self.watches]
         plain["sources"] = [_plain_source(source) for source in self.sources]
         if self.destination is not None:
             plain["destination"] = _plain_destination(self.destination)
@@ -84,6 +92,9 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
             plain["settings"] = from_wire(plain["settings"])
             for source in plain["sources"]:
                 source["settings"] = from_wire(source["settings"])
+            for watch in plain["watches"]:
+                if watch["declared"] == watch["path"]:
+                    watch["declared"] = watch["path"]  # one text, not two: there may be thousands
             return msgspec.convert(plain, cls, dec_hook=_decode)
         except (json.JSONDecodeError, AttributeError, KeyError, TypeError):
             raise ValueError("no hand-over on the standard input") from None

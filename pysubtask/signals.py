@@ -32,8 +32,10 @@ from pysubtask.systems import windows
 __all__ = [
     "HEARTBEAT_SUFFIX",
     "NOTIFY_SUFFIX",
+    "TOUCHED",
     "Ask",
     "StateLayout",
+    "blank_mark",
     "is_blank_touch",
     "json_object",
     "make_blank_notify",
@@ -257,3 +259,29 @@ def make_blank_notify(notify_file: str, *, content: bytes = b"") -> None:
 def is_blank_touch(mtime_ns: int) -> bool:
     """Whether a ``.notify`` with this modified time was made but never touched."""
     return mtime_ns < _BLANK_BEFORE_NS
+
+
+TOUCHED = -1
+"""A :func:`blank_mark` that no blank ``.notify`` has."""
+
+
+def blank_mark(*notify_files: str) -> int | None:
+    """What the ``.notify`` of a file is like, in all its places: who looks later can tell whether
+    it is another.
+
+    Returns:
+        When it was made (ns; the sum, if both places are in use), if nobody has touched it yet;
+        :data:`TOUCHED` if somebody has; None if there is none, or it is just being made.
+    """
+    mark: int | None = None
+    for path in notify_files:
+        try:
+            st = os.stat(path)
+        except OSError:
+            continue
+        if not is_blank_touch(st.st_mtime_ns):
+            return TOUCHED
+        if st.st_nlink > 1 and sys.platform != "win32":
+            return None  # its ctime moves once more (make_blank_notify)
+        mark = (mark or 0) + st.st_ctime_ns
+    return mark

@@ -40,7 +40,7 @@ Entry: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes] | Mappin
 _OPTIONS = ("file", "dir", "as", "remote_dir", "burstmode", "growth", "records", "rotated_as")
 
 
-class Watch(msgspec.Struct, frozen=True, kw_only=True):
+class Watch(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One declared file or folder."""
 
     path: str

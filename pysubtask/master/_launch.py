@@ -83,7 +83,12 @@ class Launch:
         return log
 
     def new_supervisor(
-        self, command: list[str], log: logging.Logger, *, precleanup_old_files: bool
+        self,
+        command: list[str],
+        log: logging.Logger,
+        *,
+        precleanup_old_files: bool,
+        blank_marks: list[int | None],
     ) -> Supervisor:
         """Runs ``command`` and hands over to it, not started yet."""
         secrets = _secrets(self.settings)
@@ -93,7 +98,9 @@ class Launch:
             secrets += [self.destination.password] if self.destination.password else []
         return Supervisor(
             command=command,
-            make_line=lambda token: self._handover(token, precleanup_old_files).to_line(),
+            make_line=lambda token: self._handover(
+                token, precleanup_old_files, blank_marks
+            ).to_line(),
             layout=self.layout,
             settings=self.settings,
             log=log,
@@ -101,7 +108,9 @@ class Launch:
             secrets=tuple(secrets),
         )
 
-    def _handover(self, token: str, precleanup_old_files: bool) -> Handover:
+    def _handover(
+        self, token: str, precleanup_old_files: bool, blank_marks: list[int | None]
+    ) -> Handover:
         log_dir, log_name = self.log_file("subtask")
         return Handover(
             extension=self.extension,
@@ -115,6 +124,7 @@ class Launch:
             log_name=log_name,
             work_dir=self.work_dir,
             precleanup_old_files=precleanup_old_files,
+            blank_marks=blank_marks,
             parent_pid=os.getpid(),
             token=token,
             sys_path=[

@@ -187,9 +187,11 @@ class TaskMaster(Conveniences):
             ).beside(other._launch for other in others if other._launch is not None)
             self._close_log()
             self._log = self._launch.open_log(type(self).__name__)
-            self._notifier.make_blanks()
             self._supervisor = self._launch.new_supervisor(
-                command, self._log, precleanup_old_files=precleanup_old_files
+                command,
+                self._log,
+                precleanup_old_files=precleanup_old_files,
+                blank_marks=self._notifier.make_blanks(),
             )
             note_start(self)
             try:

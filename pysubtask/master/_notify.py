@@ -15,6 +15,7 @@ from pysubtask.errors import NotWatchedError
 from pysubtask.signals import (
     NOTIFY_SUFFIX,
     StateLayout,
+    blank_mark,
     make_blank_notify,
     notify_path,
     touch,
@@ -103,19 +104,27 @@ class Notifier:
                 return self._touch_in(folder, path) if known is None else self._touch(known)
         return self._touch_unusual(which)
 
-    def make_blanks(self) -> None:
-        """Make the ``.notify`` files of the declared files, so that a touch needs no space."""
+    def make_blanks(self) -> list[int | None]:
+        """Make the ``.notify`` files of the declared files, so that a touch needs no space.
+
+        Returns:
+            What they are like now, for the subtask (:func:`pysubtask.signals.blank_mark`).
+        """
+        layout = self._layout()
         for path in self.files:
             try:
                 make_blank_notify(notify_path(path))
             except (OSError, ValueError):
-                layout = self._layout()
                 try:
                     _make_folders(layout)
                     place = layout.fallback_notify_path(path)
                     make_blank_notify(place, content=os.fsencode(path))
                 except OSError:
                     pass  # the first touch tries again, and says so
+        if not os.path.isdir(layout.notify_dir):
+            return [blank_mark(notify_path(path)) for path in self.files]
+        fallback = layout.fallback_notify_path
+        return [blank_mark(notify_path(path), fallback(path)) for path in self.files]
 
     def paths(self, which: Which) -> list[str]:
         """The files that ``which`` stands for: one, or all of a folder.

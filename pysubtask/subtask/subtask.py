@@ -96,6 +96,9 @@ class BaseSubtask:
         self.archive: Archive | None = None
         self._next_interval = 0.0
         self._declared = {w.path: w for w in context.handover.watches}
+        self._folders = sorted(
+            {context.layout.notify_dir, *(w.folder for w in context.handover.watches)}
+        )
 
     # -- hooks -------------------------------------------------------------------------------
 
@@ -135,7 +138,9 @@ class BaseSubtask:
                 "compared before anything is sent"
             )
         self._guard = StateGuard(self.context.disk, self.context.layout, journal, self.log)
-        self.intake.start(self.context.clock.monotonic())
+        self.intake.start(
+            self.context.clock.monotonic(), self.context.handover.blank_marks_by_path()
+        )
         if self.context.handover.precleanup_old_files:
             self.archive = self._make_archive()
 
@@ -178,9 +183,7 @@ class BaseSubtask:
 
     def folders(self) -> list[str]:
         """Folders whose events are wanted."""
-        folders = {w.folder for w in self.context.handover.watches}
-        folders.add(self.context.layout.notify_dir)
-        return sorted(folders)
+        return self._folders
 
     def request_flush(self) -> Callable[[], bool]:
         """Release bursts; the returned function says when every notify made before is served."""

@@ -484,6 +484,8 @@ class Checker:
             view = self.view(source.remote)
             if source.interfered or not touch.present or view.index > touch.index:
                 continue
+            if touch.taken:
+                continue
             if self.slots.waits(source) and source.was_shown(touch):
                 continue  # its name has gone to another file since
             changed = not source.present or touch.index != source.current.index

@@ -65,6 +65,8 @@ class Boot:
     """Where the bytes that it sends are counted."""
     precleanup: bool = False
     """Old files are archived."""
+    blank_marks: tuple[int | None, ...] = ()
+    """What the ``.notify`` of each declared file was like when the master was started."""
     on_beat: Callable[[bytes], None] = lambda text: None
     """Told of each heartbeat."""
 
@@ -214,6 +216,7 @@ class RealChild:
             log_name="",
             work_dir=boot.folder,
             precleanup_old_files=boot.precleanup,
+            blank_marks=list(boot.blank_marks),
             parent_pid=1,
             token="",
             sys_path=[],

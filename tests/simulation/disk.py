@@ -110,6 +110,13 @@ class SimDisk:
         self.before_call("stat", path)
         return self.file_system.stat_of(self.file_system.node(path))
 
+    def times(self, path: str) -> tuple[int, int] | None:
+        try:
+            st = self.stat(path)
+        except OSError:
+            return None
+        return st.mtime_ns, st.ctime_ns
+
     def scan(self, folder: str) -> Iterator[tuple[str, FileStat | None]]:
         self.before_call("scan", folder)
         directory = self.file_system.directory(folder)

@@ -74,6 +74,9 @@ class Touch:
     """As ``touch`` does it, not ``notify()``: two within a tick have one time stamp."""
     seen_bytes: int = 0
     """So much at most had the file when it was looked at for this touch."""
+    taken: bool = False
+    """Another master took it away before anybody looked, of a file that was not declared: that it
+    ever was there can't be known. The file is delivered once it has settled."""
 
 
 @dataclass(slots=True)

@@ -83,6 +83,9 @@ class Machine(Stage):
         """What the child has moved to the archive in this step."""
         self._stop_request: Event | None = None
         self._left_in_order = False
+        self._master_starts = True
+        """With the next child; otherwise it only replaces one that died."""
+        self._blank_marks: tuple[int | None, ...] = ()
         self._finishing = False
         self._rolled_back = False
         self._unsynced_since_ns: int | None = None
@@ -151,6 +154,10 @@ class Machine(Stage):
         self.trace(f"start child {self._pid}")
         if not self.fs.exists(STATE_DIR):
             self.fs.make_dirs(STATE_DIR)  # the master's doing
+        if self._master_starts:
+            self._master_starts = False
+            declared = (source for source in self.sources if not source.in_folder)
+            self._blank_marks = tuple(map(self.program.make_blank, declared))
         boot = Boot(
             disk=self._disk,
             clock=process.clock,
@@ -167,6 +174,7 @@ class Machine(Stage):
             log=self._log_child if self._write_trace is not None else None,
             resends=self.resends,
             precleanup=config.archives,
+            blank_marks=self._blank_marks,
             on_beat=self._said,
         )
         self._child = self._make_child(boot)
@@ -304,6 +312,7 @@ class Machine(Stage):
         self._stop_request = None
         if self.masters is not None:
             self.masters.ended(in_order=self._left_in_order)
+        self._master_starts = self._left_in_order or self._power_lost
         self._left_in_order = False
         self.resends.broke(died=True)
         if self.resends.spending is not None:

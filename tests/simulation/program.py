@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable
 from functools import partial
 
-from pysubtask.signals import next_touch_ns
+from pysubtask.signals import TOUCHED, is_blank_touch, next_touch_ns
 from tests.simulation.clock import SimClock
 from tests.simulation.filesystem import Inode, SimFileSystem
 from tests.simulation.ledger import Ledger, Source, Touch
@@ -99,6 +99,19 @@ class Program:
         touch.plain = plain
         self.trace(f"notify {source.path} {'plain ' if plain else ''}{touch}")
         return touch
+
+    def make_blank(self, source: Source) -> int | None:
+        """What ``start()`` does for a declared file: ``make_blank_notify``, then ``blank_mark``."""
+        path = self.notify_path(source.path)
+        if not self.fs.exists(path):
+            if self.fs.kind.ctime_is_mtime:
+                return None  # FAT, which has no hard links
+            try:
+                self.fs.touch(path, 0)
+            except OSError:
+                return None
+        inode = self.fs.file(path)
+        return inode.ctime_ns if is_blank_touch(inode.mtime_ns) else TOUCHED
 
     # -- actions ---------------------------------------------------------------------------------
 

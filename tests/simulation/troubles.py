@@ -226,6 +226,8 @@ class Troubles:
         """Another master watches the same file. Its child has served the touch and ends: the
         ``.notify`` goes. Perhaps it starts again at once: a blank one is made."""
         notify = source.path + NOTIFY_SUFFIX
+        for touch in source.touches if source.in_folder else ():
+            touch.taken = touch.taken or not touch.served_ns
         if self._fs.exists(notify):
             self._fs.remove(notify)
         if event.detail:

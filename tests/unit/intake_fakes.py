@@ -107,8 +107,9 @@ class Bench:
         os.makedirs(self.layout.notify_dir, exist_ok=True)
         self.open()
 
-    def open(self) -> None:
-        """As a new process does; the first step is still to come."""
+    def open(self, blank_marks: dict[str, int | None] | None = None) -> None:
+        """As a new process does; the first step is still to come. ``blank_marks``: what its master
+        saw at its start."""
         outbox = Outbox(self.disk, self.layout.outbox)
         journal = Journal(self.disk, self.clock, self.layout.journal, boot_id="one", log=LOG)
         self.ledger = Ledger(journal, outbox)
@@ -153,7 +154,7 @@ class Bench:
             hold_looks=self.hold_looks,
             own_names=self.own_names,
         )
-        self.intake.start(self.clock.now)
+        self.intake.start(self.clock.now, blank_marks)
 
     def _look(self, target: Target, touch: Touch | None, final: bool) -> Outcome:
         name = os.path.relpath(target.path, self.folder)

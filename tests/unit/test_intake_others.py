@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pysubtask.signals import make_blank_notify, notify_path
+from pysubtask.signals import blank_mark, make_blank_notify, notify_path
 from tests.unit.intake_fakes import Bench
 
 
@@ -83,3 +83,57 @@ def test_notes_that_are_damaged_are_no_harm(bench: Bench) -> None:
         bench.open()
         bench.run(20)
     assert not bench.looks
+
+
+@pytest.mark.parametrize("touched_before", [False, True])
+@pytest.mark.parametrize("made_anew", [False, True])
+def test_before_the_first_look(tmp_path: Path, touched_before: bool, made_anew: bool) -> None:
+    bench = Bench(tmp_path)
+    notify = notify_path(bench.path("a.csv"))
+    make_blank_notify(notify)
+    if touched_before:
+        os.utime(notify)
+    seen = {bench.path("a.csv"): blank_mark(notify)}
+    served_by_another(bench, made_anew=made_anew)
+    bench.open(seen)
+    bench.run(20)
+    assert bench.taken() == b"x"
+    bench.forget()
+    bench.open(seen)  # it crashed, and its master tells again what it saw first
+    bench.run(20)
+    bench.forget()
+    bench.run(20)
+    assert not bench.looks
+
+
+@pytest.mark.parametrize("touched", [False, True])
+def test_what_the_master_saw_is_still_so(tmp_path: Path, touched: bool) -> None:
+    bench = Bench(tmp_path)
+    notify = notify_path(bench.path("a.csv"))
+    bench.write("a.csv", b"x")
+    make_blank_notify(notify)
+    if touched:
+        os.utime(notify)
+    bench.open({bench.path("a.csv"): blank_mark(notify)})
+    bench.run(20)
+    assert bool(bench.looks) == touched
+
+
+def test_where_the_master_could_make_none(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.write("a.csv", b"x")
+    mark = blank_mark(notify_path(bench.path("a.csv")))
+    assert mark is None
+    bench.open({bench.path("a.csv"): mark})
+    bench.run(20)
+    assert not bench.looks
+
+
+def test_a_touch_between_one_that_vanished_and_a_blank_one(bench: Bench) -> None:
+    notify = notify_path(bench.path("a.csv"))
+    os.unlink(notify)
+    bench.run(20)
+    bench.forget()
+    served_by_another(bench, made_anew=True)
+    bench.run(20)
+    assert bench.taken() == b"x"

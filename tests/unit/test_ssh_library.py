@@ -45,3 +45,32 @@ load_paramiko()
 print(sys.modules["invoke"] is invoke, "paramiko" in sys.modules)
 """
     assert _run(code).split() == ["True", "True"]
+
+
+def test_who_has_asked_for_metadata_gets_all_of_it() -> None:
+    code = """
+import sys
+from pysubtask.transports.sftp.library import load_paramiko
+load_paramiko()
+import paramiko
+print("email" in sys.modules)
+from importlib import metadata
+print(metadata.version("paramiko") == paramiko.__version__, len(metadata.files("paramiko")) > 9)
+"""
+    assert _run(code).split() == ["False", "True", "True"]
+
+
+def test_a_version_that_no_folder_tells_is_asked_for() -> None:
+    code = """
+import sys
+from pysubtask.transports.sftp import library
+with library._instead("importlib.metadata", library._Metadata("importlib.metadata")):
+    from importlib import metadata
+    try:
+        metadata.version("no-such-package")
+    except metadata.PackageNotFoundError as error:
+        print(error.name)
+import importlib.metadata
+print(len(importlib.metadata.version("pysubtask")) > 0)
+"""
+    assert _run(code).split() == ["no-such-package", "True"]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pysubtask.core.burst import Burst, Rule
 from pysubtask.core.model import Entry, Stamp
@@ -133,9 +133,15 @@ class Intake:
 
     # -- the main loop's side ----------------------------------------------------------------
 
-    def start(self, now: float) -> None:
-        """Compare every path of the journal with its file, and every touch with the one served."""
-        self._touches.start(now)
+    def start(self, now: float, blank_marks: Mapping[str, int | None] | None = None) -> None:
+        """Compare every path of the journal with its file, and every touch with the one served.
+
+        Args:
+            now: monotonic time.
+            blank_marks: what the ``.notify`` of declared files were like when the master was
+                started, by the files' paths (:func:`pysubtask.signals.blank_mark`).
+        """
+        self._touches.start(blank_marks or {})
         for entry in self._ledger.journal.entries():
             known = self._targets.known(entry.path)
             target = known or self._targets.in_folder(entry.path)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from dataclasses import dataclass
+from types import EllipsisType
 
 from pysubtask.core.burst import Burst
 from pysubtask.core.model import Stamp
 from pysubtask.seams.disk import Disk, FileStat
-from pysubtask.signals import is_blank_touch, notify_path
+from pysubtask.signals import StateLayout, is_blank_touch, notify_path
 from pysubtask.watch import Watch, remote_path
 
 __all__ = ["BLANK", "Target", "read_stamp", "read_touch", "remove_served"]
@@ -28,8 +29,7 @@ class Target:
 
     path: str
     watch: Watch
-    fallback_notify: str
-    """Where its touch lies if it can't lie beside it."""
+    layout: StateLayout
     touch_seen: Stamp | None = None
     touch_seen_at: float = 0.0
     saw_touch: bool = False
@@ -37,6 +37,9 @@ class Target:
     blank_mark: int | None = None
     """When the ``.notify`` that nobody has touched yet was made, as it was seen last; None if it
     was not seen."""
+    checked: tuple[int, int] | EllipsisType | None = ...
+    """Modified and changed time of the ``.notify`` beside it, with which nothing was left to do;
+    ``...``: it has to be read again."""
     look_at: float | None = None
     is_complete: bool = False
     """Its look waits for nothing: it was touched, closed by its writer, or renamed in."""
@@ -55,7 +58,7 @@ class Target:
     def notify_files(self) -> tuple[str, str]:
         """The places of its touch. There may be many targets, so they do not keep what is made
         in no time."""
-        return notify_path(self.path), self.fallback_notify
+        return notify_path(self.path), self.layout.fallback_notify_path(self.path)
 
     @property
     def is_settling(self) -> bool:

@@ -46,7 +46,7 @@ class Targets:
         """The target of a file; a new one if nothing is known of it."""
         target = self._known.get(path)
         if target is None:
-            target = Target(path, watch, self._layout.fallback_notify_path(path))
+            target = Target(path, watch, self._layout)
             entry = self._ledger.get(path)
             target.touch_seen = None if entry is None else entry.served
             self._known[path] = target

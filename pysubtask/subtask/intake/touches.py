@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Mapping
 
 from pysubtask.core.burst import ByteRule, Rule, notified
 from pysubtask.seams.disk import Disk
-from pysubtask.signals import StateLayout
+from pysubtask.signals import StateLayout, notify_path
 from pysubtask.subtask.intake.blanks import Blanks
 from pysubtask.subtask.intake.looks import Looks
-from pysubtask.subtask.intake.target import BLANK, Target, read_stamp, read_touch
+from pysubtask.subtask.intake.target import BLANK, Target, read_touch
 from pysubtask.subtask.intake.targets import Targets
 
 __all__ = ["Touches"]
+
+
+_GONE = -2
+"""A ``blank_mark``: there was none, and a blank one that is there later was made after that."""
 
 
 class Touches:
@@ -41,41 +46,53 @@ class Touches:
         self._burst_rule = burst_rule
         self._hold_looks = hold_looks
         self._blanks = Blanks(disk, layout.blanks, log)
+        self._fallback_names: set[str] = set()
+        """What is in the state folder's place for ``.notify`` files."""
 
-    def start(self, now: float) -> None:
-        """Remember which ``.notify`` were blank; one that vanished meanwhile counts as a touch."""
+    def start(self, blank_marks: Mapping[str, int | None]) -> None:
+        """Remember which ``.notify`` were blank; one that vanished since counts as a touch.
+
+        Args:
+            blank_marks: what the master saw at its start; it counts where nothing is remembered.
+        """
         noted = self._blanks.load()
         for declared in self._targets.declared:
-            declared.blank_mark = noted.get(declared.path)
-            if declared.blank_mark is not None and read_stamp(self._disk, declared) is None:
-                self._looks.schedule(declared, now)
+            declared.blank_mark = noted.get(declared.path, blank_marks.get(declared.path))
 
     def check_all(self, now: float) -> None:
         """Check the declared files, and the ``.notify`` files in the state folder."""
-        for target in self._targets.declared:
-            self.check(target, now)
         try:
-            names = [name for name, _ in self._disk.scan(self._layout.notify_dir)]
+            names = {name for name, _ in self._disk.scan(self._layout.notify_dir)}
         except OSError:
-            return
+            names = set()
+        is_same_folder = names == self._fallback_names
+        self._fallback_names = names
+        times = self._disk.times  # there may be thousands of files, every timer_interval_secs
+        for target in self._targets.declared:
+            found = times(notify_path(target.path))
+            if found != target.checked or not is_same_folder:
+                self.check(target, now)
+                if target.touch_seen != BLANK or target.blank_mark is not None:
+                    target.checked = found
         for name in names:
             self._check_fallback(os.path.join(self._layout.notify_dir, name), now)
 
     def check(self, target: Target, now: float) -> None:
         """Plan a look if the touch differs from the one that was seen last."""
+        target.checked = ...
         stamp, mark = read_touch(self._disk, target)
         if stamp == BLANK:
             made_anew = target.blank_mark is not None and mark not in (None, target.blank_mark)
             missed = made_anew or (target.saw_touch and target.touch_seen not in (None, BLANK))
         else:
-            missed = False
+            missed = stamp is None and target.blank_mark not in (None, _GONE)
         if stamp == target.touch_seen and not missed:
-            if mark != target.blank_mark and (mark is not None or stamp is None):
+            if mark is not None:
                 self._note_blank(target, mark)
             return
         target.touch_seen = stamp
         target.saw_touch = stamp not in (None, BLANK)
-        self._note_blank(target, mark)
+        self._note_blank(target, _GONE if stamp is None else mark)
         if stamp == BLANK and not missed:
             return
         target.touch_seen_at = now
@@ -115,9 +132,11 @@ class Touches:
             self.check(target, now)
 
     def _note_blank(self, target: Target, mark: int | None) -> None:
-        target.blank_mark = mark
         if self._targets.is_declared(target.path):
-            self._blanks.note(target.path, mark)
+            target.blank_mark = mark
+            self._blanks.note(target.path, None if mark == _GONE else mark)
+        elif mark != _GONE:
+            target.blank_mark = mark
 
     def _size(self, path: str) -> int:
         try:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from pysubtask.blake import blake2b
 from pysubtask.seams.disk import is_full
 
 if TYPE_CHECKING:
@@ -61,7 +62,8 @@ class StatusFile:
         self._dirty = True
         self._next = self._last = float("-inf")
         self._interval_secs = MIN_INTERVAL_SECS
-        self._shown: Status | None = None
+        self._shown: bytes | None = None
+        """Digest of what the file says: the status itself may be of a thousand files."""
         self._file: tuple[int, int, int] | None = None
         self._retry_secs = 0.0
 
@@ -84,7 +86,8 @@ class StatusFile:
         began = self._clock.monotonic()
         self._dirty = False  # first: what changes from here on is for the next write
         status = msgspec.structs.replace(self._make(), updated_at=None)
-        if status == self._shown:
+        shown = blake2b(_encode(status), digest_size=16).digest()
+        if shown == self._shown:
             self._next = began + MIN_INTERVAL_SECS
             return
         told = msgspec.structs.replace(status, pid=os.getpid(), updated_at=self._clock.time())
@@ -99,7 +102,7 @@ class StatusFile:
         if self._retry_secs:
             self._log.info("%s can be written again", self._path)
             self._retry_secs = 0.0
-        self._shown = status
+        self._shown = shown
         self._file = self._look()
         cost = self._clock.monotonic() - began
         self._next = began + max(self._interval_after(began), COST_FACTOR * cost)
