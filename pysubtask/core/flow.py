@@ -13,7 +13,7 @@ inputs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 __all__ = ["Sent", "Window"]
 
@@ -28,8 +28,7 @@ _CHUNK_SHARE = 32
 _UNREST_SHARE = 16
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(msgspec.Struct, frozen=True, gc=False):
     """What was noted when a request left; handed back when its acknowledgement comes."""
 
     at: float

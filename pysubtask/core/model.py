@@ -8,10 +8,10 @@ an :class:`Entry` is replaced as a whole.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from pysubtask.core.replacing import replace
+import msgspec
+from msgspec.structs import replace
 
 __all__ = [
     "Delivered",
@@ -32,24 +32,21 @@ PrintKind: TypeAlias = Literal["whole", "samples", "ends"]
 Stage: TypeAlias = Literal["sending", "sent", "swapping"]
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(msgspec.Struct, frozen=True, gc=False):
     """Both times of a file, in nanoseconds. Compared for equality only, never for order."""
 
     mtime_ns: int
     ctime_ns: int
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
+class Identity(msgspec.Struct, frozen=True, gc=False):
     """Which file it is to the file system. Inodes are reused: never believed alone."""
 
     dev: int
     ino: int
 
 
-@dataclass(frozen=True, slots=True)
-class Print:
+class Print(msgspec.Struct, frozen=True, gc=False):
     """A fingerprint of the first ``size`` bytes of a content.
 
     ``whole`` reads all of them; ``samples`` the head, the tail and 16 places between; ``ends``
@@ -61,8 +58,7 @@ class Print:
     digest: str
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(msgspec.Struct, frozen=True, gc=False):
     """Where the bytes ``[start, end)`` of a version can be read, and their digest.
 
     ``name`` is a file in the outbox; ``None`` means the watched file itself, wherever it has been
@@ -86,8 +82,7 @@ class Piece:
         return Piece(self.start, self.start + self.synced_bytes, self.name, self.synced_digest)
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(msgspec.Struct, frozen=True, gc=False):
     """One content of a file, as large as the latest snapshot of it."""
 
     number: int
@@ -121,8 +116,7 @@ class Version:
         return low
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(msgspec.Struct, frozen=True, gc=False):
     """What the destination shows, as far as it was confirmed.
 
     The remote file holds the local bytes ``[base, size)`` of version ``version``. ``base`` is not
@@ -142,8 +136,7 @@ class Delivered:
         return self.size - self.base
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(msgspec.Struct, frozen=True, gc=False):
     """A version on its way under a temporary name.
 
     ``sending``: bytes up to ``acked`` are acknowledged. ``sent``: the temporary file is complete
@@ -175,8 +168,7 @@ class Upload:
     """It goes to a name of its own in the file's folder of segments."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """Everything that must outlive the process about one watched file."""
 
     path: str

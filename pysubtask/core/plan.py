@@ -28,8 +28,10 @@ in segments: new version                                    the same, the old fo
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.core.model import Delivered, Upload, Version
@@ -55,8 +57,7 @@ READ_BACK_BYTES = 32_768
 """How much of the remote file's end is compared before it is continued after a break."""
 
 
-@dataclass(frozen=True, slots=True)
-class Policy:
+class Policy(msgspec.Struct, frozen=True, gc=False):
     """The settings that a plan depends on."""
 
     on_remote_gone: Literal["resend", "continue"] = "resend"
@@ -75,18 +76,15 @@ class Policy:
     what the remote side of a plan is then about. What was delivered is not looked at again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(msgspec.Struct, frozen=True, gc=False):
     """Nobody has looked since the connection was made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Absent:
+class Absent(msgspec.Struct, frozen=True, gc=False):
     """No file of that name is at the destination."""
 
 
-@dataclass(frozen=True, slots=True)
-class Present:
+class Present(msgspec.Struct, frozen=True, gc=False):
     """A file is there.
 
     ``sure``: this connection itself saw it at that size after our last write to it. ``ours`` is
@@ -105,21 +103,18 @@ Remote: TypeAlias = Unknown | Absent | Present
 Place: TypeAlias = Literal["replace", "swap"]
 
 
-@dataclass(frozen=True, slots=True)
-class Done:
+class Done(msgspec.Struct, frozen=True, gc=False):
     """The destination already shows all of the version up to ``size``."""
 
     size: int
     base: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
+class Look(msgspec.Struct, frozen=True, gc=False):
     """Stat the remote file and ask again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Compare:
+class Compare(msgspec.Struct, frozen=True, gc=False):
     """Compare the remote bytes ``[start, end)`` with the version's and ask again.
 
     Remote offset 0 is local offset ``base``.
@@ -130,8 +125,7 @@ class Compare:
     base: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Append:
+class Append(msgspec.Struct, frozen=True, gc=False):
     """Write the local bytes ``[start, end)`` at ``start - base`` of the visible file.
 
     ``longer``: the remote file has that many bytes already, which can't be compared with ours;
@@ -144,8 +138,7 @@ class Append:
     longer: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True, gc=False):
     """Upload the local bytes ``[base, end)`` under a temporary name, then put it in place.
 
     ``set_aside``: what is there is renamed first. ``conflict``: what is there was changed by

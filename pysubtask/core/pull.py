@@ -17,8 +17,10 @@ With ``growth="append"`` nothing has to hold still: any beginning of the file is
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeAlias
+
+import msgspec
+from msgspec.structs import replace
 
 from pysubtask.core.prints import new_hash
 
@@ -54,8 +56,7 @@ TAIL_BYTES = 4096
 of what was fetched, read again: a tail of 5 KB costs 10 KB, whatever the size of the file."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(msgspec.Struct, frozen=True, gc=False):
     """What the server told of a remote file."""
 
     size: int
@@ -76,8 +77,7 @@ class Mark:
         return self.mtime == other.mtime
 
 
-@dataclass(frozen=True, slots=True)
-class Local:
+class Local(msgspec.Struct, frozen=True, gc=False):
     """How a local file was left: if any of it differs, somebody has changed it since."""
 
     size: int
@@ -85,8 +85,7 @@ class Local:
     ino: int
 
 
-@dataclass(frozen=True, slots=True)
-class Passage:
+class Passage(msgspec.Struct, frozen=True, gc=False):
     """A content on its way, into a temporary file beside its place."""
 
     temp: str
@@ -105,8 +104,7 @@ class Passage:
     """Its prints."""
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(msgspec.Struct, frozen=True, gc=False):
     """What the program has to be told of, and may not have been yet."""
 
     kind: str
@@ -114,8 +112,7 @@ class Told:
     """The first byte that is news."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pulled:
+class Pulled(msgspec.Struct, frozen=True, gc=False):
     """Everything that must outlive the process about one remote file."""
 
     path: str
@@ -141,8 +138,7 @@ class Pulled:
     """The temporary name that it may have at the server while it is being removed there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Seen:
+class Seen(msgspec.Struct, frozen=True, gc=False):
     """Since when the file is as it is, and since when it has been growing (monotonic times)."""
 
     mark: Mark
@@ -163,33 +159,28 @@ class Seen:
         return Seen(mark, now, self.restless_since if grew and not calm else now)
 
 
-@dataclass(frozen=True, slots=True)
-class SettleRule:
+class SettleRule(msgspec.Struct, frozen=True, gc=False):
     """How long a file has to hold still, and how long it may keep from doing so."""
 
     settle_secs: float
     settle_max_secs: float
 
 
-@dataclass(frozen=True, slots=True)
-class Rest:
+class Rest(msgspec.Struct, frozen=True, gc=False):
     """Nothing to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(msgspec.Struct, frozen=True, gc=False):
     """Look again at that monotonic time: it may be half written now."""
 
     until: float
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
+class Check(msgspec.Struct, frozen=True, gc=False):
     """Is what was fetched still its beginning? If so, fetch the rest."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fetch:
+class Fetch(msgspec.Struct, frozen=True, gc=False):
     """Fetch all of it, and put it in place in one step.
 
     ``growing``: it may gain bytes meanwhile; what it had is worth having.
@@ -198,8 +189,7 @@ class Fetch:
     growing: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Drop:
+class Drop(msgspec.Struct, frozen=True, gc=False):
     """Another version was being fetched, and the server has the one again that is here: what has
     come of the other goes (or is put in place first, if it was all there)."""
 

@@ -12,8 +12,9 @@ import os
 import stat as stat_module
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Protocol
+
+import msgspec
 
 from pysubtask.systems import macos, windows
 
@@ -30,9 +31,9 @@ __all__ = [
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 
 
-@dataclass(frozen=True, slots=True)
-class FileStat:
-    """What ``stat`` tells of a file; times in nanoseconds since 1970."""
+class FileStat(msgspec.Struct, frozen=True, gc=False):
+    """What ``stat`` tells of a file; times in nanoseconds since 1970. Two are equal if everything
+    but ``links`` is."""
 
     size: int
     mtime_ns: int
@@ -41,9 +42,25 @@ class FileStat:
     dev: int
     is_file: bool = True
     is_dir: bool = False
-    links: int = field(default=1, compare=False)
+    links: int = 1
     """How many names the file has; 0 for one that is deleted and still held open. Where the system
     can't tell, 1."""
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FileStat):
+            return NotImplemented
+        return (
+            self.size == other.size
+            and self.mtime_ns == other.mtime_ns
+            and self.ctime_ns == other.ctime_ns
+            and self.ino == other.ino
+            and self.dev == other.dev
+            and self.is_file == other.is_file
+            and self.is_dir == other.is_dir
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.size, self.mtime_ns, self.ctime_ns, self.ino, self.dev))
 
 
 _FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})

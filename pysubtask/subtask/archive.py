@@ -13,12 +13,15 @@ nor another archive can lose a file to us. (A kill between the two leaves that e
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import logging
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from pysubtask.core.aging import Found, LocalTime, day_folder, decide, numbered
 from pysubtask.core.model import Entry, Version
@@ -183,8 +186,8 @@ class Archive:
         found = Found(name, st.mtime_ns / 1e9, st.is_file, is_own_log=self._is_own(path))
         if self._decide(found) == "stays":
             return  # most do: the rest is not asked then
-        found = replace(found, is_declared=self._is_declared(path, st))
-        verdict = self._decide(replace(found, is_owed=self._is_owed(place, path, st)))
+        found = dataclasses.replace(found, is_declared=self._is_declared(path, st))
+        verdict = self._decide(dataclasses.replace(found, is_owed=self._is_owed(place, path, st)))
         if verdict == "stays":
             return
         if verdict == "waits":

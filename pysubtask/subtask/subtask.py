@@ -7,8 +7,9 @@ import math
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from pysubtask.core.burst import BurstRule, ByteRule, Rule
 from pysubtask.core.model import Entry

@@ -14,8 +14,9 @@ as lone surrogates (PEP 383, ``os.fsdecode``); a transport that sends bytes enco
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol, TypeAlias
+
+import msgspec
 
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.errors import RemoteError
@@ -45,8 +46,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteStat:
+class RemoteStat(msgspec.Struct, frozen=True, gc=False):
     """Size in bytes and modified time in Unix seconds (``None`` where the server tells none).
 
     ``digest`` is of the whole file, of the kind that ``Capabilities.checksum`` names.
@@ -58,16 +58,14 @@ class RemoteStat:
     digest: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteSpace:
+class RemoteSpace(msgspec.Struct, frozen=True, gc=False):
     """What is free for the user who is logged in (``None`` where the server does not tell)."""
 
     free_bytes: int
     free_files: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Stat:
+class Stat(msgspec.Struct, frozen=True, gc=False):
     """Look at ``path``. Result: :class:`RemoteStat`; ``RemoteNotFound`` if nothing is there.
 
     ``by_handle=True`` looks at the file that earlier ``Write`` requests to ``path`` opened, even if
@@ -78,8 +76,7 @@ class Stat:
     by_handle: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Write:
+class Write(msgspec.Struct, frozen=True, gc=False):
     """Write ``data`` at ``offset`` of ``path``. Result: ``None``.
 
     Without ``create`` a missing file is ``RemoteNotFound``. Nothing is ever truncated. The file
@@ -92,8 +89,7 @@ class Write:
     create: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Finish:
+class Finish(msgspec.Struct, frozen=True, gc=False):
     """Close ``path``, all writes to it having been acknowledged. Result: ``None``.
 
     Only after this result may the file be renamed: servers with parallel workers order a close
@@ -104,8 +100,7 @@ class Finish:
     sync: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(msgspec.Struct, frozen=True, gc=False):
     """Make ``data`` the whole content of ``path``, in one step, whatever is there. Result:
     :class:`RemoteStat` of the new file. Only where ``max_put_bytes`` allows it.
 
@@ -119,8 +114,7 @@ class Put:
     quiet: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Begin:
+class Begin(msgspec.Struct, frozen=True, gc=False):
     """Begin an upload under the name ``path``, or go on with the one that ``token`` stands for.
     Result: :class:`Begun`. Only where ``upload_tokens``.
 
@@ -135,16 +129,14 @@ class Begin:
     modified: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(msgspec.Struct, frozen=True, gc=False):
     """An upload: what stands for it on any later connection, and how many bytes are there."""
 
     token: str
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(msgspec.Struct, frozen=True, gc=False):
     """Read ``length`` bytes at ``offset``. Result: ``bytes``, short only at the file's end."""
 
     path: str
@@ -152,8 +144,7 @@ class Read:
     length: int
 
 
-@dataclass(frozen=True, slots=True)
-class Rename:
+class Rename(msgspec.Struct, frozen=True, gc=False):
     """Rename ``path`` to ``target``. Result: ``None``.
 
     With ``replace`` an existing target is replaced atomically (only where ``atomic_replace``);
@@ -165,29 +156,25 @@ class Rename:
     replace: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Remove:
+class Remove(msgspec.Struct, frozen=True, gc=False):
     """Delete the file ``path``. Result: ``None``; ``RemoteNotFound`` if it is not there."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class MakeDir:
+class MakeDir(msgspec.Struct, frozen=True, gc=False):
     """Make the folder ``path`` (its parent exists). Result: ``None``, also if it is there."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class List:
+class List(msgspec.Struct, frozen=True, gc=False):
     """List the folder ``path``. Result: ``dict`` of name to :class:`RemoteStat`."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
-class Copy:
+class Copy(msgspec.Struct, frozen=True, gc=False):
     """Copy ``length`` bytes on the server from ``path`` to ``target``. Result: ``None``.
 
     Without ``create`` a missing target is ``RemoteNotFound``. A source that ends before is a
@@ -202,8 +189,7 @@ class Copy:
     create: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Space:
+class Space(msgspec.Struct, frozen=True, gc=False):
     """What is free where the folder ``path`` lies. Result: :class:`RemoteSpace`."""
 
     path: str

@@ -13,6 +13,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import msgspec
+
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.core.checksum import DROPBOX, hasher
 from pysubtask.errors import (
@@ -129,7 +131,7 @@ class CallsTransport(SimpleTransport):
         if self.capabilities.checksum:
             digest = hasher(self.capabilities.checksum)
             digest.update(bytes(file.content))
-            found = replace(found, digest=digest.hexdigest())
+            found = msgspec.structs.replace(found, digest=digest.hexdigest())
         return found
 
     def stat(self, path: str) -> RemoteStat:

@@ -7,7 +7,8 @@ import itertools
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pysubtask.core.model import Delivered, Entry, Identity, Piece, Print, Stamp, Version
 from pysubtask.seams.disk import FileStat, ReadHandle, RealDisk, WriteHandle

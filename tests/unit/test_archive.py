@@ -5,12 +5,12 @@ from __future__ import annotations
 import errno
 import logging
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pysubtask.core.aging import day_folder
 from pysubtask.core.model import Delivered

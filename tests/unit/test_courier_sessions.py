@@ -322,9 +322,9 @@ def test_after_a_loss_of_power_segments_never_overlap(local: Local, foreign: boo
 
 
 def replace_delivered(entry: object, delivered: object) -> object:
-    from dataclasses import replace
+    from msgspec.structs import replace
 
-    return replace(entry, delivered=delivered)  # type: ignore[type-var]
+    return replace(entry, delivered=delivered)
 
 
 def test_a_refused_segment_is_held_like_any_file(local: Local) -> None:

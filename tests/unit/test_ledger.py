@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pysubtask.core.model import Delivered, Entry, Piece, Upload, Version
 from pysubtask.subtask.store.ledger import Ledger, drop_superseded, record_delivery

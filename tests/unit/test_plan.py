@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.core.model import Delivered, Version
@@ -28,9 +29,9 @@ from pysubtask.core.plan import (
 from tests.unit.core_fakes import make_version
 
 SFTP = Capabilities(positioned_write=True, sequential=True, atomic_replace=True)
-RENAME_ONLY = replace(SFTP, atomic_replace=False)
-WHOLE_FILES = replace(SFTP, positioned_write=False)
-DROP_BOX = replace(SFTP, readable=False)
+RENAME_ONLY = dataclasses.replace(SFTP, atomic_replace=False)
+WHOLE_FILES = dataclasses.replace(SFTP, positioned_write=False)
+DROP_BOX = dataclasses.replace(SFTP, readable=False)
 KEEP = Policy()
 REPLACE = Policy(on_first_contact="replace")
 CONTINUE = Policy(on_remote_gone="continue")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pysubtask.core.pull import Mark, Pulled, Told, print_of, pulled_from_json, pulled_to_json
 from pysubtask.subtask.pull.places import Places

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import pickle
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pysubtask.core.model import Delivered, Entry
 from pysubtask.errors import LinkLost, RemoteError, RemoteNotFound

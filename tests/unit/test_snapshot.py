@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from pysubtask.core.model import Piece, Stamp, Version
 from pysubtask.subtask.intake.facts import Touch

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from pysubtask.core.checksum import hasher
 from pysubtask.core.model import Entry, Piece, Version

@@ -7,9 +7,12 @@ again, over a new connection or in a new process.
 
 from __future__ import annotations
 
+import dataclasses
 import posixpath
 from collections.abc import Generator
 from typing import Any
+
+from msgspec.structs import replace
 
 from pysubtask.core.model import Delivered, Entry, Piece, Print, Version
 from pysubtask.core.plan import (
@@ -24,7 +27,6 @@ from pysubtask.core.plan import (
     Unknown,
     plan,
 )
-from pysubtask.core.replacing import replace
 from pysubtask.core.space import held
 from pysubtask.errors import RemoteError, RemoteNotFound, RemoteUnsupported
 from pysubtask.subtask.delivery.comparison import Comparison
@@ -257,7 +259,7 @@ class Courier:
             except RemoteNotFound:
                 return Absent()
             if ours is None:  # our own bytes are gone: go by the sizes
-                blind = replace(self._session.can, readable=False)
+                blind = dataclasses.replace(self._session.can, readable=False)
                 gone = decision.base + decision.end <= version.available_from
                 remote = replace(remote, past_telling=gone)
                 decision = plan(version, entry.delivered, remote, blind, policy)

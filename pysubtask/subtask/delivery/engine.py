@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
 from typing import Any, TypeAlias
+
+import msgspec
 
 from pysubtask.core.flow import Sent, Window
 from pysubtask.errors import LinkError, LinkLost, RemoteError
@@ -33,8 +34,7 @@ _REQUEST_BYTES = 128
 """What a request without data is taken to weigh in the window."""
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True, gc=False):
     """Let the request leave; the job gets its ticket.
 
     ``unless_refused``: if an earlier request of the job was refused, and it has not waited for that
@@ -46,8 +46,7 @@ class Send:
     unless_refused: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(msgspec.Struct, frozen=True, gc=False):
     """Wait for a ticket's result; the job gets it, or the error is raised into it."""
 
     ticket: int

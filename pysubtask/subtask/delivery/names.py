@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from msgspec.structs import replace
+
 from pysubtask.core.model import Entry
 from pysubtask.core.names import Parting, are_one_lowered, claims_before, name_key, parting
-from pysubtask.core.replacing import replace
 from pysubtask.errors import RemoteError
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import Disk

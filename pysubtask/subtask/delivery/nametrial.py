@@ -6,8 +6,9 @@ import posixpath
 from collections.abc import Generator
 from typing import Any
 
+from msgspec.structs import replace
+
 from pysubtask.core.names import Parting
-from pysubtask.core.replacing import replace
 from pysubtask.errors import RemoteError, RemoteNotFound
 from pysubtask.subtask.delivery.engine import Step, flight
 from pysubtask.subtask.delivery.names import NameTaken

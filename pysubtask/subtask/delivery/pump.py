@@ -6,9 +6,10 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from typing import Any
 
+from msgspec.structs import replace
+
 from pysubtask.core.delta import Kept
 from pysubtask.core.model import Entry, Upload
-from pysubtask.core.replacing import replace
 from pysubtask.errors import RemoteError
 from pysubtask.subtask.delivery.engine import Send, Step, Wait
 from pysubtask.subtask.delivery.session import Session, Steps

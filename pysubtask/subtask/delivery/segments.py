@@ -9,8 +9,9 @@ their names they are the file. A new version begins a new folder; the old one is
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from pysubtask.core.model import Delivered, Entry, Piece
 from pysubtask.errors import RemoteNotFound

@@ -6,11 +6,12 @@ import posixpath
 from collections.abc import Generator
 from typing import Any
 
+from msgspec.structs import replace
+
 from pysubtask.core.checksum import hasher
 from pysubtask.core.delta import Kept
 from pysubtask.core.model import Delivered, Entry, Upload, Version
 from pysubtask.core.plan import READ_BACK_BYTES, Compare, Present, Send
-from pysubtask.core.replacing import replace
 from pysubtask.errors import (
     RemoteDenied,
     RemoteError,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
+import msgspec
+from msgspec.structs import replace
+
 from pysubtask.core.model import Entry, Identity, Stamp, Version
-from pysubtask.core.replacing import replace
 from pysubtask.core.ticks import tick_secs
 from pysubtask.seams.disk import FileStat
 
@@ -21,8 +22,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class Touch:
+class Touch(msgspec.Struct, frozen=True, gc=False):
     """The ``.notify`` that a snapshot serves; ``stamp`` is None where there is none.
 
     With one at hand the file is read whatever its own time stamps say.
@@ -32,8 +32,7 @@ class Touch:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(msgspec.Struct, frozen=True):
     """What came of a look at a file.
 
     ``unstable``: it was being written; look again soon, then pass ``final=True``. ``failed``: the

@@ -144,6 +144,8 @@ class Intake:
         self._touches.start(blank_marks or {})
         for entry in self._ledger.journal.entries():
             known = self._targets.known(entry.path)
+            if known is None and self._is_left_to_scan(entry):
+                continue
             target = known or self._targets.in_folder(entry.path)
             if target is None:
                 continue
@@ -154,6 +156,11 @@ class Intake:
             if entry.next_owed is not None or entry.upload is not None:
                 self._ready(entry.path)
         self._hint_all = True
+
+    def _is_left_to_scan(self, entry: Entry) -> bool:
+        """Whether it is a file that is there, in a watched folder, and was never touched: the scan
+        compares it. There may be very many."""
+        return entry.served in (None, BLANK) and self._stat(entry.path) is not None
 
     def _compare(self, target: Target, entry: Entry, now: float) -> None:
         self._repeat_second_look(target, entry, now)

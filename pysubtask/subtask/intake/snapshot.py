@@ -11,9 +11,10 @@ from __future__ import annotations
 import logging
 import posixpath
 
+from msgspec.structs import replace
+
 from pysubtask.core.model import Entry, Piece, Print, PrintKind, Version
 from pysubtask.core.prints import choose_kind, print_of
-from pysubtask.core.replacing import replace
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import Disk, FileStat, ReadHandle
 from pysubtask.subtask.intake.facts import (

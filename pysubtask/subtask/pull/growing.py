@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from pysubtask.core.pull import HEAD_BYTES, Mark, Pulled, print_of, tail_start
 from pysubtask.subtask.delivery.engine import Step

@@ -10,8 +10,9 @@ import logging
 import math
 import random
 from collections.abc import Callable
-from dataclasses import replace
 from typing import NamedTuple
+
+from msgspec.structs import replace
 
 from pysubtask.core.pull import Check, Drop, Fetch, Pulled, Rest, Seen, Settle, SettleRule, plan
 from pysubtask.errors import LinkError

@@ -10,8 +10,9 @@ from __future__ import annotations
 import posixpath
 import time
 from collections.abc import Generator
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from pysubtask.core.pull import Pulled
 from pysubtask.errors import RemoteError, RemoteNotFound

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
+
+from msgspec.structs import replace
 
 from pysubtask.core.flow import Window
 from pysubtask.core.pull import HEAD_BYTES, Growth, Mark, Pulled, Told, print_of, tail_start

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from pysubtask.core.pull import Pulled, Told, print_of
 from pysubtask.subtask.pull.places import Places

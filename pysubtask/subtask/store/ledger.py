@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from pysubtask.core.model import Delivered, Entry, Piece, Version
-from pysubtask.core.replacing import replace
 from pysubtask.core.space import Held, held
 from pysubtask.subtask.store.journal import Journal
 from pysubtask.subtask.store.nameindex import NameIndex
