@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass
 from types import EllipsisType
+
+import msgspec
 
 from pysubtask.core.burst import Burst
 from pysubtask.core.model import Stamp
@@ -23,8 +24,7 @@ _CALM = Burst()
 _ASIDE_PREFIX = ".pysubtask-served-"
 
 
-@dataclass(slots=True, eq=False)
-class Target:
+class Target(msgspec.Struct, eq=False):
     """A file that something is known or expected of."""
 
     path: str
