@@ -88,7 +88,10 @@ def make_history(seed: int) -> History:
     config = realm.change(rng, config, bool(name))
     troubles = (troubles | set(realm.troubles)) - realm.without
     events = _make_events(rng, config, troubles, focus, realm)
-    events = tuple(event for event in events if event.kind not in realm.without)
+    without = realm.without
+    if config.server.calls == "appe" and config.settings["on_remote_gone"] == "resend":
+        without |= {"consumer"}  # APPE makes the file anew that was taken since SIZE was asked
+    events = tuple(event for event in events if event.kind not in without)
     return History(seed, config, events, frozenset(troubles), name)
 
 

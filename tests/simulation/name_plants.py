@@ -91,6 +91,13 @@ NAME_PLANTS: dict[str, Plant] = {
         "if path in self._quiet.settled or not self._quiet.secs:",
         "if True:",
     ),
+    "still-before-the-break": one(
+        "what held still before an APPE broke is appended to at once",
+        "transports.ftp.appending",
+        "Appending.unsettle",
+        "self._quiet.seen.pop(path, None)",
+        "pass",
+    ),
     "lock-not-asked": one(
         "a child does not wait for the one that has the state folder",
         "subtask.shell.lock",
@@ -127,6 +134,7 @@ NAME_WORLDS = {
     "beat-for-a-file": "beats",
     "half-beat-sent": "beats",
     "appended-at-once": "appending",
+    "still-before-the-break": "appending",
     "lock-not-asked": "masters",
     "holder-not-ended": "masters",
     "stop-file-left": "masters",

@@ -293,7 +293,6 @@ REALMS: dict[str, Realm] = {
             "FTP servers that can only append, where what a broken connection sent arrives later",
             _appending,
             troubles={"cut": 12, "kill": 8},
-            without=frozenset({"power"}),
         ),
         Realm(
             "masters",

@@ -70,6 +70,25 @@ def test_after_a_break_the_size_is_seen_twice(server: FakeServer, clock: ManualC
     assert again.write("a", 9, memoryview(b"j"), 9, temp=False) == 1  # at once
 
 
+def test_that_it_held_still_before_the_break_does_not_count(
+    server: FakeServer, clock: ManualClock
+) -> None:
+    server.data[:] = b"abc"
+    quiet = Quiet()
+    first = appending(server, clock, quiet)
+    with pytest.raises(RemoteError, match="held still"):
+        first.write("a", 3, memoryview(b"def"), 3, temp=False)
+    clock.advance(10)
+    server.lost = 0
+    with pytest.raises(LinkLost):
+        first.write("a", 3, memoryview(b"def"), 3, temp=False)
+    again = appending(server, clock, quiet)
+    with pytest.raises(RemoteError, match="held still"):
+        again.write("a", 3, memoryview(b"def"), 3, temp=False)
+    clock.advance(10)
+    assert again.write("a", 3, memoryview(b"def"), 3, temp=False) == 3
+
+
 def test_a_size_that_moves_begins_the_wait_anew(server: FakeServer, clock: ManualClock) -> None:
     one = appending(server, clock, Quiet())
     server.data[:] = b"abc"

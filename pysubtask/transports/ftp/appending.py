@@ -81,14 +81,15 @@ class Appending:
     def renamed(self, path: str, target: str) -> None:
         """What is known of a file holds under its new name."""
         if path in self._quiet.settled:
-            self._quiet.settled.discard(path)
+            self.unsettle(path)
             self.settle(target)
         else:
-            self._quiet.settled.discard(target)
+            self.unsettle(target)
 
     def unsettle(self, path: str) -> None:
-        """A write to it begins."""
+        """A write to it begins: how it held still before says nothing any more."""
         self._quiet.settled.discard(path)
+        self._quiet.seen.pop(path, None)
 
     def settle(self, path: str) -> None:
         """A write to it was acknowledged: nothing of it can still arrive."""
