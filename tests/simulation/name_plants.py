@@ -153,6 +153,7 @@ NAME_KNOWN: dict[str, int] = {
     "beat-for-a-file": 12_000_000_029,
     "half-beat-sent": 12_000_000_143,
     "appended-at-once": 13_000_000_077,
+    "still-before-the-break": 13_000_001_828,
     "lock-not-asked": 14_000_000_000,
     "holder-not-ended": 14_000_000_001,
     "stop-file-left": 14_000_000_002,

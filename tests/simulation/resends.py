@@ -12,7 +12,9 @@ read gives no way to find out, so that after a death everything since the last n
 of it.
 
 Whole files that are due again by the plan's table (the remote file gone, changed by another hand, a
-new version) are not counted: they are other files at the destination.
+new version) are not counted: they are other files at the destination. Nor is a version that is
+begun anew because another hand changed the file that parts of it were copied from on the server:
+what was copied can't be trusted.
 """
 
 from __future__ import annotations
@@ -68,6 +70,10 @@ class Resends:
     spending: Spending | None = None
     """Where a budget is kept an eye on."""
     _sent: dict[str, _Sent] = field(default_factory=dict)
+    _copied: dict[str, str] = field(default_factory=dict)
+    """By temporary name: the file that parts of it were copied from."""
+    _touched: set[str] = field(default_factory=set)
+    """Names that another hand changed since the child put its own there, or went on with it."""
 
     def sent(self, request: Write, upload: tuple[str, int] | None) -> None:
         """The child sends a WRITE."""
@@ -78,6 +84,8 @@ class Resends:
         file = self.disk.files.get(name)
         if file is None and upload is None:
             return  # there is no such file: it will be refused
+        if upload is None:
+            self._touched.discard(name)
         known = self._sent.get(name)
         if known is None or (known.file is not None and known.file is not file):
             if upload is not None and known is None:
@@ -88,12 +96,17 @@ class Resends:
         self.again_bytes += max(0, min(end, known.end) - max(start, known.first))
         known.end = max(known.end, end)
 
+    def copied(self, request: Copy) -> None:
+        """The child has the server copy a part of a file."""
+        self._copied[self.disk.fold(request.target)] = self.disk.fold(request.path)
+
     def _begun(self, name: str, upload: tuple[str, int]) -> None:
         """A temporary file is begun; was there another one of the same version?"""
         for other, sent in list(self._sent.items()):
             if sent.upload == upload and other != name:
                 del self._sent[other]
-                if sent.file is not None and not sent.file.placed:
+                spoilt = self._copied.pop(other, "") in self._touched
+                if sent.file is not None and not sent.file.placed and not spoilt:
                     self.again_bytes += len(sent.file.content)
 
     def wrote(self, file: RemoteFile, offset: int, data: bytes) -> None:
@@ -101,10 +114,14 @@ class Resends:
         that file, nor what was copied from it."""
         if self.disk.another_hand:
             self._sent.clear()
+            self._touched |= file.names
 
     def named(self, path: str, file: RemoteFile, replaced: RemoteFile | None) -> None:
         if self.disk.another_hand:
             self._sent.clear()
+            self._touched.add(path)
+        else:
+            self._touched.discard(path)
         known = self._sent.get(path)
         if known is not None and known.file is None:
             known.file = file
@@ -169,6 +186,8 @@ class CountingTransport:
             self._asked[ticket] = self._sent_bytes
             self._sent_bytes += len(request.data)
         elif isinstance(request, Copy | Finish):  # some refuse a write only when it is synced
+            if isinstance(request, Copy):
+                self._account.copied(request)
             self._asked[ticket] = self._sent_bytes
         self._unanswered += 1
         self._inner.submit(ticket, request)

@@ -119,6 +119,16 @@ class WatchedServer(MemoryServer):
         self._look()
         return lambda: bytes(file.data)
 
+    def reach(self, path: str) -> Callable[[int, bytes], None]:
+        """What writes to the file that is there now, wherever it will be, as a late request."""
+        file = self._files[path]
+
+        def write(offset: int, data: bytes) -> None:
+            file.data[offset : offset + len(data)] = data
+            self._look()
+
+        return write
+
     def temps(self) -> list[str]:
         """Our temporary names that are there."""
         return [n for n in self.names() if n.rpartition("/")[2].startswith(TEMP_PREFIX)]

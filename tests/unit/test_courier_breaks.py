@@ -15,6 +15,7 @@ from tests.unit.core_local import Local
 from tests.unit.core_remote import (
     BIG,
     KINDS,
+    POSITIONED,
     SERVERS,
     TEMP_PREFIX,
     Cut,
@@ -188,6 +189,42 @@ def test_after_a_break_it_goes_on_near_the_break(local: Local, kind: str, growth
     assert remote.server.read_file("a.csv") == numbered(total)
     again = 64 * 32_768 if kind == "parallel" else 256 * 1024
     assert remote.server.written_bytes <= total + 2 * again
+
+
+@POSITIONED
+@pytest.mark.parametrize("kill", [False, True], ids=["cut", "killed"])
+def test_what_arrives_late_meets_no_other_version(local: Local, kind: str, kill: bool) -> None:
+    """A write into a file that was there before us is still on its way when the program truncates
+    its file (history 7000005208 of the simulator)."""
+    remote = make_remote(local, kind)
+    server = remote.server
+    server.put_file("a.csv", A[:8])
+    late = server.reach("a.csv")
+    sent: list[str] = []
+
+    def delay(operation: str, path: str) -> None:
+        if operation == "write":
+            sent.append(path)
+            raise LinkLost("cut", operation="test")
+
+    def arrive(operation: str, path: str) -> None:
+        if operation == "write":
+            late(8, A[8:])
+
+    server.fault_before = delay
+    local.write(A)
+    local.take()
+    remote.step()
+    assert sent == ["a.csv"]
+    if kill:
+        remote.restart()
+    server.fault_before = arrive
+    now = A[:8] + C[:500]
+    local.write(now)
+    local.take()
+    remote.settle()
+    assert server.read_file("a.csv") == now
+    assert all(content in (None, A[:8], A, now) for content in server.seen)
 
 
 def test_a_temporary_file_that_vanishes_leaves_no_hole(local: Local) -> None:

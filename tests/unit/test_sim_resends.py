@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import pytest
+
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.errors import RemoteError
-from pysubtask.transports.contract import Request, Result, Write
+from pysubtask.transports.contract import Copy, Request, Result, Write
 from tests.simulation.remote import RemoteDisk
 from tests.simulation.resends import CountingTransport, Resends
 
@@ -70,6 +72,33 @@ def test_a_version_that_was_put_in_place_may_be_sent_once_more() -> None:
     disk.another_hand = False
     write(disk, account, TEMP + "2", 0, b"abcdef", ("/a", 1))
     assert account.again_bytes == 0
+
+
+@pytest.mark.parametrize("spoilt", ["/a", "/b"])
+def test_what_was_copied_from_a_file_that_another_hand_changed_is_sent_anew(spoilt: str) -> None:
+    disk, account = server()
+    disk.put("/a", b"old")
+    disk.put("/b", b"old")
+    account.copied(Copy("/a", 0, 3, TEMP, 0))
+    write(disk, account, TEMP, 0, b"abc", ("/a", 1))
+    disk.another_hand = True
+    disk.write(disk.files[spoilt], 3, b"theirs")
+    disk.another_hand = False
+    write(disk, account, TEMP, 3, b"def", ("/a", 1))  # it goes on until it is looked at
+    write(disk, account, TEMP + "2", 0, b"abcdef", ("/a", 1))
+    assert account.again_bytes == (0 if spoilt == "/a" else 6)
+
+
+def test_a_file_that_is_ours_again_excuses_nothing() -> None:
+    disk, account = server()
+    disk.another_hand = True
+    disk.put("/a", b"theirs")
+    disk.another_hand = False
+    disk.put("/a", b"old")
+    account.copied(Copy("/a", 0, 3, TEMP, 0))
+    write(disk, account, TEMP, 0, b"abcdef", ("/a", 1))
+    write(disk, account, TEMP + "2", 0, b"abcdef", ("/a", 1))
+    assert account.again_bytes == 6
 
 
 def test_nothing_counts_where_another_hand_was_or_the_power_failed() -> None:

@@ -270,6 +270,36 @@ def test_the_held_handle_is_the_file_that_has_the_version(local: Local) -> None:
         assert handle.read_at(0, 100) == b"one+two+three"
 
 
+def _put_in_place(local: Local, content: bytes) -> None:
+    Path(local.path + ".new").write_bytes(content)
+    os.replace(local.path + ".new", local.path)
+
+
+def test_a_longer_copy_goes_on_though_the_file_of_before_had_grown_unseen(local: Local) -> None:
+    """It holds all of that, too: nothing else has to be shown first (half a line, perhaps)."""
+    local.write(b"one")
+    local.take()
+    local.write(b"+two", "ab")
+    local.take()
+    local.write(b"+thr", "ab")
+    _put_in_place(local, b"one+two+three")
+    local.take()
+    assert [(v.number, v.size) for v in local.entry.versions] == [(1, 13)]
+    assert local.content() == b"one+two+three"
+
+
+def test_what_a_replaced_file_gained_unseen_is_kept_if_the_new_one_lacks_it(local: Local) -> None:
+    local.write(b"one")
+    local.take()
+    local.write(b"+two", "ab")
+    local.take()
+    local.write(b"+three", "ab")
+    _put_in_place(local, b"one+two+four, and more")
+    local.take()
+    assert local.content(1) == b"one+two+three"
+    assert local.content(2) == b"one+two+four, and more"
+
+
 @pytest.mark.parametrize("growth", ["auto", "append"])
 def test_no_handle_is_left_open(local: Local, growth: str) -> None:
     for text in (b"one", b"+two", b"+three"):

@@ -274,6 +274,11 @@ class Courier:
             start = decision.start
             if start >= version.available_from:
                 self._session.allowance.began()
+                if entry.delivered is None and isinstance(remote, Present):
+                    # A write may arrive long after its process has died. Noted before it leaves,
+                    # so that no other version will be written into the same file.
+                    base = decision.base
+                    self._session.record(path, version.number, start, base, remote.mtime)
                 return (yield from self._append(path, version, name, decision))
             if (yield from self._comparison.cover(path, version, start)) == start:
                 return remote  # the pieces begin earlier now: decide again

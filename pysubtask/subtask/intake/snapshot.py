@@ -92,7 +92,7 @@ class Snapshots:
             try:
                 return self._take(path, remote, growth, touch, rotated_as, final=final)
             except Clash:
-                continue  # a delivery let go of the piece that was being added to
+                continue  # the entry has changed meanwhile
 
     def _take(
         self,
@@ -129,6 +129,8 @@ class Snapshots:
                 # The same beginning in another file: a longer copy moved into place, unless
                 # the file of before lives on under another name.
                 goes_on = not self._finish(path, previous, growth, before)
+                if self._size_noted(path) != previous.size:
+                    raise Clash  # that one had gained bytes: does this one begin with all of them?
             if goes_on and previous is not None:
                 outcome = self._growing.extend(path, previous, handle, before, growth, touch)
                 if outcome is not None and outcome.result == "unstable":
@@ -320,6 +322,11 @@ class Snapshots:
         if (found or current is None) and not self._is_source(path, previous.number):
             self._sources.release(path, previous.number)
         return found
+
+    def _size_noted(self, path: str) -> int | None:
+        entry = self._ledger.get(path)
+        current = entry.current if entry is not None else None
+        return current.size if current is not None else None
 
     def _is_source(self, path: str, number: int) -> bool:
         """Whether bytes of a version were not copied: there was no room."""
