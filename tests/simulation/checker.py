@@ -478,6 +478,11 @@ class Checker:
         if content is not None and source.owed:
             self._settle_debts(source, self.view(source.remote), bytearray(content))
 
+    def _is_due(self, source: Source, touch: Touch) -> bool:
+        """Whether it was never shown, and no newer version made that needless."""
+        is_last = touch.index == source.current.index
+        return not source.was_shown(touch) and (is_last or source.must_precede(touch))
+
     def check_delivered(self, touches: Iterable[tuple[Source, Touch]], who: str) -> None:
         """``who`` (flush, stop) said that what these touches notified is at the server."""
         for source, touch in touches:
@@ -486,7 +491,7 @@ class Checker:
                 continue
             if touch.taken:
                 continue
-            if self.slots.waits(source) and source.was_shown(touch):
+            if self.slots.waits(source) and not self._is_due(source, touch):
                 continue  # its name has gone to another file since
             changed = not source.present or touch.index != source.current.index
             if changed and not touch.caught:  # the program was quicker than the snapshot
