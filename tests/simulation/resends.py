@@ -93,7 +93,8 @@ class Resends:
             known = self._sent[name] = _Sent(file, start, start, upload)
         if known.file is None:
             known.file = file
-        self.again_bytes += max(0, min(end, known.end) - max(start, known.first))
+        if end - start > 1 or end != known.end:  # the last byte once more: for a sync, it is opened
+            self.again_bytes += max(0, min(end, known.end) - max(start, known.first))
         known.end = max(known.end, end)
 
     def copied(self, request: Copy) -> None:

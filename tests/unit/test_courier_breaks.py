@@ -138,10 +138,13 @@ def test_cut_at_every_request(
     pytest.fail("it never ends")
 
 
+@pytest.mark.parametrize("size", [BIG, 5000])
 @pytest.mark.parametrize("kill", [False, True], ids=["cut", "killed"])
-def test_what_was_written_before_a_break_is_synced_after_it(local: Local, kill: bool) -> None:
-    """Else it takes its place while its bytes are still in the cache of a mount (history
-    6000000072 of the simulator)."""
+def test_what_was_written_before_a_break_is_synced_after_it(
+    local: Local, kill: bool, size: int
+) -> None:
+    """Else it takes its place while its bytes are still in the cache of a mount (histories
+    6000000072 and, of a small file, 6000090304 of the simulator)."""
     remote = Remote(local, WatchedServer(replace(SERVERS["sequential"], fsync=True)))
     broken: list[str] = []
 
@@ -153,13 +156,13 @@ def test_what_was_written_before_a_break_is_synced_after_it(local: Local, kill: 
             assert remote.server.synced == broken
 
     remote.server.fault_before = cut
-    local.write(numbered(BIG))
+    local.write(numbered(size))
     local.take("rewrite")
     remote.step()
     if kill:
         remote.restart()
     remote.settle()
-    assert remote.server.read_file("a.csv") == numbered(BIG)
+    assert remote.server.read_file("a.csv") == numbered(size)
     assert remote.server.synced == broken
 
 
