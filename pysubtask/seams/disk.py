@@ -59,6 +59,9 @@ class FileStat(msgspec.Struct, frozen=True, gc=False):
             and self.is_dir == other.is_dir
         )
 
+    def __ne__(self, other: object) -> bool:  # msgspec has one of its own
+        return not self == other
+
     def __hash__(self) -> int:
         return hash((self.size, self.mtime_ns, self.ctime_ns, self.ino, self.dev))
 

@@ -137,3 +137,38 @@ def test_a_touch_between_one_that_vanished_and_a_blank_one(bench: Bench) -> None
     served_by_another(bench, made_anew=True)
     bench.run(20)
     assert bench.taken() == b"x"
+
+
+def test_one_that_is_just_being_made_is_read_again(tmp_path: Path) -> None:
+    """``make_blank_notify`` gives it two names for a moment."""
+    bench = Bench(tmp_path)
+    notify = notify_path(bench.path("a.csv"))
+    make_blank_notify(notify)
+    seen = {bench.path("a.csv"): blank_mark(notify)}
+    served_by_another(bench, made_anew=True)
+    os.link(notify, notify + "2")
+    bench.open(seen)
+    bench.run(5)
+    os.unlink(notify + "2")
+    bench.run(20)
+    assert bench.taken() == b"x"
+
+
+@pytest.mark.parametrize("burstmode", [False, True])
+def test_in_a_folder_a_blank_one_that_comes_and_goes_is_forgotten(
+    tmp_path: Path, burstmode: bool
+) -> None:
+    bench = Bench(tmp_path, burstmode=burstmode)
+    path = bench.path("outgoing/a.dat")
+    bench.write("outgoing/a.dat", b"x")
+    bench.run(5)
+    bench.touch("outgoing/a.dat")
+    for change in (os.unlink, make_blank_notify, os.unlink):
+        bench.run(20)
+        change(notify_path(path))
+        bench.intake.hint(notify_path(path))
+    bench.run(40)
+    bench.forget()
+    assert bench.intake.is_settled(path)
+    bench.run(20)
+    assert not bench.looks

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pysubtask.seams.disk import RealDisk
+from pysubtask.seams.disk import FileStat, RealDisk
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="folders can't be synced there")
@@ -47,3 +47,24 @@ def test_a_file_in_the_way_is_told(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
     with pytest.raises(FileExistsError):
         RealDisk().make_dirs(str(tmp_path / "a"))
+
+
+def test_how_many_names_a_file_has_does_not_make_it_another() -> None:
+    one, two, other = (
+        FileStat(1, 2, 3, 4, 5),
+        FileStat(1, 2, 3, 4, 5, links=2),
+        FileStat(2, 2, 3, 4, 5),
+    )
+    assert one == two
+    assert (one != two) is False
+    assert hash(one) == hash(two)
+    assert one != other
+    assert one != "a"
+
+
+def test_times_are_those_of_stat(tmp_path: Path) -> None:
+    file = tmp_path / "a"
+    assert RealDisk().times(str(file)) is None
+    file.write_bytes(b"x")
+    st = RealDisk().stat(str(file))
+    assert RealDisk().times(str(file)) == (st.mtime_ns, st.ctime_ns)

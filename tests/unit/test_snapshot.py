@@ -300,6 +300,32 @@ def test_what_a_replaced_file_gained_unseen_is_kept_if_the_new_one_lacks_it(loca
     assert local.content(2) == b"one+two+four, and more"
 
 
+def test_a_renamed_file_that_somebody_goes_on_writing_holds_nothing_up(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process has not noticed the rotation."""
+    local.write(b"one")
+    local.take()
+    local.write(b"+two", "ab")
+    local.take()
+    os.rename(local.path, local.path + ".1")
+    local.write(b"new" * 1000)
+    finish, times = local.snapshots._finish, 0
+
+    def read_and_grow(*args: Any) -> bool:
+        nonlocal times
+        times += 1
+        assert times < 10
+        with open(local.path + ".1", "ab") as file:
+            file.write(b"+more")
+        return finish(*args)
+
+    monkeypatch.setattr(local.snapshots, "_finish", read_and_grow)
+    local.take()
+    assert local.content(1).startswith(b"one+two+more")
+    assert local.content(2) == b"new" * 1000
+
+
 @pytest.mark.parametrize("growth", ["auto", "append"])
 def test_no_handle_is_left_open(local: Local, growth: str) -> None:
     for text in (b"one", b"+two", b"+three"):

@@ -74,3 +74,17 @@ import importlib.metadata
 print(len(importlib.metadata.version("pysubtask")) > 0)
 """
     assert _run(code).split() == ["no-such-package", "True"]
+
+
+def test_who_imports_metadata_meanwhile_has_it() -> None:
+    code = """
+import sys
+from pysubtask.transports.sftp import library
+with library._instead("importlib.metadata", library._Metadata("importlib.metadata")):
+    import importlib.metadata
+    print(importlib.metadata.version("paramiko")[0].isdigit())
+print("importlib.metadata" in sys.modules, hasattr(importlib, "metadata"))
+import importlib.metadata
+print(len(importlib.metadata.files("paramiko")) > 9)
+"""
+    assert _run(code).split() == ["True", "False", "False", "True"]

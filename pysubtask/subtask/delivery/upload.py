@@ -132,26 +132,25 @@ class Uploads:
             ):
                 self._drop(path, upload)
             return
+        if upload.stage == "sent" and upload.acked < upload.size:
+            # Nobody has said that it arrived: a server that went down since may show its size only.
+            upload = replace(upload, stage="sending")
+            self._note(path, upload)
+            self._session.allowance.go_on()
         if upload.stage != "sending":
-            if st.size != upload.size - upload.base:
-                self._drop(path, upload)
-            elif upload.acked < upload.size and self._session.can.fsync:
-                yield from self._send(path, entry, upload, self._last_byte(upload), fresh=False)
-            else:
+            if st.size == upload.size - upload.base:
                 yield from self._put_in_place(path, entry, upload)
+            else:
+                self._drop(path, upload)
             return
         start = yield from self._resume_point(path, entry, version, upload, st.size)
         if start is None:
             self._drop(path, upload)
         else:
             if self._session.can.fsync and not upload.token:
-                start = min(start, self._last_byte(upload))
+                # Its last byte once more: only a file that is open can be brought to the disk.
+                start = min(start, max(upload.base, upload.size - 1))
             yield from self._send(path, entry, upload, start, fresh=False)
-
-    def _last_byte(self, upload: Upload) -> int:
-        """Where to go on with one of which nothing is known to be on the server's disk: its last
-        byte once more, as only a file that is open can be brought there."""
-        return max(upload.base, upload.size - 1)
 
     def _look(self, version: Version, upload: Upload) -> Generator[Step, Any, Any]:
         """What the server has of it; something with a ``size``."""

@@ -88,6 +88,7 @@ class Snapshots:
             rotated_as: the pattern of the names under which rotated files are kept; none without.
         """
         self._regrown = 0
+        self._read_on = False
         while True:
             try:
                 return self._take(path, remote, growth, touch, rotated_as, final=final)
@@ -124,13 +125,17 @@ class Snapshots:
             if not edited and touch is None and previous and is_untouched(previous, before):
                 return Outcome("unchanged")
             outcome: Outcome | None = None
+            is_finished = False
             goes_on = not edited and previous and _may_continue(previous, before, growth)
             if goes_on and previous is not None and before.ino != previous.identity.ino:
                 # The same beginning in another file: a longer copy moved into place, unless
                 # the file of before lives on under another name.
                 goes_on = not self._finish(path, previous, growth, before)
-                if self._size_noted(path) != previous.size:
+                is_finished = self._size_noted(path) != previous.size
+                if is_finished and not self._read_on:
+                    self._read_on = True
                     raise Clash  # that one had gained bytes: does this one begin with all of them?
+                goes_on = goes_on and not is_finished  # somebody goes on writing to it
             if goes_on and previous is not None:
                 outcome = self._growing.extend(path, previous, handle, before, growth, touch)
                 if outcome is not None and outcome.result == "unstable":
@@ -138,7 +143,8 @@ class Snapshots:
                         return outcome
                     outcome = None
             if outcome is None:
-                self._finish(path, previous, growth, before)
+                if not is_finished:
+                    self._finish(path, previous, growth, before)
                 kept_as = self._kept_as(path, before, growth, rotated_as) if rotated_as else None
                 outcome = self._begin(
                     path, remote, handle, before, growth, touch, kept_as, final=final

@@ -18,7 +18,8 @@ __all__ = ["Touches"]
 
 
 _GONE = -2
-"""A ``blank_mark``: there was none, and a blank one that is there later was made after that."""
+"""A ``blank_mark``: one that was there has gone, and a blank one that is there later was made after
+that."""
 
 
 class Touches:
@@ -70,31 +71,35 @@ class Touches:
         times = self._disk.times  # there may be thousands of files, every timer_interval_secs
         for target in self._targets.declared:
             found = times(notify_path(target.path))
-            if found != target.checked or not is_same_folder:
-                self.check(target, now)
-                if target.touch_seen != BLANK or target.blank_mark is not None:
-                    target.checked = found
+            if (found != target.checked or not is_same_folder) and self.check(target, now):
+                target.checked = found
         for name in names:
             self._check_fallback(os.path.join(self._layout.notify_dir, name), now)
 
-    def check(self, target: Target, now: float) -> None:
-        """Plan a look if the touch differs from the one that was seen last."""
+    def check(self, target: Target, now: float) -> bool:
+        """Plan a look if the touch differs from the one that was seen last.
+
+        Returns:
+            False if it can't be told yet: a blank one is just being made.
+        """
         target.checked = ...
         stamp, mark = read_touch(self._disk, target)
+        if stamp == BLANK and mark is None:
+            return False
         if stamp == BLANK:
-            made_anew = target.blank_mark is not None and mark not in (None, target.blank_mark)
+            made_anew = target.blank_mark not in (None, mark)
             missed = made_anew or (target.saw_touch and target.touch_seen not in (None, BLANK))
         else:
             missed = stamp is None and target.blank_mark not in (None, _GONE)
         if stamp == target.touch_seen and not missed:
             if mark is not None:
                 self._note_blank(target, mark)
-            return
+            return True
         target.touch_seen = stamp
         target.saw_touch = stamp not in (None, BLANK)
         self._note_blank(target, _GONE if stamp is None else mark)
         if stamp == BLANK and not missed:
-            return
+            return True
         target.touch_seen_at = now
         target.is_complete = True
         look_at = now
@@ -107,6 +112,7 @@ class Touches:
             if not go and target.burst.release_at is not None:
                 self._looks.wake(target, target.burst.release_at)
         self._looks.schedule(target, look_at)
+        return True
 
     def follow(self, notify_file: str, data_path: str, now: float) -> None:
         """Something happened to a ``.notify``; ``data_path`` is the file that it lies beside."""
@@ -132,11 +138,12 @@ class Touches:
             self.check(target, now)
 
     def _note_blank(self, target: Target, mark: int | None) -> None:
+        lasting = None if mark == _GONE else mark
         if self._targets.is_declared(target.path):
             target.blank_mark = mark
-            self._blanks.note(target.path, None if mark == _GONE else mark)
-        elif mark != _GONE:
-            target.blank_mark = mark
+            self._blanks.note(target.path, lasting)
+        else:  # one that is there later may have been made by whoever declares the file
+            target.blank_mark = lasting
 
     def _size(self, path: str) -> int:
         try:

@@ -47,11 +47,20 @@ def _instead(name: str, module: ModuleType | None) -> Iterator[None]:
         yield
         return
     sys.modules[name] = module  # type: ignore[assignment]  # what None means to an import
+    if module is not None:  # who imports it meanwhile, by another thread, finds it in its package
+        setattr(importlib, name.rpartition(".")[2], module)
     try:
         yield
     finally:
-        if sys.modules.get(name) is module:
-            del sys.modules[name]
+        _take_back(name, module)
+
+
+def _take_back(name: str, module: ModuleType | None) -> None:
+    if sys.modules.get(name) is module:
+        sys.modules.pop(name, None)
+    attribute = name.rpartition(".")[2]
+    if module is not None and getattr(importlib, attribute, None) is module:
+        delattr(importlib, attribute)
 
 
 class _Metadata(ModuleType):
@@ -70,6 +79,5 @@ class _Metadata(ModuleType):
         return str(self.__getattr__("version")(name))
 
     def __getattr__(self, name: str) -> Any:
-        if sys.modules.get(_METADATA) is self:
-            del sys.modules[_METADATA]
+        _take_back(_METADATA, self)
         return getattr(importlib.import_module(_METADATA), name)
