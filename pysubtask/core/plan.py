@@ -238,7 +238,10 @@ def _continue(
     if remote.size < expected and not remote.ours:
         return _send(version, can, conflict=not doubtful, set_aside=doubtful)
     if remote.ours or not remote.size:
-        return _append(version, base + remote.size, base, can)
+        start = base + remote.size
+        if remote.size > expected and can.fsync and can.positioned_write and version.may_grow:
+            start -= 1  # it came unconfirmed, and may be in a cache only: with this it is synced
+        return _append(version, start, base, can)
     return _append(version, delivered.size, base, can, longer=remote.size)
 
 

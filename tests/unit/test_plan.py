@@ -31,6 +31,7 @@ from tests.unit.core_fakes import make_version
 SFTP = Capabilities(positioned_write=True, sequential=True, atomic_replace=True)
 RENAME_ONLY = dataclasses.replace(SFTP, atomic_replace=False)
 WHOLE_FILES = dataclasses.replace(SFTP, positioned_write=False)
+CACHED = dataclasses.replace(SFTP, fsync=True)
 DROP_BOX = dataclasses.replace(SFTP, readable=False)
 KEEP = Policy()
 REPLACE = Policy(on_first_contact="replace")
@@ -140,6 +141,12 @@ GOING_ON = [
     _case("unconfirmed bytes arrived", GROWN, SHOWN, Present(80, 6.0), Compare(0, 80)),
     _case("they are ours", GROWN, SHOWN, Present(80, 6.0, ours=True), Append(80, 100)),
     _case("all of them arrived", GROWN, SHOWN, Present(100, 6.0, ours=True), Done(100)),
+    _case("they are ours, and may be in a cache", GROWN, SHOWN, Present(80, 6.0, ours=True),
+          Append(79, 100), CACHED),
+    _case("all of them arrived, and may be in a cache", GROWN, SHOWN,
+          Present(100, 6.0, ours=True), Append(99, 100), CACHED),
+    _case("confirmed ones are in none", GROWN, SHOWN, Present(60, 6.0, ours=True),
+          Append(60, 100), CACHED),
     _case("shorter, but ours", GROWN, SHOWN, Present(20, 6.0, ours=True), Append(20, 100)),
     _case("emptied", GROWN, SHOWN, Present(0, 6.0), Send(0, 100, "replace", conflict=True)),
     _case("only its name was shown", GROWN, Delivered(1, 0), Present(0, 6.0), Append(0, 100)),

@@ -43,8 +43,7 @@ def program(
         unpack(archive, home, place.base)
         place.fill(home / "remote")
         state = next((home / "data" / "upload").iterdir())
-        if same_boot:
-            reboot(state, boot_id())
+        reboot(state, boot_id() if same_boot else "the boot before")
         stack.enter_context(mock.patch.dict(os.environ, place.environment))
         master = TaskMaster(
             watch_list(home / "data"),
@@ -71,8 +70,9 @@ def test_a_state_is_taken_over(
     home = tmp_path.resolve()
     data = home / "data"
     with program(home, archive, same_boot=same_boot) as (master, place):
-        # a Dropbox takes whole files only, and of this one the outbox has no more than the end
-        apart = name_of(archive) == "dropbox"
+        # Of the rotated log the outbox has no more than the end. A Dropbox takes whole files only;
+        # and elsewhere a loss of power leaves it open whether there is more than the journal says.
+        apart = name_of(archive) == "dropbox" or not same_boot
         former = os.open(place.folder / "machine.log", os.O_RDONLY)  # until it is replaced
         try:
             assert os.fstat(former).st_size == 100 * len(rows("rotated.log", 0, 1))
@@ -85,7 +85,7 @@ def test_a_state_is_taken_over(
         rotated = rows("rotated.log", 0, 160)
         assert whole == (rows("rotated.log", 0, 100) if apart else rotated)
         assert_all_there(place, data, apart=apart)
-        if apart:
+        if name_of(archive) == "dropbox":
             return
         assert not list(place.folder.rglob(".pysubtask-*[0-9a-f]")), "an upload was left behind"
         with (data / "grow.csv").open("ab") as file:

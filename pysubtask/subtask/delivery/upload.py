@@ -226,7 +226,12 @@ class Uploads:
         if not at_once:
             upload = replace(upload, acked=upload.size, stage="sent")
             self._note(path, upload)
-        yield from self._put_in_place(path, entry, upload)
+        try:
+            yield from self._put_in_place(path, entry, upload)
+        except RemoteError:
+            if at_once:  # it has arrived, and only its place is refused
+                self._note(path, replace(upload, acked=upload.size))
+            raise
 
     def _fill(
         self,
