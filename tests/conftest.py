@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import hypothesis
 
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")  # a busy machine is no fault of the code's
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background by a shell, which has its programs ignore it (POSIX, 2.11 "Signals
+    # and Error Handling"); so would the programs that tests start and interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 pytest_plugins = ["tests.servers.fixtures"]
 

@@ -240,7 +240,9 @@ def _continue(
     if remote.ours or not remote.size:
         start = base + remote.size
         if remote.size > expected and can.fsync and can.positioned_write and version.may_grow:
-            start -= 1  # it came unconfirmed, and may be in a cache only: with this it is synced
+            # What came unconfirmed may be in a cache only: its last byte once more, and it is
+            # synced. Alone: a server whose disk is full may take it, and what is behind it not.
+            return Append(start - 1, start, base)
         return _append(version, start, base, can)
     return _append(version, delivered.size, base, can, longer=remote.size)
 

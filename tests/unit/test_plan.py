@@ -142,7 +142,7 @@ GOING_ON = [
     _case("they are ours", GROWN, SHOWN, Present(80, 6.0, ours=True), Append(80, 100)),
     _case("all of them arrived", GROWN, SHOWN, Present(100, 6.0, ours=True), Done(100)),
     _case("they are ours, and may be in a cache", GROWN, SHOWN, Present(80, 6.0, ours=True),
-          Append(79, 100), CACHED),
+          Append(79, 80), CACHED),
     _case("all of them arrived, and may be in a cache", GROWN, SHOWN,
           Present(100, 6.0, ours=True), Append(99, 100), CACHED),
     _case("confirmed ones are in none", GROWN, SHOWN, Present(60, 6.0, ours=True),
