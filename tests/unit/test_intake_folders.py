@@ -6,6 +6,7 @@ import os
 import time
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from pysubtask.subtask.intake.facts import Outcome
@@ -294,6 +295,24 @@ def test_a_slow_folder_is_scanned_more_rarely(bench: Bench) -> None:
     bench.disk.scans.clear()
     bench.run(1000)
     assert 3 <= bench.disk.scans.count(str(bench.outgoing)) <= 6
+
+
+def test_slow_folders_share_that_time(bench: Bench) -> None:
+    one = str(bench.outgoing)
+    other = one + "2"
+    os.mkdir(other)
+    folders = bench.intake._targets.folders
+    folders[other] = msgspec.structs.replace(folders[one], path=other)
+
+    def slow(operation: str, path: str) -> None:
+        if operation == "scan" and path in folders:
+            bench.clock.advance(2.0)
+
+    bench.disk.before = slow
+    bench.run(1000)  # both are read once, and know what that takes
+    bench.disk.scans.clear()
+    bench.run(6000)
+    assert 12 <= sum(bench.disk.scans.count(path) for path in folders) <= 24
 
 
 def test_a_folder_that_can_not_be_read_is_read_later(bench: Bench) -> None:

@@ -16,13 +16,14 @@ from pysubtask.subtask.store.ledger import Ledger
 
 __all__ = ["Folders"]
 
-_SCAN_SHARE = 100
+_SCAN_SHARE = 150
 
 
 class Folders:
     """Reads watched folders and plans the looks at what it finds there.
 
-    A folder is read every ``timer_interval_secs``, and at most 1 % of the time.
+    A folder is read every ``timer_interval_secs``, and all of them together at most 0.7 % of the
+    time.
     """
 
     def __init__(
@@ -48,6 +49,8 @@ class Folders:
         self._settle_secs = settle_secs
         self._log = log
         self._next_scan: dict[str, float] = {}
+        self._took_secs: dict[str, float] = {}
+        """How long reading each folder took last."""
 
     def scan_due(self, now: float, *, everything: bool) -> None:
         """Read the folders whose time has come, or all."""
@@ -83,8 +86,9 @@ class Folders:
                     self._consider(path, st, False, now)
         except OSError as error:
             self._log.warning("scan %s: %s", folder, error)
-        took = self._clock.monotonic() - began
-        self._next_scan[folder] = now + max(self._timer_secs, took * _SCAN_SHARE)
+        self._took_secs[folder] = self._clock.monotonic() - began
+        pause = _SCAN_SHARE * sum(self._took_secs.values())
+        self._next_scan[folder] = now + max(self._timer_secs, pause)
 
     def _consider(self, path: str, st: FileStat, complete: bool, now: float) -> None:
         """A file in a watched folder: look if it is complete, or wait until it has settled."""
