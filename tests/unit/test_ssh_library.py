@@ -53,7 +53,7 @@ import sys
 from pysubtask.transports.sftp.library import load_paramiko
 load_paramiko()
 import paramiko
-print("email" in sys.modules)
+print("importlib.metadata" in sys.modules)
 from importlib import metadata
 print(metadata.version("paramiko") == paramiko.__version__, len(metadata.files("paramiko")) > 9)
 """
