@@ -24,6 +24,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterable
 from typing import Any, Literal, TypeAlias
 
 from pysubtask.suffixes import HEARTBEAT_SUFFIX, NOTIFY_SUFFIX
@@ -38,6 +39,7 @@ __all__ = [
     "blank_mark",
     "is_blank_touch",
     "json_object",
+    "made_at_ns",
     "make_blank_notify",
     "next_touch_ns",
     "notify_path",
@@ -273,7 +275,7 @@ def blank_mark(*notify_files: str) -> int | None:
         When it was made (ns; the sum, if both places are in use), if nobody has touched it yet;
         :data:`TOUCHED` if somebody has; None if there is none, or it is just being made.
     """
-    mark: int | None = None
+    found = []
     for path in notify_files:
         try:
             st = os.stat(path)
@@ -281,7 +283,19 @@ def blank_mark(*notify_files: str) -> int | None:
             continue
         if not is_blank_touch(st.st_mtime_ns):
             return TOUCHED
-        if st.st_nlink > 1 and sys.platform != "win32":
-            return None  # its ctime moves once more (make_blank_notify)
-        mark = (mark or 0) + st.st_ctime_ns
-    return mark
+        found.append((st.st_ctime_ns, st.st_nlink if sys.platform != "win32" else 1))
+    return made_at_ns(found) if found else None
+
+
+def made_at_ns(found: Iterable[tuple[int, int]]) -> int | None:
+    """When a blank ``.notify`` was made: the same by whoever looks, for it is compared.
+
+    Args:
+        found: changed time (ns) and number of names of the one or two that there are.
+
+    Returns:
+        The sum; None if one is just being made: with two names (:func:`make_blank_notify`) its
+        changed time moves once more.
+    """
+    times, names = zip(*found, strict=True)
+    return None if max(names) > 1 else sum(times)

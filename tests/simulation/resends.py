@@ -75,6 +75,9 @@ class Resends:
     _touched: set[str] = field(default_factory=set)
     """Names that another hand changed since the child put its own there, or went on with it."""
 
+    _brought: set[str] = field(default_factory=set)
+    """Of these the last byte was sent once more, over this connection."""
+
     def sent(self, request: Write, upload: tuple[str, int] | None) -> None:
         """The child sends a WRITE."""
         name, start = self.disk.fold(request.path), request.offset
@@ -93,7 +96,10 @@ class Resends:
             known = self._sent[name] = _Sent(file, start, start, upload)
         if known.file is None:
             known.file = file
-        if end - start > 1 or end != known.end:  # the last byte once more: for a sync, it is opened
+        is_for_sync = end - start == 1 and end == known.end and name not in self._brought
+        if is_for_sync:  # its last byte once more: only a file that is open can be synced
+            self._brought.add(name)
+        else:
             self.again_bytes += max(0, min(end, known.end) - max(start, known.first))
         known.end = max(known.end, end)
 
@@ -143,6 +149,10 @@ class Resends:
         self.excused_bytes += _COMPARED_BYTES if self.readable else 0
         if died and not self.readable:
             self.excused_bytes += _NOTE_EVERY_BYTES
+
+    def closed(self) -> None:
+        """A connection is over, however it ended."""
+        self._brought.clear()
 
     def lost_power(self) -> None:
         """The journal may have forgotten what was under way."""
@@ -205,6 +215,7 @@ class CountingTransport:
     def close(self) -> None:
         if not self._closed:
             self._closed = True
+            self._account.closed()
             if self._unanswered:
                 self._account.broke()
         self._inner.close()

@@ -315,6 +315,25 @@ def test_slow_folders_share_that_time(bench: Bench) -> None:
     assert 12 <= sum(bench.disk.scans.count(path) for path in folders) <= 24
 
 
+def test_a_slow_folder_does_not_hold_up_a_quick_one(bench: Bench) -> None:
+    one = str(bench.outgoing)
+    other = one + "2"
+    os.mkdir(other)
+    folders = bench.intake._targets.folders
+    folders[other] = msgspec.structs.replace(folders[one], path=other)
+
+    def slow(operation: str, path: str) -> None:
+        if operation == "scan" and path == other:
+            bench.clock.advance(20.0)
+
+    bench.disk.before = slow
+    bench.run(100)
+    bench.disk.scans.clear()
+    bench.run(1000)
+    assert bench.disk.scans.count(one) == 1000 / TIMER_SECS
+    assert bench.disk.scans.count(other) <= 1
+
+
 def test_a_folder_that_can_not_be_read_is_read_later(bench: Bench) -> None:
     bench.write(NAME, b"data")
     bench.disk.before = fail_with(lambda: OSError(116, "Stale file handle"), "scan")

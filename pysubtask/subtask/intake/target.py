@@ -11,7 +11,7 @@ import msgspec
 from pysubtask.core.burst import Burst
 from pysubtask.core.model import Stamp
 from pysubtask.seams.disk import Disk, FileStat
-from pysubtask.signals import StateLayout, is_blank_touch, notify_path
+from pysubtask.signals import StateLayout, is_blank_touch, made_at_ns, notify_path
 from pysubtask.watch import Watch, remote_path
 
 __all__ = ["BLANK", "Target", "read_stamp", "read_touch", "remove_served"]
@@ -30,6 +30,7 @@ class Target(msgspec.Struct, eq=False):
     path: str
     watch: Watch
     layout: StateLayout
+    """Where its touch lies if it can't lie beside it."""
     touch_seen: Stamp | None = None
     touch_seen_at: float = 0.0
     saw_touch: bool = False
@@ -92,9 +93,7 @@ def read_touch(disk: Disk, target: Target) -> tuple[Stamp | None, int | None]:
         return stamp, None
     if not found:
         return None, None
-    # with two names it is being made, and its ctime moves once more (make_blank_notify)
-    being_made = any(st.links > 1 for st in found)
-    return BLANK, None if being_made else sum(st.ctime_ns for st in found)
+    return BLANK, made_at_ns((st.ctime_ns, st.links) for st in found)
 
 
 def remove_served(disk: Disk, target: Target, served: Stamp, log: logging.Logger) -> None:

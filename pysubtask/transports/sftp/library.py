@@ -37,7 +37,7 @@ def load_paramiko() -> None:
         if "paramiko" in sys.modules:
             return
         with _instead(_UNUSED, None), _instead(_METADATA, _Metadata(_METADATA)):
-            import paramiko  # noqa: F401
+            importlib.import_module("paramiko")
 
 
 @contextmanager
