@@ -9,13 +9,16 @@ __all__ = ["Clock", "RealClock"]
 
 
 class Clock(Protocol):
-    """Two readings, in seconds."""
+    """Readings in seconds."""
 
     def time(self) -> float:
         """Wall clock, Unix seconds: for people and for file times. It may step."""
 
     def monotonic(self) -> float:
         """For every interval and deadline. It never steps back."""
+
+    def thread_secs(self) -> float:
+        """Processor time that the calling thread has used."""
 
     def sleep(self, secs: float) -> None:
         """Do nothing for a short, bounded time."""
@@ -29,6 +32,9 @@ class RealClock:
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+    def thread_secs(self) -> float:
+        return time.thread_time()
 
     def sleep(self, secs: float) -> None:
         time.sleep(secs)

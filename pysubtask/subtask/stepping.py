@@ -55,6 +55,9 @@ class LifeClock:
             self.asked_at = now
         return now
 
+    def thread_secs(self) -> float:
+        return self._clock.thread_secs()
+
     def sleep(self, secs: float) -> None:
         self._clock.sleep(secs)
 

@@ -42,6 +42,9 @@ class _Clock:
     def monotonic(self) -> float:
         return time.monotonic() + self.ahead_secs
 
+    def thread_secs(self) -> float:
+        return time.thread_time()
+
     def sleep(self, secs: float) -> None:
         time.sleep(secs)
 

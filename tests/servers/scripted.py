@@ -48,6 +48,9 @@ class ManualClock:
     def monotonic(self) -> float:
         return self.now
 
+    def thread_secs(self) -> float:
+        return self.now
+
     def sleep(self, secs: float) -> None:
         self.now += secs
 

@@ -92,6 +92,9 @@ class ChildClock:
     def monotonic(self) -> float:
         return (self._clock.now_ns - self.boot_ns) / 1e9
 
+    def thread_secs(self) -> float:
+        return self.monotonic()  # one processor, and all that runs there
+
     def sleep(self, secs: float) -> None:
         self._before_call("sleep", "")
         self._clock.advance(max(0, int(secs * 1e9)))

@@ -125,6 +125,9 @@ class _Newcomer:
     def monotonic(self) -> float:
         return self._clock.now_ns / _SEC
 
+    def thread_secs(self) -> float:
+        return self.monotonic()
+
     def time(self) -> float:
         return self._clock.wall_ns() / _SEC
 

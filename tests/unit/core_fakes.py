@@ -38,6 +38,9 @@ class ManualClock:
         self.now += self.reading_takes_secs
         return self.now
 
+    def thread_secs(self) -> float:
+        return self.now
+
     def sleep(self, secs: float) -> None:
         self.now += secs
 

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from msgspec.structs import replace
 
@@ -89,6 +90,7 @@ class Bench:
 
     folder: Path
     files: tuple[str, ...] = ("a.csv",)
+    growth: Literal["auto", "append", "rewrite"] = "auto"
     burstmode: bool = False
     burst_rule: Rule = field(default_factory=BurstRule)
     hold_looks: bool = False
@@ -126,6 +128,7 @@ class Bench:
                 is_dir=False,
                 declared=name,
                 remote_name=name,
+                growth=self.growth,
                 burstmode=self.burstmode,
             )
             for name in self.files

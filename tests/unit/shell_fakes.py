@@ -27,6 +27,9 @@ class FakeClock:
     def monotonic(self) -> float:
         return self.now
 
+    def thread_secs(self) -> float:
+        return self.now
+
     def sleep(self, secs: float) -> None:
         self.now += secs
 

@@ -40,7 +40,8 @@ class Intake:
         look: takes the snapshot (or whatever a look means to the subtask):
             ``look(target, touch, final)``.
         ready: called after a look, once a burst does not hold the file back.
-        hold_looks: a burst holds back the look itself, not only ``ready``.
+        hold_looks: a burst holds back the look itself, not only ``ready``; no look waits for its
+            turn (:mod:`pysubtask.core.pace`).
         own_names: names in watched folders that are ours (logs).
         still_alive: called after each look: many of them, or big ones, take long.
     """
@@ -85,6 +86,7 @@ class Intake:
             settle_secs=settle_secs,
             settle_max_secs=settle_max_secs,
             retry_rule=retry_rule,
+            paced=not hold_looks,
             log=log,
         )
         self._touches = Touches(
@@ -328,6 +330,7 @@ class Intake:
             return False
         now = self._clock.monotonic()
         self._touches.check(target, now)
+        self._looks.hurry(target, now)
         tick = tick_secs(entry.served or Stamp(0, 0))
         pending = target.look_at is not None and (
             target.failures > 0

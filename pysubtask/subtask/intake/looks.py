@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable
 
 from pysubtask.core.burst import advance
+from pysubtask.core.pace import LONGEST_WAIT_SECS, Pace
 from pysubtask.core.retry import RetryRule, file_wait_secs
 from pysubtask.core.ticks import tick_secs
 from pysubtask.seams.clock import Clock
@@ -37,6 +38,8 @@ class Looks:
         done_with: nothing is expected of the file of a watched folder any more.
         settle_secs: so long a file in a watched folder has to hold still.
         settle_max_secs: a file that is being rewritten all the time is taken after so long.
+        paced: files that the program promises only to append to are looked at again and again for
+            a bounded share of the time (:mod:`pysubtask.core.pace`).
     """
 
     def __init__(
@@ -51,8 +54,10 @@ class Looks:
         settle_secs: float,
         settle_max_secs: float,
         retry_rule: RetryRule,
+        paced: bool,
         log: logging.Logger,
     ) -> None:
+        self._pace = Pace() if paced else None
         self._disk = disk
         self._clock = clock
         self._ledger = ledger
@@ -74,6 +79,28 @@ class Looks:
             target.look_at = at
             self.wake(target, at)
 
+    def schedule_in_turn(self, target: Target, at: float) -> None:
+        """As :meth:`schedule`, but of many repeated looks each waits for its turn.
+
+        A snapshot of a file that is only appended to protects nothing that a later one would not:
+        it is a note of how far the file goes. All others are copies, which have to be made before
+        the program does something else to the file.
+        """
+        if target.look_at is not None:
+            has_turn = target.waits_in_turn and target.look_at <= at + LONGEST_WAIT_SECS
+            if has_turn or target.look_at <= at:
+                return
+        turn = at
+        if self._pace is not None and target.watch.growth == "append":
+            turn = self._pace.book(at, target.looked_at)
+        target.waits_in_turn = turn > at
+        self.schedule(target, turn)
+
+    def hurry(self, target: Target, now: float) -> None:
+        """Somebody waits for this look: it does not wait for its turn."""
+        if target.waits_in_turn:
+            self.schedule(target, now)
+
     def wake(self, target: Target, at: float) -> None:
         """See at that time whether its burst is over."""
         self._order += 1
@@ -90,7 +117,11 @@ class Looks:
                 self._ready(target.path)
             if target.look_at == at:
                 target.look_at = None
+                target.waits_in_turn = False
+                began = self._clock.thread_secs()
                 self._serve(target, now)
+                if self._pace is not None:
+                    self._pace.took(self._clock.thread_secs() - began)
                 still_alive()
                 now = self._clock.monotonic()
         return self._due[0][0] if self._due else None
@@ -105,6 +136,7 @@ class Looks:
                 self.schedule(target, target.settle_until)
                 return
         target.settle_facts = None
+        target.looked_at = now
         rechecks = target.rechecks_touch and tick_secs(target.touch_seen or BLANK) >= 1.0
         target.rechecks_touch = False
         was_told, target.is_complete = target.is_complete, False
@@ -173,7 +205,7 @@ class Looks:
         if outcome.result != "missing" and version is not None and not version.settled:
             wait = max(wait or 0.0, tick_secs(version.stamp) + AFTER_TICK_SECS)
         if wait is not None:
-            self.schedule(target, now + wait)
+            self.schedule_in_turn(target, now + wait)
 
 
 def _stat(disk: Disk, path: str) -> FileStat | None:

@@ -42,6 +42,10 @@ class Target(msgspec.Struct, eq=False):
     """Modified and changed time of the ``.notify`` beside it, with which nothing was left to do;
     ``...``: it has to be read again."""
     look_at: float | None = None
+    waits_in_turn: bool = False
+    """``look_at`` is its turn in a row of many."""
+    looked_at: float | None = None
+    """When it was looked at last, by this process."""
     is_complete: bool = False
     """Its look waits for nothing: it was touched, closed by its writer, or renamed in."""
     rechecks_touch: bool = False

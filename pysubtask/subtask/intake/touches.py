@@ -111,7 +111,7 @@ class Touches:
                 target.look_at = None  # a look that was planned waits as well
             if not go and target.burst.release_at is not None:
                 self._looks.wake(target, target.burst.release_at)
-        self._looks.schedule(target, look_at)
+        self._looks.schedule_in_turn(target, look_at)
         return True
 
     def follow(self, notify_file: str, data_path: str, now: float) -> None:
