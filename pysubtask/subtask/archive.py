@@ -277,6 +277,7 @@ class Archive:
                 raise _Stuck(local_words(error)) from error
             raise
         if not self._is_what_was_meant(path, target, st):
+            self._waiting[path] = place  # it went back
             return
         self._paused.pop(place.folder, None)
         self.moved_files += 1
@@ -334,7 +335,8 @@ class Archive:
         """Whether the file did not change between the look and the move; else it goes back."""
         try:
             now = self._disk.stat(target)
-            if (now.size, now.mtime_ns, now.ino) == (st.size, st.mtime_ns, st.ino):
+            same = (now.size, now.mtime_ns, now.ino) == (st.size, st.mtime_ns, st.ino)
+            if same and self._is_settled(path):  # nor was it notified meanwhile
                 return True
             back, _ = self._take_name(*os.path.split(path))
             self._disk.rename(target, back)

@@ -275,6 +275,8 @@ class Checker:
         if self.continued and view.taken_end >= 0:
             return self._advance_continued(source, view, content)
         again = view.floor >= 0
+        if size == view.size > 0 and source.lineages[view.index].content.startswith(content):
+            return True  # what is there is written once more
         for lineage in source.lineages[min(view.floor, view.index) if again else view.index :]:
             if lineage.index == view.index and size < view.size and not again:
                 continue

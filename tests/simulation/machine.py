@@ -420,7 +420,9 @@ class Machine(Stage):
             content = self.fs.read(target)
             if source.interfered or source.untold:
                 continue
-            if not any(x.shown >= len(content) and x.holds(content) for x in source.lineages):
+            if not any(
+                x.shown >= len(content) and x.holds(content, in_place=True) for x in source.lineages
+            ):
                 raise Violation("archived", f"{target!r} was moved before all of it was delivered")
 
     def _file_event(self, change: str, path: str) -> None:

@@ -245,7 +245,7 @@ PLANTS: dict[str, Plant] = {
         "temporary files that the journal lost with the power stay at the destination",
         "subtask.delivery.courier",
         "Courier.purge",
-        "if name.startswith(ours) and temp not in known:",
+        "if name.startswith(ours) and temp not in known and name != self._beat_temp:",
         "if False:",
     ),
     "crash-unnoticed": one(

@@ -277,7 +277,7 @@ REALMS: dict[str, Realm] = {
             "two files have one name at the destination, which may fold case; files come and go",
             _names,
             troubles={"leave": 5},
-            without=frozenset({"consumer", "foreign", "power"}),
+            without=frozenset({"consumer", "foreign", "power", "disk_full"}),
         ),
         Realm(
             "beats",

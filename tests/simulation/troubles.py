@@ -135,6 +135,8 @@ class Troubles:
             return  # whoever takes a file away there is a consumer
         if event.detail in ("replace", "outgrow") and not self._server.kind.readable:
             return  # nobody could tell
+        if event.detail == "remove" and self._server.kind.calls == "appe":
+            return  # APPE would begin it anew: nobody could prevent that
         self._meddled.add(source.remote)
         source.interfered = True
         self._remote.another_hand = True
@@ -158,6 +160,11 @@ class Troubles:
             # While a connection lasts, its own last look is believed: an append at the old end
             # into a file of another length gives the size that is expected. No client can tell.
             self._network.cut("both")
+
+    @property
+    def may_hold_a_file(self) -> bool:
+        """What is twice within an hour not as it should be, is held for that hour."""
+        return self._lost_server and bool(self._meddled)
 
     def server_loss(self, event: Event, source: Source) -> None:
         """The server goes down, loses what it had not synced, and comes back after a while."""
@@ -202,7 +209,11 @@ class Troubles:
             self._in_the_way.add(source.remote)
         elif event.detail == "unreadable":
             self._fs.unreadable.add(source.path)
-        elif event.detail == "restless" and source not in self._restless:
+        elif (
+            event.detail == "restless"
+            and source not in self._restless
+            and source.growth != "append"  # that would break what it promises
+        ):
             self._restless.append(source)
             self._clock.after(_RESTLESS_NS, lambda: self._disturb(source))
 
@@ -224,9 +235,13 @@ class Troubles:
 
     def other_master(self, event: Event, source: Source) -> None:
         """Another master watches the same file. Its child has served the touch and ends: the
-        ``.notify`` goes. Perhaps it starts again at once: a blank one is made."""
+        ``.notify`` goes. Perhaps it starts again at once: a blank one is made.
+
+        Where times are coarse, that one may look like the blank one of before the touch.
+        """
         notify = source.path + NOTIFY_SUFFIX
-        for touch in source.touches if source.in_folder else ():
+        looks_the_same = event.detail and self._kind.tick_ns >= _SEC
+        for touch in source.touches if source.in_folder or looks_the_same else ():
             touch.taken = touch.taken or not touch.served_ns
         if self._fs.exists(notify):
             self._fs.remove(notify)

@@ -262,6 +262,7 @@ class World(Machine):
                 self.program.notify(source)
         soon_ns = self.clock.now_ns + _SOON_SECS * SEC
         end_ns = self.clock.now_ns + self.config.finish_secs * SEC
+        end_ns += _HOUR_NS if self.troubles.may_hold_a_file else 0
         while True:
             self._run_until(self.clock.now_ns + (SEC if self.clock.now_ns < soon_ns else _HOUR_NS))
             self._ask_for_the_rest()

@@ -279,6 +279,29 @@ def test_a_touch_that_nobody_has_served_keeps_it(old: Old) -> None:
     assert not os.path.exists(path)
 
 
+def test_a_touch_while_it_is_moved_brings_it_back(old: Old) -> None:
+    """A program may put its time back: then neither size nor time tells that it has changed."""
+    name = "outgoing/x.dat"
+    path = old.write(name)
+    old.bench.run(60)
+    old.deliver(name)
+    st = os.stat(path)
+
+    def change() -> None:
+        Path(path).write_bytes(b"n3w!")
+        os.utime(path, ns=(st.st_atime_ns, st.st_mtime_ns))
+        old.bench.touch(name, hint=False)
+
+    old.bench.disk.before = on_nth("rename", "x.dat", 1, change)
+    old.run(1)
+    assert Path(path).read_bytes() == b"n3w!"
+    assert old.bench.taken(name) == b"n3w!"
+    assert old.archive.moved_files == 0
+    old.deliver(name)
+    old.run(60)
+    assert old.archived("x.dat", folder="outgoing").read_bytes() == b"n3w!"
+
+
 @pytest.mark.parametrize("change", ["appended", "rewritten", "replaced"])
 def test_a_change_that_nobody_has_seen_keeps_it(old: Old, change: str) -> None:
     name = "outgoing/x.dat"

@@ -19,6 +19,7 @@ from tests.unit.core_remote import (
     KINDS,
     POSITIONED,
     Cut,
+    Remote,
     make_remote,
     numbered,
 )
@@ -281,6 +282,36 @@ def test_held_by_a_burst(local: Local) -> None:
     remote.held.clear()
     remote.settle()
     assert remote.server.read_file("a.csv") == b"x"
+
+
+def test_what_was_begun_of_a_file_that_is_gone_is_removed(local: Local) -> None:
+    """Nothing may ever be sent of that file again."""
+    remote = make_remote(local)
+    local.write(numbered(1_000_000))
+    local.take("append")
+    remote.server.fault_before = Cut(8)
+    remote.step()
+    assert remote.server.temps()
+    os.unlink(local.path)
+    local.open()
+    remote.server.fault_before = nothing
+    remote = Remote(local, remote.server)
+    remote.settle()
+    assert remote.looked_again == [local.path]
+    assert not remote.server.temps()
+
+
+def test_after_a_loss_of_power_what_is_ours_is_removed_but_for_the_heartbeats(local: Local) -> None:
+    """A heartbeat may be on its way there while names are listed."""
+    remote = make_remote(local)
+    local.ledger.journal.unclean_boot = True
+    ours = f".pysubtask-{local.ledger.journal.client_id}"
+    for temp in (f"{ours}12345678", f"{ours}00000000", ".pysubtask-0123456789abcdef"):
+        remote.server.put_file(temp, b"x")
+    local.write(b"data")
+    local.take()
+    remote.settle()
+    assert set(remote.server.temps()) == {f"{ours}00000000", ".pysubtask-0123456789abcdef"}
 
 
 def test_litter_that_may_not_be_removed_does_not_hold_up_the_file(local: Local) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from pysubtask.signals import notify_path
 from pysubtask.subtask.intake.facts import Outcome
 from tests.unit.core_fakes import nothing
 from tests.unit.intake_fakes import Bench
@@ -292,3 +293,58 @@ def test_a_snapshot_that_is_no_good_is_taken_again_whatever_its_stamps_say(bench
     bench.intake.hint_look("/nobody/watches/this")
     bench.step()
     assert bench.taken() == b"data"
+
+
+# -- what can't be seen, or not yet -------------------------------------------------------------
+
+
+def test_a_touch_that_another_master_took_away_is_looked_for(bench: Bench) -> None:
+    """It may have served its own snapshot, not ours."""
+    path = bench.path("a.csv")
+    bench.write("a.csv", b"one")
+    bench.touch("a.csv")
+    bench.run(1)
+    os.unlink(notify_path(path))
+    bench.run(15)
+    bench.write("a.csv", b"+two")
+    ns = bench.touch("a.csv", hint=False)
+    os.unlink(notify_path(path))
+    assert not bench.intake.is_touch_served(path, ns)
+    bench.run(1)
+    assert bench.taken() == b"one+two"
+    assert bench.intake.is_touch_served(path, ns)
+    bench.forget()
+    bench.run(30)
+    assert not bench.looks  # once is enough
+
+
+def test_a_renamed_file_does_not_wait_for_its_second_look(bench: Bench) -> None:
+    """Where stamps are coarse that is 2 s away: time enough for the next rotation."""
+    bench.disk.stamp_ns = int(bench.clock.time() // 2 * 2) * SECOND
+    path = bench.path("a.csv")
+    bench.write("a.csv", b"one")
+    bench.touch("a.csv")
+    bench.step()
+    for content in (b"two", b"three"):
+        os.rename(path, f"{path}.{content.decode()}")
+        bench.write("a.csv", content)
+        bench.intake.hint(path)  # renamed
+        bench.intake.hint(path, complete=True)  # written and closed
+        bench.step()
+        assert bench.taken() == content
+    bench.forget()
+    bench.intake.hint(path)
+    bench.step()
+    assert not bench.looks  # it is still there
+
+
+def test_where_stamps_are_coarse_a_stop_leaves_a_touch_that_may_hide_another(bench: Bench) -> None:
+    bench.disk.stamp_ns = int(bench.clock.time() // 2 * 2) * SECOND
+    bench.write("a.csv", b"one")
+    bench.touch("a.csv")
+    bench.step()
+    bench.intake.remove_served_touches()
+    assert os.path.exists(notify_path(bench.path("a.csv")))
+    bench.run(5)
+    bench.intake.remove_served_touches()
+    assert not os.path.exists(notify_path(bench.path("a.csv")))

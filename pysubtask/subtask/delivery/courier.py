@@ -124,6 +124,9 @@ class Courier:
                     continue
                 if not self._read_source_again(path, in_hand.number):
                     self._give_up_version(path, in_hand.number, error)
+                    entry = self._session.ledger.get(path)
+                    if entry is not None and entry.litter:  # there may never be another job
+                        yield from self._sweep(path, entry)
                     return
         if not isinstance(remote, Unknown):
             if len(self._session.known) >= _MAX_KNOWN:
@@ -149,8 +152,7 @@ class Courier:
         if len(text) <= self._session.can.max_put_bytes:
             yield from call(Put(target, text, quiet=True))
             return
-        client_id = self._session.ledger.journal.client_id
-        temp = posixpath.join(posixpath.dirname(target), f"{TEMP_PREFIX}{client_id}00000000")
+        temp = posixpath.join(posixpath.dirname(target), self._beat_temp)
         requests = (Write(temp, 0, text, create=True), Finish(temp))
         written, finished = yield from flight(*requests)
         if isinstance(written, RemoteNotFound):
@@ -166,6 +168,10 @@ class Courier:
         if isinstance(renamed, RemoteError):
             yield from flight(Remove(target))
             yield from call(Rename(temp, target))
+
+    @property
+    def _beat_temp(self) -> str:
+        return f"{TEMP_PREFIX}{self._session.ledger.journal.client_id}00000000"
 
     def _verify(self, path: str, entry: Entry) -> Steps:
         """After an unclean boot: if the destination shows anything else than the journal says,
@@ -214,7 +220,8 @@ class Courier:
     def purge(self) -> Steps:
         """Remove temporary files of ours that the journal lost with the power.
 
-        Only names with our own client id are touched: others may share the folder.
+        Only names with our own client id are touched: others may share the folder. That of the
+        heartbeat stays: the next one is written there, perhaps at this moment.
         """
         if self._session.can.upload_tokens:
             return  # nobody sees those, and the server forgets them
@@ -228,7 +235,7 @@ class Courier:
             known = {e.upload.temp for e in journal.entries() if e.upload is not None}
             for name in names:
                 temp = posixpath.join(folder, name)
-                if name.startswith(ours) and temp not in known:
+                if name.startswith(ours) and temp not in known and name != self._beat_temp:
                     yield from flight(Remove(temp))
 
     def _step(

@@ -63,7 +63,8 @@ class Folders:
         in."""
         target = self._targets.known(path)
         if target is not None and not target.watch.is_dir:
-            return  # a declared file speaks through its .notify
+            self._looks.hurry_if_gone(target, now)
+            return
         st = self._stat(path)
         if st is None:
             entry = self._ledger.get(path)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pysubtask.core.burst import Burst, Rule
 from pysubtask.core.model import Entry, Stamp
 from pysubtask.core.retry import RetryRule
-from pysubtask.core.ticks import tick_secs
+from pysubtask.core.ticks import COARSE_TICK_SECS, tick_secs
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import Disk, FileStat
 from pysubtask.signals import NOTIFY_SUFFIX, StateLayout
@@ -31,6 +31,9 @@ from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.watch import Watch
 
 __all__ = ["Intake"]
+
+
+_MOST_LOOKED_FOR = 1000
 
 
 class Intake:
@@ -109,6 +112,8 @@ class Intake:
             settle_secs=settle_secs,
             log=log,
         )
+        self._looked_for: dict[str, int] = {}
+        """Modified times of touches that could not be seen, and for which a look was planned."""
         self._hints: dict[str, bool] = {}
         self._hint_all = False
         self._forced: dict[str, None] = {}
@@ -123,7 +128,7 @@ class Intake:
             if path is None:
                 self._hint_all = True
                 return True
-            if not self._targets.concerns_us(path):
+            if not self._targets.concerns_us(path, complete):
                 return False
             self._hints[path] = self._hints.get(path, False) or complete
             return True
@@ -179,7 +184,7 @@ class Intake:
         if entry.served is None or entry.served == BLANK:
             return
         tick = tick_secs(entry.served)
-        age = self._clock.time() - max(entry.served.mtime_ns, entry.served.ctime_ns) / 1e9
+        age = self._age_secs(entry.served)
         if abs(age) <= tick:
             target.touch_seen_at = now
             target.rechecks_touch = True
@@ -261,10 +266,17 @@ class Intake:
         return looked
 
     def remove_served_touches(self) -> None:
-        """Remove each ``.notify`` whose touch was served (a clean stop)."""
+        """Remove each ``.notify`` whose touch was served (a clean stop).
+
+        Where stamps are coarse, one that was touched a moment ago may have been touched again: it
+        stays.
+        """
         for entry in self._ledger.journal.entries():
             target = self._targets.find(entry.path)
             if target is None or entry.served is None or entry.served == BLANK:
+                continue
+            may_hide_another = 0 <= self._age_secs(entry.served) <= tick_secs(entry.served)
+            if tick_secs(entry.served) == COARSE_TICK_SECS and may_hide_another:
                 continue
             if target.is_calm and target.touch_seen == entry.served:
                 remove_served(self._disk, target, entry.served, self._log)
@@ -330,6 +342,9 @@ class Intake:
             return False
         now = self._clock.monotonic()
         self._touches.check(target, now)
+        exact = entry.served is not None and entry.served.mtime_ns == mtime_ns
+        if target.touch_seen in (None, BLANK) and not exact:
+            self._look_for(target, mtime_ns, now)
         self._looks.hurry(target, now)
         tick = tick_secs(entry.served or Stamp(0, 0))
         pending = target.look_at is not None and (
@@ -337,10 +352,21 @@ class Intake:
             or target.unstable_since is not None
             or target.look_at <= now + tick + 2 * AFTER_TICK_SECS
         )
-        # one that is not there any more was removed because it had been served
+        # one that is not there any more was removed because it had been served, or was looked for
         same = target.touch_seen in (entry.served, None, BLANK)
-        exact = entry.served is not None and entry.served.mtime_ns == mtime_ns
-        return same and (not pending or (exact and target.is_calm))
+        # where stamps are coarse, another touch may have had the same one
+        certain = exact and target.is_calm and tick < COARSE_TICK_SECS
+        return same and (not pending or certain)
+
+    def _look_for(self, target: Target, mtime_ns: int, now: float) -> None:
+        """Somebody waits for a touch of which nothing is to be seen: another master may have served
+        it, and taken it away."""
+        if mtime_ns <= self._looked_for.get(target.path, 0):
+            return
+        if len(self._looked_for) >= _MOST_LOOKED_FOR:
+            del self._looked_for[next(iter(self._looked_for))]
+        self._looked_for[target.path] = mtime_ns
+        self._touches.count_as_missed(target, now)
 
     def watch_of(self, path: str) -> Watch | None:
         """The watch that ``path`` belongs to: it is declared, or a data file in a watched folder
@@ -361,6 +387,9 @@ class Intake:
             self._touches.follow(path, path[: -len(NOTIFY_SUFFIX)], now)
         else:
             self._folders.follow(path, complete, now)
+
+    def _age_secs(self, touch: Stamp) -> float:
+        return self._clock.time() - max(touch.mtime_ns, touch.ctime_ns) / 1e9
 
     def _stat(self, path: str) -> FileStat | None:
         try:

@@ -101,6 +101,17 @@ class Looks:
         if target.waits_in_turn:
             self.schedule(target, now)
 
+    def hurry_if_gone(self, target: Target, now: float) -> None:
+        """A file that may have been renamed or deleted: if a look at it is planned, for later, then
+        now. What has its name today may be gone as quickly."""
+        if target.look_at is None or not target.is_calm or target.burst.release_at is not None:
+            return
+        entry = self._ledger.get(target.path)
+        version = None if entry is None else entry.current
+        st = _stat(self._disk, target.path)
+        if st is None or version is None or st.ino != version.identity.ino:
+            self.schedule(target, now)
+
     def wake(self, target: Target, at: float) -> None:
         """See at that time whether its burst is over."""
         self._order += 1

@@ -33,6 +33,9 @@ from pysubtask.subtask.store.sources import Sources, is_same_content
 
 __all__ = ["Snapshots"]
 
+_MOST_READ_ON = 3
+"""A look begins anew so often because the file of before has gained bytes, wherever it is now."""
+
 
 class Snapshots:
     """Takes snapshots of files into the ledger.
@@ -88,7 +91,7 @@ class Snapshots:
             rotated_as: the pattern of the names under which rotated files are kept; none without.
         """
         self._regrown = 0
-        self._read_on = False
+        self._read_on = 0
         while True:
             try:
                 return self._take(path, remote, growth, touch, rotated_as, final=final)
@@ -132,8 +135,8 @@ class Snapshots:
                 # the file of before lives on under another name.
                 goes_on = not self._finish(path, previous, growth, before)
                 is_finished = self._size_noted(path) != previous.size
-                if is_finished and not self._read_on:
-                    self._read_on = True
+                if is_finished and self._read_on < _MOST_READ_ON:
+                    self._read_on += 1
                     raise Clash  # that one had gained bytes: does this one begin with all of them?
                 goes_on = goes_on and not is_finished  # somebody goes on writing to it
             if goes_on and previous is not None:

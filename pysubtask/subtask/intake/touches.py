@@ -114,6 +114,11 @@ class Touches:
         self._looks.schedule_in_turn(target, look_at)
         return True
 
+    def count_as_missed(self, target: Target, now: float) -> None:
+        """There was a touch that nobody can see any more: look, whatever the stamps say."""
+        target.is_complete = True
+        self._looks.schedule(target, now)
+
     def follow(self, notify_file: str, data_path: str, now: float) -> None:
         """Something happened to a ``.notify``; ``data_path`` is the file that it lies beside."""
         if os.path.dirname(notify_file) == self._layout.notify_dir:

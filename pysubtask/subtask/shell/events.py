@@ -86,6 +86,7 @@ _MASK = (
     _ATTRIB | _CLOSE_WRITE | _MOVED_FROM | _MOVED_TO | _CREATE | _DELETE | _DELETE_SELF | _MOVE_SELF
 ) | _ONLYDIR
 _COMPLETE = _CLOSE_WRITE | _MOVED_TO
+_GONE = _MOVED_FROM | _DELETE
 _FOLDER_GONE = _DELETE_SELF | _MOVE_SELF | _UNMOUNT | _IGNORED
 
 _BUSY_SECS = 0.01
@@ -250,6 +251,7 @@ class InotifyEvents:
 
     def _tell(self, events: list[Any]) -> None:
         changed: dict[str, bool] = {}
+        gone: set[str] = set()
         anything = False
         with self._lock:
             for event in events:
@@ -269,9 +271,13 @@ class InotifyEvents:
                 for folder in folders:
                     path = os.path.join(folder, event.name) if event.name else folder
                     changed[path] = changed.get(path, False) or complete
+                    if mask & _GONE:
+                        gone.add(path)
         for path, complete in changed.items():
             if self._closed:
                 return
+            if complete and path in gone:
+                self._report(path)  # two pieces of news
             self._report(path, complete)
         if anything and not self._closed:
             self._report(None)
