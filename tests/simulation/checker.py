@@ -105,6 +105,8 @@ class Checker:
         """Temporary files of another client, which have to stay."""
         self.client_id = ""
         """Temporary names that begin with it can be told from those of others, and removed."""
+        self.moved_back: set[str] = set()
+        """Where files go that came back from the archive under another name than before."""
         self.other_names: Callable[[str], bool] = lambda path: False
         self.seen: dict[str, Seen] = {}
         """What was there when it was last remembered."""
@@ -131,8 +133,9 @@ class Checker:
 
     def wrote(self, file: RemoteFile, offset: int, data: bytes) -> None:
         for path in file.names:
-            source = self.slots.source_at(path, file)
+            source = self.slots.source_at(path, file, in_place=True)
             if source is not None:
+                self.view(path).content_of = file  # one that is forgotten begins anew
                 self._changed(source, file, offset, data)
         if not file.names:
             return
@@ -161,7 +164,7 @@ class Checker:
                 self.late_temps.add(path)
         elif is_segment(path):
             self.segments.named(path, file)
-        elif self.disk.another_hand or self.other_names(path):
+        elif self.disk.another_hand or self.other_names(path) or path in self.moved_back:
             return
         elif not self._is_part(path, file) and not self.rotated.named(path, file, replaced):
             aside = _ASIDE.match(path)
@@ -225,7 +228,9 @@ class Checker:
             return
         if self.disk.another_hand:
             view.exempt = True
-        elif self.atomic and path not in self.disk.files and not file.names:
+            return
+        self.slots.unnamed(path)
+        if self.atomic and path not in self.disk.files and not file.names:
             raise Violation("gone", f"{path!r} is missing, though the server can replace")
 
     def _changed(self, source: Source, file: RemoteFile, offset: int, data: bytes) -> None:
@@ -275,7 +280,8 @@ class Checker:
         if self.continued and view.taken_end >= 0:
             return self._advance_continued(source, view, content)
         again = view.floor >= 0
-        if size == view.size > 0 and source.lineages[view.index].content.startswith(content):
+        shown = source.lineages[view.index].content if source.lineages else b""
+        if not again and size == view.size > 0 and shown.startswith(content):
             return True  # what is there is written once more
         for lineage in source.lineages[min(view.floor, view.index) if again else view.index :]:
             if lineage.index == view.index and size < view.size and not again:

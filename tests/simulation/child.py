@@ -108,6 +108,9 @@ class Child(Protocol):
     def has_claim(self, path: str) -> bool:
         """Whether the journal says that something of a local file was sent, or is on its way."""
 
+    def is_let_go(self, path: str) -> bool:
+        """Whether the journal knows of nothing that was sent of a local file, or has to be."""
+
     def error_of(self, path: str) -> str:
         """Why a file is not delivered, in words."""
 
@@ -314,6 +317,10 @@ class RealChild:
         entry = self._subtask.ledger.get(path)
         return entry is not None and (entry.delivered is not None or entry.upload is not None)
 
+    def is_let_go(self, path: str) -> bool:
+        entry = self._subtask.ledger.get(path)
+        return not self.has_claim(path) and (entry is None or not entry.versions)
+
     def error_of(self, path: str) -> str:
         found = self._subtask.file_status(path)
         return (found and found.last_error) or ""
@@ -382,6 +389,9 @@ class IdleChild:
         return 0
 
     def has_claim(self, path: str) -> bool:
+        return False
+
+    def is_let_go(self, path: str) -> bool:
         return False
 
     def error_of(self, path: str) -> str:

@@ -179,6 +179,7 @@ class Machine(Stage):
         )
         self._child = self._make_child(boot)
         self.checker.slots.has_claim = self._child.has_claim
+        self.checker.slots.is_let_go = self._child.is_let_go
         if self.beats is not None:
             self.beats.began(self._pid)
         self._due_ns = self.clock.now_ns
@@ -186,6 +187,8 @@ class Machine(Stage):
         self._unsynced_since_ns = None
         failed = max(self._last_fault_ns, self.troubles.disk_full_until_ns) > 0
         rolled_back = self._rolled_back or failed  # a record may not have been written
+        if failed:
+            self.checker.rotated.records_refused()
         self.checker.check_claims(self._child.claims(), rolled_back=rolled_back)
         self._check_remembered(self._child, rolled_back)
         self.checker.slots.observe(rolled_back=rolled_back)
@@ -406,10 +409,17 @@ class Machine(Stage):
             self.program.forget(source)
             self._archived.append((source, target))
             self.counts["archived"] += 1
-        back = self.ledger.by_path.get(target)
-        if back is not None and "/archive/" in path:
-            back.present = True
+        if "/archive/" in path:
             self._archived = [pair for pair in self._archived if pair[1] != path]
+            back = self.ledger.by_path.get(target)
+            if back is not None:  # under the name that it had
+                back.present = True
+            else:  # the program has made another one of that name meanwhile
+                folder = path.rpartition("/archive/")[0]
+                for source in self.sources:
+                    if source.path.rpartition("/")[0] == folder:
+                        place = source.remote.rpartition("/")[0]
+                        self.checker.moved_back.add(f"{place}/{target.rpartition('/')[2]}")
 
     def _check_archived(self) -> None:
         """What was moved away has been delivered."""

@@ -100,6 +100,10 @@ class Rotated:
         if source.lineages[before].rotated and not source.interfered:
             self._broken("lost", f"{source.remote!r}: lineage {before} was rotated and not kept")
 
+    def records_refused(self) -> None:
+        """The local disk was full: that holds nothing up, and what was renamed may not be noted."""
+        self._doubles_forgiven = True
+
     def rolled_back(self) -> None:
         """A loss of power, here or at the server: what was rotated may look as if it was not."""
         self._doubles_forgiven = True

@@ -46,6 +46,8 @@ class Slot:
     """Local paths that the child has not found, each time it looked since then."""
     long_gone_ns: dict[str, int] = field(default_factory=dict)
     """When one had been gone for long enough, the last time it was looked for."""
+    swept: set[str] = field(default_factory=set)
+    """Those that a loss of power took, and that the child has not found since."""
 
 
 class Slots:
@@ -59,6 +61,10 @@ class Slots:
         self.by_remote: dict[str, Slot] = {}
         self.has_claim: Callable[[str], bool] = lambda path: False
         """Whether the journal of the last child says that something of a local file was sent."""
+
+        self.is_let_go: Callable[[str], bool] = lambda path: True
+        """Whether it says neither that, nor that anything has to be: what is in doubt after a loss
+        of power keeps its name."""
 
     def add(self, source: Source) -> None:
         """A file that is watched."""
@@ -87,11 +93,12 @@ class Slots:
         for slot in self.by_remote.values():
             if is_there:
                 slot.gone_since_ns.pop(path, None)
+                slot.swept.discard(path)
             elif now_ns - slot.gone_since_ns.setdefault(path, now_ns) >= _GONE_NS:
                 slot.long_gone_ns[path] = now_ns
 
-    def source_at(self, path: str, file: RemoteFile) -> Source | None:
-        """Whose a content is that was put at a remote path, or grew there."""
+    def source_at(self, path: str, file: RemoteFile, *, in_place: bool = False) -> Source | None:
+        """Whose a content is that was put at a remote path, or grew there (``in_place``)."""
         checker = self._checker
         slot = self.by_remote.get(path)
         if slot is None or checker.disk.another_hand:
@@ -100,14 +107,21 @@ class Slots:
         holder = slot.holder
         if holder is None or not slot.claimed:
             for source in slot.sources:
-                if source is not holder and _holds(source, file.content):
-                    alike = holder is not None and _holds(holder, file.content)
+                if source is not holder and _holds(source, file.content, in_place):
+                    alike = holder is not None and _holds(holder, file.content, in_place)
                     if alike and not self.has_claim(source.path):
                         continue
                     self._take_over(slot, source, file)
                     break
         slot.shown = bytes(file.content)
         return slot.holder or slot.sources[0]
+
+    def unnamed(self, path: str) -> None:
+        """The child removed what stood at a remote path: before a newer one of the same file, where
+        it can't be replaced."""
+        slot = self.by_remote.get(path)
+        if slot is not None and slot.holder is not None and self.has_claim(slot.holder.path):
+            slot.shown = b""
 
     def _take_over(self, slot: Slot, source: Source, file: RemoteFile) -> None:
         checker = self._checker
@@ -123,6 +137,7 @@ class Slots:
         for slot in self.by_remote.values():
             if rolled_back:
                 slot.claimed = False
+                slot.swept = {s.path for s in slot.sources if not s.present}
             self._note_claim(slot)
             claims = [s.path for s in slot.sources if self.has_claim(s.path)]
             if len(claims) > 1:
@@ -133,11 +148,13 @@ class Slots:
         if holder is None:
             return
         slot.claimed = self.has_claim(holder.path)
-        if before and not slot.claimed:
+        if before and not slot.claimed and self.is_let_go(holder.path):
             self._check_end(slot, holder)
 
     def _check_end(self, slot: Slot, holder: Source) -> None:
         """It has lost its name: rightly?"""
+        if holder.path in slot.swept:
+            return
         long_gone_ns = slot.long_gone_ns.get(holder.path)
         if long_gone_ns is None or self._now_ns() - long_gone_ns > _LATELY_NS:
             _broken("taken", f"{slot.remote!r} was taken from {holder.path!r}, which is there")
@@ -146,8 +163,8 @@ class Slots:
                 _broken("lost", f"{slot.remote!r} was taken from {holder.path!r}: {touch} is owed")
 
 
-def _holds(source: Source, content: bytearray) -> bool:
-    return any(lineage.holds(content) for lineage in source.lineages)
+def _holds(source: Source, content: bytearray, in_place: bool) -> bool:
+    return any(lineage.holds(content, in_place=in_place) for lineage in source.lineages)
 
 
 def _broken(kind: str, words: str) -> NoReturn:

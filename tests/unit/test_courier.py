@@ -18,6 +18,7 @@ from tests.unit.core_remote import (
     BIG,
     KINDS,
     POSITIONED,
+    TEMP_PREFIX,
     Cut,
     Remote,
     make_remote,
@@ -282,6 +283,32 @@ def test_held_by_a_burst(local: Local) -> None:
     remote.held.clear()
     remote.settle()
     assert remote.server.read_file("a.csv") == b"x"
+
+
+def test_what_was_copied_meanwhile_is_sent_from_there(local: Local) -> None:
+    """A job that began before the bytes were copied, and the file truncated, reads the copy."""
+    data = numbered(1_000_000)
+    remote = make_remote(local)
+    local.write(data)
+    local.take("append")
+    remote.server.fault_before = Cut(8)
+    remote.step()
+    local.open()
+    remote.server.fault_before = nothing
+    remote = Remote(local, remote.server)
+
+    def copied_and_truncated(operation: str, path: str) -> None:
+        if operation != "stat" or not path.startswith(TEMP_PREFIX):
+            return
+        remote.server.fault_before = nothing
+        with local.sources.borrow(local.path, local.current) as handle:
+            local.snapshots.rescue.copy_live_pieces(local.path, local.current.number, handle)
+        local.write(b"new\n")
+        local.take("append")
+
+    remote.server.fault_before = copied_and_truncated
+    remote.settle()
+    assert remote.server.seen == [None, data, b"new\n"]
 
 
 def test_what_was_begun_of_a_file_that_is_gone_is_removed(local: Local) -> None:

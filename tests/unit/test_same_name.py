@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 from pathlib import Path
@@ -13,7 +14,7 @@ from pysubtask.core.model import Delivered, Entry
 from pysubtask.errors import LinkLost, RemoteError, RemoteNotFound
 from pysubtask.subtask.delivery.names import NameTaken, follow_watches
 from pysubtask.watch import Watch
-from tests.unit.core_fakes import HookedDisk, ManualClock
+from tests.unit.core_fakes import HookedDisk, ManualClock, nothing
 from tests.unit.core_local import Local
 from tests.unit.core_remote import SERVERS, Remote, WatchedServer
 
@@ -92,6 +93,38 @@ def test_the_later_file_is_held_until_the_earlier_one_is_gone(tmp_path: Path, ki
     bench.run()
     assert bench.server.read_file("x.csv") == b"second, and more", "now the other one is later"
     assert "x.csv has that name" in bench.error_of("a/x.csv")
+
+
+def test_a_name_changes_hands_only_where_that_can_be_written(bench: Bench) -> None:
+    """A journal that goes back must not say that two files were sent under one name."""
+    bench.write("a/x.csv", b"first")
+    bench.write("b/x.csv", b"second")
+    bench.run()
+    os.remove(bench.path("a/x.csv"))
+
+    bench.run(4.0)
+    journal = bench.folder / "state" / "journal"
+    noted: list[bytes] = []
+
+    def full(operation: str, path: str) -> None:
+        if operation == "append" and path == str(journal):
+            bench.local.disk.before = nothing
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+
+    def note(operation: str, path: str) -> None:
+        if operation == "write" and not noted:
+            noted.append(journal.read_bytes())
+
+    bench.local.disk.before = full
+    bench.server.fault_before = note
+    bench.run()
+    assert bench.server.read_file("x.csv") == b"second"
+    journal.write_bytes(noted[0])  # what was there when the first byte was sent
+    bench.local.open()
+    first, second = (bench.local.ledger.get(bench.path(f"{f}/x.csv")) for f in "ab")
+    assert first is not None
+    assert second is not None
+    assert (first.delivered, second.upload is None) == (None, False)
 
 
 def test_a_file_that_was_back_between_two_looks_has_not_been_gone(bench: Bench) -> None:

@@ -120,7 +120,7 @@ class Courier:
                 remote = Unknown()
                 if in_hand is None:
                     return
-                if self._was_given_up(path, in_hand):
+                if self._has_changed(path, in_hand):
                     continue
                 if not self._read_source_again(path, in_hand.number):
                     self._give_up_version(path, in_hand.number, error)
@@ -223,8 +223,9 @@ class Courier:
         Only names with our own client id are touched: others may share the folder. That of the
         heartbeat stays: the next one is written there, perhaps at this moment.
         """
-        if self._session.can.upload_tokens:
-            return  # nobody sees those, and the server forgets them
+        only_trials = self._session.can.upload_tokens  # nobody sees others, the server forgets them
+        if only_trials and self._session.can.folds_names is not None:
+            return  # nor has anything to be tried
         journal = self._session.ledger.journal
         ours = TEMP_PREFIX + journal.client_id
         folders = {posixpath.dirname(self._session.remote_name(e)) for e in journal.entries()}
@@ -235,6 +236,8 @@ class Courier:
             known = {e.upload.temp for e in journal.entries() if e.upload is not None}
             for name in names:
                 temp = posixpath.join(folder, name)
+                if only_trials and not is_trial(temp):
+                    continue
                 if name.startswith(ours) and temp not in known and name != self._beat_temp:
                     yield from flight(Remove(temp))
 
@@ -371,12 +374,13 @@ class Courier:
                 return
         self._session.record(path, version.number, offset, base, None)
 
-    def _was_given_up(self, path: str, version: Version) -> bool:
-        """Whether there was no room to keep it, or its end: that is no loss of what is left, nor of
-        the versions behind it."""
+    def _has_changed(self, path: str, version: Version) -> bool:
+        """Whether its bytes are elsewhere by now (copied, just before the file was truncated); or
+        there was no room to keep it, or its end: that is no loss of what is left, nor of the
+        versions behind it."""
         entry = self._session.ledger.get(path)
         now = None if entry is None else entry.version(version.number)
-        return now is None or now.size < version.size
+        return now is None or now.size < version.size or now.pieces != version.pieces
 
     def _read_source_again(self, path: str, number: int) -> bool:
         """A piece of the outbox is gone or damaged: is the watched file still what it was?"""

@@ -123,7 +123,10 @@ class Names:
             given_up = self._owes_nothing(e)
             return replace(e, versions=(), delivered=None) if given_up else e
 
-        self._ledger.update(other.path, give_up, must=False)
+        try:  # written first: a journal must never say that two files were sent under one name
+            self._ledger.update(other.path, give_up)
+        except OSError:
+            return False
         if given_up:
             self._gone.pop(other.path, None)
             if other.delivered is not None:

@@ -337,23 +337,26 @@ class Intake:
         A later touch that was served counts too: it came after.
         """
         target = self._targets.find(path)
-        entry = self._ledger.get(path)
-        if target is None or entry is None:
+        if target is None:
             return False
+        entry = self._ledger.get(path)
+        served = None if entry is None else entry.served
         now = self._clock.monotonic()
         self._touches.check(target, now)
-        exact = entry.served is not None and entry.served.mtime_ns == mtime_ns
+        exact = served is not None and served.mtime_ns == mtime_ns
         if target.touch_seen in (None, BLANK) and not exact:
             self._look_for(target, mtime_ns, now)
         self._looks.hurry(target, now)
-        tick = tick_secs(entry.served or Stamp(0, 0))
+        if entry is None:
+            return False
+        tick = tick_secs(served or BLANK)
         pending = target.look_at is not None and (
             target.failures > 0
             or target.unstable_since is not None
             or target.look_at <= now + tick + 2 * AFTER_TICK_SECS
         )
         # one that is not there any more was removed because it had been served, or was looked for
-        same = target.touch_seen in (entry.served, None, BLANK)
+        same = target.touch_seen in (served, None, BLANK)
         # where stamps are coarse, another touch may have had the same one
         certain = exact and target.is_calm and tick < COARSE_TICK_SECS
         return same and (not pending or certain)
