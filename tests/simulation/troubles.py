@@ -209,11 +209,7 @@ class Troubles:
             self._in_the_way.add(source.remote)
         elif event.detail == "unreadable":
             self._fs.unreadable.add(source.path)
-        elif (
-            event.detail == "restless"
-            and source not in self._restless
-            and source.growth != "append"  # that would break what it promises
-        ):
+        elif event.detail == "restless" and source not in self._restless:
             self._restless.append(source)
             self._clock.after(_RESTLESS_NS, lambda: self._disturb(source))
 
