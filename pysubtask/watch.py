@@ -37,6 +37,8 @@ __all__ = [
 
 Entry: TypeAlias = "str | bytes | os.PathLike[str] | os.PathLike[bytes] | Mapping[str, Any]"
 
+_SUSPICIOUS = re.compile(r"\.\.|\\|^/|^.:")
+_DRIVE = re.compile(r"[A-Za-z]:[/\\]")
 _OPTIONS = ("file", "dir", "as", "remote_dir", "burstmode", "growth", "records", "rotated_as")
 
 
@@ -205,8 +207,10 @@ def _absolute(declared: str, cwd: str) -> str:
 def leads_out(remote: str) -> bool:
     r"""Whether a name below the destination leads out of it, if not here then on a server where
     ``\\`` parts names, too, as on Windows: ``..\\x``, ``\\x``, ``C:\\x``."""
+    if not _SUSPICIOUS.search(remote):  # most are not, and there may be very many
+        return not remote
     parts = re.split(r"[/\\]", remote)
-    return ".." in parts or not parts[0] or bool(re.match(r"[A-Za-z]:[/\\]", remote))
+    return ".." in parts or not parts[0] or bool(_DRIVE.match(remote))
 
 
 def _remote_name(declared: str, path: str, given: Any) -> str:

@@ -91,8 +91,9 @@ class Looks:
             if has_turn or target.look_at <= at:
                 return
         turn = at
-        if self._pace is not None and target.watch.growth == "append":
-            turn = self._pace.book(at, target.looked_at)
+        pace = self._pace_of(target)
+        if pace is not None:
+            turn = pace.book(at, target.looked_at)
         target.waits_in_turn = turn > at
         self.schedule(target, turn)
 
@@ -129,13 +130,22 @@ class Looks:
             if target.look_at == at:
                 target.look_at = None
                 target.waits_in_turn = False
-                began = self._clock.thread_secs()
-                self._serve(target, now)
-                if self._pace is not None:
-                    self._pace.took(self._clock.thread_secs() - began)
+                self._serve_measured(target, now)
                 still_alive()
                 now = self._clock.monotonic()
         return self._due[0][0] if self._due else None
+
+    def _serve_measured(self, target: Target, now: float) -> None:
+        pace = self._pace_of(target)
+        if pace is None:
+            self._serve(target, now)
+            return
+        began = self._clock.thread_secs()
+        self._serve(target, now)
+        pace.took(self._clock.thread_secs() - began)
+
+    def _pace_of(self, target: Target) -> Pace | None:
+        return self._pace if target.watch.growth == "append" else None
 
     def _serve(self, target: Target, now: float) -> None:
         if target.is_settling:

@@ -370,6 +370,10 @@ def _pieces(parts: Sequence[bytes], most: int) -> Iterator[bytes]:
     piece: list[bytes | memoryview] = []
     size = 0
     for part in parts:
+        if size + len(part) < most:
+            piece.append(part)
+            size += len(part)
+            continue
         at = 0
         while at < len(part):
             taken = memoryview(part)[at : at + most - size]
@@ -379,7 +383,7 @@ def _pieces(parts: Sequence[bytes], most: int) -> Iterator[bytes]:
             if size == most:
                 yield b"".join(piece)
                 piece, size = [], 0
-    if piece:
+    if size:
         yield b"".join(piece)
 
 
