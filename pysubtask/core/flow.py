@@ -2,7 +2,8 @@
 
 What is in flight when a link breaks has to be sent again, and whatever waits in a queue delays a
 heartbeat. So the window follows the link: twice its delivery rate times its shortest round trip
-(the two quantities that BBR measures: Cardwell et al., ACM Queue 14(5), 2016), at least
+(the two quantities that BBR measures: Cardwell et al., ACM Queue 14(5), 2016), four times over the
+first 4 MiB of a connection, when the rate that is seen still grows with the window; at least
 ``min_bytes`` or what the link carries in a twentieth of a second, but never more than it carries in
 two seconds, nor than ``max_bytes``. The twentieth is for links that are quicker than the two ends
 of them: the shortest round trip is a small request's, and says nothing of how long a server, or
@@ -20,6 +21,10 @@ __all__ = ["Sent", "Window"]
 _MEMORY_SECS = 10.0
 _FIRST_CHUNK_BYTES = 32_768
 _FIRST_WINDOW_BYTES = 65_536
+_GAIN = 2
+_STARTUP_GAIN = 4
+"""What is seen of the rate is that of the window, until the window fills the link."""
+_STARTUP_BYTES = 4 * 1024 * 1024
 _QUEUE_SECS = 2.0
 _UNREST_SECS = 0.05
 _LEAST_CHUNK_BYTES = 4096
@@ -34,6 +39,8 @@ class Sent(msgspec.Struct, frozen=True, gc=False):
     at: float
     size: int
     acked_before: int
+    charge: int
+    """How much of the window it takes up."""
 
 
 class Window:
@@ -62,7 +69,8 @@ class Window:
         if self._round_trip is None or not self._rate:
             return min(self.min_bytes, _FIRST_WINDOW_BYTES)
         unrest = min(int(self._rate * _UNREST_SECS), self._acked // _UNREST_SHARE)
-        wanted = max(self.min_bytes, int(2 * self._rate * self._round_trip), unrest)
+        gain = _GAIN if self._acked >= _STARTUP_BYTES else _STARTUP_GAIN
+        wanted = max(self.min_bytes, int(gain * self._rate * self._round_trip), unrest)
         most = max(2 * _LEAST_CHUNK_BYTES, int(_QUEUE_SECS * self._rate))
         return min(wanted, most, self.max_bytes)
 
@@ -90,18 +98,26 @@ class Window:
         proven = max(_UNPROVEN_CHUNK_BYTES, self._acked // _CHUNK_SHARE)
         return min(most, proven, self._lone)
 
-    def has_room(self, size: int) -> bool:
-        """Whether a request of ``size`` bytes may leave. One may always be in flight."""
-        return not self.in_flight_bytes or self.in_flight_bytes + size <= self.limit_bytes
+    def has_room(self, size: int, trips: int = 1) -> bool:
+        """Whether a request of ``size`` bytes may leave. One may always be in flight.
 
-    def sent(self, now: float, size: int) -> Sent:
+        Args:
+            trips: round trips that it takes: its bytes leave with the last one, so they are in
+                flight for a part of the time only. (Were they charged as a whole, the rate that is
+                seen would be that of a part of the window, and the window would never grow.)
+        """
+        charge = size // trips
+        return not self.in_flight_bytes or self.in_flight_bytes + charge <= self.limit_bytes
+
+    def sent(self, now: float, size: int, trips: int = 1) -> Sent:
         """A request leaves."""
-        self.in_flight_bytes += size
-        return Sent(now, size, self._acked)
+        charge = size // trips
+        self.in_flight_bytes += charge
+        return Sent(now, size, self._acked, charge)
 
     def acked(self, now: float, sent: Sent) -> None:
         """Its acknowledgement came."""
-        self.in_flight_bytes -= sent.size
+        self.in_flight_bytes -= sent.charge
         took = max(now - sent.at, 1e-6)
         if not self.in_flight_bytes and self._acked == sent.acked_before:
             self._learn_from_lone(sent.size, took)

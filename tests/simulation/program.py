@@ -251,8 +251,8 @@ class Program:
             self._later(delay_ns, lambda: self.append(source))
 
     def overwrite(self, source: Source) -> None:
-        """Change bytes inside; the size stays. Perhaps the old modified time is put back. A file that
-        is declared to be appended to only is appended to."""
+        """Change bytes inside; the size stays. Perhaps the old modified time is put back. A file
+        that is declared to be appended to only is appended to."""
         if not source.present or not source.current.content or source.growth == "append":
             self.append(source)
             return

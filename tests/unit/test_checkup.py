@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from pysubtask.core.delta import DeltaRule
+from pysubtask.core.flow import Window
 from pysubtask.errors import LinkLost
 from pysubtask.subtask.intake.checkup import Checkup
 from tests.unit.core_fakes import LOG, HookedDisk, ManualClock, fail_with, nothing
@@ -68,7 +69,9 @@ def bench(tmp_path: Path) -> Bench:
 
 
 @pytest.mark.parametrize("when", ["before", "during"])
-def test_an_edit_before_the_first_delivery_ended(bench: Bench, when: str) -> None:
+def test_an_edit_before_the_first_delivery_ended(
+    bench: Bench, when: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What was sent is what was there before; there was nothing yet to compare with."""
     local, remote = bench.local, bench.remote
     os.unlink(local.path)
@@ -80,6 +83,8 @@ def test_an_edit_before_the_first_delivery_ended(bench: Bench, when: str) -> Non
 
     assert bench.look() == "taken"
     if when == "during":
+        small = property(lambda window: 65_536)  # or all of it is on its way by then
+        monkeypatch.setattr(Window, "limit_bytes", small)
         written = remote.server.written_bytes
         remote.server.fault_before = cut
         remote.step()

@@ -114,6 +114,34 @@ def test_a_link_that_is_quicker_than_its_ends_has_more_than_one_request_on_its_w
     assert window.limit_bytes <= 0.1 * 100e6  # a heartbeat waits for no more than this
 
 
+def test_it_fills_a_link_that_nobody_knows_within_few_round_trips() -> None:
+    """12.5 MB/s and 100 ms hold 1.25 MB: from 64 KiB on, four times as much with each of them."""
+    window = Window()
+    _run_link(window, 12.5e6, 0.1, 0.45)
+    assert window.limit_bytes >= 1_250_000
+    window = Window()
+    _run_link(window, 12.5e6, 0.1, 5.0)
+    assert window.limit_bytes <= 2.6 * 1_250_000
+
+
+def test_a_request_that_takes_two_round_trips_lets_the_window_grow() -> None:
+    """Small files: each is opened first, and its bytes leave half a request's life later."""
+    window = Window()
+    now = 0.0
+    for _ in range(8):
+        left = []
+        while window.has_room(1152, trips=2):
+            left.append(window.sent(now, 1152, trips=2))
+        now += 0.1
+        for sent in left:
+            window.acked(now, sent)
+        now += 0.0005
+        window.acked(now + 0.05, window.sent(now, 128))  # a round trip is half of that
+        now += 0.05
+    assert window.in_flight_bytes == 0
+    assert window.limit_bytes > 1_000_000
+
+
 def test_small_answers_say_nothing_of_the_rate() -> None:
     """A STAT that takes 1 s does not make it a link of 128 bytes a second."""
     window = Window()

@@ -33,7 +33,7 @@ from pysubtask.transports.contract import Capabilities, Transport
 __all__ = ["Delivery"]
 
 _SMALL_BYTES = 1 << 20
-_MAX_JOBS = 1024
+_MAX_JOBS = 2048
 _PROGRESS_BYTES = 64 * 1024
 _SILENT_SECS = 5.0
 

@@ -279,7 +279,7 @@ class Engine:
 
     def _may_leave(self, priority: int, request: Request) -> bool:
         weight = _weight(request)
-        if not self._window.has_room(weight):
+        if not self._window.has_room(weight, _trips(request)):
             return False
         if self._allowance is None or priority == URGENT or not self._allowance.has_pace:
             return True
@@ -294,7 +294,7 @@ class Engine:
         self._next_ticket += 1
         now = self._clock.monotonic()
         weight = _weight(request)
-        sent = self._window.sent(now, weight)
+        sent = self._window.sent(now, weight, _trips(request))
         if not self._owners:
             self._progress_at = now
         self._owners[ticket] = (task, sent, now + _LONGEST * self._patience_secs)
@@ -338,6 +338,12 @@ def _refusal(task: _Task, step: Send) -> RemoteError | None:
             if isinstance(result, RemoteError) and ticket >= task.refusals_from:
                 return result
     return None
+
+
+def _trips(request: Request) -> int:
+    """How many round trips it takes: a file is opened before something is written to it."""
+    is_first = isinstance(request, Write) and request.create and request.offset == 0
+    return 2 if is_first else 1
 
 
 def _weight(request: Request) -> int:

@@ -14,7 +14,7 @@ from pysubtask.errors import RemoteError
 from pysubtask.subtask.delivery.engine import Send, Step, Wait
 from pysubtask.subtask.delivery.session import Session, Steps
 from pysubtask.subtask.store.reader import VersionReader
-from pysubtask.transports.contract import Copy, Request, Write
+from pysubtask.transports.contract import Copy, Finish, Request, Write
 
 __all__ = ["Pump", "parts", "with_upload"]
 
@@ -48,12 +48,17 @@ class Pump:
         self.acked = 0
         """Up to here everything was acknowledged."""
 
-    def run(self, kept: list[Kept], start: int, *, create: bool) -> Steps:
+    def run(
+        self, kept: list[Kept], start: int, *, create: bool, finish: Finish | None = None
+    ) -> Steps:
         """Keep the window full; note how far the acknowledgements reach without a gap.
 
         Args:
             kept: ranges that stand at the destination under the final name.
+            finish: closes the file, on the heels of the last byte: for servers that handle
+                requests in order.
         """
+        finishing: int | None = None
         unanswered: deque[tuple[int, int, int]] = deque()
         copied_bytes = 0
         self.acked = noted = sent_to = end = start
@@ -64,10 +69,16 @@ class Pump:
             while True:
                 if request is None:
                     made = yield from self._next(todo)
-                    if made is None and not unanswered:
-                        return
                     if made is not None:
                         request, end = made
+                    elif finish is not None and finishing is None and unanswered:
+                        finishing = yield Send(finish, unless_refused=True)
+                    if made is None and not unanswered:
+                        if finishing is None and finish is not None:
+                            finishing = yield Send(finish)
+                        if finishing is not None:
+                            yield Wait(finishing)
+                        return
                 copies = request.length if isinstance(request, Copy) else 0
                 # As far ahead as the window, and no farther: what is answered meanwhile is noted.
                 written_bytes = max(sent_to, end) - self.acked - copied_bytes

@@ -25,7 +25,9 @@ SAFE_HANDLES = 100
 LEAST_BYTES = 1_024
 """No server has a smaller limit; one that says so would have us pay for heads, not for data."""
 
-MOST_FILES = 1_024
+MOST_FILES = 2_048
+_UNSAID_HANDLES = 2_056
+"""Of a server that does not say how many files may be open: 1,024 at a time."""
 MOST_READ_BYTES = 261_120
 """What fits into the largest reply that the decoder takes."""
 
@@ -131,7 +133,7 @@ def _describe(greeting: VersionReply, limits: codec.Limits | None, max_write_byt
         packet = limits.packet - 1024 if limits.packet > 2048 else SAFE_BYTES
         write = min(limits.write or packet, packet)
         read = min(limits.read or packet, packet)
-        handles = min(limits.open_handles or 4 * MOST_FILES, 1 << 20)
+        handles = min(limits.open_handles or _UNSAID_HANDLES, 1 << 20)
     replaces = offered(b"posix-rename@openssh.com", b"1")
     copies = offered(b"copy-data", b"1")
     syncs = offered(b"fsync@openssh.com", b"1")
