@@ -55,6 +55,9 @@ __all__ = [
 
 READ_BACK_BYTES = 32_768
 """How much of the remote file's end is compared before it is continued after a break."""
+ODD_READ_BACK_BYTES = 262_144
+"""The same where its size is what was left there and its time is not: somebody was there, or a
+server has put an older version back."""
 
 
 class Policy(msgspec.Struct, frozen=True, gc=False):
@@ -225,12 +228,14 @@ def _continue(
         return _send(version, can, conflict=not doubtful, set_aside=doubtful)
     if remote.ours is False:
         return _send(version, can, conflict=not doubtful, set_aside=doubtful)
+    touched = remote.mtime is not None and delivered.mtime is not None and not known
     if remote.ours is None and can.readable and remote.size:
         # a byte of ours may have arrived unconfirmed; a byte of somebody else's may have, too
-        return Compare(max(0, min(expected, remote.size) - READ_BACK_BYTES), remote.size, base)
+        is_odd = touched and remote.size == expected
+        back_bytes = ODD_READ_BACK_BYTES if is_odd else READ_BACK_BYTES
+        return Compare(max(0, min(expected, remote.size) - back_bytes), remote.size, base)
     if remote.ours is None and doubtful and remote.size:
         return _send(version, can, base=base)  # nobody can tell what is there: send it again
-    touched = remote.mtime is not None and delivered.mtime is not None and not known
     if remote.past_telling and remote.size == expected and touched:
         # No byte of ours has come since, but something has, or the server lost what it had: what
         # is owed must not be written behind another content.

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from pysubtask.core.model import Piece
 from pysubtask.seams.clock import Clock
 from pysubtask.subtask.intake.rescue import Rescue
 from pysubtask.subtask.store.ledger import Ledger
+from pysubtask.subtask.store.outbox import Outbox
 
 __all__ = ["doubt_deliveries", "mend_outbox"]
 
@@ -36,10 +38,13 @@ def mend_outbox(ledger: Ledger, clock: Clock, rescue: Rescue) -> None:
         for version in entry.versions if entry is not None else ():
             if clock.time() - version.taken_at > _OLD_PIECE_SECS:
                 continue  # on the disk long since; checked once more when it is sent
-            lost = [
-                piece
-                for piece in version.pieces
-                if piece.name is not None and not ledger.outbox.is_whole(piece)
-            ]
+            lost = [p for p in version.pieces if p.name is not None and _is_lost(ledger.outbox, p)]
             if lost:
                 rescue.read_again(path, version, lost)
+
+
+def _is_lost(outbox: Outbox, piece: Piece) -> bool:
+    try:
+        return not outbox.is_whole(piece)
+    except OSError:
+        return True  # for now: it is asked once more when it is sent

@@ -13,7 +13,7 @@ from tests.simulation.child import Boot, Child, make_child
 from tests.simulation.clock import ChildClock, Killed
 from tests.simulation.disk import HALF, SimDisk
 from tests.simulation.filesystem import Inode
-from tests.simulation.ledger import Source, Touch
+from tests.simulation.ledger import Lineage, Source, Touch
 from tests.simulation.masters import Masters
 from tests.simulation.network import SimConnector
 from tests.simulation.script import Event, History
@@ -92,6 +92,8 @@ class Machine(Stage):
         """A child died then, and the next one has not brought to the disk yet what it wrote."""
         self._refused_syncs_ns: list[int] = []
         """When the disk failed in what brings data to it."""
+        self._unseen: list[Lineage] = []
+        """Contents that a power loss may have left without a sign that they are new."""
         self._births_ns: dict[str, int] = {}
         """When files of the outbox were made."""
         self._forgotten_ns = _FORGIVEN_NS
@@ -369,6 +371,9 @@ class Machine(Stage):
                 self._births_ns[path] = _FORGIVEN_NS  # a record of then may come back as well
         self._forgotten_ns = min(self._forgotten_ns, recent_ns)
         self.ledger.after_crash(self._read_local, before, recent_ns)
+        # What was written inside a file may have survived, and its new times not.
+        there = [s.current for s in self.sources if s.present]
+        self._unseen += [x for x in there if x.shown < len(x.content)]
         self.checker.roll_back(recent_ns)
         births = self.checker.temp_births_ns
         self.checker.forgiven_temps |= {t for t, born in births.items() if born > recent_ns}
@@ -429,6 +434,8 @@ class Machine(Stage):
                 raise Violation("archived", f"{source.path!r} was declared and is {target!r} now")
             content = self.fs.read(target)
             if source.interfered or source.untold:
+                continue
+            if any(x.content == content for x in self._unseen):
                 continue
             if not any(
                 x.shown >= len(content) and x.holds(content, in_place=True) for x in source.lineages

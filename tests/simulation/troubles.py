@@ -51,6 +51,7 @@ class Troubles:
         """The program deletes a file."""
         self._taken = 0
         self._lost_server = False
+        self.remote_full_until_ns = 0
 
     def end(self) -> None:
         """No more trouble."""
@@ -112,6 +113,7 @@ class Troubles:
 
     def remote_full(self, event: Event, source: Source) -> None:
         self._remote.capacity_bytes = self._remote.used_bytes + self._rng.choice([0, 10, 1000])
+        self.remote_full_until_ns = self._clock.now_ns + event.detail
 
         def room() -> None:
             self._remote.capacity_bytes = 1 << 40

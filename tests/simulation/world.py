@@ -175,7 +175,7 @@ class World(Machine):
         if (
             self.beats is not None
             and done
-            and self.remote.has_room
+            and self.clock.now_ns > self.troubles.remote_full_until_ns + SEC
             and not self._child.beat_waits()
         ):
             self.beats.check_goodbye()

@@ -12,7 +12,7 @@ import pytest
 from pysubtask.core.space import without_source
 from pysubtask.errors import RemoteDenied, RemoteError, RemoteFull
 from pysubtask.subtask.delivery import comparison
-from tests.unit.core_fakes import HookedDisk, ManualClock, nothing
+from tests.unit.core_fakes import HookedDisk, ManualClock, fail_with, nothing
 from tests.unit.core_local import Local
 from tests.unit.core_remote import (
     BIG,
@@ -271,6 +271,25 @@ def test_a_piece_that_was_damaged_is_never_sent(local: Local, source: str) -> No
     remote.settle()
     whole = b"other" if source == "another" else b"0123456789"
     assert remote.server.seen == [None, whole]
+
+
+def test_a_disk_that_fails_for_a_moment_loses_nothing(local: Local) -> None:
+    """Neither the copy nor the file can be read now: that says nothing of what they hold."""
+    local.write(b"0123456789")
+    local.take("rewrite")
+    local.open()
+    remote = make_remote(local)
+    disk = local.disk
+    assert isinstance(disk, HookedDisk)
+    disk.before = fail_with(lambda: OSError(errno.EIO, "Input/output error"), "open_read")
+    remote.step()
+    assert not remote.looked_again
+    assert "Input/output error" in (remote.delivery.error_of(local.path) or "")
+    local.write(b"other")
+    disk.before = nothing
+    local.clock.advance(60)
+    remote.settle()
+    assert remote.server.seen == [None, b"0123456789"]
 
 
 def test_held_by_a_burst(local: Local) -> None:

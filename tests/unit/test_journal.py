@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -381,6 +382,34 @@ def test_rewriting_that_fails_is_no_disaster(
     journal.sync()
     assert _sizes(bench.open())["/b"] == 6
     assert len(bench.data) < 2000
+
+
+def test_a_folder_that_could_not_be_synced_is_with_the_next_sync(bench: Bench) -> None:
+    """Else a loss of power might take the name of the state folder itself, hours later."""
+    parent = os.path.dirname(os.path.dirname(bench.path))
+    synced: list[str] = []
+
+    def note(operation: str, path: str) -> None:
+        if operation == "sync_dir":
+            synced.append(path)
+
+    def fail(operation: str, path: str) -> None:
+        if operation == "sync_dir" and path == parent:
+            raise OSError(errno.EIO, "Input/output error", path)
+
+    bench.disk.before = fail
+    journal = bench.open()
+    _put(journal, "/a", 5)
+    journal.sync()
+    assert journal.sync_due() is not None
+    bench.disk.before = note
+    journal.sync()
+    assert parent in synced
+    assert journal.sync_due() is None
+    synced.clear()
+    _put(journal, "/a", 6)
+    journal.sync()
+    assert not synced
 
 
 @pytest.mark.parametrize("call", ["write_whole", "rename"])

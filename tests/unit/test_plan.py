@@ -204,6 +204,17 @@ def test_only_the_end_of_what_was_confirmed_is_read_back(remote_size: int, start
     assert decision == Compare(start, remote_size)
 
 
+@pytest.mark.parametrize(("mtime", "start"), [(6.0, 37_856), (None, 267_232)])
+def test_more_is_read_back_where_the_time_is_not_what_it_was(
+    mtime: float | None, start: int
+) -> None:
+    """A server that put an older version back may have one of the same size."""
+    version = make_version(1, 400_000)
+    remote = Present(300_000, mtime)
+    decision = plan(version, Delivered(1, 300_000, mtime=5.0), remote, SFTP, KEEP)
+    assert decision == Compare(start, 300_000)
+
+
 def test_a_prefix_that_first_contact_continues_goes_on_after_a_break() -> None:
     assert plan(ONCE, None, Present(30, ours=True), SFTP, KEEP) == Append(30, 100)
     shown = Delivered(1, 60, mtime=5.0)

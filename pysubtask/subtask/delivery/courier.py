@@ -383,7 +383,11 @@ class Courier:
         return now is None or now.size < version.size or now.pieces != version.pieces
 
     def _read_source_again(self, path: str, number: int) -> bool:
-        """A piece of the outbox is gone or damaged: is the watched file still what it was?"""
+        """A piece of the outbox is gone or damaged: is the watched file still what it was?
+
+        Raises:
+            OSError: the disk does not say; it may the next time.
+        """
         entry = self._session.ledger.get(path)
         version = None if entry is None else entry.version(number)
         if version is None or all(p.name is None for p in version.pieces):
@@ -392,7 +396,7 @@ class Courier:
             with self._session.sources.borrow(path, version) as handle:
                 if not is_same_content(handle, version):
                     return False
-        except OSError:
+        except FileNotFoundError:
             return False
         whole = Piece(version.available_from, version.size, None, "")
 

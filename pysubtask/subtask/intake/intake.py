@@ -185,6 +185,9 @@ class Intake:
             return
         tick = tick_secs(entry.served)
         age = self._age_secs(entry.served)
+        if tick >= COARSE_TICK_SECS and entry.notified_at is not None:
+            # however long ago that was: whether a second look came, the journal does not say
+            age -= max(0.0, self._clock.time() - entry.notified_at)
         if abs(age) <= tick:
             target.touch_seen_at = now
             target.rechecks_touch = True

@@ -174,14 +174,18 @@ class Outbox:
         return None
 
     def is_whole(self, piece: Piece) -> bool:
-        """Whether a piece holds the bytes that its digest is of."""
+        """Whether a piece holds the bytes that its digest is of.
+
+        Raises:
+            OSError: the disk does not say; it may the next time.
+        """
         if piece.name is None:
             return False
         name, size, digest = piece.name, piece.end - piece.start, piece.digest
         state = new_hash()
         try:
             handle = self.open_piece(name)
-        except OSError:
+        except FileNotFoundError:
             return False
         try:
             at = 0

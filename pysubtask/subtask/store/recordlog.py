@@ -13,6 +13,7 @@ power away at every single write.
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -41,6 +42,7 @@ _MSGSPEC = msgspec.json.Encoder()
 """Ten times as quick, but it refuses names that are not UTF-8 and stand there as lone surrogates:
 those :data:`_JSON` writes. Either reads what the other wrote."""
 _NEW_FOLDERS = 3
+_REFUSED_NOW = {errno.EIO, errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 """How many levels of a state folder may be new: ``upload/ftp`` in a folder of the program."""
 
 
@@ -114,6 +116,7 @@ class RecordLog(Generic[R]):
         self._unsaved: set[str] = set()
         self._dirty_since: float | None = None
         self._after_sync: list[Callable[[], None]] = []
+        self._parents_due = False
         self._closing = False
         self._closed = False
         self._new_id = new_id
@@ -167,10 +170,18 @@ class RecordLog(Generic[R]):
             self._write_line(self._header(clean=False))
         assert self._handle is not None
         self._handle.sync()  # that it is in use must be known to whoever finds it after the power
-        self._sync_parents()  # the one that made them may have died before it could
+        try:
+            self._sync_parents()  # the one that made them may have died before it could
+        except OSError as error:
+            self._log.warning("sync the folder of %s: %s; will be repeated", self._path, error)
 
     def _sync_parents(self) -> None:
-        """Make a new state folder itself survive a loss of power: its name, and its parents'."""
+        """Make a new state folder itself survive a loss of power: its name, and its parents'.
+
+        Raises:
+            OSError: the disk refuses now; it is tried again with the next sync.
+        """
+        self._parents_due = True
         folder = self._path
         for _ in range(_NEW_FOLDERS + 1):
             parent = os.path.dirname(folder)
@@ -179,8 +190,11 @@ class RecordLog(Generic[R]):
             folder = parent
             try:
                 self._disk.sync_dir(folder)
-            except OSError:
+            except OSError as error:
+                if error.errno in _REFUSED_NOW:
+                    raise
                 break  # a parent that we may not read was there before
+        self._parents_due = False
 
     def _read(self) -> bytes:
         try:
@@ -336,6 +350,8 @@ class RecordLog(Generic[R]):
             self._before_sync()
             if handle is not None:
                 handle.sync()  # without the lock: a slow card must not hold up the deliveries
+            if self._parents_due:
+                self._sync_parents()
             if refused is not None:
                 raise refused  # all others are on the disk
         except OSError as error:
