@@ -409,6 +409,7 @@ class TransferSubtask(BaseSubtask):
             token_hex=lambda: self.ledger.journal.client_id + self.random_hex(4),
             is_segmented=lambda path: can.segments and self._is_segmented(path),
             progress=self.context.status_changed,
+            gives_way=self.delivery.gives_way,
         )
         return Courier(
             Session(

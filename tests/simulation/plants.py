@@ -243,9 +243,9 @@ PLANTS: dict[str, Plant] = {
     ),
     "leftovers-stay": one(
         "temporary files that the journal lost with the power stay at the destination",
-        "subtask.delivery.courier",
-        "Courier.purge",
-        "if name.startswith(ours) and temp not in known and name != self._beat_temp:",
+        "subtask.delivery.temps",
+        "Temps.purge",
+        "if name.startswith(ours) and temp not in known and name != self.beat_name:",
         "if False:",
     ),
     "crash-unnoticed": one(

@@ -92,9 +92,9 @@ REALM_PLANTS: dict[str, Plant] = {
     ),
     "others-purged": one(
         "temporary files of other clients are removed with our own",
-        "subtask.delivery.courier",
-        "Courier.purge",
-        "if name.startswith(ours) and temp not in known and name != self._beat_temp:",
+        "subtask.delivery.temps",
+        "Temps.purge",
+        "if name.startswith(ours) and temp not in known and name != self.beat_name:",
         "if name.startswith(TEMP_PREFIX) and temp not in known:",
     ),
     "other-master-missed": one(

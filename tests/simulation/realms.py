@@ -279,7 +279,7 @@ REALMS: dict[str, Realm] = {
             "two files have one name at the destination, which may fold case; files come and go",
             _names,
             troubles={"leave": 5},
-            without=frozenset({"consumer", "foreign"}),
+            without=frozenset({"consumer", "foreign", "power"}),
         ),
         Realm(
             "beats",
@@ -302,6 +302,14 @@ REALMS: dict[str, Realm] = {
             "another master starts, with the same state folder: its child takes it over",
             _masters,
             troubles={"second_master": 8, "kill": 6, "refuse": 4},
+        ),
+        Realm(
+            "names_power",
+            17,
+            "as names, with losses of power",
+            _names,
+            troubles={"leave": 5},
+            without=frozenset({"consumer", "foreign"}),
         ),
         Realm("fetching", 16, "the other way round: tests/simulation/fetching_world.py"),
         Realm("budgets", 8, "so much a day, so much a second", _budgets, troubles={"restart": 4}),

@@ -177,6 +177,7 @@ class CountingTransport:
         self._find_upload = find_upload
         self._window = window
         self._asked: dict[int, int] = {}
+        self._opening: dict[int, int] = {}
         self._sent_bytes = 0
         self._unanswered = 0
         self._closed = False
@@ -192,7 +193,10 @@ class CountingTransport:
         if self._account.spending is not None:
             self._account.spending.sent(_weight(request))
         if isinstance(request, Write):
-            self._account.window_bytes = max(_LEAST_BYTES, self._window())
+            if request.create and request.offset == 0:  # half of it counts until it is open
+                self._opening[ticket] = len(request.data)
+            uncounted_bytes = sum(self._opening.values()) // 2
+            self._account.window_bytes = max(_LEAST_BYTES, self._window()) + uncounted_bytes
             self._account.sent(request, self._find_upload(request.path))
             self._asked[ticket] = self._sent_bytes
             self._sent_bytes += len(request.data)
@@ -206,6 +210,7 @@ class CountingTransport:
     def collect(self) -> Iterator[tuple[int, Result]]:
         for ticket, result in self._inner.collect():
             self._unanswered -= 1
+            self._opening.pop(ticket, None)
             before_bytes = self._asked.pop(ticket, None)
             if before_bytes is not None and isinstance(result, RemoteError):
                 # Asking why (is the disk full?) takes a round trip, in which more is sent.

@@ -153,10 +153,9 @@ class Slots:
 
     def _check_end(self, slot: Slot, holder: Source) -> None:
         """It has lost its name: rightly?"""
-        if holder.path in slot.swept:
-            return
         long_gone_ns = slot.long_gone_ns.get(holder.path)
-        if long_gone_ns is None or self._now_ns() - long_gone_ns > _LATELY_NS:
+        lately = long_gone_ns is not None and self._now_ns() - long_gone_ns <= _LATELY_NS
+        if not lately and holder.path not in slot.swept:
             _broken("taken", f"{slot.remote!r} was taken from {holder.path!r}, which is there")
         for touch in holder.owed:
             if not holder.was_shown(touch) and holder.must_precede(touch):

@@ -305,6 +305,7 @@ class Remote:
             delivered=lambda path, size, how: None,
             token_hex=lambda: f"c0ffee00{self._random.getrandbits(32):08x}",
             is_segmented=lambda path: self.segmented,
+            gives_way=lambda path: self.delivery.gives_way(path),
         )
         return Courier(
             Session(

@@ -397,3 +397,36 @@ def test_a_file_begins_beside_a_heartbeat_on_its_way(local: Local) -> None:
     bench.remote.step()
     assert bench.delivery.beat_waits
     assert bench.delivery._active, "it was begun"
+
+
+def test_a_file_with_ever_new_versions_lets_others_go_between(local: Local) -> None:
+    """On a server that takes one file at a time, too."""
+    bench = Bench(local)
+    bench.server.capabilities = Capabilities(True, True, True, max_files=1)
+    local.write(b"version 0")
+    local.take("rewrite")
+    other = local.folder / "b.csv"
+    other.write_bytes(b"other")
+    local.snapshots.take(str(other), "b.csv", "auto", None)
+    arrived = 0
+    other_at: int | None = None
+
+    def next_version(operation: str, path: str) -> None:
+        nonlocal arrived, other_at
+        if operation == "rename":
+            arrived += 1
+            if other_at is None and bench.server.read_file("b.csv") is not None:
+                other_at = arrived
+            if arrived < 20:
+                local.write(b"version" + b"+" * arrived)
+                local.take("rewrite")
+                bench.delivery.offer(local.path)
+
+    bench.server.fault_after = next_version
+    bench.delivery.offer(local.path)
+    bench.delivery.offer(str(other))
+    bench.run_for(600)
+    assert bench.server.read_file("b.csv") == b"other"
+    assert other_at is not None
+    assert other_at <= 3
+    assert bench.server.read_file("a.csv") == b"version" + b"+" * 19

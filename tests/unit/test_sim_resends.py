@@ -153,7 +153,7 @@ def counted(account: Resends, window: int = 0) -> tuple[CountingTransport, Inner
 def test_an_idle_connection_that_ends_excuses_nothing() -> None:
     _, account = server()
     transport, inner = counted(account)
-    transport.submit(1, Write(TEMP, 0, b"abc", create=True))
+    transport.submit(1, Write(TEMP, 0, b"a", create=True))
     inner.answers.append((1, None))
     assert list(transport.collect()) == [(1, None)]
     transport.close()
@@ -164,7 +164,7 @@ def test_an_idle_connection_that_ends_excuses_nothing() -> None:
 def test_what_was_in_flight_is_excused_once() -> None:
     _, account = server()
     transport, _ = counted(account, window=3 * WINDOW)
-    transport.submit(1, Write(TEMP, 0, b"abc", create=True))
+    transport.submit(1, Write(TEMP, 0, b"a", create=True))
     transport.close()
     transport.close()
     assert account.excused_bytes == 3 * WINDOW + COMPARED
@@ -173,7 +173,7 @@ def test_what_was_in_flight_is_excused_once() -> None:
 def test_a_refused_write_excuses_a_window() -> None:
     _, account = server()
     transport, inner = counted(account)
-    transport.submit(1, Write(TEMP, 0, b"abc", create=True))
+    transport.submit(1, Write(TEMP, 0, b"a", create=True))
     inner.answers.append((1, RemoteError("the disk is full", operation="write")))
     assert len(list(transport.collect())) == 1
     assert account.excused_bytes == WINDOW + COMPARED

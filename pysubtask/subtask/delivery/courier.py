@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from pysubtask.core.model import Delivered, Entry, Piece, Print, Version
+from pysubtask.core.model import Delivered, Entry, Piece, Version
 from pysubtask.core.plan import (
     Absent,
     Append,
@@ -27,18 +27,19 @@ from pysubtask.core.plan import (
     Unknown,
     plan,
 )
-from pysubtask.core.space import held
 from pysubtask.errors import RemoteError, RemoteNotFound, RemoteUnsupported
 from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
-from pysubtask.subtask.delivery.nametrial import NameTrial, is_trial
+from pysubtask.subtask.delivery.lost import LostBytes
+from pysubtask.subtask.delivery.nametrial import NameTrial
 from pysubtask.subtask.delivery.reuse import Reuse
 from pysubtask.subtask.delivery.segments import Segments, segment_folder
-from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
+from pysubtask.subtask.delivery.session import Session, Steps
+from pysubtask.subtask.delivery.temps import Temps
 from pysubtask.subtask.delivery.upload import Uploads
 from pysubtask.subtask.store.reader import BytesLost
 from pysubtask.subtask.store.sources import is_same_content
-from pysubtask.transports.contract import Finish, List, Put, Remove, Rename, Stat, Write
+from pysubtask.transports.contract import Finish, Put, Remove, Rename, Stat, Write
 from pysubtask.watch import leads_out
 
 __all__ = ["Courier", "FileHeld"]
@@ -68,9 +69,12 @@ class Courier:
         self._reuse = Reuse(session)
         self._segments = Segments(session, self._comparison)
         self._names = NameTrial(session)
+        self._temps = Temps(session)
+        self._lost = LostBytes(session)
 
     def deliver(self, path: str) -> Steps:
-        """The job of one file: until nothing of it is owed any more."""
+        """The job of one file: until nothing of it is owed any more, or, between two versions,
+        others wait for their turn."""
         # Taken out: a job that is broken off must not leave what it has made untrue.
         remote: Remote = self._session.known.pop(path, Unknown())
         number = 0
@@ -87,7 +91,7 @@ class Courier:
                     hint="rename the file, or give the watch another name by 'as'",
                 )
             if entry.litter:
-                yield from self._sweep(path, entry)
+                yield from self._temps.sweep(path, entry)
             yield from self._names.settle(path)
             entry = self._session.ledger.get(path) or entry
             in_hand = self._in_hand(entry)
@@ -95,8 +99,12 @@ class Courier:
                 if entry.upload is not None:
                     yield from self._uploads.resume(path, entry, entry.upload)
                     remote = self._session.known.pop(path, Unknown())
+                    number = entry.upload.version
                     continue
                 version = entry.next_owed
+                is_next = version is not None and number not in (0, version.number)
+                if is_next and self._session.hooks.gives_way(path):
+                    break
                 if path in self._session.ledger.unverified:
                     if version is None or self._session.hooks.is_segmented(path):
                         yield from self._verify(path, entry)
@@ -120,13 +128,13 @@ class Courier:
                 remote = Unknown()
                 if in_hand is None:
                     return
-                if self._has_changed(path, in_hand):
+                if self._lost.has_changed(path, in_hand):
                     continue
-                if not self._read_source_again(path, in_hand.number):
-                    self._give_up_version(path, in_hand.number, error)
+                if not self._lost.read_source_again(path, in_hand.number):
+                    self._lost.give_up_version(path, in_hand.number, error)
                     entry = self._session.ledger.get(path)
                     if entry is not None and entry.litter:  # there may never be another job
-                        yield from self._sweep(path, entry)
+                        yield from self._temps.sweep(path, entry)
                     return
         if not isinstance(remote, Unknown):
             if len(self._session.known) >= _MAX_KNOWN:
@@ -152,7 +160,7 @@ class Courier:
         if len(text) <= self._session.can.max_put_bytes:
             yield from call(Put(target, text, quiet=True))
             return
-        temp = posixpath.join(posixpath.dirname(target), self._beat_temp)
+        temp = posixpath.join(posixpath.dirname(target), self._temps.beat_name)
         requests = (Write(temp, 0, text, create=True), Finish(temp))
         written, finished = yield from flight(*requests)
         if isinstance(written, RemoteNotFound):
@@ -169,9 +177,9 @@ class Courier:
             yield from flight(Remove(target))
             yield from call(Rename(temp, target))
 
-    @property
-    def _beat_temp(self) -> str:
-        return f"{TEMP_PREFIX}{self._session.ledger.journal.client_id}00000000"
+    def purge(self) -> Steps:
+        """Remove temporary files of ours that the journal lost with the power."""
+        return self._temps.purge()
 
     def _verify(self, path: str, entry: Entry) -> Steps:
         """After an unclean boot: if the destination shows anything else than the journal says,
@@ -216,30 +224,6 @@ class Courier:
                 return is_same_content(handle, version)
         except OSError:
             return False
-
-    def purge(self) -> Steps:
-        """Remove temporary files of ours that the journal lost with the power.
-
-        Only names with our own client id are touched: others may share the folder. That of the
-        heartbeat stays: the next one is written there, perhaps at this moment.
-        """
-        only_trials = self._session.can.upload_tokens  # nobody sees others, the server forgets them
-        if only_trials and self._session.can.folds_names is not None:
-            return  # nor has anything to be tried
-        journal = self._session.ledger.journal
-        ours = TEMP_PREFIX + journal.client_id
-        folders = {posixpath.dirname(self._session.remote_name(e)) for e in journal.entries()}
-        for folder in sorted(folders):
-            (names,) = yield from flight(List(folder))
-            if isinstance(names, RemoteError):
-                continue
-            known = {e.upload.temp for e in journal.entries() if e.upload is not None}
-            for name in names:
-                temp = posixpath.join(folder, name)
-                if only_trials and not is_trial(temp):
-                    continue
-                if name.startswith(ours) and temp not in known and name != self._beat_temp:
-                    yield from flight(Remove(temp))
 
     def _step(
         self, path: str, entry: Entry, version: Version, remote: Remote, *, looked: bool
@@ -374,125 +358,9 @@ class Courier:
                 return
         self._session.record(path, version.number, offset, base, None)
 
-    def _has_changed(self, path: str, version: Version) -> bool:
-        """Whether its bytes are elsewhere by now (copied, just before the file was truncated); or
-        there was no room to keep it, or its end: that is no loss of what is left, nor of the
-        versions behind it."""
-        entry = self._session.ledger.get(path)
-        now = None if entry is None else entry.version(version.number)
-        return now is None or now.size < version.size or now.pieces != version.pieces
-
-    def _read_source_again(self, path: str, number: int) -> bool:
-        """A piece of the outbox is gone or damaged: is the watched file still what it was?
-
-        Raises:
-            OSError: the disk does not say; it may the next time.
-        """
-        entry = self._session.ledger.get(path)
-        version = None if entry is None else entry.version(number)
-        if version is None or all(p.name is None for p in version.pieces):
-            return False
-        try:
-            with self._session.sources.borrow(path, version) as handle:
-                if not is_same_content(handle, version):
-                    return False
-        except FileNotFoundError:
-            return False
-        whole = Piece(version.available_from, version.size, None, "")
-
-        def change(e: Entry) -> Entry:
-            now = e.version(version.number)
-            if now is None or now.size != version.size:
-                return e
-            return e.with_version(replace(now, pieces=(whole,)))
-
-        self._session.ledger.update(path, change, must=False)
-        return True
-
     def _in_hand(self, entry: Entry) -> Version | None:
         """The version that a job of this file is about."""
         return entry.version(entry.upload.version) if entry.upload is not None else entry.next_owed
-
-    def _give_up_version(self, path: str, number: int, error: BytesLost) -> None:
-        """The bytes of a version are gone: say so, and look at the file anew."""
-        entry = self._session.ledger.get(path)
-        version = None if entry is None else entry.version(number)
-        if entry is None or version is None:
-            return
-        self._session.log.error("deliver %s: %s; the file is read again", path, error)
-
-        shorter = self._what_is_left(entry, version)
-        if version.growing:
-            left = replace(entry, versions=() if shorter is None else (shorter,))
-            owed = held(replace(entry, versions=(version,))).total_bytes
-            self._session.ledger.given_up_bytes += max(0, owed - held(left).total_bytes)
-
-        def drop(e: Entry) -> Entry:
-            kept = []
-            for v in e.versions:
-                left = shorter if v.number == version.number else v
-                if left is not None:
-                    kept.append(left)
-            return replace(e, versions=tuple(kept)).without_upload()
-
-        self._session.ledger.update(path, drop, must=False)
-        self._session.hooks.look_again(path)
-
-    def _what_is_left(self, entry: Entry, version: Version) -> Version | None:
-        """Of a growing version what the outbox still has: its beginning, or else its end."""
-        if not version.growing:
-            return None
-        done = entry.delivered
-        same = done is not None and done.version == version.number
-        start = done.size if done is not None and same else 0
-        kept = self._first_pieces(version, start)
-        size = max((p.end for p in kept), default=0)
-        if size <= start:
-            kept, size = self._last_pieces(version), version.size
-        if not kept or kept == version.pieces:
-            return None
-        return replace(version, size=size, pieces=kept, print=Print("whole", size, ""))
-
-    def _first_pieces(self, version: Version, end: int) -> tuple[Piece, ...]:
-        pieces: list[Piece] = []
-        for piece in version.pieces:
-            if piece.name is None or piece.start > end:
-                break
-            whole = self._session.ledger.outbox.whole_part(piece)
-            if whole is not None:
-                pieces.append(whole)
-                end = max(end, whole.end)
-            if whole is not piece:
-                break
-        return tuple(pieces)
-
-    def _last_pieces(self, version: Version) -> tuple[Piece, ...]:
-        pieces: list[Piece] = []
-        low = version.size
-        for piece in reversed(version.pieces):
-            outbox = self._session.ledger.outbox
-            if piece.name is None or piece.end < low or not outbox.is_whole(piece):
-                break
-            pieces.insert(0, piece)
-            low = min(low, piece.start)
-        return tuple(pieces)
-
-    def _sweep(self, path: str, entry: Entry) -> Steps:
-        """Remove temporary files of ours that nobody needs."""
-        gone = set()
-        for temp in entry.litter:
-            if self._session.can.upload_tokens and not is_trial(temp):
-                gone.add(temp)  # nobody sees those, and the server forgets them
-                continue
-            (result,) = yield from flight(Finish(temp))
-            (result,) = yield from flight(Remove(temp))
-            if result is None or isinstance(result, RemoteNotFound):
-                gone.add(temp)
-        self._session.ledger.update(
-            path,
-            lambda e: replace(e, litter=tuple(t for t in e.litter if t not in gone)),
-            must=False,
-        )
 
     def _check_conflicts(self, path: str, entry: Entry) -> None:
         """Hold the file if it was sent whole for this reason less than an hour ago."""

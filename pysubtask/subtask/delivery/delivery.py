@@ -339,6 +339,14 @@ class Delivery:
                 self._courier.deliver(path), priority=priority, done=self._done_with(path)
             )
 
+    def gives_way(self, path: str) -> bool:
+        """Whether others wait for the job of this file, which has delivered a version, to end. If
+        so, it is called again: one that gets new versions all the time must not hold them up."""
+        if self._engine is None or not self._queue or not self._is_full(self._engine):
+            return False
+        self._again[path] = None
+        return True
+
     def _is_full(self, engine: Engine) -> bool:
         """No more files at once. A heartbeat is none: were it waited for, frequent ones on a slow
         link would let nothing else begin."""

@@ -46,6 +46,8 @@ class Hooks:
     """Whether the file is delivered piece by piece, each a file of its own."""
     progress: Callable[[], None] = lambda: None
     """More of an upload has been acknowledged."""
+    gives_way: Callable[[str], bool] = lambda path: False
+    """Whether others wait for this job to end: it has a later turn then, if there is more."""
 
 
 @dataclass(slots=True)
