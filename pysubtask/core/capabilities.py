@@ -26,6 +26,9 @@ class Capabilities:
     """``Copy`` copies ranges on the server, without sending them."""
     fsync: bool = False
     """``Finish(sync=True)`` puts the data on the server's disk before it is acknowledged."""
+    short_writes: bool = False
+    """A write may be acknowledged of which only a part was taken (a full disk): the size is asked
+    for before a file takes its place."""
     readable: bool = True
     """What was written can be read back (a write-only drop box can't)."""
     max_put_bytes: int = 0

@@ -164,15 +164,17 @@ class Live(Scene):
         self.settle()
         assert self.there() == FIRST + MORE
 
-    def is_replaced_after(self, trouble: AbstractContextManager[object], words: str) -> None:
+    def is_replaced_after(
+        self, trouble: AbstractContextManager[object], words: str, other: bytes = OTHER
+    ) -> None:
         """What was delivered gets a new version while there is trouble."""
         self.deliver(FIRST)
         with trouble:
-            error = self.hold(OTHER, "wb")
+            error = self.hold(other, "wb")
             assert re.search(words, error), error
             assert self.there() == FIRST
         self.settle()
-        assert self.there() == OTHER
+        assert self.there() == other
 
 
 @pytest.fixture
@@ -212,6 +214,12 @@ def test_a_new_version_waits_for_permission(live: Live, troubles: Troubles) -> N
 
 def test_a_new_version_waits_for_room(live: Live, troubles: Troubles) -> None:
     live.is_replaced_after(troubles.full(), FULL)
+
+
+def test_a_new_version_of_one_write_waits_for_room(live: Live, troubles: Troubles) -> None:
+    """A server may take a part of a write, and say that it has all of it: no other follows, which
+    would be refused."""
+    live.is_replaced_after(troubles.full(), FULL, OTHER[:20_000])
 
 
 def test_a_new_version_waits_while_all_is_read_only(live: Live, troubles: Troubles) -> None:

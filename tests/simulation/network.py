@@ -206,6 +206,7 @@ class SimChannel:
         pause: Callable[[int], None] | None = None,
     ) -> None:
         self._link = link
+        self.software = link.network.server.kind.software
         self._before_call = before_call
         self._pause = pause or link.network.clock.advance
         self._closed = False

@@ -12,6 +12,7 @@ __all__ = [
     "ALL_EXTENSIONS",
     "GO_EXTENSIONS",
     "MAX_PACKET_BYTES",
+    "MODSFTP_EXTENSIONS",
     "TEXTS",
     "Packet",
     "describe",
@@ -63,6 +64,12 @@ GO_EXTENSIONS = (
     (b"statvfs@openssh.com", b"2"),
 )
 """``pkg/sftp``'s list (``supportedSFTPExtensions``)."""
+MODSFTP_EXTENSIONS = (
+    (b"posix-rename@openssh.com", b"1"),
+    (b"statvfs@openssh.com", b"2"),
+    (b"fsync@openssh.com", b"1"),
+)
+"""Of ProFTPD's mod_sftp, what we use."""
 
 
 class Packet:

@@ -241,6 +241,20 @@ PLANTS: dict[str, Plant] = {
         "remote = replace(remote, ours=None)",
         "pass",
     ),
+    "short-write-believed": one(
+        "a file takes its place though the server has only a part of what it acknowledged",
+        "subtask.delivery.upload",
+        "Uploads._check_size",
+        "if st.size >= size:",
+        "if True:",
+    ),
+    "short-write-hidden": one(
+        "only the size at the end is asked for, which a later write has made right again",
+        "subtask.delivery.pump",
+        "Pump.run",
+        "asks_each_time = can.short_writes and",
+        "asks_each_time = False and",
+    ),
     "leftovers-stay": one(
         "temporary files that the journal lost with the power stay at the destination",
         "subtask.delivery.temps",
@@ -332,6 +346,8 @@ PLANTS: dict[str, Plant] = {
 }
 
 WORLDS = {
+    "short-write-believed": "short",
+    "short-write-hidden": "short",
     **REALM_WORLDS,
     **NAME_WORLDS,
     **dict.fromkeys(FETCHING_PLANTS, "fetching"),
@@ -386,6 +402,8 @@ KNOWN: dict[str, int] = {
     "old-handle-held": 7105,
     "ours-of-another-version": 23,
     "leftovers-stay": 50,
+    "short-write-believed": 18_000_000_001,
+    "short-write-hidden": 18_000_000_630,
     "crash-unnoticed": 50,
     "not-settled": 561,
     "comparison-ignored": 1521,

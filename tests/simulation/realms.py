@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import islice
 
+from tests.simulation.packets import MODSFTP_EXTENSIONS
 from tests.simulation.script import Config, FileSpec
 from tests.simulation.server import ALL_EXTENSIONS, GO_EXTENSIONS, NO_REPLACE, ServerKind
 from tests.simulation.slots import folded
@@ -186,6 +187,17 @@ def _masters(rng: random.Random, config: Config, is_bent: bool) -> Config:
     return replace(config, masters=True)
 
 
+def _short(rng: random.Random, config: Config, is_bent: bool) -> Config:
+    kind = replace(
+        config.server,
+        extensions=MODSFTP_EXTENSIONS,
+        parallel=False,
+        acks_short=True,
+        software="mod_sftp/1.3.8",
+    )
+    return replace(config, server_name="mod_sftp", server=kind)
+
+
 def _stuck(rng: random.Random, config: Config, is_bent: bool) -> Config:
     files = config.files
     while len(files) < 2 or all(f.name == files[0].name for f in files[1:]):
@@ -302,6 +314,13 @@ REALMS: dict[str, Realm] = {
             "another master starts, with the same state folder: its child takes it over",
             _masters,
             troubles={"second_master": 8, "kill": 6, "refuse": 4},
+        ),
+        Realm(
+            "short",
+            18,
+            "a server whose disk is full acknowledges writes of which it took a part (mod_sftp)",
+            _short,
+            troubles={"remote_full": 9},
         ),
         Realm(
             "names_power",

@@ -61,6 +61,9 @@ class RemoteDisk:
         self.used_bytes = 0
         self.refuse: Callable[[str, str], int | None] = lambda operation, path: None
         """A status code for an operation that the server denies just now."""
+        self.acks_short = False
+        """A write of which only a part fits succeeds all the same."""
+        self.on_short_write: Callable[[], None] = lambda: None
         self.late = False
         """What happens now was asked for by a client that has lost its power since."""
         self.missed: set[str] = set()
@@ -174,7 +177,11 @@ class RemoteDisk:
             growth = offset + len(data) - len(file.content)
             room = max(0, self.capacity_bytes - self.used_bytes)
             if growth > room and not self.another_hand:
-                self._put(file, offset, data[: max(0, len(data) - (growth - room))])
+                part = data[: max(0, len(data) - (growth - room))]
+                self._put(file, offset, part)
+                if part and self.acks_short:
+                    self.on_short_write()
+                    return
                 raise RemoteRefusal(FAILURE)
         self._put(file, offset, data)
 

@@ -34,6 +34,10 @@ class ServerKind:
     ordered_replies: bool = False
     """Replies leave in the order of the requests, as Go's packet manager sends them."""
     extensions: tuple[tuple[bytes, bytes], ...] = ALL_EXTENSIONS
+    acks_short: bool = False
+    """A write of which only a part fits is acknowledged."""
+    software: str = ""
+    """What it calls itself."""
     readable: bool = True
     max_handles: int = 19_995
     calls: str = ""

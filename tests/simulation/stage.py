@@ -41,6 +41,7 @@ class Stage:
         self.fs = SimFileSystem(self.clock, config.file_system)
         self.ledger = Ledger()
         self.remote = RemoteDisk(lambda: (self.clock.now_ns + 5 * _SEC) // _SEC + 1_700_000_000)
+        self.remote.acks_short = config.server.acks_short
         if "server_loss" in history.troubles:
             self.remote.platter = Platter()
             self.remote.now_ns = lambda: self.clock.now_ns
@@ -49,6 +50,7 @@ class Stage:
         self.checker = Checker(self.ledger, self.remote, lambda: self.clock.now_ns)
         self.resends = Resends(self.remote, config.server.readable)
         self.remote.observers.append(self.resends)
+        self.remote.on_short_write = self.resends.broke
         if config.settings.keys() & {"max_bytes_per_day", "max_rate_bytes_per_sec"}:
             self.resends.spending = Spending(
                 config.settings,

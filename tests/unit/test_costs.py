@@ -13,6 +13,7 @@ def test_every_ability_has_its_row() -> None:
     flags = [f.name for f in dataclasses.fields(Capabilities) if f.type in (bool, "bool")]
     flags.remove("upload_tokens")  # another way to the same end: nothing is missing without
     flags.remove("segments")  # a way out where the first of them is missing
+    flags.remove("short_writes")  # a fault, not an ability
     assert sorted(flags) == sorted(ability.name for ability in ABILITIES)
     for ability in ABILITIES:
         assert ability.title

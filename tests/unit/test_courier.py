@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 from itertools import pairwise
@@ -12,6 +13,7 @@ import pytest
 from pysubtask.core.space import without_source
 from pysubtask.errors import RemoteDenied, RemoteError, RemoteFull
 from pysubtask.subtask.delivery import comparison
+from pysubtask.testing import MemoryTransport
 from tests.unit.core_fakes import HookedDisk, ManualClock, fail_with, nothing
 from tests.unit.core_local import Local
 from tests.unit.core_remote import (
@@ -107,6 +109,64 @@ def test_what_was_appended_before_a_refusal_is_not_sent_again(local: Local) -> N
     local.clock.advance(300)
     remote.settle()
     assert remote.server.read_file("a.csv") == b"head\n" + numbered(1_000_000)
+
+
+class _TakesAPart:
+    """A server that acknowledges each write, of which it takes what its disk has room for."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
+        self.room = room
+        takes_all = MemoryTransport.write
+
+        def write(
+            transport: MemoryTransport, path: str, offset: int, data: bytes, *, create: bool
+        ) -> None:
+            part = data[: self.room]
+            self.room -= len(part)
+            takes_all(transport, path, offset, part, create=create)
+
+        monkeypatch.setattr(MemoryTransport, "write", write)
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize(("size", "room"), [(5_000, 3_000), (500_000, 3_000), (500_000, 499_000)])
+def test_a_new_version_of_which_a_part_was_taken_does_not_take_its_place(
+    local: Local, monkeypatch: pytest.MonkeyPatch, sequential: bool, size: int, room: int
+) -> None:
+    remote = make_remote(local)
+    remote.server.capabilities = dataclasses.replace(
+        remote.server.capabilities, sequential=sequential, short_writes=True
+    )
+    disk = _TakesAPart(monkeypatch, room)
+    local.write(numbered(size))
+    local.take("rewrite")
+    for _ in range(3):
+        remote.step()
+        local.clock.advance(100)
+    assert "likely its disk is full" in (remote.delivery.error_of(local.path) or "")
+    disk.room = 10_000_000
+    remote.settle()
+    assert remote.server.seen == [None, numbered(size)]
+
+
+def test_an_append_of_which_nothing_was_taken_waits(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remote = make_remote(local)
+    local.write(b"head\n")
+    local.take("append")
+    remote.settle()
+    disk = _TakesAPart(monkeypatch, 1_000)
+    local.write(numbered(5_000), "ab")
+    local.take("append")
+    remote.server.requests.clear()
+    remote.step()
+    assert "likely its disk is full" in (remote.delivery.error_of(local.path) or "")
+    assert len(remote.server.requests) < 20
+    disk.room = 10_000_000
+    local.clock.advance(100)
+    remote.settle()
+    assert remote.server.read_file("a.csv") == b"head\n" + numbered(5_000)
 
 
 def test_permission_denied_holds_only_that_file(local: Local) -> None:

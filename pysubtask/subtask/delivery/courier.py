@@ -32,6 +32,7 @@ from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
 from pysubtask.subtask.delivery.lost import LostBytes
 from pysubtask.subtask.delivery.nametrial import NameTrial
+from pysubtask.subtask.delivery.pump import short_write
 from pysubtask.subtask.delivery.reuse import Reuse
 from pysubtask.subtask.delivery.segments import Segments, segment_folder
 from pysubtask.subtask.delivery.session import Session, Steps
@@ -321,6 +322,7 @@ class Courier:
                 if isinstance(written, RemoteError):
                     raise written
                 self._session.signatures.add(path, version.number, offset, data)
+                before = max(offset - todo.base, todo.longer)
                 offset += size
                 expected = max(offset - todo.base, todo.longer)
                 if isinstance(st, RemoteNotFound):
@@ -332,6 +334,8 @@ class Courier:
                     raise st
                 if st.size != expected:
                     yield from call(Finish(name))
+                    if st.size == before:  # to ask again at once would not help
+                        raise short_write(name, size, size)
                     return Present(st.size, st.mtime)
                 self._session.record(path, version.number, offset, todo.base, st.mtime)
                 self._session.hooks.delivered(path, size, "appended")

@@ -10,13 +10,13 @@ from msgspec.structs import replace
 
 from pysubtask.core.delta import Kept
 from pysubtask.core.model import Entry, Upload
-from pysubtask.errors import RemoteError
+from pysubtask.errors import RemoteError, RemoteFull
 from pysubtask.subtask.delivery.engine import Send, Step, Wait
 from pysubtask.subtask.delivery.session import Session, Steps
 from pysubtask.subtask.store.reader import VersionReader
-from pysubtask.transports.contract import Copy, Finish, Request, Write
+from pysubtask.transports.contract import Copy, Finish, Request, Stat, Write
 
-__all__ = ["Pump", "parts", "with_upload"]
+__all__ = ["Pump", "parts", "short_write", "with_upload"]
 
 _NOTE_EVERY_BYTES = 1 << 20
 _PARALLEL_CHUNK_BYTES = 32_768
@@ -59,7 +59,9 @@ class Pump:
                 requests in order.
         """
         finishing: int | None = None
-        unanswered: deque[tuple[int, int, int]] = deque()
+        unanswered: deque[tuple[int, int | None, int, int]] = deque()
+        can = self._session.can
+        asks_each_time = can.short_writes and can.sequential and not self._upload.token
         copied_bytes = 0
         self.acked = noted = sent_to = end = start
         todo = self._requests(kept, start, create)
@@ -97,13 +99,20 @@ class Pump:
                         noted = self.acked
                         self._note(reach=end)  # where the server may stand, before it does
                     ticket = yield Send(request, unless_refused=True)
+                    asked = None
+                    if asks_each_time:  # what follows a write of which a part is missing hides that
+                        asked = yield Send(Stat(self._upload.temp), unless_refused=True)
                     copied_bytes += copies
-                    unanswered.append((ticket, end, copies))
+                    unanswered.append((ticket, asked, end, copies))
                     sent_to = end
                     request = None
                     continue
-                ticket, reached, copies = unanswered.popleft()
+                ticket, asked, reached, copies = unanswered.popleft()
                 yield Wait(ticket)
+                if asked is not None:
+                    there = (yield Wait(asked)).size + self._upload.base
+                    if there < reached:
+                        raise short_write(self._upload.temp, reached - self.acked, reached - there)
                 copied_bytes -= copies
                 self.acked = reached
                 if reached - noted >= _NOTE_EVERY_BYTES:
@@ -175,6 +184,16 @@ def parts(kept: list[Kept], start: int, end: int) -> Iterator[tuple[int, int, in
         start = k.end
     if start < end:
         yield start, end, None
+
+
+def short_write(path: str, acked_bytes: int, missing_bytes: int) -> RemoteFull:
+    """The error of a server that has less than it acknowledged."""
+    return RemoteFull(
+        f"the server acknowledged {acked_bytes:,} bytes and lacks {missing_bytes:,} of them: most "
+        "likely its disk is full",
+        operation="write",
+        path=path,
+    )
 
 
 def with_upload(entry: Entry, upload: Upload) -> Entry:

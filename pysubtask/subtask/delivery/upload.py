@@ -24,7 +24,7 @@ from pysubtask.subtask.delivery.allowance import BudgetSpent
 from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
 from pysubtask.subtask.delivery.keeping import Keeping
-from pysubtask.subtask.delivery.pump import Pump, with_upload
+from pysubtask.subtask.delivery.pump import Pump, short_write, with_upload
 from pysubtask.subtask.delivery.reuse import Reuse
 from pysubtask.subtask.delivery.segments import segment_name
 from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
@@ -342,6 +342,8 @@ class Uploads:
 
     def _put_in_place(self, path: str, entry: Entry, upload: Upload) -> Steps:
         name = self._final_name(entry, upload)
+        if self._session.can.short_writes:
+            yield from self._check_size(path, upload)
         if self._keeping.is_due(entry, upload):
             yield from self._keeping.make_way(entry, upload)
         mtime = ours = None
@@ -360,6 +362,23 @@ class Uploads:
         else:
             yield from self._swap(path, name, upload)
         self._arrived(path, upload, mtime)
+
+    def _check_size(self, path: str, upload: Upload) -> Steps:
+        """Ask how much there is of what was acknowledged.
+
+        Raises:
+            RemoteFull: less. What is there is gone on from, or begun anew if it is little.
+        """
+        size = upload.size - upload.base
+        st = yield from call(Stat(upload.temp))
+        if st.size >= size:
+            return
+        there = upload.base + st.size
+        if size > self._session.chunk_bytes():
+            self._note(path, replace(upload, acked=there, reach=there, stage="sending"))
+        else:
+            self._drop(path, upload)
+        raise short_write(upload.temp, size, size - st.size)
 
     def _check(
         self, path: str, upload: Upload, name: str, ours: str | None, st: RemoteStat

@@ -81,7 +81,13 @@ def shake_hands(
         if reply.kind == codec.EXTENDED_REPLY and isinstance(reply.value, bytes):
             limits = codec.decode_limits(reply.value)
     server = _describe(greeting, limits, max_write_bytes)
-    if _zeroes_what_it_continues(str(getattr(channel, "software", ""))):
+    software = str(getattr(channel, "software", ""))
+    if not (is_openssh(greeting.extensions) or _tells_of_short_writes(software)):
+        can = replace(server.capabilities, short_writes=True)
+        if software.startswith("mod_sftp"):  # one process, one request after the other
+            can = replace(can, sequential=True)
+        server = replace(server, capabilities=can)
+    if _zeroes_what_it_continues(software):
         can = server.capabilities
         can = replace(
             can,
@@ -183,3 +189,9 @@ def _zeroes_what_it_continues(software: str) -> bool:
     """``rclone serve sftp`` from 1.65 to 1.74 was seen to do so (``docs/destinations.md``)."""
     found = re.match(r"rclone/v?(\d+)\.(\d+)", software)
     return found is not None and (int(found[1]), int(found[2])) < (1, 75)
+
+
+def _tells_of_short_writes(software: str) -> bool:
+    """Servers in Go refuse a write that they could only take a part of (``io.Writer`` has to say
+    why it is short), as OpenSSH does. ProFTPD's mod_sftp was seen not to."""
+    return software.startswith(("rclone/", "SFTPGo", "Go"))
