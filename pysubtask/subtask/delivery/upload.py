@@ -342,11 +342,11 @@ class Uploads:
 
     def _put_in_place(self, path: str, entry: Entry, upload: Upload) -> Steps:
         name = self._final_name(entry, upload)
+        mtime = ours = None
         if self._session.can.short_writes:
-            yield from self._check_size(path, upload)
+            mtime = yield from self._check_size(path, upload)
         if self._keeping.is_due(entry, upload):
             yield from self._keeping.make_way(entry, upload)
-        mtime = ours = None
         version = entry.version(upload.version)
         if self._session.can.checksum and version is not None:
             ours = yield from self._comparison.digest(path, version, upload.base, upload.size)
@@ -360,11 +360,12 @@ class Uploads:
         elif self._session.can.atomic_replace:
             yield from call(Rename(upload.temp, name, replace=True))
         else:
-            yield from self._swap(path, name, upload)
+            found = yield from self._swap(path, name, upload)
+            mtime = mtime if found is None else found  # a rename leaves it what it was
         self._arrived(path, upload, mtime)
 
-    def _check_size(self, path: str, upload: Upload) -> Steps:
-        """Ask how much there is of what was acknowledged.
+    def _check_size(self, path: str, upload: Upload) -> Generator[Step, Any, float | None]:
+        """Ask how much there is of what was acknowledged; gives its modified time.
 
         Raises:
             RemoteFull: less. What is there is gone on from, or begun anew if it is little.
@@ -372,7 +373,8 @@ class Uploads:
         size = upload.size - upload.base
         st = yield from call(Stat(upload.temp))
         if st.size >= size:
-            return
+            found: float | None = st.mtime
+            return found
         there = upload.base + st.size
         if size > self._session.chunk_bytes():
             self._note(path, replace(upload, acked=there, reach=there, stage="sending"))
@@ -395,15 +397,16 @@ class Uploads:
             "what arrived is not what was sent: its digest differs", operation="send", path=name
         )
 
-    def _swap(self, path: str, name: str, upload: Upload) -> Steps:
-        """Without atomic replace: remove the old file, rename the new one, both journalled."""
+    def _swap(self, path: str, name: str, upload: Upload) -> Generator[Step, Any, float | None]:
+        """Without atomic replace: remove the old file, rename the new one, both journalled. Gives
+        the new one's modified time, if it came to light."""
         try:
             yield from call(Rename(upload.temp, name))
-            return
+            return None
         except (RemoteDenied, RemoteUnsupported):
             raise  # removing what is there would not help
         except RemoteError:
-            yield from call(Stat(upload.temp))
+            temp = yield from call(Stat(upload.temp))
             st = yield from call(Stat(name))  # nothing there: the refusal had another reason
             in_the_way = _folder_in_the_way(name, st)
             if in_the_way is not None:
@@ -416,6 +419,8 @@ class Uploads:
         except RemoteNotFound:
             pass
         yield from call(Rename(upload.temp, name))
+        mtime: float | None = temp.mtime
+        return mtime
 
     def _is_in_place(
         self, path: str, entry: Entry, version: Version, upload: Upload
