@@ -30,7 +30,7 @@ from benchmarks._report import Figure, Report
 PEERS = ("sftp", "rclone", "rclone (Debian)", "lftp", "rsync", "asyncssh", "paramiko")
 LINK_BYTES_PER_SEC = 12_500_000
 SIZE_BYTES = 256 * 1024 * 1024
-FAR_SIZE_BYTES = 64 * 1024 * 1024
+FAR_SIZE_BYTES = 256 * 1024 * 1024
 TIMEOUT_SECS = 300.0
 
 _OURS: dict[str, dict[str, Any]] = {

@@ -116,9 +116,9 @@ PLANTS: dict[str, Plant] = {
     ),
     "swap-forgotten": one(
         "the journal lets go of the upload before the new file has its name",
-        "subtask.delivery.upload",
-        "Uploads._swap",
-        'self._note(path, replace(upload, stage="swapping"))',
+        "subtask.delivery.placing",
+        "Placing._swap",
+        'self.note(path, replace(upload, stage="swapping"))',
         "self._session.ledger.update(path, lambda e: replace(e, upload=None), must=False)",
     ),
     "temp-name-reused": one(
@@ -243,8 +243,8 @@ PLANTS: dict[str, Plant] = {
     ),
     "short-write-believed": one(
         "a file takes its place though the server has only a part of what it acknowledged",
-        "subtask.delivery.upload",
-        "Uploads._check_size",
+        "subtask.delivery.placing",
+        "Placing._check_size",
         "if st.size >= size:",
         "if True:",
     ),

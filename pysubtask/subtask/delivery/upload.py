@@ -10,33 +10,27 @@ from msgspec.structs import replace
 
 from pysubtask.core.checksum import hasher
 from pysubtask.core.delta import Kept
-from pysubtask.core.model import Delivered, Entry, Upload, Version
-from pysubtask.core.plan import READ_BACK_BYTES, Compare, Present, Send
+from pysubtask.core.model import Entry, Upload, Version
+from pysubtask.core.plan import READ_BACK_BYTES, Compare, Send
 from pysubtask.errors import (
-    RemoteDenied,
     RemoteError,
-    RemoteExists,
     RemoteFull,
     RemoteNotFound,
-    RemoteUnsupported,
 )
 from pysubtask.subtask.delivery.allowance import BudgetSpent
 from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
 from pysubtask.subtask.delivery.keeping import Keeping
-from pysubtask.subtask.delivery.pump import Pump, short_write, with_upload
+from pysubtask.subtask.delivery.placing import Placing
+from pysubtask.subtask.delivery.pump import Pump
 from pysubtask.subtask.delivery.reuse import Reuse
-from pysubtask.subtask.delivery.segments import segment_name
 from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
-from pysubtask.subtask.store.ledger import drop_superseded, record_delivery
 from pysubtask.subtask.store.reader import VersionReader
 from pysubtask.transports.contract import (
     Begin,
     Finish,
     Put,
     RemoteStat,
-    Remove,
-    Rename,
     Request,
     Stat,
     Write,
@@ -55,6 +49,7 @@ class Uploads:
         self._comparison = comparison
         self._reuse = Reuse(session)
         self._keeping = Keeping(session)
+        self._placing = Placing(session, comparison, self._keeping)
 
     def begin(self, path: str, entry: Entry, version: Version, todo: Send) -> Steps:
         base = yield from self._comparison.cover(path, version, todo.base)
@@ -88,7 +83,7 @@ class Uploads:
             modified = version.stamp.mtime_ns / 1e9
             begun = yield from call(Begin(upload.temp, modified=modified))
             upload = replace(upload, token=begun.token, reach=base)
-            self._note(path, upload)
+            self._placing.note(path, upload)
         yield from self._send(path, entry, upload, upload.base, fresh=True)
 
     def _goes_at_once(self, entry: Entry, todo: Send, base: int) -> bool:
@@ -117,7 +112,7 @@ class Uploads:
         """Go on with an upload that an earlier connection, or process, began."""
         version = entry.version(upload.version)
         if version is None:
-            self._drop(path, upload)
+            self._placing.drop(path, upload)
             return
         if upload.stage == "sending":
             self._session.allowance.go_on()  # before anything is asked or read back
@@ -128,24 +123,24 @@ class Uploads:
             st = yield from self._look(version, upload)
         except RemoteNotFound:
             if upload.stage == "sending" or not (
-                yield from self._is_in_place(path, entry, version, upload)
+                yield from self._placing.is_in_place(path, entry, version, upload)
             ):
-                self._drop(path, upload)
+                self._placing.drop(path, upload)
             return
         if upload.stage == "sent" and upload.acked < upload.size:
             # Nobody has said that it arrived: a server that went down since may show its size only.
             upload = replace(upload, stage="sending")
-            self._note(path, upload)
+            self._placing.note(path, upload)
             self._session.allowance.go_on()
         if upload.stage != "sending":
             if st.size == upload.size - upload.base:
-                yield from self._put_in_place(path, entry, upload)
+                yield from self._placing.put_in_place(path, entry, upload)
             else:
-                self._drop(path, upload)
+                self._placing.drop(path, upload)
             return
         start = yield from self._resume_point(path, entry, version, upload, st.size)
         if start is None:
-            self._drop(path, upload)
+            self._placing.drop(path, upload)
         else:
             if self._session.can.fsync and not upload.token:
                 # Its last byte once more: only a file that is open can be brought to the disk.
@@ -224,19 +219,19 @@ class Uploads:
                 if filled and finish is None:
                     filled = yield from self._close(path, entry, upload, old)
                 if not filled:
-                    self._drop(path, upload)
+                    self._placing.drop(path, upload)
                     return
         finally:
             reader.close()
             self._session.signatures.finish(path)
         if not at_once:
             upload = replace(upload, acked=upload.size, stage="sent")
-            self._note(path, upload)
+            self._placing.note(path, upload)
         try:
-            yield from self._put_in_place(path, entry, upload)
+            yield from self._placing.put_in_place(path, entry, upload)
         except RemoteError:
             if at_once:  # it has arrived, and only its place is refused
-                self._note(path, replace(upload, acked=upload.size))
+                self._placing.note(path, replace(upload, acked=upload.size))
             raise
 
     def _may_finish_early(self, upload: Upload, old: RemoteStat | None) -> bool:
@@ -274,7 +269,7 @@ class Uploads:
                 elif not isinstance(error, RemoteNotFound):
                     raise
                 elif upload.token:
-                    self._drop(path, upload)
+                    self._placing.drop(path, upload)
                     raise
                 elif not fresh:
                     return False  # bytes at its end would follow a hole
@@ -286,11 +281,11 @@ class Uploads:
 
     def _put(self, path: str, entry: Entry, version: Version, upload: Upload) -> Steps:
         """All of it in one request, which takes its place at once."""
-        name = self._final_name(entry, upload)
+        name = self._placing.final_name(entry, upload)
         if upload.stage == "sending" and self._keeping.is_due(entry, upload):
             yield from self._keeping.make_way(entry, upload)
             upload = replace(upload, stage="sent")
-            self._note(path, upload)  # what is there from now on is ours
+            self._placing.note(path, upload)  # what is there from now on is ours
             self._session.ledger.make_durable()
         reader = self._session.reader(path, version)
         try:
@@ -301,8 +296,8 @@ class Uploads:
         if st.digest is not None and self._session.can.checksum:
             ours = hasher(self._session.can.checksum)
             ours.update(data)
-            self._check(path, upload, name, ours.hexdigest(), st)
-        self._arrived(path, upload, st.mtime)
+            self._placing.check(path, upload, name, ours.hexdigest(), st)
+        self._placing.arrived(path, upload, st.mtime)
 
     def _send_small(self, path: str, upload: Upload, reader: VersionReader) -> Steps:
         """All of it in one write, which shares its flight with the close. Not synced on the
@@ -331,179 +326,13 @@ class Uploads:
         try:
             finished, *now = yield from flight(*requests)
         except GeneratorExit:  # the link broke: what was written need not be sent again
-            self._note(path, replace(upload, acked=upload.size, reach=upload.size))
+            self._placing.note(path, replace(upload, acked=upload.size, reach=upload.size))
             raise
         if isinstance(finished, RemoteError):
             raise finished
         return old is None or isinstance(now[0], RemoteNotFound) or bool(now[0] == old)
 
-    def _note(self, path: str, upload: Upload) -> None:
-        self._session.ledger.update(path, lambda e: with_upload(e, upload), must=False)
-
-    def _put_in_place(self, path: str, entry: Entry, upload: Upload) -> Steps:
-        name = self._final_name(entry, upload)
-        mtime = ours = None
-        if self._session.can.short_writes:
-            mtime = yield from self._check_size(path, upload)
-        if self._keeping.is_due(entry, upload):
-            yield from self._keeping.make_way(entry, upload)
-        version = entry.version(upload.version)
-        if self._session.can.checksum and version is not None:
-            ours = yield from self._comparison.digest(path, version, upload.base, upload.size)
-        if self._session.can.atomic_replace and self._session.can.sequential:
-            renamed, st = yield from flight(Rename(upload.temp, name, replace=True), Stat(name))
-            if isinstance(renamed, RemoteError):
-                raise _folder_in_the_way(name, st) or renamed
-            if not isinstance(st, RemoteError):
-                mtime = st.mtime
-                self._check(path, upload, name, ours, st)
-        elif self._session.can.atomic_replace:
-            yield from call(Rename(upload.temp, name, replace=True))
-        else:
-            found = yield from self._swap(path, name, upload)
-            mtime = mtime if found is None else found  # a rename leaves it what it was
-        self._arrived(path, upload, mtime)
-
-    def _check_size(self, path: str, upload: Upload) -> Generator[Step, Any, float | None]:
-        """Ask how much there is of what was acknowledged; gives its modified time.
-
-        Raises:
-            RemoteFull: less. What is there is gone on from, or begun anew if it is little.
-        """
-        size = upload.size - upload.base
-        st = yield from call(Stat(upload.temp))
-        if st.size >= size:
-            found: float | None = st.mtime
-            return found
-        there = upload.base + st.size
-        if size > self._session.chunk_bytes():
-            self._note(path, replace(upload, acked=there, reach=there, stage="sending"))
-        else:
-            self._drop(path, upload)
-        raise short_write(upload.temp, size, size - st.size)
-
-    def _check(
-        self, path: str, upload: Upload, name: str, ours: str | None, st: RemoteStat
-    ) -> None:
-        """Compare the server's digest with ours, if both are known.
-
-        Raises:
-            RemoteError: they differ. The upload is given up, so that the file is sent anew.
-        """
-        if ours is None or st.digest is None or ours == st.digest:
-            return
-        self._drop(path, upload)
-        raise RemoteError(
-            "what arrived is not what was sent: its digest differs", operation="send", path=name
-        )
-
-    def _swap(self, path: str, name: str, upload: Upload) -> Generator[Step, Any, float | None]:
-        """Without atomic replace: remove the old file, rename the new one, both journalled. Gives
-        the new one's modified time, if it came to light."""
-        try:
-            yield from call(Rename(upload.temp, name))
-            return None
-        except (RemoteDenied, RemoteUnsupported):
-            raise  # removing what is there would not help
-        except RemoteError:
-            temp = yield from call(Stat(upload.temp))
-            st = yield from call(Stat(name))  # nothing there: the refusal had another reason
-            in_the_way = _folder_in_the_way(name, st)
-            if in_the_way is not None:
-                raise in_the_way from None
-        self._note(path, replace(upload, stage="swapping"))
-        if self._session.policy.on_remote_gone == "continue":
-            self._session.ledger.make_durable()  # as in Keeping.make_way()
-        try:
-            yield from call(Remove(name))
-        except RemoteNotFound:
-            pass
-        yield from call(Rename(upload.temp, name))
-        mtime: float | None = temp.mtime
-        return mtime
-
-    def _is_in_place(
-        self, path: str, entry: Entry, version: Version, upload: Upload
-    ) -> Generator[Step, Any, bool]:
-        """The temporary file is gone: was it renamed before we heard of it?"""
-        name = self._final_name(entry, upload)
-        try:
-            st = yield from call(Stat(name))
-        except RemoteNotFound:
-            if self._session.policy.on_remote_gone != "continue":
-                return False
-            self._arrived(path, upload, None)
-            return True
-        size = upload.size - upload.base
-        if st.size < size or (st.size > size and not self._session.policy.unclean_boot):
-            return False
-        if self._session.can.readable:
-            todo = Compare(max(0, size - READ_BACK_BYTES), size, upload.base)
-            try:
-                if (yield from self._comparison.compare(path, version, name, todo)) is False:
-                    return False
-            except RemoteNotFound:
-                return False
-        # One that is longer was appended to, and the journal lost that with the power.
-        self._arrived(path, upload, st.mtime, is_all=st.size == size)
-        if st.size > size:
-            self._session.known.pop(path, None)
-        return True
-
-    def _final_name(self, entry: Entry, upload: Upload) -> str:
-        name = self._session.remote_name(entry)
-        if upload.tail:
-            return f"{name}~{upload.base}-{upload.size}"
-        return segment_name(name, upload.base) if upload.segment else name
-
-    def _arrived(
-        self, path: str, upload: Upload, mtime: float | None, *, is_all: bool = True
-    ) -> None:
-        """Note that it is in place; ``is_all``: and nothing of ours behind it."""
-        base = 0 if upload.segment and not upload.tail else upload.base
-        at = self._session.clock.time() if is_all else 0.0
-        done = Delivered(upload.version, upload.size, base, mtime, at)
-
-        older: list[int] = []
-
-        def arrive(e: Entry) -> Entry:
-            if e.delivered is not None and e.delivered.version != upload.version:
-                older.append(e.delivered.version)
-            if upload.conflict:
-                e = replace(e, conflict_at=self._session.clock.time())
-            return drop_superseded(replace(record_delivery(e, done), upload=None))
-
-        self._session.ledger.update(path, arrive, must=False)
-        for number in older:
-            self._session.signatures.drop(path, number)
-        if upload.tail or upload.segment or not self._session.can.positioned_write:
-            # A whole file is sent only after a look: another hand's would be gone without notice.
-            self._session.known.pop(path, None)
-        else:
-            self._session.known[path] = Present(upload.size - upload.base, mtime, sure=True)
-        self._session.hooks.delivered(path, upload.size - upload.base, "sent")
-
-    def _drop(self, path: str, upload: Upload) -> None:
-        def drop(e: Entry) -> Entry:
-            if e.upload is None or e.upload.temp != upload.temp:
-                return e
-            return drop_superseded(e.without_upload())
-
-        self._session.ledger.update(path, drop, must=False)
-
 
 def _has_lost_its_head(entry: Entry, version: Version) -> bool:
     done = entry.delivered
     return done is not None and done.version == version.number and done.base > 0
-
-
-def _folder_in_the_way(name: str, found: object) -> RemoteExists | None:
-    """Servers do not tell why a file can't be replaced (OpenSSH says "Failure")."""
-    if not (isinstance(found, RemoteStat) and found.is_dir):
-        return None
-    return RemoteExists(
-        "a folder stands where the file should be",
-        operation="replace",
-        path=name,
-        hint="remove or rename it on the server",
-    )
