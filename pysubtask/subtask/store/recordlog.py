@@ -42,6 +42,7 @@ _MSGSPEC = msgspec.json.Encoder()
 """Ten times as quick, but it refuses names that are not UTF-8 and stand there as lone surrogates:
 those :data:`_JSON` writes. Either reads what the other wrote."""
 _NEW_FOLDERS = 3
+_MOST_PARENT_TRIES = 10
 _REFUSED_NOW = {errno.EIO, errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 """How many levels of a state folder may be new: ``upload/ftp`` in a folder of the program."""
 
@@ -117,6 +118,7 @@ class RecordLog(Generic[R]):
         self._dirty_since: float | None = None
         self._after_sync: list[Callable[[], None]] = []
         self._parents_due = False
+        self._parent_tries = 0
         self._closing = False
         self._closed = False
         self._new_id = new_id
@@ -179,9 +181,10 @@ class RecordLog(Generic[R]):
         """Make a new state folder itself survive a loss of power: its name, and its parents'.
 
         Raises:
-            OSError: the disk refuses now; it is tried again with the next sync.
+            OSError: the disk refuses now; it is tried again with the next sync, a few times.
         """
-        self._parents_due = True
+        self._parent_tries += 1
+        self._parents_due = self._parent_tries < _MOST_PARENT_TRIES
         folder = self._path
         for _ in range(_NEW_FOLDERS + 1):
             parent = os.path.dirname(folder)
