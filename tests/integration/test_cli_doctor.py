@@ -133,7 +133,7 @@ def test_ftp(name: str, request: pytest.FixtureRequest, monkeypatch: pytest.Monk
     broken(Report([where, "--password-env", "FTP_PW"]), "login", 12, "", "")
 
 
-def test_mod_sftp_lacks_order_and_copy(
+def test_mod_sftp_lacks_copy(
     modsftp: ModSftp, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remote, folder = modsftp.new_folder()
@@ -141,7 +141,7 @@ def test_mod_sftp_lacks_order_and_copy(
     where = f"sftp://{modsftp.user}@{modsftp.host}:{modsftp.port}{remote}"
     report = Report([where, "--password-env", "SFTP_PW", "--host-key", modsftp.fingerprint])
     assert report.exit_code == 0, report.checks
-    assert report.verdicts("missing") == {"order", "copy"}
+    assert report.verdicts("missing") == {"copy"}
     assert report.verdicts("failed") == report.verdicts("skipped") == set()
     assert list(folder.iterdir()) == []
 
