@@ -108,6 +108,9 @@ class FtpOnDisk:
     peeks_cheaply = True
 
     def __init__(self, server: FtpServer) -> None:
+        self.may_hang_up = bool(server.tls)
+        """ProFTPD was seen, once in hundreds of runs, to end the session when a transfer under TLS
+        is broken off: a lost link like any other."""
         self._connector = FtpConnector(
             server.host,
             server.port,

@@ -9,6 +9,7 @@ import pytest
 
 from pysubtask.errors import (
     LinkError,
+    LinkLost,
     RemoteError,
     RemoteNotFound,
     RemoteUnsupported,
@@ -253,9 +254,17 @@ def test_read_is_short_only_at_the_end(driver: Driver, harness: Harness) -> None
     data = os.urandom(700_001)
     harness.put("big", data)
     path = harness.path("big")
-    got = driver.do(
-        Read(path, 5, 10), Read(path, 0, len(data)), Read(path, 700_000, 9), Read(path, 800_000, 9)
-    )
+    reads = [Read(path, 5, 10), Read(path, 0, len(data)), Read(path, 700_000, 9)]
+    reads.append(Read(path, 800_000, 9))
+    try:
+        got = driver.do(*reads)
+    except LinkLost:
+        if not getattr(harness, "may_hang_up", False):
+            raise
+        driver.transport.close()
+        driver.transport = harness.make(driver.news.set)
+        driver.transport.connect()
+        got = driver.do(*reads)
     assert got == [data[5:15], data, data[700_000:], b""]
 
 
