@@ -109,8 +109,8 @@ class FtpOnDisk:
 
     def __init__(self, server: FtpServer) -> None:
         self.may_hang_up = bool(server.tls)
-        """ProFTPD was seen, once in hundreds of runs, to end the session when a transfer under TLS
-        is broken off: a lost link like any other."""
+        """ProFTPD was seen, now and then, to end the session when a transfer under TLS is broken
+        off: a lost link like any other."""
         self._connector = FtpConnector(
             server.host,
             server.port,
