@@ -55,9 +55,9 @@ __all__ = [
 
 READ_BACK_BYTES = 32_768
 """How much of the remote file's end is compared before it is continued after a break."""
-ODD_READ_BACK_BYTES = 262_144
-"""The same where its size is what was left there and its time is not: somebody was there, or a
-server has put an older version back."""
+ODD_READ_BACK_BYTES = 16 * 1024 * 1024
+"""The same where there is less than was left there, or its time is another: somebody was there, or
+a server has put an older version back."""
 
 
 class Policy(msgspec.Struct, frozen=True, gc=False):
@@ -231,7 +231,7 @@ def _continue(
     touched = remote.mtime is not None and delivered.mtime is not None and not known
     if remote.ours is None and can.readable and remote.size:
         # a byte of ours may have arrived unconfirmed; a byte of somebody else's may have, too
-        is_odd = touched and remote.size == expected
+        is_odd = remote.size < expected or (touched and remote.size == expected)
         back_bytes = ODD_READ_BACK_BYTES if is_odd else READ_BACK_BYTES
         return Compare(max(0, min(expected, remote.size) - back_bytes), remote.size, base)
     if remote.ours is None and doubtful and remote.size:
