@@ -47,10 +47,11 @@ class Subtask(Protocol):
     def step(self) -> float:
         """Do what is due. Returns the monotonic time at which it wants to be called again."""
 
-    def hint(self, path: str | None, complete: bool = False) -> bool | None:
+    def hint(self, path: str | None, complete: bool = False, gone: bool = False) -> bool | None:
         """``path`` (None: anything) may have changed; ``complete``: its writer closed it, or it was
-        renamed to that name. Called from the events thread, cheap. True: a step should follow
-        soon; a subtask may as well call ``Context.wake`` itself."""
+        renamed to that name; ``gone``: what had that name was renamed or deleted. Called from the
+        events thread, cheap. True: a step should follow soon; a subtask may as well call
+        ``Context.wake`` itself."""
 
     def folders(self) -> list[str]:
         """Folders whose events are wanted. May change from call to call."""

@@ -177,9 +177,9 @@ class BaseSubtask:
         self.heartbeat.write(self.heartbeat.next_beat(*self.backlog()), goodbye=goodbye)
         self.process_heartbeat(self.heartbeat.path)
 
-    def hint(self, path: str | None, complete: bool = False) -> None:
+    def hint(self, path: str | None, complete: bool = False, gone: bool = False) -> None:
         """Something may have changed (any thread)."""
-        if self.intake.hint(path, complete):
+        if self.intake.hint(path, complete, gone):
             self.context.wake()
 
     def folders(self) -> list[str]:

@@ -57,7 +57,7 @@ class ScriptedSubtask:
                 time.sleep(3600)
         return self.context.clock.monotonic() + 3600
 
-    def hint(self, path: str | None, complete: bool = False) -> bool:
+    def hint(self, path: str | None, complete: bool = False, gone: bool = False) -> bool:
         return path is not None
 
     def folders(self) -> list[str]:

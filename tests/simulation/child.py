@@ -90,7 +90,7 @@ class Child(Protocol):
         """What a stop goes on with while it waits: the journal reaches the disk. The child's
         monotonic time of the next."""
 
-    def hint(self, path: str, complete: bool) -> None:
+    def hint(self, path: str, complete: bool, gone: bool) -> None:
         """A file-system event."""
 
     def is_served(self, path: str, mtime_ns: int) -> bool:
@@ -297,8 +297,8 @@ class RealChild:
         due = self._subtask.sync_if_due()
         return self._boot.clock.monotonic() + 3600.0 if due is None else due
 
-    def hint(self, path: str, complete: bool) -> None:
-        self._subtask.hint(path, complete)
+    def hint(self, path: str, complete: bool, gone: bool) -> None:
+        self._subtask.hint(path, complete, gone)
 
     def is_served(self, path: str, mtime_ns: int) -> bool:
         return self._subtask.is_served(path, mtime_ns)
@@ -373,7 +373,7 @@ class IdleChild:
     def sync(self) -> float:
         return 1e6
 
-    def hint(self, path: str, complete: bool) -> None:
+    def hint(self, path: str, complete: bool, gone: bool) -> None:
         pass
 
     def is_served(self, path: str, mtime_ns: int) -> bool:

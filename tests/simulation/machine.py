@@ -452,7 +452,8 @@ class Machine(Stage):
             return
         if self.config.events < 1.0 and self.rng.random() >= self.config.events:
             return
-        self._child.hint(path, change in ("moved_to", "close_write"))
+        complete, gone = ("moved_to", "close_write"), ("moved_from", "delete")
+        self._child.hint(path, change in complete, change in gone)
 
     def _perform(self, event: Event, operation: str) -> None:
         source = self.sources[event.target]

@@ -77,7 +77,7 @@ class FakeSubtask:
             raise self.failures.pop(0)
         return self.clock.monotonic() + self.interval_secs
 
-    def hint(self, path: str | None, complete: bool = False) -> None:
+    def hint(self, path: str | None, complete: bool = False, gone: bool = False) -> None:
         self.hints.append((path, complete))
 
     def folders(self) -> list[str]:

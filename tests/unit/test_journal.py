@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from pysubtask.errors import StateError
-from pysubtask.subtask.store import recordlog
+from pysubtask.subtask.store import recordlines, recordlog
 from pysubtask.subtask.store.journal import Journal
 from tests.unit.core_fakes import (
     LOG,
@@ -197,7 +197,7 @@ def test_damage_in_the_middle_keeps_the_rest_and_the_evidence(bench: Bench) -> N
 
 def test_a_newer_format_is_refused_and_not_touched(bench: Bench) -> None:
     bench.open().close()
-    bench.data = recordlog._encode({"journal": 2, "id": "x"}) + b"whatever\n"
+    bench.data = recordlines.encode({"journal": 2, "id": "x"}) + b"whatever\n"
     before = bench.data
     with pytest.raises(StateError, match="newer pysubtask") as caught:
         bench.open()
@@ -410,6 +410,24 @@ def test_a_folder_that_could_not_be_synced_is_with_the_next_sync(bench: Bench) -
     _put(journal, "/a", 6)
     journal.sync()
     assert not synced
+
+
+def test_a_folder_that_can_never_be_synced_does_not_hold_up_the_journal(bench: Bench) -> None:
+    parent = os.path.dirname(os.path.dirname(bench.path))
+
+    def fail(operation: str, path: str) -> None:
+        if operation == "sync_dir" and path == parent:
+            raise OSError(errno.EIO, "Input/output error", path)
+
+    bench.disk.before = fail
+    journal = bench.open()
+    _put(journal, "/a", 5)
+    done: list[str] = []
+    journal.after_sync(lambda: done.append("after"))
+    for _ in range(10):
+        journal.sync()
+    assert done == ["after"]
+    assert journal.sync_due() is None
 
 
 @pytest.mark.parametrize("call", ["write_whole", "rename"])

@@ -117,6 +117,11 @@ def test_a_name_changes_hands_only_where_that_can_be_written(bench: Bench) -> No
 
     bench.local.disk.before = full
     bench.server.fault_before = note
+    said = ""
+    for _ in range(15):
+        bench.run(1.0)
+        said += bench.error_of("b/x.csv")
+    assert "needs that name no more, but it can't be noted: the local disk is full" in said
     bench.run()
     assert bench.server.read_file("x.csv") == b"second"
     journal.write_bytes(noted[0])  # what was there when the first byte was sent

@@ -16,7 +16,7 @@ from pysubtask.core.model import Entry
 from pysubtask.core.names import Parting, are_one_lowered, claims_before, name_key, parting
 from pysubtask.errors import RemoteError
 from pysubtask.seams.clock import Clock
-from pysubtask.seams.disk import Disk
+from pysubtask.seams.disk import Disk, local_words
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.watch import Watch, remote_path
 
@@ -93,8 +93,11 @@ class Names:
             are_one = self._are_one(entry.remote, other.remote)
             if isinstance(are_one, Parting):
                 return are_one
-            if are_one and not self._gives_up(other, entry):
-                return self._taken(entry, other)
+            try:
+                if are_one and not self._gives_up(other, entry):
+                    return self._taken(entry, other)
+            except OSError as error:
+                return self._unnoted(entry, other, error)
         return None
 
     def taken(self, path: str) -> NameTaken | None:
@@ -113,7 +116,12 @@ class Names:
 
     def _gives_up(self, other: Entry, entry: Entry) -> bool:
         """Whether a file needs its name no more. If so, it loses it: what is there is somebody
-        else's from now on, for either of them."""
+        else's from now on, for either of them.
+
+        Raises:
+            OSError: that can't be noted. It has to be first: a journal must never say that two
+                files were sent under one name.
+        """
         if not self._owes_nothing(other) or not self._is_away(other):
             return False
         given_up = False
@@ -123,10 +131,7 @@ class Names:
             given_up = self._owes_nothing(e)
             return replace(e, versions=(), delivered=None) if given_up else e
 
-        try:  # written first: a journal must never say that two files were sent under one name
-            self._ledger.update(other.path, give_up)
-        except OSError:
-            return False
+        self._ledger.update(other.path, give_up)
         if given_up:
             self._gone.pop(other.path, None)
             if other.delivered is not None:
@@ -167,6 +172,11 @@ class Names:
             hint = "give it another name by 'as', or another 'remote_dir'"
         wait_secs = _GONE_SECS if other.path in self._gone else _LOOK_SECS
         return NameTaken(message, entry.remote, hint, wait_secs)
+
+    def _unnoted(self, entry: Entry, other: Entry, error: OSError) -> NameTaken:
+        holder = self._declared_name(other.path)
+        message = f"{holder} needs that name no more, but it can't be noted: {local_words(error)}"
+        return NameTaken(message, entry.remote, "", _LOOK_SECS)
 
 
 def follow_watches(

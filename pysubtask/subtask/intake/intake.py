@@ -122,13 +122,13 @@ class Intake:
 
     # -- from other threads ------------------------------------------------------------------
 
-    def hint(self, path: str | None, complete: bool = False) -> bool:
+    def hint(self, path: str | None, complete: bool = False, gone: bool = False) -> bool:
         """Something may have changed. True if a step should follow."""
         with self._hint_lock:
             if path is None:
                 self._hint_all = True
                 return True
-            if not self._targets.concerns_us(path, complete):
+            if not self._targets.concerns_us(path, gone):
                 return False
             self._hints[path] = self._hints.get(path, False) or complete
             return True

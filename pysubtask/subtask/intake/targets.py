@@ -86,15 +86,15 @@ class Targets:
             return False
         return not self._own_names(path)
 
-    def concerns_us(self, path: str, complete: bool) -> bool:
+    def concerns_us(self, path: str, gone: bool) -> bool:
         """Whether news of that path, of a ``.notify`` too, may make a look due (any thread).
 
-        A declared file speaks through its ``.notify``: of itself, only that it may have been
-        renamed or deleted is news.
+        A declared file speaks through its ``.notify``: of itself, only that it was renamed or
+        deleted (``gone``) is news.
         """
         if path.endswith(NOTIFY_SUFFIX) or os.path.dirname(path) in self.folders:
             return True
-        return not complete and path in self._declared_files
+        return gone and path in self._declared_files
 
     def watch_of(self, path: str) -> Watch | None:
         """The watch that ``path`` belongs to: it is declared, or a data file in a watched folder

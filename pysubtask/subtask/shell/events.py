@@ -26,10 +26,11 @@ __all__ = ["Events", "Hint", "open_events"]
 
 
 class Hint(Protocol):
-    """``hint(path, complete)``: ``path`` may have changed, or anything if it is None. ``complete``:
-    its writer closed it, or it was renamed to this name. Called from the events thread."""
+    """``hint(path, complete, gone)``: ``path`` may have changed, or anything if it is None.
+    ``complete``: its writer closed it, or it was renamed to this name. ``gone``: what had this name
+    was renamed or deleted; another file may have it by now. Called from the events thread."""
 
-    def __call__(self, path: str | None, complete: bool = False) -> None: ...
+    def __call__(self, path: str | None, complete: bool = False, gone: bool = False) -> None: ...
 
 
 class Events(Protocol):
@@ -70,9 +71,9 @@ class _Reporter:
         self._log = log
         self._failed = False
 
-    def __call__(self, path: str | None, complete: bool = False) -> None:
+    def __call__(self, path: str | None, complete: bool = False, gone: bool = False) -> None:
         try:
-            self._on_hint(path, complete)
+            self._on_hint(path, complete, gone)
         except Exception:
             if not self._failed:
                 self._failed = True
@@ -276,9 +277,7 @@ class InotifyEvents:
         for path, complete in changed.items():
             if self._closed:
                 return
-            if complete and path in gone:
-                self._report(path)  # two pieces of news
-            self._report(path, complete)
+            self._report(path, complete, path in gone)
         if anything and not self._closed:
             self._report(None)
 
@@ -350,10 +349,10 @@ class WatchdogEvents:
         if event.event_type == "deleted" and source in self._watches:
             self._report(None)
         elif event.event_type == "moved":
-            self._report(source)
+            self._report(source, gone=True)
             self._report(os.fsdecode(event.dest_path), True)
         else:
-            self._report(source, event.event_type == "closed")
+            self._report(source, event.event_type == "closed", event.event_type == "deleted")
 
     def _complain(self, error: Exception) -> None:
         if not self._complained:

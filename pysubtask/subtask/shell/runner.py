@@ -167,7 +167,7 @@ class Runner:
 
     # --- from other threads
 
-    def on_hint(self, path: str | None, complete: bool = False) -> None:
+    def on_hint(self, path: str | None, complete: bool = False, gone: bool = False) -> None:
         """What the events thread calls."""
         if path is None:
             self._look_now = True
@@ -176,7 +176,7 @@ class Runner:
         elif path == self._layout.state_dir:
             pass
         elif not path.startswith(self._state_prefix):
-            self._pass_on(path, complete)
+            self._pass_on(path, complete, gone)
         elif path == self._layout.stop or (
             path.startswith(self._ask_prefix) and path.endswith(".ask")
         ):
@@ -188,10 +188,10 @@ class Runner:
             self._layout.state_dir,
             self._layout.requests,
         }:
-            self._pass_on(path, complete)  # a folder in the state folder that it asked for
+            self._pass_on(path, complete, gone)  # a folder in the state folder that it asked for
 
-    def _pass_on(self, path: str, complete: bool) -> None:
-        if self._subtask.hint(path, complete):
+    def _pass_on(self, path: str, complete: bool, gone: bool) -> None:
+        if self._subtask.hint(path, complete, gone):
             self._waker.wake()
 
     def _hurry(self) -> None:

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pysubtask.core.model import Entry, entry_from_json, entry_to_json
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import Disk
-from pysubtask.subtask.store.recordlog import Codec, RecordLog, lines
+from pysubtask.subtask.store.recordlines import lines
+from pysubtask.subtask.store.recordlog import Codec, RecordLog
 
 __all__ = ["Journal", "lines"]
 

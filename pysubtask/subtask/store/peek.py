@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pysubtask.core.model import Entry, entry_from_json
 from pysubtask.subtask.store.journal import lines
-from pysubtask.subtask.store.recordlog import refuse_newer
+from pysubtask.subtask.store.recordlines import refuse_newer
 
 __all__ = ["peek"]
 

@@ -13,38 +13,25 @@ power away at every single write.
 
 from __future__ import annotations
 
-import errno
-import json
 import logging
 import os
 import sys
 import threading
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
-import msgspec
-
-from pysubtask.errors import StateError
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import Disk, WriteHandle
+from pysubtask.subtask.store.newfolder import NewFolder
+from pysubtask.subtask.store.recordlines import FORMAT, encode, lines, refuse_newer
 
-__all__ = ["Codec", "RecordLog", "lines"]
+__all__ = ["Codec", "RecordLog"]
 
-FORMAT = 1
 _SYNC_AGAIN_SECS = 1.0
 _COMPACT_MIN_BYTES = 1 << 20
 _COMPACT_FACTOR = 4
 _READ_BYTES = 1 << 20
-_JSON = json.JSONEncoder(separators=(",", ":"))
-_MSGSPEC = msgspec.json.Encoder()
-"""Ten times as quick, but it refuses names that are not UTF-8 and stand there as lone surrogates:
-those :data:`_JSON` writes. Either reads what the other wrote."""
-_NEW_FOLDERS = 3
-_MOST_PARENT_TRIES = 10
-_REFUSED_NOW = {errno.EIO, errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
-"""How many levels of a state folder may be new: ``upload/ftp`` in a folder of the program."""
 
 
 class Record(Protocol):
@@ -117,8 +104,7 @@ class RecordLog(Generic[R]):
         self._unsaved: set[str] = set()
         self._dirty_since: float | None = None
         self._after_sync: list[Callable[[], None]] = []
-        self._parents_due = False
-        self._parent_tries = 0
+        self._folder = NewFolder(disk, path)
         self._closing = False
         self._closed = False
         self._new_id = new_id
@@ -173,31 +159,9 @@ class RecordLog(Generic[R]):
         assert self._handle is not None
         self._handle.sync()  # that it is in use must be known to whoever finds it after the power
         try:
-            self._sync_parents()  # the one that made them may have died before it could
+            self._folder.sync()  # the one that made it may have died before it could
         except OSError as error:
             self._log.warning("sync the folder of %s: %s; will be repeated", self._path, error)
-
-    def _sync_parents(self) -> None:
-        """Make a new state folder itself survive a loss of power: its name, and its parents'.
-
-        Raises:
-            OSError: the disk refuses now; it is tried again with the next sync, a few times.
-        """
-        self._parent_tries += 1
-        self._parents_due = self._parent_tries < _MOST_PARENT_TRIES
-        folder = self._path
-        for _ in range(_NEW_FOLDERS + 1):
-            parent = os.path.dirname(folder)
-            if parent == folder:
-                break
-            folder = parent
-            try:
-                self._disk.sync_dir(folder)
-            except OSError as error:
-                if error.errno in _REFUSED_NOW:
-                    raise
-                break  # a parent that we may not read was there before
-        self._parents_due = False
 
     def _read(self) -> bytes:
         try:
@@ -353,8 +317,8 @@ class RecordLog(Generic[R]):
             self._before_sync()
             if handle is not None:
                 handle.sync()  # without the lock: a slow card must not hold up the deliveries
-            if self._parents_due:
-                self._sync_parents()
+            if self._folder.is_due:
+                self._folder.sync()
             if refused is not None:
                 raise refused  # all others are on the disk
         except OSError as error:
@@ -449,7 +413,7 @@ class RecordLog(Generic[R]):
                 raise OSError(9, "the journal is closed", self._path)
             self._handle = self._disk.open_append(self._path)  # it could not be, last time
             self._size = self._disk.stat(self._path).size
-        line = _encode(record)
+        line = encode(record)
         try:
             self._handle.append(line)
         except OSError:
@@ -465,10 +429,10 @@ class RecordLog(Generic[R]):
         return len(line)
 
     def _rewrite(self, *, clean: bool) -> None:
-        lines = [_encode(self._header(clean=clean))]
+        lines = [encode(self._header(clean=clean))]
         self._live_total = 0
         for entry in self._entries.values():
-            line = _encode(self._codec.to_json(entry))
+            line = encode(self._codec.to_json(entry))
             self._live_bytes[entry.path] = len(line)
             self._live_total += len(line)
             lines.append(line)
@@ -485,58 +449,3 @@ class RecordLog(Generic[R]):
         self._rewrites += 1
         self._handle = self._disk.open_append(self._path)
         self._disk.sync_dir(os.path.dirname(self._path) or ".")
-
-
-def _encode(record: dict[str, Any]) -> bytes:
-    try:
-        body = _MSGSPEC.encode(record)
-    except UnicodeEncodeError:
-        body = _JSON.encode(record).encode("ascii")
-    return b"%08x %s\n" % (zlib.crc32(body), body)
-
-
-def refuse_newer(header: dict[str, Any], path: str) -> None:
-    """Whatever a later version wrote is its own: nothing of it is read, changed or removed.
-
-    Raises:
-        StateError: the header is that of a later format.
-    """
-    number = header["journal"]
-    if isinstance(number, int) and number > FORMAT:
-        raise StateError(
-            f"it was written by a newer pysubtask (format {number})",
-            operation="open journal",
-            path=path,
-            hint="install that version again, or give bak_to_folder another folder",
-        )
-
-
-def _decode(body: bytes) -> Any:
-    """What :func:`json.loads` gives, in a quarter of the time where it can be.
-
-    Raises:
-        ValueError: it is no JSON.
-    """
-    try:
-        return msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        return json.loads(body)
-
-
-def lines(data: bytes) -> Iterator[tuple[int, int, dict[str, Any] | None]]:
-    """Each line of a journal: its start and end, and its record or None if it is not whole."""
-    start = 0
-    while start < len(data):
-        newline = data.find(b"\n", start)
-        end = len(data) if newline < 0 else newline + 1
-        record = None
-        if newline >= 0 and newline - start > 9 and data[start + 8 : start + 9] == b" ":
-            body = data[start + 9 : newline]
-            try:
-                if int(data[start : start + 8], 16) == zlib.crc32(body):
-                    decoded = _decode(body)
-                    record = decoded if isinstance(decoded, dict) else None
-            except ValueError:
-                record = None
-        yield start, end, record
-        start = end
