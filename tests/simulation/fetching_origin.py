@@ -86,18 +86,19 @@ class Origin:
         """Another version, in one step."""
         self._begin(name, Line(False, bytearray(data)))
 
-    def begin_slowly(self, name: str, part: bytes) -> None:
-        """Another version is written in steps, into the visible file."""
-        self._begin(name, Line(False, bytearray(part), complete=False))
-
-    def go_on_slowly(self, name: str, part: bytes, *, end: bool) -> None:
-        """The next step."""
+    def begin_slowly(self, name: str, part: bytes) -> tuple[RemoteFile, Line]:
+        """Another version is written in steps, into the visible file; gives what its writer holds
+        open."""
+        line = Line(False, bytearray(part), complete=False)
+        self._begin(name, line)
         file = self._file(name)
-        if file is None or self.line(name).complete:
-            return  # somebody else was quicker
+        assert file is not None
+        return file, line
+
+    def go_on_slowly(self, file: RemoteFile, line: Line, part: bytes, *, end: bool) -> None:
+        """The next step, whatever name the file has by now."""
         with self._by_hand() as disk:
             disk.write(file, len(file.content), part)
-        line = self.line(name)
         line.data += part
         line.complete = end
 

@@ -98,6 +98,27 @@ FETCHING_PLANTS: dict[str, Plant] = {
             Edit("subtask.pull.puller", "Puller._remove_some", "self._journal.sync()", "pass"),
         ),
     ),
+    "fetch-added-unsynced": one(
+        "what a killed process had added is noted before it is on the disk",
+        "subtask.pull.takeover",
+        "_take_growth",
+        "places.sync(entry.place)",
+        "pass",
+    ),
+    "fetch-name-unsynced": one(
+        "the name that a killed process gave is noted before it is on the disk",
+        "subtask.pull.whole",
+        "Whole._was_placed",
+        "self._session.places.sync_names()",
+        "pass",
+    ),
+    "fetch-name-believed": one(
+        "a complete file whose name the power took is taken for one that the program took",
+        "subtask.pull.takeover",
+        "_take_passage",
+        "ready = passage.local is not None",
+        "ready = False",
+    ),
     "fetch-no-sleep": one(
         "the child does not sleep while more files wait than the server may have open",
         "subtask.pull.puller",

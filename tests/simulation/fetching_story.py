@@ -93,17 +93,15 @@ def _write_slowly(world: FetchingWorld, name: str) -> None:
     server, rng = world.server, world.rng
     if server.lines.get(name) and not server.line(name).complete:
         return
-    server.begin_slowly(name, _bytes(rng, 2000))
+    file, line = server.begin_slowly(name, _bytes(rng, 2000))
     world.say(f"server begins {name}")
     steps, at = rng.randrange(1, 5), 0.0
     for number in range(steps):
         at += rng.uniform(0.1, 0.95)
         part, last = _bytes(rng, 2000), number == steps - 1
-        world.clock.after(
-            int(at * 1e9), lambda part=part, last=last: _go_on(world, name, part, last)
-        )
 
+        def go_on(part: bytes = part, last: bool = last) -> None:
+            server.go_on_slowly(file, line, part, end=last)
+            world.say(f"server goes on with {name}" + (", to its end" if last else ""))
 
-def _go_on(world: FetchingWorld, name: str, part: bytes, last: bool) -> None:
-    world.server.go_on_slowly(name, part, end=last)
-    world.say(f"server goes on with {name}" + (", to its end" if last else ""))
+        world.clock.after(int(at * 1e9), go_on)

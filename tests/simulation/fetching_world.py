@@ -115,7 +115,11 @@ class FetchingWorld:
         self.wild: set[str] = set()
         """Names whose visible file may hold garbage after a loss of power, until it is mended."""
         self.spoilt: set[str] = set()
-        """Names that the program had edited when the power failed: that is its own loss."""
+        """Names that the program had edited or taken when the power failed: that is its own
+        loss."""
+        self.half_added: set[str] = set()
+        """Names to which a child was adding when it was killed: if the server has another file
+        there before the next one looks, nobody can tell whose those bytes are."""
         self.removed: set[tuple[str, bytes]] = set()
         """What the child has removed at the server."""
         self.remote.observers.append(_Removals(self))
@@ -140,6 +144,8 @@ class FetchingWorld:
             self._cut()
         if self.rng.random() < self.kill_share:
             self.say(f"kill at {operation} {path}")
+            if operation == "append" and path.startswith(f"{INBOX}/"):
+                self.half_added.add(path.rpartition("/")[2])
             self.in_child = False
             raise Killed(self.rng.random())
 
@@ -280,6 +286,7 @@ class FetchingWorld:
             self.files.crash(self.rng)
             self.files.on_change = quiet
             after = self.visible()
+            self.spoilt.update(name for name in after if name not in before)
             for name, content in before.items():
                 if (_base(name), content) in self.removed and after.get(name) != content:
                     raise Violation("lost", f"{name} was removed at the server, and has gone here")
@@ -323,6 +330,8 @@ class FetchingWorld:
             return
         if self.is_allowed(name, content):
             self.wild.discard(name)
+            here = {(_base(other), data) for other, data in self.visible().items()}
+            self.removed &= here  # the others have given way to this one
         elif name not in self.wild:
             self.failed = Violation("torn", f"{name} shows {content[-60:]!r} ({len(content)})")
             self.say(f"VIOLATION {self.failed.args}")
@@ -331,10 +340,11 @@ class FetchingWorld:
         """The child has removed a file at the server."""
         if self.failed is not None:
             return
-        self.removed.add((name, content))
         took = {data for other, all_ in self.took.items() if _base(other) == name for data in all_}
         here = {data for other, data in self.visible().items() if _base(other) == name}
-        if content not in here | took:
+        if content in here:  # what was taken since is the program's to lose
+            self.removed.add((name, content))
+        elif content not in took:
             self.failed = Violation("lost", f"{name} was removed at the server and is not here")
             self.say(f"VIOLATION {self.failed.args}")
 
@@ -367,7 +377,8 @@ class FetchingWorld:
                 raise Violation("pending", f"{left} should have been removed on the server")
         for name, content in seen.items():
             told = [data for all_ in self.took.values() for data in all_]  # it may be renamed
-            known = name in self.spoilt or content in self.edited.get(name, ()) or content in told
+            known = name in self.spoilt | self.half_added or content in told
+            known = known or content in self.edited.get(name, ())
             if not known and self.is_allowed(name, content) and name in self.server.names_there():
                 raise Violation("untold", f"{name}: {len(content)} bytes")
         litter = [name for name in self._entries() if name.startswith(TEMP_PREFIX)]
@@ -390,17 +401,20 @@ class FetchingWorld:
             self.counts["conflicts"] += arrival["kind"] == "conflict"
             place = arrival["path"]
             name = place.rpartition("/")[2]
-            known = self.edited.get(_base(name)) or self.counts["power"] or self.failed
-            if arrival["kind"] == "conflict" and not known:
+            known = _base(name) in self.edited.keys() | self.spoilt | self.half_added
+            if arrival["kind"] == "conflict" and not (known or self.failed):
                 self.failed = Violation("beside", f"{name}, though nobody had changed the file")
                 self.say(f"VIOLATION {self.failed.args}")
             if not self.files.exists(place):
                 continue
             content = self.files.read(place)
             self.took.setdefault(name, []).append(content)
+            # what a killed child was adding may stand behind it
+            self.took[name].append(content[: arrival["size_bytes"]])
             if self.consumes and self.rng.random() < 0.5:
                 self.say(f"program takes {name}")
                 self.files.remove(place)
+                self.removed.discard((_base(name), content))
 
     def edit(self) -> None:
         """The program changes a file that was fetched."""

@@ -99,7 +99,7 @@ class World(Machine):
         child = self._child
         assert child is not None
         if self.config.stuck:
-            self._ask_for_the_rest()
+            self._ask_for_the_rest(since=0 if self._finishing else 1)
             self._woken = False
         self.checker.client_id = child.client_id()
         self._check_archived()
@@ -302,9 +302,10 @@ class World(Machine):
             return True
         return False
 
-    def _ask_for_the_rest(self) -> None:
+    def _ask_for_the_rest(self, since: int = 0) -> None:
+        """Whether the last touch of each is served (but for the files before the ``since``-th)."""
         known = {id(touch) for _, touch in self._waiting}
-        for source in self.sources:
+        for source in self.sources[since:]:
             for touch in source.touches[-1:]:
                 if id(touch) not in known:
                     self._waiting.append((source, touch))

@@ -115,6 +115,7 @@ class Growing:
         there = yield from self._session.read_range(entry.remote, entry.size, length)
         if here != there:
             return "changed"
+        self._session.places.sync(entry.place)  # it was killed before it could
         self._note_grown(entry.path, local.size)
         return "as_left"
 

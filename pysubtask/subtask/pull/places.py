@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator
 from typing import Any, Literal, TypeAlias
 
-from pysubtask.core.pull import HEAD_BYTES, Local, Pulled, print_of, tail_start
+from pysubtask.core.pull import HEAD_BYTES, Local, Passage, Pulled, print_of, tail_start
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import Disk, FileStat, WriteHandle
 from pysubtask.suffixes import OWN_SUFFIXES, TEMP_PREFIX
@@ -102,7 +102,8 @@ class Places:
             return "as_left"
         if st.ino == left.ino and left.size < st.size <= entry.reach:
             return "partly"
-        if st.size == left.size and abs(st.mtime_ns - left.mtime_ns) < _COARSEST_NS:
+        cut = st.ino == left.ino and entry.reach > 0  # by us, and the power took the note of it
+        if st.size == left.size and (cut or abs(st.mtime_ns - left.mtime_ns) < _COARSEST_NS):
             # FAT keeps times in steps of 2 s and makes up inodes: mounted anew, both differ
             same = self.prints(entry.place, entry.size) == (entry.head, entry.tail)
             return "as_left" if same else "changed"
@@ -117,6 +118,13 @@ class Places:
             return self._disk.stat(path, follow=False)
         except (FileNotFoundError, NotADirectoryError):
             return None
+
+    def is_placed(self, passage: Passage) -> bool:
+        """Whether what was on its way stands at its place, and nobody has changed it there."""
+        try:
+            return self.left(passage.place) == passage.local
+        except OSError:
+            return False
 
     def left(self, path: str) -> Local:
         """How a file is left now."""
@@ -195,6 +203,29 @@ class Places:
         """Give a complete and synced temporary file its name, in one step, for good."""
         self._disk.rename(self._temp(temp), place)
         self._disk.sync_dir(self.folder)
+
+    def sync_names(self) -> None:
+        """Make the names that a killed process gave outlive a loss of power, too.
+
+        Raises:
+            OSError: it can't be done.
+        """
+        try:
+            self._disk.sync_dir(self.folder)
+        except FileNotFoundError:
+            pass  # nor are there any names then
+
+    def sync(self, place: str) -> None:
+        """Likewise the bytes that it wrote to a file.
+
+        Raises:
+            OSError: it can't be done.
+        """
+        handle = self._disk.open_existing(place)
+        try:
+            handle.sync()
+        finally:
+            handle.close()
 
     def move(self, place: str, target: str) -> None:
         """Rename a file of ours."""

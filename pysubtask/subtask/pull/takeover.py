@@ -6,7 +6,7 @@ import logging
 
 from msgspec.structs import replace
 
-from pysubtask.core.pull import Pulled, Told, print_of
+from pysubtask.core.pull import Passage, Pulled, Told, print_of
 from pysubtask.subtask.pull.places import Places
 from pysubtask.subtask.store.recordlog import RecordLog
 
@@ -23,15 +23,28 @@ def take_over(journal: RecordLog[Pulled], places: Places, log: logging.Logger) -
     places.sweep(journal.client_id, {e.passage.temp for e in entries if e.passage is not None})
     for entry in entries if journal.unclean_boot else ():
         if entry.passage is not None:
-            places.cut_temp(entry.passage.temp, entry.passage.synced)
+            _take_passage(journal, places, entry, entry.passage)
     for entry in entries:
         if entry.reach:
             _take_growth(journal, places, entry, log)
     note_purged(journal)
-    for entry in journal.entries():
-        renamed = entry.told is not None and entry.told.kind == "renamed"
-        if renamed and not places.is_there(entry.place):  # it may not have come to that
+    renamed = [e for e in journal.entries() if e.told is not None and e.told.kind == "renamed"]
+    if renamed:
+        places.sync_names()
+    for entry in renamed:
+        if not places.is_there(entry.place):  # it may not have come to that
             journal.update(entry.path, lambda e: Pulled(e.path, e.remote, leaving=e.leaving))
+
+
+def _take_passage(
+    journal: RecordLog[Pulled], places: Places, entry: Pulled, passage: Passage
+) -> None:
+    """A content was on its way when the power failed. One that was complete is under one of its
+    two names, or neither: then the power took the name, and it has to come again."""
+    places.cut_temp(passage.temp, passage.synced)
+    ready = passage.local is not None
+    if ready and places.temp_size(passage.temp) is None and not places.is_placed(passage):
+        journal.update(entry.path, lambda e: replace(e, passage=None))
 
 
 def _take_growth(
@@ -45,6 +58,7 @@ def _take_growth(
     local = places.left(entry.place)
     added = places.read(entry.place, entry.size, local.size - entry.size)
     if local.size == entry.reach and print_of(added) == entry.reach_print:
+        places.sync(entry.place)  # it was killed before it could
         note_grown(journal, places, entry.path, local.size)
     elif journal.unclean_boot:
         log.info("cut %s to the %d bytes that are known to be good", entry.place, entry.size)

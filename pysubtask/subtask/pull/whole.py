@@ -250,16 +250,11 @@ class Whole:
             return False
         if self._session.places.temp_size(passage.temp) is not None:
             return False
-        if not self._session.believed and not self._is_left(passage):
+        if not self._session.believed and not self._session.places.is_placed(passage):
             return False  # the power has taken it
+        self._session.places.sync_names()  # it was killed before it could
         self._note_placed(path, passage)  # even if the program has taken it away since
         return True
-
-    def _is_left(self, passage: Passage) -> bool:
-        try:
-            return self._session.places.left(passage.place) == passage.local
-        except OSError:
-            return False
 
     def _note_placed(self, path: str, passage: Passage) -> None:
         size, place = passage.goal.size, passage.place
