@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pysubtask.core.budget import DAY_SECS, Limits, day_bucket, rate_bucket
+from pysubtask.errors import RemoteDenied
 from pysubtask.subtask.delivery.allowance import Allowance, BudgetSpent
 from tests.unit.core_fakes import LOG, HookedDisk, ManualClock, disk_full, fail_with, nothing
 from tests.unit.core_local import Local
@@ -144,6 +145,30 @@ def test_a_spent_budget_costs_no_looks(local: Local, tmp_path: Path) -> None:
     local.clock.advance(DAY_SECS)
     remote.step()
     assert len(remote.server.requests) > before
+
+
+def test_a_refused_name_is_not_tried_beyond_the_budget(local: Local) -> None:
+    """All of it has arrived, and each try costs a look (history 8000901750 of the simulator)."""
+    remote = make_remote(local, limits=Limits(bytes_per_day=50_000))
+
+    def refuse(operation: str, path: str) -> None:
+        if operation == "rename":
+            raise RemoteDenied("permission denied", operation=operation, path=path)
+
+    remote.server.fault_before = refuse
+    local.write(numbered(6_000))
+    local.take("rewrite")
+    for _ in range(600):
+        remote.step()
+        local.clock.advance(1)
+    begun = len(remote.server.requests)
+    assert 0 < begun < 12
+    (words,) = remote.delivery.errors.values()
+    assert "bytes a day is spent" in words
+    remote.server.fault_before = nothing
+    local.clock.advance(DAY_SECS / 10)
+    remote.settle()
+    assert remote.server.read_file("a.csv") == numbered(6_000)
 
 
 @pytest.mark.parametrize("growth", ["append", "auto"])

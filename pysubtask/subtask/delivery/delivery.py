@@ -327,7 +327,7 @@ class Delivery:
             entry = self._ledger.get(path)
             if entry is None or self._is_none(path):
                 continue
-            if entry.upload is None and not self._may_begin(path):
+            if not self._may_begin(path, is_begun=entry.upload is not None):
                 continue
             self._active[path] = None
             self._opened_for_beat = False
@@ -363,10 +363,15 @@ class Delivery:
             self._hold(path, taken)
         return taken is not None
 
-    def _may_begin(self, path: str) -> bool:
-        """Not where a budget is spent: not even a look at the destination is paid for then."""
+    def _may_begin(self, path: str, *, is_begun: bool) -> bool:
+        """Not where a budget is spent: not even a look at the destination is paid for then, nor
+        one more try to finish what is begun and was refused."""
+        held = self._held.get(path)
         try:
-            self._allowance.admit()
+            if not is_begun:
+                self._allowance.admit()
+            elif held is not None and held.failures:
+                self._allowance.go_on()
         except BudgetSpent as spent:
             self._hold(path, spent)
             return False
