@@ -241,8 +241,14 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         """The same entry with its upload given up; its temporary name, if it has one, is litter."""
         if self.upload is None:
             return self
-        temps = (self.upload.temp,) if self.upload.temp else ()  # one request for all has none
-        return replace(self, upload=None, litter=(*self.litter, *temps))
+        return replace(self, upload=None, litter=self.temps)
+
+    @property
+    def temps(self) -> tuple[str, ...]:
+        """The temporary names at the destination that are this entry's business."""
+        if self.upload is None or not self.upload.temp:  # one request for all has none
+            return self.litter
+        return (*self.litter, self.upload.temp)
 
     def outbox_names(self) -> set[str]:
         """Names of the outbox files that this entry refers to."""

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pysubtask.core.space import without_source
 from pysubtask.errors import RemoteDenied, RemoteError, RemoteFull
@@ -418,6 +419,25 @@ def test_after_a_loss_of_power_what_is_ours_is_removed_but_for_the_heartbeats(lo
     local.take()
     remote.settle()
     assert set(remote.server.temps()) == {f"{ours}00000000", ".pysubtask-0123456789abcdef"}
+
+
+def test_after_a_loss_of_power_what_a_file_knows_of_is_left_to_it(local: Local) -> None:
+    """It may be in use: a trial of names that lost its file took two names for one's own each
+    (history 17002001935 of the simulator)."""
+    remote = make_remote(local)
+    local.ledger.journal.unclean_boot = True
+    temp = f".pysubtask-{local.ledger.journal.client_id}12345678"
+    remote.server.put_file(temp, b"x")
+    other = str(local.folder / "b.csv")
+    local.ledger.update(other, lambda e: replace(e, litter=(temp,)), remote="b.csv")
+    local.write(b"data")
+    local.take()
+    remote.settle()
+    assert ("list", "") in remote.server.requests
+    assert remote.server.temps() == [temp]
+    remote.delivery.offer(other)
+    remote.delivery.step()
+    assert not remote.server.temps()
 
 
 def test_litter_that_may_not_be_removed_does_not_hold_up_the_file(local: Local) -> None:

@@ -14,7 +14,7 @@ from pysubtask.core.model import Delivered, Entry
 from pysubtask.errors import LinkLost, RemoteError, RemoteNotFound
 from pysubtask.subtask.delivery.names import NameTaken, follow_watches
 from pysubtask.watch import Watch
-from tests.unit.core_fakes import HookedDisk, ManualClock, nothing
+from tests.unit.core_fakes import HookedDisk, ManualClock, nothing, on_nth
 from tests.unit.core_local import Local
 from tests.unit.core_remote import SERVERS, Remote, WatchedServer
 
@@ -261,6 +261,23 @@ def test_where_nothing_is_shown_names_that_may_be_one_are(bench: Bench) -> None:
             raise RemoteNotFound("nothing to see", operation=operation, path=path)
 
     bench.server.fault_before = hide
+    bench.write("2", b"second", "A.csv")
+    bench.run()
+    assert bench.shown() == {"a.csv": b"first"}
+    assert "which is one with a.csv there" in bench.error_of("2")
+
+
+def test_a_trial_whose_file_somebody_removes_tells_nothing(tmp_path: Path) -> None:
+    """Where both names are one, and the file is gone before it is looked for by the other."""
+    bench = Bench(tmp_path, folds_names=True)
+    bench.write("1", b"first", "a.csv")
+    bench.run()
+
+    def remove() -> None:
+        for temp in bench.server.temps():
+            bench.server.take_file(temp)
+
+    bench.server.fault_after = on_nth("stat", "", 1, remove)
     bench.write("2", b"second", "A.csv")
     bench.run()
     assert bench.shown() == {"a.csv": b"first"}

@@ -64,7 +64,8 @@ class NameTrial:
         ours, theirs = f"{stem}{todo.ours}", f"{stem}{todo.theirs}"
         session.ledger.update(path, lambda e: replace(e, litter=(*e.litter, ours)))
         yield from self._make(ours)
-        mine, other = yield from flight(Stat(ours), Stat(theirs))
+        (other,) = yield from flight(Stat(theirs))
+        (mine,) = yield from flight(Stat(ours))  # not before: somebody may tidy up in between
         (removed,) = yield from flight(Remove(ours))
         if removed is None:
             session.ledger.update(

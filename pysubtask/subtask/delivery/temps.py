@@ -43,7 +43,7 @@ class Temps:
             (names,) = yield from flight(List(folder))
             if isinstance(names, RemoteError):
                 continue
-            known = {e.upload.temp for e in journal.entries() if e.upload is not None}
+            known = {t for e in journal.entries() for t in e.temps}
             for name in names:
                 temp = posixpath.join(folder, name)
                 if only_trials and not is_trial(temp):
