@@ -27,6 +27,7 @@ class Lineage:
         "returned",
         "rotated",
         "shown",
+        "surely_seen",
     )
 
     def __init__(self, index: int, content: bytes, base: int) -> None:
@@ -37,6 +38,8 @@ class Lineage:
         """The largest size at which a reader could see it."""
         self.first_served: Touch | None = None
         """The first touch that was served: what comes later shows the child that it grows."""
+        self.surely_seen = 0
+        """So many bytes were there when it was touched, and so were at the look that followed."""
         self.grown: list[tuple[int, int]] = []
         """When (ns) it reached which size, by appending."""
         self.known_ns = 0
@@ -161,6 +164,7 @@ class Source:
         touch.seen_bytes = len(self.current.content)
         if self.current.first_served is None:
             self.current.first_served = touch
+        self.current.surely_seen = max(self.current.surely_seen, touch.size)
         self.current.known_ns = self.current.known_ns or now_ns
         self.owed.append(touch)
 
@@ -184,7 +188,8 @@ class Source:
                 lineage.known_ns = 0
             first = lineage.first_served
             if first is not None and first.served_ns > recent_ns:
-                lineage.first_served = None
+                lineage.first_served = first = None
+            lineage.surely_seen = first.size if first is not None else 0
 
     def must_precede(self, touch: Touch) -> bool:
         """Whether this snapshot must have been visible before a newer lineage is."""

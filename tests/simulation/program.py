@@ -306,7 +306,7 @@ class Program:
         if source.copied_ns > source.looked_ns:
             return  # another file than the one that the child knows
         first = lineage.first_served
-        if first is not None and not first.seen_bytes and lineage.shown <= 0:
+        if first is not None and not lineage.surely_seen and lineage.shown <= 0:
             return  # seen only while it was empty, and every file begins with nothing
         lineage.rotated = True
         if source.must_precede(last):
