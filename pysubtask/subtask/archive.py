@@ -276,7 +276,9 @@ class Archive:
             if error.errno in _WHOLE or is_full(error):
                 raise _Stuck(local_words(error)) from error
             raise
-        if not self._is_what_was_meant(path, target, st):
+        entry = self._ledger.get(path)
+        version = None if entry is None else entry.current
+        if not self._is_what_was_meant(path, target, st, version):
             self._waiting[path] = place  # it went back
             return
         self._paused.pop(place.folder, None)
@@ -331,12 +333,17 @@ class Archive:
         except OSError:
             pass
 
-    def _is_what_was_meant(self, path: str, target: str, st: FileStat) -> bool:
-        """Whether the file did not change between the look and the move; else it goes back."""
+    def _is_what_was_meant(
+        self, path: str, target: str, st: FileStat, version: Version | None
+    ) -> bool:
+        """Whether the file did not change between the look and the move; else it goes back. The
+        move itself is a change of its ctime, so what was overwritten and got its old time back
+        shows in its content only."""
         try:
             now = self._disk.stat(target)
             same = (now.size, now.mtime_ns, now.ino) == (st.size, st.mtime_ns, st.ino)
-            if same and self._is_settled(path):  # nor was it notified meanwhile
+            same = same and self._is_settled(path)  # nor was it notified meanwhile
+            if same and (version is None or self._holds(target, version)):
                 return True
             back, _ = self._take_name(*os.path.split(path))
             self._disk.rename(target, back)

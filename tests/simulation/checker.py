@@ -462,7 +462,8 @@ class Checker:
         return moved or any(path.startswith(f"{source.remote}~") for path in self.set_aside)
 
     def _may_be_between(self, source: Source) -> bool:
-        return not self.atomic or self.rotated.has_kept(source)
+        kept = self.rotated.has_kept(source) or self.segments.is_between(source)
+        return kept or not self.atomic
 
     def _has_parts(self, source: Source) -> bool:
         found = (_PART.match(path) for path in self.disk.files)
