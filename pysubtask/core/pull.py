@@ -136,6 +136,8 @@ class Pulled(msgspec.Struct, frozen=True, gc=False):
     told: Told | None = None
     leaving: str = ""
     """The temporary name that it may have at the server while it is being removed there."""
+    removed: bool = False
+    """It was removed there by us."""
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):
@@ -272,6 +274,8 @@ def pulled_to_json(entry: Pulled) -> dict[str, Any]:
         record["t"] = [entry.told.kind, entry.told.start]
     if entry.leaving:
         record["x"] = entry.leaving
+    if entry.removed:
+        record["gone"] = 1
     return record
 
 
@@ -303,6 +307,7 @@ def pulled_from_json(record: dict[str, Any]) -> Pulled:
         passage=_passage_from_json(record["f"]) if "f" in record else None,
         told=Told(*record["t"]) if "t" in record else None,
         leaving=record.get("x", ""),
+        removed=bool(record.get("gone")),
     )
 
 

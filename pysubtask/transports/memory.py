@@ -78,6 +78,10 @@ class MemoryServer:
         """Take a file away, as a consumer would; open handles still write to it."""
         return bytes(self._files.pop(path).data)
 
+    def move_file(self, path: str, target: str) -> None:
+        """Rename a file, as another hand would."""
+        self._files[target] = self._files.pop(path)
+
     def name_of(self, path: str) -> str:
         """The name of the file that is found as ``path``; that itself, if there is none."""
         if not self.folds_names or path in self._files:

@@ -7,6 +7,7 @@ import logging
 import random
 import traceback
 from collections.abc import Callable
+from typing import Any
 
 from pysubtask.config import build
 from pysubtask.core.pull import Pulled, pulled_from_json, pulled_to_json
@@ -96,6 +97,8 @@ class FetchingWorld:
         self.power_share = rng.choice([0.0, 0.3, 0.9])
         if seed % 4 == 3:  # they die all the time, most of them with their machine
             self.cut_share, self.kill_share, self.power_share = 0.003, 0.01, 0.8
+        self.stops = random.Random(f"fetching stops {seed}")
+        self.stop_share = self.stops.choice([0.0, 0.0, 0.0, 0.02])
         self.consumes = rng.random() < 0.4
         self.edits = rng.random() < 0.3
         self.troubled = True
@@ -194,6 +197,7 @@ class FetchingWorld:
         )
         log = logging.Logger("simulated", logging.DEBUG)
         log.addHandler(_ToStory(self.say))
+        places = Places(disk, clock, INBOX)
         journal: RecordLog[Pulled] = RecordLog(
             disk,
             clock,
@@ -202,10 +206,11 @@ class FetchingWorld:
             sync_secs=2.0,
             boot_id=str(self.boot),
             new_id=lambda: self.rng.randbytes(4).hex(),
+            before_sync=places.sync_if_changed,
             log=log,
         )
+        places.sync_if_changed()
         journal.open()
-        places = Places(disk, clock, INBOX)
 
         def wake() -> None:
             if self.disk is disk:
@@ -242,18 +247,24 @@ class FetchingWorld:
             try:
                 self.say(f"start child {self.counts['kills'] + self.counts['power'] + 1}")
                 puller = self.start_child()
-                while self.clock.now_ns < until_ns:
+                while self.clock.now_ns < until_ns and not self._is_to_stop():
                     self.counts["steps"] += 1
                     if self.counts["steps"] > _MOST_STEPS:
                         raise Violation("spin", "it never comes to rest")
                     self._sleep(puller.step())
                 puller.close()
-                self.journal.close()
+                self.journal.close(clean=puller.is_settled)
                 self.in_child = False
-                return
+                disk, self.disk = self.disk, None
+                assert disk is not None
+                disk.abandon()
             except Killed:
                 self.in_child = False
                 self._bury()
+
+    def _is_to_stop(self) -> bool:
+        """The program ends its child in order, and starts another."""
+        return self.troubled and self.stops.random() < self.stop_share
 
     def _sleep(self, due: float) -> None:
         """Until then, or until something has arrived."""
@@ -384,6 +395,10 @@ class FetchingWorld:
             known = known or content in self.edited.get(name, ())
             if not known and self.is_allowed(name, content) and name in self.server.names_there():
                 raise Violation("untold", f"{name}: {len(content)} bytes")
+        for name in seen:
+            own = "~" in name or name in self.edited.keys() | self.spoilt | self.half_added
+            if not own and name in self.took and not self.files.exists(f"{INBOX}/{name}.arrived"):
+                raise Violation("untold", f"{name}: there is no .arrived beside it")
         litter = [name for name in self._entries() if name.startswith(TEMP_PREFIX)]
         if litter:
             raise Violation("litter", f"{litter}")
@@ -411,6 +426,7 @@ class FetchingWorld:
             if not self.files.exists(place):
                 continue
             content = self.files.read(place)
+            self._check_start(name, content, arrival)
             self.took.setdefault(name, []).append(content)
             # what a killed child was adding may stand behind it
             self.took[name].append(content[: arrival["size_bytes"]])
@@ -418,6 +434,16 @@ class FetchingWorld:
                 self.say(f"program takes {name}")
                 self.files.remove(place)
                 self.removed.discard((_base(name), content))
+
+    def _check_start(self, name: str, content: bytes, arrival: dict[str, Any]) -> None:
+        """Whoever reads what is news, and nothing else, has all of the file."""
+        start, own = arrival["start_bytes"], self.edited.keys() | self.spoilt | self.half_added
+        if not start or _base(name) in own or name in self.wild or self.failed is not None:
+            return
+        before = content[:start]
+        if not any(data.startswith(before) for all_ in self.took.values() for data in all_):
+            self.failed = Violation("untold", f"{name}: what comes before {start}")
+            self.say(f"VIOLATION {self.failed.args}")
 
     def edit(self) -> None:
         """The program changes a file that was fetched."""

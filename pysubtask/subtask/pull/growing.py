@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 from msgspec.structs import replace
@@ -60,11 +60,15 @@ class Growing:
             entry = grown
         if entry.passage is not None:
             self._whole.give_up(path, entry.passage)  # of a version that did not come to be
-        done = self._session.update(path, lambda e: replace(e, source=replace(remote, size=e.size)))
+        done = self._session.update(path, self._as_of(remote))
         if done.size > started:
             self._session.log.info("fetched %s: %d more bytes", entry.remote, done.size - started)
-            self._session.tell_again(path)
+            self._session.telling.tell_again(path)
         return True
+
+    @staticmethod
+    def _as_of(remote: Mark) -> Callable[[Pulled], Pulled]:
+        return lambda e: replace(e, source=replace(remote, size=e.size), removed=False)
 
     def _grow_bytes(self) -> int:
         return min(_GROW_BYTES, 8 * self._session.chunk_bytes())
@@ -100,11 +104,28 @@ class Growing:
         noted = self._session.update(
             entry.path, lambda e: replace(e, reach=size, reach_print=print_of(data))
         )
-        self._session.journal.sync()  # else, after a loss of power, it would be the program's own
-        if not self._session.places.append(noted, data):
+        # else, after a loss of power, it would be the program's own
+        self._session.journal.sync(must=True)
+        try:
+            added = self._session.places.append(noted, data)
+        except OSError:
+            self._take_back(entry, data)
+            raise
+        if not added:
             self._session.update(entry.path, lambda e: replace(e, reach=0))
             return None
         return self._note_grown(entry.path, size)
+
+    def _take_back(self, entry: Pulled, data: bytes) -> None:
+        """The disk has refused: a part of what was to be added may stand there."""
+        places, start = self._session.places, entry.size
+        try:
+            length = places.left(entry.place).size - start
+            if length > 0 and data.startswith(places.read(entry.place, start, length)):
+                places.cut(entry.place, start)
+            self._note_grown(entry.path, start)
+        except OSError as error:  # the next one looks what it is
+            self._session.log.debug("cut %s: %s", entry.place, error)
 
     def _take_over(self, entry: Pulled) -> Generator[Step, Any, Any]:
         """The local file is longer than was noted: if the bytes are the remote file's, they are

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -44,12 +45,12 @@ class News:
             temp: a temporary name that nobody uses.
 
         Raises:
-            OSError: it can't be written; it has to be told later.
+            OSError: it can't be written, or ``<file>.arrived`` can't; it has to be told later.
         """
         self._disk.make_dirs(self._folder)
         name = f"{self._folder}/{news_name(place)}"
         kind, start = told.kind, told.start
-        before = self._read(name)
+        before = self.pending(place)
         if before is not None and kind == "grown":
             kind, start = before.kind, min(start, before.start_bytes)
         with self._lock:
@@ -68,7 +69,16 @@ class News:
         self._disk.sync_dir(self._folder)
         self._touch(place, line, temp)
 
-    def _read(self, name: str) -> Arrival | None:
+    def withdraw(self, place: str) -> None:
+        """Nothing is to be told of that name any more: its file has another one."""
+        try:
+            self._disk.remove(f"{self._folder}/{news_name(place)}")
+        except OSError:
+            pass  # it is told twice then
+
+    def pending(self, place: str) -> Arrival | None:
+        """What the program was told of a name and has not dealt with."""
+        name = f"{self._folder}/{news_name(place)}"
         try:
             return msgspec.convert(json.loads(self._disk.read_whole(name, _MOST_BYTES)), Arrival)
         except (OSError, ValueError):  # msgspec's error is a ValueError
@@ -82,12 +92,15 @@ class News:
             handle = self._disk.open_append(mine, create_new=True, private=False)
             try:
                 handle.append(line + b"\n")
+                handle.sync()
             finally:
                 handle.close()
             self._disk.rename(mine, arrived_path(place))
-        except OSError as error:  # a name that is too long, or a full disk: the news are written
-            self._log.warning("touch %s: %s", arrived_path(place), error)
+        except OSError as error:
             try:
                 self._disk.remove(mine)
             except OSError:
                 pass
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            self._log.warning("touch %s: %s", arrived_path(place), error)

@@ -52,6 +52,24 @@ def why_unsafe(name: str) -> str | None:
     return None
 
 
+def _local(st: FileStat) -> Local:
+    return Local(st.size, st.mtime_ns, st.ino)
+
+
+def _may_be(st: FileStat, left: Local) -> bool:
+    """Whether it may be what was left there although its facts differ: FAT keeps times in steps of
+    2 s and makes up inodes. Mounted anew, both differ."""
+    return st.size == left.size and abs(st.mtime_ns - left.mtime_ns) < _COARSEST_NS
+
+
+def _shortened(path: str, end: str) -> str:
+    """The path with that end, its name cut where it would be too long."""
+    folder, slash, name = path.rpartition("/")
+    while len(os.fsencode(name + end)) > _LONGEST_NAME_BYTES:
+        name = name[:-1]
+    return f"{folder}{slash}{name}{end}"
+
+
 class Places:
     """One folder into which files are fetched.
 
@@ -65,6 +83,7 @@ class Places:
         self._disk = disk
         self._clock = clock
         self.folder = folder
+        self._is_dirty = True  # a process before may have been killed
 
     def path(self, name: str) -> str:
         """Where a file of that name goes."""
@@ -102,12 +121,23 @@ class Places:
             return "as_left"
         if st.ino == left.ino and left.size < st.size <= entry.reach:
             return "partly"
-        cut = st.ino == left.ino and entry.reach > 0  # by us, and the power took the note of it
-        if st.size == left.size and (cut or abs(st.mtime_ns - left.mtime_ns) < _COARSEST_NS):
-            # FAT keeps times in steps of 2 s and makes up inodes: mounted anew, both differ
-            same = self.prints(entry.place, entry.size) == (entry.head, entry.tail)
-            return "as_left" if same else "changed"
-        return "changed"
+        same = _may_be(st, left) and self._has_prints(entry.place, entry.size, entry)
+        return "as_left" if same else "changed"
+
+    def is_cut(self, entry: Pulled) -> bool:
+        """Whether a file that was being added to has been cut to what is known of it, and the power
+        took the note of that.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        st, left = self._stat(entry.place), entry.local
+        if st is None or left is None or (st.ino, st.size) != (left.ino, left.size):
+            return False
+        return self._has_prints(entry.place, entry.size, entry)
+
+    def _has_prints(self, path: str, size: int, told: Pulled | Passage) -> bool:
+        return self.prints(path, size) == (told.head, told.tail)
 
     def is_there(self, path: str) -> bool:
         """Whether anything has that name."""
@@ -122,14 +152,19 @@ class Places:
     def is_placed(self, passage: Passage) -> bool:
         """Whether what was on its way stands at its place, and nobody has changed it there."""
         try:
-            return self.left(passage.place) == passage.local
+            st, left = self._stat(passage.place), passage.local
+            if st is None or left is None or not st.is_file:
+                return False
+            if _local(st) == left:
+                return True
+            size = passage.goal.size
+            return _may_be(st, left) and self._has_prints(passage.place, size, passage)
         except OSError:
             return False
 
     def left(self, path: str) -> Local:
         """How a file is left now."""
-        st = self._disk.stat(path)
-        return Local(st.size, st.mtime_ns, st.ino)
+        return _local(self._disk.stat(path))
 
     def prints(self, path: str, size: int) -> tuple[str, str]:
         """The prints of the first and the last of its first ``size`` bytes.
@@ -204,6 +239,24 @@ class Places:
         self._disk.rename(self._temp(temp), place)
         self._disk.sync_dir(self.folder)
 
+    def names_changed(self) -> None:
+        """A name was given that need not be on the disk before the journal says so."""
+        self._is_dirty = True
+
+    def sync_if_changed(self) -> None:
+        """Bring such names to the disk, and at first those that a process before gave.
+
+        Raises:
+            OSError: it can't be done.
+        """
+        if self._is_dirty:
+            self._is_dirty = False
+            try:
+                self.sync_names()
+            except OSError:
+                self._is_dirty = True
+                raise
+
     def sync_names(self) -> None:
         """Make the names that a killed process gave outlive a loss of power, too.
 
@@ -260,11 +313,11 @@ class Places:
     def beside(self, path: str) -> str:
         """A free name beside a file that is the program's own."""
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self._clock.time()))
-        place = f"{path}~conflict-{stamp}"
+        end = f"~conflict-{stamp}"
         number = 1
-        while self.is_there(place):
+        while self.is_there(place := _shortened(path, end)):
             number += 1
-            place = f"{path}~conflict-{stamp}-{number}"
+            end = f"~conflict-{stamp}-{number}"
         return place
 
     def is_beginning(self, path: str, temp: str) -> Generator[None, Any, bool]:

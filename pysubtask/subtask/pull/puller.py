@@ -12,8 +12,6 @@ import random
 from collections.abc import Callable
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
 from pysubtask.core.pull import Check, Drop, Fetch, Pulled, Rest, Seen, Settle, SettleRule, plan
 from pysubtask.errors import LinkError
 from pysubtask.pull import Pull
@@ -31,10 +29,11 @@ from pysubtask.subtask.pull.looking import Looking, Sight
 from pysubtask.subtask.pull.news import News
 from pysubtask.subtask.pull.pace import Pace
 from pysubtask.subtask.pull.places import Places
+from pysubtask.subtask.pull.remains import Remains
 from pysubtask.subtask.pull.removing import Removing
 from pysubtask.subtask.pull.renames import Renames
 from pysubtask.subtask.pull.session import Changed, Session
-from pysubtask.subtask.pull.takeover import note_purged, take_over
+from pysubtask.subtask.pull.telling import Telling
 from pysubtask.subtask.pull.watching import ChangeWatch
 from pysubtask.subtask.pull.whole import Whole
 from pysubtask.subtask.store.recordlog import RecordLog
@@ -98,7 +97,7 @@ class Puller:
         self._clock = clock
         self._journal = journal
         self._places = places
-        self._news = news
+        self._telling = Telling(journal, places, news, token_hex=token_hex, log=log)
         self._token_hex = token_hex
         self._log = log
         self._status_changed = status_changed
@@ -137,6 +136,8 @@ class Puller:
         self._changed: dict[str, int] = {}
         """How often in a row a file has become another one while it was fetched."""
         self._coming = Coming()
+        self._remains = Remains(journal, places, log)
+        self._undecided: dict[str, int] = {}
         self._told_at = 0.0
 
     # -- from any thread ---------------------------------------------------------------------
@@ -179,10 +180,7 @@ class Puller:
     def start(self) -> None:
         """Take over what a process before left behind. A folder that can't be reached now keeps
         nothing else from starting."""
-        try:
-            take_over(self._journal, self._places, self._log)
-        except OSError as error:
-            self._log.warning("look at %s: %s", self._places.folder, local_words(error))
+        self._remains.start()
 
     def step(self) -> float:
         """Do what can be done now; gives the monotonic time at which to be called again."""
@@ -229,6 +227,11 @@ class Puller:
             self._jobs = None
             rest_at = math.inf
         return self._or_sync(min(self._pace.next_look, rest_at))
+
+    @property
+    def is_settled(self) -> bool:
+        """Nothing that the journal says is here depends on what may not be on the disk."""
+        return self._remains.are_settled
 
     @property
     def is_busy(self) -> bool:
@@ -318,10 +321,10 @@ class Puller:
     def _tell_again(self, path: str) -> None:
         """What the program may not have been told yet."""
         entry = self._journal.get(path)
-        if entry is None or entry.told is None or self._jobs is None:
+        if entry is None or entry.told is None:
             return
         try:
-            self._jobs.session.tell_again(path)
+            self._telling.tell_again(path)
         except OSError as error:
             self._log.warning("tell of %s: %s; will be repeated", path, local_words(error))
 
@@ -368,6 +371,8 @@ class Puller:
         """Fetch what is new of one file."""
         jobs = self._jobs
         assert jobs is not None
+        self._remains.take_over(path)
+        self._telling.note(path)
         if self._journal.get(path) is None:
             old = yield from self._renames.follow(jobs.following, path, sight, self._sights)
             if old in self._sights:  # what has its old name now is another file
@@ -375,7 +380,7 @@ class Puller:
                 self._seen[old] = Seen.first(self._sights[old].mark, now)
         entry = self._journal.update(path, lambda e: e, remote=sight.remote)
         if entry.leaving:  # another has its name by now
-            yield from jobs.removing.remove(path)
+            yield from jobs.removing.settle(path)
         for _ in range(_MOST_TURNS):
             decision = self._decide(path, sight, self._clock.monotonic())
             if isinstance(decision, Check):
@@ -437,7 +442,7 @@ class Puller:
             self._forget_gone(engine, now)
         except OSError as error:
             self._log.warning("forget files that are gone: %s", local_words(error))
-        note_purged(self._journal)
+        self._remains.note_purged()
         self._status_changed()
 
     def _make_waiter(self) -> ChangeWaiter | None:
@@ -452,7 +457,10 @@ class Puller:
         safe = [p for p, sight in self._sights.items() if self._is_safe(p, sight, now)]
         if not safe:
             return False
-        self._journal.sync()
+        try:
+            self._journal.sync(must=True)
+        except OSError:
+            return False  # it says so itself
         for path in safe:
             del self._sights[path]  # asked once for each look
             engine.spawn(self._remove(path), priority=SMALL, done=self._done_with(path))
@@ -460,12 +468,20 @@ class Puller:
 
     def _remove(self, path: str) -> Job:
         assert self._jobs is not None
+        self._remains.take_over(path)
         yield from self._jobs.removing.remove(path)
+
+    def _settle(self, path: str) -> Job:
+        assert self._jobs is not None
+        yield from self._jobs.removing.settle(path)
 
     def _is_safe(self, path: str, sight: Sight, now: float) -> bool:
         entry, seen = self._journal.get(path), self._seen.get(path)
-        if entry is None or entry.source is None or entry.passage is not None or seen is None:
+        if entry is None or seen is None or not self._remains.is_clear(entry):
             return False
+        if not self._telling.is_told(entry):
+            return False
+        assert entry.source is not None
         steady = now - seen.steady_since >= self._settle_rule.settle_secs
         if not steady and sight.mark.is_like(entry.source):
             self._pace.look_again(seen.steady_since + self._settle_rule.settle_secs)
@@ -476,28 +492,15 @@ class Puller:
         if now < self._forget_at or self._looking.error is not None:
             return
         self._forget_at = now + _FORGET_SECS
-        gone = []
         for entry in self._journal.entries():
             if entry.told is not None:
                 self._tell_again(entry.path)
             if entry.leaving:
                 done = self._done_with(entry.path)
-                engine.spawn(self._remove(entry.path), priority=SMALL, done=done)
-                continue
-            if entry.path in self._seen:
-                continue
-            if entry.passage is not None and entry.passage.local is not None:
-                engine.spawn(
-                    self._finish(entry.path), priority=SMALL, done=self._done_with(entry.path)
-                )
-                continue
-            if entry.passage is not None:
-                self._places.drop_temp(entry.passage.temp)
-                self._journal.update(entry.path, lambda e: replace(e, passage=None))
-            if entry.source is None or not self._places.is_there(entry.place):
-                gone.append(entry.path)
-        if gone:
-            self._journal.forget(*gone)
+                engine.spawn(self._settle(entry.path), priority=SMALL, done=done)
+        for entry in self._remains.are_gone(self._seen):
+            done = self._done_with(entry.path)
+            engine.spawn(self._finish(entry.path), priority=SMALL, done=done)
 
     def _finish(self, path: str) -> Job:
         assert self._jobs is not None
@@ -514,7 +517,7 @@ class Puller:
             window=connection.window,
             journal=self._journal,
             places=self._places,
-            news=self._news,
+            telling=self._telling,
             log=self._log,
             growth=self.pull.growth,
             token_hex=self._token_hex,
@@ -524,7 +527,11 @@ class Puller:
         )
         whole = Whole(session)
         self._jobs = _Jobs(
-            session, whole, Growing(session, whole), Following(session), Removing(session)
+            session,
+            whole,
+            Growing(session, whole),
+            Following(session),
+            Removing(session, self._undecided),
         )
         if connection.can.upload_tokens:  # files appear there whole
             self._settle_rule = SettleRule(0.0, 0.0)

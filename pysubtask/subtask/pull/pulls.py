@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pysubtask.errors import StateError
@@ -65,6 +66,8 @@ class Pulls:
         try:
             self._context.disk.make_dirs(folder)
             for worker in self._workers:
+                with suppress(OSError):  # it is repeated before the journal is synced again
+                    worker.places.sync_if_changed()
                 worker.journal.open()
                 worker.puller.start()
         except OSError as error:
@@ -106,4 +109,4 @@ class Pulls:
         self.leave()
         for worker in self._workers:
             if worker.thread.stop(worker.thread.crash):
-                worker.journal.close()
+                worker.journal.close(clean=worker.puller.is_settled)

@@ -42,7 +42,7 @@ class Renames:
             return
         for entry in self._journal.entries():
             whole = entry.source is not None and entry.passage is None
-            if not whole or entry.place != entry.path or not entry.size:
+            if not whole or entry.place != entry.path or not entry.size or entry.removed:
                 continue
             sight = sights.get(entry.path)
             assert entry.source is not None
@@ -62,9 +62,12 @@ class Renames:
         self._naming.add(path)
         for entry in list(self._suspects.values()):
             other = sights.get(entry.path)
-            if other is not None and other.mark.size >= entry.size and not _alike(entry.path, path):
+            longer = other is not None and other.mark.size >= entry.size
+            if longer and not _alike(entry.path, path):
                 continue  # most likely it has only grown
             if not (yield from following.is_moved(entry, sight.remote, sight.mark)):
+                continue
+            if longer and (yield from following.is_still(entry)):
                 continue
             if self._suspects.pop(entry.path, None) is None:
                 continue  # another name was quicker

@@ -7,14 +7,12 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import Any
 
-from msgspec.structs import replace
-
 from pysubtask.core.flow import Window
-from pysubtask.core.pull import HEAD_BYTES, Growth, Mark, Pulled, Told, print_of, tail_start
+from pysubtask.core.pull import HEAD_BYTES, Growth, Mark, Pulled, print_of, tail_start
 from pysubtask.errors import RemoteError
 from pysubtask.subtask.delivery.engine import Step, flight
-from pysubtask.subtask.pull.news import News
 from pysubtask.subtask.pull.places import Places
+from pysubtask.subtask.pull.telling import Telling
 from pysubtask.subtask.store.recordlog import RecordLog
 from pysubtask.transports.contract import Capabilities, Read, RemoteStat
 
@@ -42,7 +40,7 @@ class Session:
     journal: RecordLog[Pulled]
     places: Places
     """The folder that the files go to."""
-    news: News
+    telling: Telling
     log: logging.Logger
     growth: Growth
     """What the program promised of the files."""
@@ -102,22 +100,3 @@ class Session:
             Read(name, 0, min(HEAD_BYTES, size)), Read(name, start, size - start)
         )
         return print_of(head), print_of(tail)
-
-    # -- telling -----------------------------------------------------------------------------
-
-    def tell(self, path: str, told: Told) -> None:
-        """Tell the program of a file; what can't be told now is told later."""
-        self.update(path, lambda e: replace(e, told=told))
-        self.tell_again(path)
-
-    def tell_again(self, path: str) -> None:
-        """Tell the program of what it may not have been told yet."""
-        entry = self.entry(path)
-        if entry.told is None:
-            return
-        try:
-            self.news.tell(entry.place, entry.remote, entry.told, entry.size, self.token_hex())
-        except OSError as error:
-            self.log.warning("tell of %s: %s; will be repeated", entry.place, error)
-            return
-        self.update(path, lambda e: replace(e, told=None))

@@ -60,8 +60,8 @@ class Whole:
         if self._was_placed(path):
             return  # the next look sees whether there is more
         entry = yield from self._begin(path, remote)
-        passage = entry.passage
-        assert passage is not None
+        assert entry.passage is not None
+        passage = self._renewed(path, entry.passage)
         temp = self._open(passage)
         try:
             yield from self._read_all(path, entry.remote, temp, passage.goal)
@@ -120,15 +120,22 @@ class Whole:
         there = yield from self._session.read_prints(name, size)
         return there == self._session.places.prints(self._session.places.temp_path(temp), size)
 
+    def _renewed(self, path: str, passage: Passage) -> Passage:
+        """Under another name, where the temporary file is not what was noted of it: what was on the
+        disk of that one says nothing of a new one."""
+        have = self._session.places.temp_size(passage.temp) or 0
+        if passage.synced <= have <= passage.goal.size:
+            return passage
+        self._session.places.drop_temp(passage.temp)
+        fresh = Passage(self._session.token_hex(), passage.goal)
+        self._note(path, fresh)
+        return fresh
+
     def _open(self, passage: Passage) -> _Temp:
         have = self._session.places.temp_size(passage.temp)
         self._session.places.need_room(passage.goal.size - (have or 0))
         handle = self._session.places.open_temp(passage.temp, new=have is None)
-        size = have or 0
-        if size > passage.goal.size:
-            handle.truncate(0)
-            size = 0
-        return _Temp(handle, size, passage.synced)
+        return _Temp(handle, have or 0, passage.synced)
 
     def _read_all(self, path: str, name: str, temp: _Temp, goal: Mark) -> Steps:
         """Many requests in flight; what comes is written in its order."""
@@ -226,7 +233,8 @@ class Whole:
                 passage.temp, passage.goal, size, place, kind, places.left(temp), head, tail
             )
             self._note(path, ready)
-            self._session.journal.sync()  # or, after a loss of power, it would be the program's own
+            # or, after a loss of power, it would be the program's own
+            self._session.journal.sync(must=True)
             now = yield from self._where(self._session.entry(path), passage)
             if now == (place, kind):
                 break
@@ -236,7 +244,8 @@ class Whole:
         try:
             places.publish(passage.temp, place)
         except OSError:
-            self._note(path, Passage(passage.temp, passage.goal, size))  # it is not there
+            if places.temp_size(passage.temp) is not None:
+                self._note(path, Passage(passage.temp, passage.goal, size))  # it is not there
             raise
         self._note_placed(path, ready)
 
@@ -280,7 +289,7 @@ class Whole:
                 "%s was changed here; what the server has is beside it: %s", path, place
             )
         self._session.log.info("fetched %s: %d bytes (%s)", name, size, passage.kind)
-        self._session.tell(path, told)
+        self._session.telling.tell(path, told)
 
     def _where(self, entry: Pulled, passage: Passage) -> Generator[Step, Any, tuple[str, str]]:
         """The place for a content that is complete, and what it is to the program."""

@@ -28,6 +28,7 @@ class Worker(NamedTuple):
     """One source."""
 
     puller: Puller
+    places: Places
     journal: RecordLog[Pulled]
     thread: StepThread
 
@@ -74,6 +75,7 @@ def _make_worker(
         f"{pull.source}{pull.suffix}\0{pull.to}".encode("utf-8", "surrogateescape"),
         digest_size=8,
     ).hexdigest()
+    places = Places(context.disk, context.clock, pull.to, keep_free_bytes=settings.keep_free_bytes)
     journal: RecordLog[Pulled] = RecordLog(
         context.disk,
         context.clock,
@@ -82,6 +84,7 @@ def _make_worker(
         sync_secs=settings.sync_secs,
         boot_id=boot,
         new_id=lambda: rng.randbytes(4).hex(),
+        before_sync=places.sync_if_changed,
         log=context.log,
     )
     made = (
@@ -94,7 +97,7 @@ def _make_worker(
         settings,
         context.clock,
         journal,
-        Places(context.disk, context.clock, pull.to, keep_free_bytes=settings.keep_free_bytes),
+        places,
         news,
         make_transport=made,
         token_hex=lambda: journal.client_id + rng.randbytes(4).hex(),
@@ -113,4 +116,4 @@ def _make_worker(
         log=context.log,
         threaded=threaded,
     )
-    return Worker(puller, journal, thread)
+    return Worker(puller, places, journal, thread)

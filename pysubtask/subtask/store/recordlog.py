@@ -294,16 +294,22 @@ class RecordLog(Generic[R]):
         since = self._dirty_since
         return None if since is None else since + self._sync_secs
 
-    def sync(self) -> None:
+    def sync(self, *, must: bool = False) -> None:
         """Bring everything written so far to the disk, then run what waits for that.
 
         A failing disk is logged; the sync is repeated after a second, or ``sync_secs`` if less.
         Any thread: one that comes second waits, so that what it wrote is on the disk, too.
+
+        Args:
+            must: what follows relies on it.
+
+        Raises:
+            OSError: the disk refused (``must``).
         """
         with self._syncing:
-            self._sync()
+            self._sync(must)
 
-    def _sync(self) -> None:
+    def _sync(self, must: bool = False) -> None:
         actions: list[Callable[[], None]] = []
         try:
             with self.lock:
@@ -327,6 +333,8 @@ class RecordLog(Generic[R]):
                 again_secs = min(self._sync_secs, _SYNC_AGAIN_SECS)
                 self._dirty_since = self._clock.monotonic() - self._sync_secs + again_secs
                 self._after_sync[:0] = actions
+            if must:
+                raise
             return
         for action in actions:
             action()
@@ -372,14 +380,19 @@ class RecordLog(Generic[R]):
             except OSError as error:
                 self._log.warning("rewrite journal %s: %s; will be repeated", self._path, error)
 
-    def close(self) -> None:
-        """Sync, mark the journal as cleanly left, and close it."""
+    def close(self, *, clean: bool = True) -> None:
+        """Sync, mark the journal as cleanly left, and close it.
+
+        Args:
+            clean: False if it speaks of what may not be on the disk: a loss of power that comes
+                later is to be noticed.
+        """
         with self._syncing, self.lock:
             if self._handle is None:
                 return
             self._closing = True
             try:
-                self._write_line(self._header(clean=True))
+                self._write_line(self._header(clean=clean))
             except OSError as error:
                 self._log.warning("close journal %s: %s", self._path, error)
             self._sync()
