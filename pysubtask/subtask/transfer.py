@@ -11,7 +11,7 @@ from pysubtask.core.budget import Limits
 from pysubtask.core.capabilities import Capabilities
 from pysubtask.core.delta import DeltaRule
 from pysubtask.core.flow import Window
-from pysubtask.core.model import Entry
+from pysubtask.core.model import Entry, Version
 from pysubtask.core.plan import Policy
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import FileStat
@@ -276,15 +276,17 @@ class TransferSubtask(BaseSubtask):
                 for path in list(self.ledger.owed):
                     entry = self.ledger.get(path)
                     if entry is not None and entry.current is not None:
-                        goals[path] = (entry.current.number, entry.current.size)
-                        self.lines.release(path, *goals[path])
-                        self.ready(path)
+                        goals[path] = self._aim_at(path, entry.current)
             while goals:  # one after the other: this is asked very often
                 path = next(iter(goals))
                 if path in self.ledger.unverified:
                     return False  # what the journal calls delivered may not be there any more
                 entry = self.ledger.get(path)
                 shown = entry.delivered if entry is not None else None
+                if entry is not None and shown is not None and shown.version > goals[path][0]:
+                    newer = entry.version(shown.version)
+                    if newer is not None and shown.size < newer.size:
+                        goals[path] = self._aim_at(path, newer)  # a part of it was there before
                 gone = entry is None or not entry.versions  # a new look comes, if there is a file
                 if (gone and not self.intake.must_look(path)) or (
                     shown is not None and (shown.version, shown.size) >= goals[path]
@@ -295,6 +297,13 @@ class TransferSubtask(BaseSubtask):
             return not goals
 
         return done
+
+    def _aim_at(self, path: str, version: Version) -> tuple[int, int]:
+        """A flush waits for so much of that version."""
+        goal = (version.number, version.size)
+        self.lines.release(path, *goal)
+        self.ready(path)
+        return goal
 
     def request_pull(self) -> Callable[[], bool]:
         """Look at all sources; the returned function says whether what they had is here."""

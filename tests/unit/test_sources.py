@@ -95,6 +95,25 @@ def test_renamed_while_we_look(bench: Bench, new: bytes | None) -> None:
     assert not bench.disk.open_handles
 
 
+@pytest.mark.parametrize("new", [None, b"another"])
+def test_renamed_again_while_it_is_looked_for(bench: Bench, new: bytes | None) -> None:
+    """The folder was listed before it had its newest name (history 5101716 of the simulator)."""
+    version = bench.version()
+    os.rename(bench.path, bench.path + ".1")
+    Path(bench.path).write_bytes(b"later")
+
+    def rotate(operation: str, path: str) -> None:
+        if operation == "open_read" and path == bench.path + ".1":
+            bench.disk.before = nothing
+            os.rename(path, bench.path + ".2")
+            if new is not None:
+                Path(path).write_bytes(new)
+
+    bench.disk.before = rotate
+    assert bench.read(version) == b"content"
+    assert not bench.disk.open_handles
+
+
 def test_a_file_that_is_watched_itself_is_no_renamed_one(bench: Bench) -> None:
     """Its inode may have been used again for it, and a header be all that had been seen."""
     version = bench.version()

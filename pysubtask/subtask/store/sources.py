@@ -21,6 +21,7 @@ from pysubtask.seams.disk import Disk, ReadHandle
 __all__ = ["Sources", "is_same_content"]
 
 _MAX_HELD = 256
+_MOST_SCANS = 3
 
 
 def is_same_content(handle: ReadHandle, version: Version) -> bool:
@@ -32,6 +33,10 @@ def is_same_content(handle: ReadHandle, version: Version) -> bool:
 def _same_file(a: ReadHandle, b: ReadHandle) -> bool:
     first, second = a.stat(), b.stat()
     return (first.ino, first.dev) == (second.ino, second.dev)
+
+
+class _Moved(Exception):
+    """A file got another name while it was looked for."""
 
 
 class _Held:
@@ -181,6 +186,19 @@ class Sources:
     def _find_renamed(self, path: str, version: Version) -> ReadHandle | None:
         if not version.size:
             return None  # every file begins with nothing
+        for _ in range(_MOST_SCANS):
+            try:
+                return self._scan_for(path, version)
+            except _Moved:
+                pass  # its new name may have come into the folder after it was listed
+        return None
+
+    def _scan_for(self, path: str, version: Version) -> ReadHandle | None:
+        """The file that holds ``version`` under another name.
+
+        Raises:
+            _Moved: a name stood for it when the folder was listed, and not when it was opened.
+        """
         folder = os.path.dirname(path)
         for name, st in self._disk.scan(folder):
             if st is None or not st.is_file or st.ino != version.identity.ino:
@@ -188,9 +206,15 @@ class Sources:
             other = os.path.join(folder, name)
             if st.size < version.size or other == path or self._is_watched(other):
                 continue
-            handle = self._disk.open_read(other)
+            try:
+                handle = self._disk.open_read(other)
+            except FileNotFoundError as error:
+                raise _Moved from error
+            is_other = handle.stat().ino != version.identity.ino
             if self._matches(handle, version):
                 return handle
+            if is_other:
+                raise _Moved
         return None
 
     @staticmethod
