@@ -284,7 +284,8 @@ class SimChannel:
         way = link.down if back else link.up
         if not way.open and not link.ended:  # nobody was told: the client's limit
             self._pause(int(_CALL_LIMIT_SECS * 1e9))
-        if link.ended or self._closed or not way.open:
+        down = link.session.broken and not back  # the server's machine stopped meanwhile
+        if link.ended or self._closed or not way.open or down:
             raise LinkLost("the connection is gone", operation="call")
 
     def stall(self, duration_ns: int) -> None:
