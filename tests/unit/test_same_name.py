@@ -95,6 +95,26 @@ def test_the_later_file_is_held_until_the_earlier_one_is_gone(tmp_path: Path, ki
     assert "x.csv has that name" in bench.error_of("a/x.csv")
 
 
+@pytest.mark.parametrize("kind", list(SERVERS))
+def test_a_name_that_comes_back_is_looked_at_again(tmp_path: Path, kind: str) -> None:
+    """What a connection that never rests has seen there says nothing of what the other file sent
+    under it since."""
+    bench = Bench(tmp_path, kind)
+    bench.remote.dead_time_secs = 1e9
+    bench.remote.open()
+    bench.write("a/x.csv", b"head\n")
+    bench.run()
+    os.remove(bench.path("a/x.csv"))
+    bench.write("b/x.csv", b"head\nsecond\n")
+    bench.run()
+    os.remove(bench.path("b/x.csv"))
+    bench.write("a/x.csv", b"head\nfirst, and much more than that\n")
+    bench.run()
+    assert bench.remote.connections == 1
+    assert bench.server.read_file("x.csv") == b"head\nfirst, and much more than that\n"
+    assert b"head\nsecond\n" in bench.kept("x.csv")
+
+
 def test_a_name_changes_hands_only_where_that_can_be_written(bench: Bench) -> None:
     """A journal that goes back must not say that two files were sent under one name."""
     bench.write("a/x.csv", b"first")

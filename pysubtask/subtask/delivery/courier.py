@@ -80,6 +80,7 @@ class Courier:
         remote: Remote = self._session.known.pop(path, Unknown())
         number = 0
         looked = sent = False
+        was_met = True
         while True:
             entry = self._session.ledger.get(path)
             if entry is None:
@@ -95,6 +96,10 @@ class Courier:
                 yield from self._temps.sweep(path, entry)
             yield from self._names.settle(path)
             entry = self._session.ledger.get(path) or entry
+            is_met = entry.delivered is not None
+            if was_met and not is_met:
+                remote = Unknown()  # the name may have been another file's since that was seen
+            was_met = is_met
             in_hand = self._in_hand(entry)
             try:
                 if entry.upload is not None:
