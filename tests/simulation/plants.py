@@ -90,7 +90,7 @@ PLANTS: dict[str, Plant] = {
         "the temporary file is renamed without waiting for the writes and the close",
         "subtask.delivery.upload",
         "Uploads._send_small",
-        "results = yield from flight(whole, finish)\n    if",
+        "results = yield from flight(whole, finish, *look)\n    if",
         "yield engine.Send(whole); yield engine.Send(finish); results = [None]\n    if",
     ),
     "no-second-look": one(

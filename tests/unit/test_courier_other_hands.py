@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 
 from pysubtask.core.plan import Policy
+from pysubtask.errors import LinkLost
 from tests.unit.core_fakes import HookedDisk, ManualClock, nothing, on_nth
 from tests.unit.core_local import Local
 from tests.unit.core_remote import (
     BIG,
     KINDS,
     PARALLEL,
+    Cut,
     Remote,
     WatchedServer,
     make_remote,
@@ -42,6 +44,78 @@ def test_first_contact_sets_aside_what_is_not_ours(local: Local) -> None:
     assert len(aside) == 1
     assert remote.server.read_file(aside[0]) == b"theirs"
     assert remote.server.read_file("a.csv") == b"ours"
+
+
+@KINDS
+@pytest.mark.parametrize("size", [10, BIG])
+@pytest.mark.parametrize("breaks", [False, True])
+def test_a_file_that_comes_while_ours_is_sent_is_kept(
+    local: Local, kind: str, size: int, breaks: bool
+) -> None:
+    """The look that found the name free may be hours and connections ago."""
+    remote = make_remote(local, kind)
+
+    def come(operation: str, path: str) -> None:
+        if operation in ("put", "write"):
+            remote.server.fault_before = nothing
+            remote.server.put_file("a.csv", b"theirs")
+            if breaks:
+                raise LinkLost("cut by the test", operation=operation, path=path)
+
+    remote.server.fault_before = come
+    local.write(numbered(size))
+    local.take()
+    remote.step()
+    local.clock.advance(7200)
+    remote.settle()
+    kept = [remote.server.read_file(n) for n in remote.server.names() if n.startswith("a.csv~")]
+    puts = "put" in [name for name, _ in remote.server.requests]
+    at_once = puts and not breaks  # no request comes between the look and the only one
+    assert kept == ([] if at_once else [b"theirs"])
+    assert remote.server.read_file("a.csv") == numbered(size)
+    assert not remote.server.temps()
+
+
+@KINDS
+def test_our_own_beginning_that_comes_meanwhile_is_no_stranger(local: Local, kind: str) -> None:
+    remote = make_remote(local, kind)
+    ours = numbered(BIG)
+    remote.server.fault_before = on_nth(
+        "write", "", 1, lambda: remote.server.put_file("a.csv", ours[:5000])
+    )
+    local.write(ours)
+    local.take()
+    remote.settle()
+    assert remote.server.names() == ["a.csv"]
+    assert remote.server.read_file("a.csv") == ours
+
+
+def test_what_a_put_left_is_not_put_again(local: Local) -> None:
+    remote = make_remote(local, "sessions")
+    remote.server.fault_after = Cut(2)
+    local.write(b"ours")
+    local.take()
+    remote.settle()
+    assert [name for name, _ in remote.server.requests].count("put") == 1
+    assert remote.server.names() == ["a.csv"]
+
+
+@KINDS
+def test_a_name_that_was_free_an_hour_ago_is_looked_at_again(local: Local, kind: str) -> None:
+    """A burst may hold a file back after the look, and the connection lives on."""
+    remote = make_remote(local, kind, dead_time_secs=1e9)
+    remote.server.fault_before = on_nth("stat", "", 1, lambda: remote.held.add(local.path))
+    local.write(b"ours")
+    local.take()
+    remote.step()
+    assert remote.server.names() == []
+    local.clock.advance(3600)
+    remote.server.put_file("a.csv", b"theirs")
+    remote.held.clear()
+    remote.settle()
+    assert remote.connections == 1
+    kept = [remote.server.read_file(n) for n in remote.server.names() if n.startswith("a.csv~")]
+    assert kept == [b"theirs"]
 
 
 @pytest.mark.parametrize("kind", ["sequential", "rename-only"])

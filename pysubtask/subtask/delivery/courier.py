@@ -142,7 +142,7 @@ class Courier:
                     if entry is not None and entry.litter:  # there may never be another job
                         yield from self._temps.sweep(path, entry)
                     return
-        if not isinstance(remote, Unknown):
+        if isinstance(remote, Present):  # a name that was free may be taken at any time
             if len(self._session.known) >= _MAX_KNOWN:
                 self._session.known.clear()
             self._session.known[path] = remote

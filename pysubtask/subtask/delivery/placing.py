@@ -40,8 +40,42 @@ class Placing:
         """The journal is to know how far an upload is."""
         self._session.ledger.update(path, lambda e: with_upload(e, upload), must=False)
 
-    def put_in_place(self, path: str, entry: Entry, upload: Upload) -> Steps:
+    def last_look(self, entry: Entry, upload: Upload) -> tuple[Stat, ...]:
+        """The look, just before a new file takes its name, that tells whether somebody else's has
+        it by now; none where that would be no first contact, or is to be replaced."""
+        return (Stat(self.final_name(entry, upload)),) if self._is_first(entry, upload) else ()
+
+    def _is_first(self, entry: Entry, upload: Upload) -> bool:
+        keeps = self._session.policy.on_first_contact == "keep"
+        return keeps and entry.delivered is None and not (upload.tail or upload.segment)
+
+    def meet(
+        self, path: str, entry: Entry, upload: Upload, there: object
+    ) -> Generator[Step, Any, Upload]:
+        """What the last look showed: somebody else's file that came since the first one will be
+        set aside. What ours begins with is none."""
+        if upload.set_aside or not isinstance(there, RemoteStat) or there.is_dir:
+            return upload
+        version = entry.version(upload.version)
+        if version is not None and self._session.can.readable and there.size <= upload.size:
+            name, todo = self.final_name(entry, upload), Compare(0, there.size)
+            try:
+                if (yield from self._comparison.compare(path, version, name, todo)):
+                    return upload
+            except RemoteNotFound:
+                return upload
+        acked = upload.size if upload.temp else upload.acked
+        upload = replace(upload, set_aside=True, acked=acked)
+        self.note(path, upload)
+        return upload
+
+    def put_in_place(
+        self, path: str, entry: Entry, upload: Upload, looked: tuple[object, ...] = ()
+    ) -> Steps:
         """Give a complete and closed temporary file its name.
+
+        Args:
+            looked: the result of :meth:`last_look`, if it was asked for in the flight before.
 
         Raises:
             RemoteError: the server refuses, or it is not complete after all.
@@ -50,6 +84,9 @@ class Placing:
         mtime = ours = None
         if self._session.can.short_writes:
             mtime = yield from self._check_size(path, upload)
+        if self._session.can.atomic_replace and not upload.set_aside:
+            for there in looked or (yield from flight(*self.last_look(entry, upload))):
+                upload = yield from self.meet(path, entry, upload, there)
         if self._keeping.is_due(entry, upload):
             yield from self._keeping.make_way(entry, upload)
         version = entry.version(upload.version)
@@ -65,7 +102,7 @@ class Placing:
         elif self._session.can.atomic_replace:
             yield from call(Rename(upload.temp, name, replace=True))
         else:
-            found = yield from self._swap(path, name, upload)
+            found = yield from self._swap(path, entry, name, upload)
             mtime = mtime if found is None else found  # a rename leaves it what it was
         self.arrived(path, upload, mtime)
 
@@ -100,9 +137,12 @@ class Placing:
             "what arrived is not what was sent: its digest differs", operation="send", path=name
         )
 
-    def _swap(self, path: str, name: str, upload: Upload) -> Generator[Step, Any, float | None]:
+    def _swap(
+        self, path: str, entry: Entry, name: str, upload: Upload
+    ) -> Generator[Step, Any, float | None]:
         """Without atomic replace: remove the old file, rename the new one, both journalled. Gives
         the new one's modified time, if it came to light."""
+        mtime: float | None
         try:
             yield from call(Rename(upload.temp, name))
             return None
@@ -114,6 +154,13 @@ class Placing:
             in_the_way = _folder_in_the_way(name, st)
             if in_the_way is not None:
                 raise in_the_way from None
+        if self._is_first(entry, upload):
+            upload = yield from self.meet(path, entry, upload, st)
+        if upload.set_aside:
+            yield from self._keeping.make_way(entry, upload)
+            yield from call(Rename(upload.temp, name))
+            mtime = temp.mtime
+            return mtime
         self.note(path, replace(upload, stage="swapping"))
         if self._session.policy.on_remote_gone == "continue":
             self._session.ledger.make_durable()  # as in Keeping.make_way()
@@ -122,7 +169,7 @@ class Placing:
         except RemoteNotFound:
             pass
         yield from call(Rename(upload.temp, name))
-        mtime: float | None = temp.mtime
+        mtime = temp.mtime
         return mtime
 
     def is_in_place(

@@ -117,7 +117,7 @@ class Uploads:
         if upload.stage == "sending":
             self._session.allowance.go_on()  # before anything is asked or read back
         if not upload.temp:
-            yield from self._put(path, entry, version, upload)
+            yield from self._put_again(path, entry, version, upload)
             return
         try:
             st = yield from self._look(version, upload)
@@ -208,8 +208,9 @@ class Uploads:
             kept, old = yield from self._reuse.find(path, entry, version, upload, reader)
             small = upload.size - upload.base <= self._session.chunk_bytes()
             at_once = fresh and upload.stage == "sent"
+            looked: tuple[object, ...] = ()
             if at_once or (fresh and small and not kept and not upload.token):
-                yield from self._send_small(path, upload, reader)
+                looked = yield from self._send_small(path, entry, upload, reader)
             else:
                 early = Finish(upload.temp, sync=self._session.can.fsync)
                 finish = early if self._may_finish_early(upload, old) else None
@@ -228,7 +229,7 @@ class Uploads:
             upload = replace(upload, acked=upload.size, stage="sent")
             self._placing.note(path, upload)
         try:
-            yield from self._placing.put_in_place(path, entry, upload)
+            yield from self._placing.put_in_place(path, entry, upload, looked)
         except RemoteError:
             if at_once:  # it has arrived, and only its place is refused
                 self._placing.note(path, replace(upload, acked=upload.size))
@@ -279,6 +280,20 @@ class Uploads:
                     folders_made = True
                     yield from self._session.make_folders(posixpath.dirname(upload.temp))
 
+    def _put_again(self, path: str, entry: Entry, version: Version, upload: Upload) -> Steps:
+        """It may have arrived; or somebody else's file came since the name was found free."""
+        if upload.stage == "sending" and not upload.set_aside:
+            for there in (yield from flight(*self._placing.last_look(entry, upload))):
+                if isinstance(there, RemoteStat) and there.digest is not None:
+                    ours = yield from self._comparison.digest(
+                        path, version, upload.base, upload.size
+                    )
+                    if ours == there.digest:
+                        self._placing.arrived(path, upload, there.mtime)
+                        return
+                    upload = yield from self._placing.meet(path, entry, upload, there)
+        yield from self._put(path, entry, version, upload)
+
     def _put(self, path: str, entry: Entry, version: Version, upload: Upload) -> Steps:
         """All of it in one request, which takes its place at once."""
         name = self._placing.final_name(entry, upload)
@@ -299,20 +314,25 @@ class Uploads:
             self._placing.check(path, upload, name, ours.hexdigest(), st)
         self._placing.arrived(path, upload, st.mtime)
 
-    def _send_small(self, path: str, upload: Upload, reader: VersionReader) -> Steps:
-        """All of it in one write, which shares its flight with the close. Not synced on the
-        server: for thousands of small files its disk, not the link, would set the pace."""
+    def _send_small(
+        self, path: str, entry: Entry, upload: Upload, reader: VersionReader
+    ) -> Generator[Step, Any, tuple[object, ...]]:
+        """All of it in one write, which shares its flight with the close and the last look. Not
+        synced on the server: for thousands of small files its disk, not the link, would set the
+        pace."""
         data = reader.read(upload.base, upload.size - upload.base)
         self._session.signatures.add(path, upload.version, upload.base, data)
         whole = Write(upload.temp, 0, data, create=True)
         finish = Finish(upload.temp)
-        results = yield from flight(whole, finish)
+        look = self._placing.last_look(entry, upload) if self._session.can.atomic_replace else ()
+        results = yield from flight(whole, finish, *look)
         if isinstance(results[0], RemoteNotFound):
             yield from self._session.make_folders(posixpath.dirname(upload.temp))
-            results = yield from flight(whole, finish)
-        for result in results:
+            results = yield from flight(whole, finish, *look)
+        for result in results[:2]:
             if isinstance(result, RemoteError):
                 raise result
+        return tuple(results[2:])
 
     def _close(
         self, path: str, entry: Entry, upload: Upload, old: RemoteStat | None
