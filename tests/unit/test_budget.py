@@ -189,6 +189,28 @@ def test_a_small_budget_is_not_spent_on_looking(local: Local, growth: str) -> No
     assert remote.server.read_file("a.csv") == whole
 
 
+def test_a_look_counts_though_the_file_grows_meanwhile(local: Local) -> None:
+    remote = make_remote(local, limits=Limits(bytes_per_day=20_000))
+
+    def grow(operation: str, path: str) -> None:
+        if (operation, path) == ("stat", "a.csv"):
+            local.write(b"a line\n", "ab")
+            local.take("append")
+            local.clock.now -= 10
+
+    remote.server.fault_after = grow
+    local.write(numbered(30_000))
+    local.take("append")
+    began = local.clock.now
+    while local.clock.now - began < 3 * DAY_SECS:
+        due = remote.step()
+        local.clock.now = max(local.clock.now + 1, min(due, local.clock.now + 3600))
+    appended = remote.server.requests.count(("write", "a.csv"))
+    looks = remote.server.requests.count(("stat", "a.csv")) - appended
+    assert appended > 20
+    assert looks < 2 * appended, "hardly any were in vain"
+
+
 def test_an_upload_goes_on_although_reading_back_takes_all(local: Local) -> None:
     remote = make_remote(local, "parallel", limits=Limits(bytes_per_day=50_000))
     local.write(numbered(150_000))

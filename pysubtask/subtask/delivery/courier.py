@@ -128,7 +128,10 @@ class Courier:
                         break
                 before = entry
                 remote = yield from self._step(path, entry, version, remote, looked=looked)
-                looked = self._session.ledger.get(path) is before and not sent
+                now = self._session.ledger.get(path) or before
+                # by what jobs note: a snapshot that is taken meanwhile is no reason to look again
+                unsent = now.delivered is before.delivered and now.upload is before.upload
+                looked = unsent and not sent
                 sent = sent or not looked
             except BytesLost as error:
                 remote = Unknown()
