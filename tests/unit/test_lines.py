@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from pysubtask.subtask.delivery.lines import _last_line_end
 from tests.unit.core_fakes import HookedDisk, ManualClock
 from tests.unit.core_local import Local
-from tests.unit.core_remote import KINDS, Remote, make_remote
+from tests.unit.core_remote import KINDS, POSITIONED, Cut, Remote, make_remote
 
 
 @pytest.fixture
@@ -58,6 +59,48 @@ def test_what_needs_several_requests_comes_in_whole_lines(local: Local, kind: st
     assert remote.server.read_file("a.csv") == b"begin\n" + lines
     assert len(lines) > 4 * 32_768
     assert all(seen is None or seen.endswith(b"\n") for seen in remote.server.seen)
+
+
+@POSITIONED
+@pytest.mark.parametrize("more", [b"", b"f"])
+@pytest.mark.parametrize("restarts", [False, True])
+def test_half_a_line_that_arrived_unconfirmed_is_nobody_elses(
+    local: Local, kind: str, more: bytes, restarts: bool
+) -> None:
+    """A flush let it go, and the link broke before the answer."""
+    remote = make_remote(local, kind, has_lines=True)
+    append(local, remote, b"begin\n")
+    local.write(b"one\nhal", "ab")
+    local.take()
+    remote.lines.release(local.path, local.current.number, local.current.size)
+    remote.server.fault_after = Cut(1)
+    remote.step()
+    assert remote.server.read_file("a.csv") == b"begin\none\nhal"
+    assert local.entry.delivered is not None
+    assert local.entry.delivered.size == 6
+    if restarts:
+        remote.restart()
+    if more:
+        append(local, remote, more)
+    for _ in range(10):
+        remote.step()
+        local.clock.advance(1)
+    assert remote.server.seen[-1] == b"begin\none\nhal" + more
+    assert all(a == (b or b"")[: len(a or b"")] for a, b in pairwise(remote.server.seen[1:]))
+    assert local.entry.conflict_at is None
+
+
+@KINDS
+def test_half_a_line_of_ours_is_no_stranger(local: Local, kind: str) -> None:
+    """The journal was lost, and with it what had been let go."""
+    remote = make_remote(local, kind, has_lines=True)
+    remote.server.put_file("a.csv", b"begin\none\nhal")
+    append(local, remote, b"begin\none\nhalf", "append")
+    for _ in range(10):
+        remote.step()
+        local.clock.advance(1)
+    assert remote.server.names() == ["a.csv"]
+    assert remote.server.read_file("a.csv") == b"begin\none\nhalf"
 
 
 def test_the_first_line_of_a_file(local: Local) -> None:

@@ -123,7 +123,8 @@ class Courier:
                 number = version.number
                 if self._session.lines.concerns(path, entry, version):
                     owed, published = version, self._published(entry, version)
-                    version = self._whole_lines(path, version, published)
+                    shown = self._shown(entry, version, remote, published)
+                    version = self._whole_lines(path, version, shown)
                     if version is not owed and version.size <= published:
                         break
                 before = entry
@@ -155,10 +156,21 @@ class Courier:
         done = entry.delivered
         return done.size if done is not None and done.version == version.number else 0
 
-    def _whole_lines(self, path: str, version: Version, published: int) -> Version:
+    @staticmethod
+    def _shown(entry: Entry, version: Version, remote: Remote, published: int) -> int:
+        """Up to where readers may see it: a half line may have arrived that nobody confirmed."""
+        done = entry.delivered
+        if not isinstance(remote, Present) or remote.ours is False:
+            return published
+        if done is not None and done.version != version.number:
+            return published
+        end = remote.size + (done.base if done is not None else 0)
+        return max(published, end) if end <= version.size else published
+
+    def _whole_lines(self, path: str, version: Version, shown: int) -> Version:
         reader = self._session.reader(path, version)
         try:
-            end = self._session.lines.limit(path, version, published, reader.read)
+            end = self._session.lines.limit(path, version, shown, reader.read)
         finally:
             reader.close()
         return version if end == version.size else replace(version, size=end)
