@@ -18,7 +18,7 @@ NAME_PLANTS: dict[str, Plant] = {
         "names that only look different are taken for two without asking",
         "subtask.delivery.names",
         "Names._are_one",
-        "return True if todo is None else self._tried.get(todo, todo)",
+        "return self._tried.get(todo, todo)",
         "return False",
     ),
     "name-given-up-early": one(

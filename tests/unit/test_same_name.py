@@ -284,7 +284,7 @@ def test_where_nothing_is_shown_names_that_may_be_one_are(bench: Bench) -> None:
     bench.write("2", b"second", "A.csv")
     bench.run()
     assert bench.shown() == {"a.csv": b"first"}
-    assert "which is one with a.csv there" in bench.error_of("2")
+    assert "which may be one with a.csv there" in bench.error_of("2")
 
 
 def test_a_trial_whose_file_somebody_removes_tells_nothing(tmp_path: Path) -> None:
@@ -301,7 +301,43 @@ def test_a_trial_whose_file_somebody_removes_tells_nothing(tmp_path: Path) -> No
     bench.write("2", b"second", "A.csv")
     bench.run()
     assert bench.shown() == {"a.csv": b"first"}
-    assert "which is one with a.csv there" in bench.error_of("2")
+    assert "which may be one with a.csv there" in bench.error_of("2")
+
+
+def test_a_trial_that_was_refused_is_made_again(bench: Bench) -> None:
+    """A server that is busy for a moment must not hold the file for good."""
+    bench.write("1", b"first", "a.csv")
+    bench.run()
+
+    def refuse() -> None:
+        raise RemoteError("busy", operation="stat", path="")
+
+    bench.server.fault_before = on_nth("stat", "", 1, refuse)
+    bench.write("2", b"second", "A.csv")
+    before = bench.remote.connections
+    bench.run(500.0)
+    assert "which may be one with a.csv there" in bench.error_of("2")
+    assert bench.remote.connections <= before + 1, "waiting costs nothing"
+    bench.run(200.0)
+    assert bench.shown() == {"a.csv": b"first", "A.csv": b"second"}
+
+
+def test_where_nothing_is_ever_shown_trials_become_rare(bench: Bench) -> None:
+    bench.write("1", b"first", "a.csv")
+    bench.run()
+
+    def hide(operation: str, path: str) -> None:
+        if operation == "stat" and ".pysubtask-" in path:
+            raise RemoteNotFound("nothing to see", operation=operation, path=path)
+
+    bench.server.fault_before = hide
+    bench.write("2", b"second", "A.csv")
+    before = bench.server.requests.count(("stat", "a.csv"))
+    bench.run(3 * 86_400.0)
+    assert bench.shown() == {"a.csv": b"first"}
+    trials = [p for op, p in bench.server.requests if op == "remove"]
+    assert 5 < len(trials) < 12
+    assert bench.server.requests.count(("stat", "a.csv")) == before
 
 
 def test_a_name_that_is_too_long_to_be_tried_is_taken(bench: Bench) -> None:

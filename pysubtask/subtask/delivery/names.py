@@ -7,6 +7,7 @@ sent something under the name, else the one that was noted first.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,6 +26,9 @@ __all__ = ["NameTaken", "Names", "follow_watches"]
 _GONE_SECS = 5.0
 """A file that is rotated is gone for a moment, and keeps its name."""
 _LOOK_SECS = 10.0
+_TRY_AGAIN_SECS = 600.0
+"""After a trial that told nothing; twice as long after each further one, up to a day."""
+_DAY_SECS = 86_400.0
 
 
 class NameTaken(RemoteError):
@@ -66,6 +70,8 @@ class Names:
         self._let_go = let_go
         self._folds: bool | None = None
         self._tried: dict[Parting, bool] = {}
+        self._untold: dict[Parting, tuple[float, float]] = {}
+        """Trials that told nothing: the monotonic time of the next one, and the wait for it."""
         self._gone: dict[str, tuple[Entry, float]] = {}
         """Since when a file was not there, and what was known of it then."""
 
@@ -73,9 +79,16 @@ class Names:
         """What the destination says of itself (``Capabilities.folds_names``)."""
         self._folds = folds
 
-    def learn(self, tried: Parting, are_one: bool) -> None:
-        """How a trial came out. It holds for as long as this process lives."""
-        self._tried[tried] = are_one
+    def learn(self, tried: Parting, are_one: bool | None) -> None:
+        """How a trial came out. It holds for as long as this process lives; one that told nothing
+        (None) for some time, in which the names count as one."""
+        if are_one is not None:
+            self._tried[tried] = are_one
+            self._untold.pop(tried, None)
+            return
+        _, before_secs = self._untold.get(tried, (0.0, _TRY_AGAIN_SECS / 2))
+        wait_secs = min(2 * before_secs, _DAY_SECS)
+        self._untold[tried] = self._clock.monotonic() + wait_secs, wait_secs
 
     def look(self, path: str) -> NameTaken | Parting | None:
         """Whether another file has the name of ``path``; what has to be tried to tell, if anything
@@ -112,7 +125,13 @@ class Names:
         if self._folds is not None:
             return self._folds and are_one_lowered(ours, theirs)
         todo = parting(ours, theirs)
-        return True if todo is None else self._tried.get(todo, todo)
+        if todo is None or self._is_untold(todo):
+            return True
+        return self._tried.get(todo, todo)
+
+    def _is_untold(self, todo: Parting) -> bool:
+        """It was tried lately, and that told nothing."""
+        return self._clock.monotonic() < self._untold.get(todo, (-math.inf, 0.0))[0]
 
     def _gives_up(self, other: Entry, entry: Entry) -> bool:
         """Whether a file needs its name no more. If so, it loses it: what is there is somebody
@@ -164,6 +183,10 @@ class Names:
 
     def _taken(self, entry: Entry, other: Entry) -> NameTaken:
         same = "" if entry.remote == other.remote else f", which is one with {other.remote} there"
+        if same and self._folds is None:
+            todo = parting(entry.remote, other.remote)
+            if todo is None or self._is_untold(todo):
+                same = f", which may be one with {other.remote} there"
         holder = self._declared_name(other.path)
         message = f"{holder} has that name at the destination{same}; held until that file is gone"
         hint = "give one of the watches another 'remote_dir', or rename one of the files"

@@ -50,14 +50,14 @@ class NameTrial:
                 raise found
             are_one = yield from self._try(path, found)
             names.learn(found, are_one)
-            if not are_one:
+            if are_one is False:
                 self._session.log.info(
                     "the destination tells %s and %s apart", found.ours, found.theirs
                 )
 
-    def _try(self, path: str, todo: Parting) -> Generator[Step, Any, bool]:
-        """Make a file with the one, look for it by the other. Where nothing is shown, they count
-        as one."""
+    def _try(self, path: str, todo: Parting) -> Generator[Step, Any, bool | None]:
+        """Make a file with the one, look for it by the other. None where that tells nothing: it
+        is not shown, somebody tidied up, a look was refused."""
         session = self._session
         folder = posixpath.join(session.root, todo.folder)
         stem = posixpath.join(folder, f"{TEMP_PREFIX}{session.hooks.token_hex()}")
@@ -73,7 +73,9 @@ class NameTrial:
                 lambda e: replace(e, litter=tuple(t for t in e.litter if t != ours)),
                 must=False,
             )
-        return not (isinstance(mine, RemoteStat) and isinstance(other, RemoteNotFound))
+        if not isinstance(mine, RemoteStat) or not isinstance(other, RemoteStat | RemoteNotFound):
+            return None
+        return isinstance(other, RemoteStat)
 
     def _make(self, name: str) -> Steps:
         requests: tuple[Request, ...] = (Write(name, 0, _DATA, create=True), Finish(name))
