@@ -187,6 +187,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     rotated: tuple[tuple[int, str], ...] = ()
     """Versions by number, and the remote name under which each is kept when a newer one takes its
     place."""
+    last_number: int = 0
+    """The highest number that was used, where nothing above says so any more."""
 
     @property
     def current(self) -> Version | None:
@@ -200,12 +202,12 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     @property
     def next_number(self) -> int:
         """The number for a new version: greater than any that was ever used."""
-        used = [v.number for v in self.versions]
+        used = [self.last_number, *(v.number for v in self.versions)]
         if self.delivered is not None:
             used.append(self.delivered.version)
         if self.upload is not None:
             used.append(self.upload.version)
-        return max(used, default=0) + 1
+        return max(used) + 1
 
     @property
     def next_owed(self) -> Version | None:
@@ -288,6 +290,8 @@ def entry_to_json(entry: Entry) -> dict[str, Any]:
         record["c"] = entry.conflict_at
     if entry.rotated:
         record["k"] = [list(pair) for pair in entry.rotated]
+    if entry.last_number:
+        record["h"] = entry.last_number
     return record
 
 
@@ -308,6 +312,7 @@ def entry_from_json(record: dict[str, Any]) -> Entry:
         litter=tuple(record.get("l", ())),
         conflict_at=record.get("c"),
         rotated=tuple((number, _text(name)) for number, name in record.get("k", ())),
+        last_number=record.get("h", 0),
     )
 
 

@@ -74,6 +74,7 @@ entries = st.builds(
     upload=st.none() | uploads,
     litter=st.lists(names, max_size=3).map(tuple),
     conflict_at=st.none() | times,
+    last_number=st.integers(0, 99),
 )
 
 
@@ -181,6 +182,7 @@ def test_bytes_are_owed_only_by_a_version_that_is_owed(
         pytest.param(make_entry(ONE, THREE), 4, id="after those that are kept"),
         pytest.param(make_entry(delivered=Delivered(5, 1)), 6, id="after the delivered one"),
         pytest.param(Entry("/a", "a", upload=UPLOAD), 9, id="after the one on its way"),
+        pytest.param(Entry("/a", "a", last_number=3), 4, id="after those that left no trace"),
     ],
 )
 def test_the_next_number_was_never_used(entry: Entry, number: int) -> None:

@@ -115,6 +115,37 @@ def test_a_name_that_comes_back_is_looked_at_again(tmp_path: Path, kind: str) ->
     assert b"head\nsecond\n" in bench.kept("x.csv")
 
 
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_version_after_a_name_was_given_up_has_a_number_of_its_own(
+    bench: Bench, restarts: bool
+) -> None:
+    """Files that are held open are known by path and number: the one that was deleted is not the
+    one that came back, and is rotated before it was delivered."""
+    bench.write("a/x.csv", b"1\n")
+    bench.run()
+    bench.write("a/x.csv", b"1\n2\n")
+    bench.run()
+    before = bench.local.ledger.get(bench.path("a/x.csv"))
+    assert before is not None
+    os.remove(bench.path("a/x.csv"))
+    bench.write("b/x.csv", b"second\n")
+    bench.run()
+    if restarts:
+        bench.local.open()
+        bench.remote.open()
+    bench.write("a/x.csv", b"new\n")
+    after = bench.local.ledger.get(bench.path("a/x.csv"))
+    assert after is not None
+    assert after.next_number == before.next_number + 1
+    with open(bench.path("a/x.csv"), "ab") as file:
+        file.write(b"tail\n")
+    os.rename(bench.path("a/x.csv"), bench.path("a/x.csv.1"))
+    bench.write("a/x.csv", b"other\n")
+    after = bench.local.ledger.get(bench.path("a/x.csv"))
+    assert after is not None
+    assert restarts or [v.size for v in after.versions] == [9, 6]
+
+
 def test_a_name_changes_hands_only_where_that_can_be_written(bench: Bench) -> None:
     """A journal that goes back must not say that two files were sent under one name."""
     bench.write("a/x.csv", b"first")

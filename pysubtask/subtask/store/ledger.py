@@ -62,6 +62,9 @@ class Ledger:
 
         def tracked(before: Entry) -> Entry:
             after = change(before)
+            if after.next_number < before.next_number:
+                # held files, held lines and what a flush waits for are known by path and number
+                after = replace(after, last_number=before.next_number - 1)
             dropped.update(before.outbox_names() - after.outbox_names())
             return after
 
