@@ -15,7 +15,7 @@ from pysubtask.core.space import without_source
 from pysubtask.errors import RemoteDenied, RemoteError, RemoteFull
 from pysubtask.subtask.delivery import comparison
 from pysubtask.testing import MemoryTransport
-from tests.unit.core_fakes import HookedDisk, ManualClock, fail_with, nothing
+from tests.unit.core_fakes import HookedDisk, ManualClock, disk_full, fail_with, nothing
 from tests.unit.core_local import Local
 from tests.unit.core_remote import (
     BIG,
@@ -351,6 +351,26 @@ def test_a_disk_that_fails_for_a_moment_loses_nothing(local: Local) -> None:
     local.clock.advance(60)
     remote.settle()
     assert remote.server.seen == [None, b"0123456789"]
+
+
+def test_copies_that_the_journal_could_not_note_are_removed(local: Local) -> None:
+    remote = make_remote(local, dead_time_secs=1e9)
+    local.write(numbered(100_000))
+    local.take()
+    remote.settle()
+    remote.server.take_file("a.csv")
+    local.write(b"more\n", "ab")
+    local.take()
+    held_bytes = local.ledger.outbox.held_bytes
+    local.disk.before = fail_with(disk_full, "append", suffix="journal")
+    for _ in range(3):
+        remote.step()
+        local.clock.advance(3600)
+        assert local.ledger.outbox.held_bytes == held_bytes
+    local.disk.before = nothing
+    remote.settle()
+    assert not local.outbox_litter()
+    assert remote.server.read_file("a.csv") == numbered(100_000) + b"more\n"
 
 
 def test_held_by_a_burst(local: Local) -> None:

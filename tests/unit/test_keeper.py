@@ -373,3 +373,16 @@ def test_a_disk_that_refuses_is_asked_again_in_a_minute(
     kept.local.disk.before = nothing
     kept.minute()
     assert None not in kept.names()
+
+
+def test_copies_that_the_journal_could_not_note_are_removed(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    kept.append(numbered(1000))
+    kept.local.disk.before = fail_with(disk_full, "append", suffix="journal")
+    for _ in range(3):
+        kept.minute()
+        assert kept.local.ledger.outbox.held_bytes == 0
+        assert not kept.local.outbox_files()
+    kept.local.disk.before = nothing
+    kept.minute()
+    assert None not in kept.names()

@@ -145,16 +145,19 @@ class Comparison:
                 if not is_same_content(handle, version):
                     raise FileNotFoundError(2, "it changed while it was copied", path)
 
+            fits = False
+
             def cover(e: Entry) -> Entry:
-                nonlocal used
+                nonlocal fits
                 now = e.version(version.number)
                 if now is None or now.available_from > low:
                     return e
-                used = True
+                fits = True
                 kept = tuple(p for p in now.pieces if p.start >= low)
                 return e.with_version(replace(now, pieces=(*copied, *kept)))
 
             self._session.ledger.update(path, cover)
+            used = fits  # not before: it may be refused
         except FileNotFoundError:
             self._session.log.warning(
                 "deliver %s: its first %d bytes are not here any more; the rest goes to a name "

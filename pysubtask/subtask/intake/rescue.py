@@ -81,19 +81,29 @@ class Rescue:
         runs = live_runs(version.pieces) if version is not None else []
         if version is None or not runs or not is_same_content(handle, version):
             return
-        copies = []
-        for before, run in runs:
-            if self._ledger.outbox.has_room(run[-1].end - run[0].start):
-                copies.append(self._copy_run(handle, before, run))
-        if not copies:
-            return
-        self._ledger.outbox.sync()  # the file was safer than a copy that the power may take
-        same = is_same_content(handle, version)
-        for copy in copies:
-            if same and copy.is_exact:
-                self._swap(path, number, copy.old, copy.piece)
-            elif copy.piece.name is not None and copy.is_new:
-                self._ledger.outbox.discard([copy.piece.name])
+        copies: list[_Copy] = []
+        try:
+            for before, run in runs:
+                if self._ledger.outbox.has_room(run[-1].end - run[0].start):
+                    copies.append(self._copy_run(handle, before, run))
+            if not copies:
+                return
+            self._ledger.outbox.sync()  # the file was safer than a copy that the power may take
+            same = is_same_content(handle, version)
+            while copies:
+                copy = copies[0]
+                fits = same and copy.is_exact
+                if not (fits and self._swap(path, number, copy.old, copy.piece)):
+                    self._discard(copy)
+                del copies[0]
+        except OSError:
+            for copy in copies:
+                self._discard(copy)
+            raise
+
+    def _discard(self, copy: _Copy) -> None:
+        if copy.is_new and copy.piece.name is not None:
+            self._ledger.outbox.discard([copy.piece.name])
 
     def _copy_run(self, handle: ReadHandle, before: Piece | None, run: tuple[Piece, ...]) -> _Copy:
         """Copy pieces that follow each other, to the end of the copy before them where that can
@@ -133,8 +143,9 @@ class Rescue:
         except OSError as error:
             self._log.warning("read %s again for a lost copy: %s", path, error)
 
-    def _swap(self, path: str, number: int, old: tuple[Piece, ...], new: Piece) -> None:
-        """Put one piece in the place of those; nothing, if they are not all there any more."""
+    def _swap(self, path: str, number: int, old: tuple[Piece, ...], new: Piece) -> bool:
+        """Put one piece in the place of those; nothing, and False, if they are not all there any
+        more."""
         used = False
 
         def swap(e: Entry) -> Entry:
@@ -147,6 +158,4 @@ class Rescue:
             return e.with_version(replace(version, pieces=tuple(kept)))
 
         self._ledger.update(path, swap)
-        is_new = all(p.name != new.name for p in old)
-        if not used and new.name is not None and is_new:
-            self._ledger.outbox.discard([new.name])
+        return used
