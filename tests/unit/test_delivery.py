@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -397,6 +398,43 @@ def test_a_file_begins_beside_a_heartbeat_on_its_way(local: Local) -> None:
     bench.remote.step()
     assert bench.delivery.beat_waits
     assert bench.delivery._active, "it was begun"
+
+
+@pytest.mark.parametrize("moment", ["taken", "compared"])
+def test_a_heartbeat_that_comes_while_one_is_sent_is_sent_too(local: Local, moment: str) -> None:
+    """From another thread, at any moment: the last one, which says 0, above all."""
+    bench = Bench(local)
+    delivery = bench.delivery
+    threads: list[threading.Thread] = []
+
+    def come() -> None:
+        if not threads:
+            last = ("edge.heartbeat", b"0\n")
+            threads.append(threading.Thread(target=delivery.beat, args=last))
+            threads[0].start()
+            threads[0].join(0.2)  # or it waits for what is done with the other one
+
+    class First(tuple[str, bytes]):
+        def __iter__(self) -> Iterator[str | bytes]:
+            if moment == "taken":
+                come()
+            return super().__iter__()
+
+        def __eq__(self, other: object) -> bool:
+            found = super().__eq__(other)
+            if moment == "compared":
+                come()
+            return found
+
+        __hash__ = tuple.__hash__
+
+    delivery._beat = First(("edge.heartbeat", b"30\n"))
+    delivery.step()
+    threads[0].join()
+    for _ in range(3):
+        delivery.step()
+    assert bench.server.read_file("edge.heartbeat") == b"0\n"
+    assert not delivery.beat_waits
 
 
 def test_a_file_with_ever_new_versions_lets_others_go_between(local: Local) -> None:

@@ -114,7 +114,8 @@ class Delivery:
 
     def beat(self, name: str, text: bytes) -> None:
         """Publish a heartbeat as ``name`` as soon as it can be; a newer one takes its place."""
-        self._beat = (name, text)
+        with self._offers_lock:
+            self._beat = (name, text)
 
     @property
     def beat_waits(self) -> bool:
@@ -317,10 +318,11 @@ class Delivery:
     def _dispatch(self) -> None:
         assert self._engine is not None
         assert self._courier is not None
-        if self._beat is not None and not self._beating:
+        beat = self._beat  # once: a newer one may come at any moment
+        if beat is not None and not self._beating:
             self._beating = True
-            job = self._courier.beat(*self._beat)
-            self._engine.spawn(job, priority=URGENT, done=self._beat_done_with(self._beat))
+            job = self._courier.beat(*beat)
+            self._engine.spawn(job, priority=URGENT, done=self._beat_done_with(beat))
         while self._queue and not self._is_full(self._engine):
             # where a budget may end soon, the small ones first
             path = self._queue.take(smallest=self._allowance.is_limited)
@@ -380,8 +382,9 @@ class Delivery:
     def _beat_done_with(self, sent: tuple[str, bytes]) -> Callable[[Exception | None], None]:
         def done(error: Exception | None) -> None:
             self._beating = False
-            if self._beat == sent:
-                self._beat = None  # one that was refused is not repeated: the next one comes
+            with self._offers_lock:
+                if self._beat == sent:
+                    self._beat = None  # one that was refused is not repeated: the next one comes
             if error is not None:
                 self._log.warning("deliver the heartbeat: %s", error_words(error))
             else:
