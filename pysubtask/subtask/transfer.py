@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import posixpath
 import random
 from collections.abc import Callable
 
@@ -40,7 +41,7 @@ from pysubtask.subtask.subtask import BaseSubtask
 from pysubtask.subtask.waker import Waker
 from pysubtask.transports import Transport, transport_factory
 from pysubtask.transports.notes import Notes
-from pysubtask.watch import Watch
+from pysubtask.watch import Watch, remote_path
 
 __all__ = ["TransferSubtask"]
 
@@ -419,6 +420,7 @@ class TransferSubtask(BaseSubtask):
             is_segmented=lambda path: can.segments and self._is_segmented(path),
             progress=self.context.status_changed,
             gives_way=self.delivery.gives_way,
+            folders=self._remote_folders,
         )
         return Courier(
             Session(
@@ -443,6 +445,9 @@ class TransferSubtask(BaseSubtask):
                 names=self.names,
             )
         )
+
+    def _remote_folders(self) -> set[str]:
+        return {posixpath.dirname(remote_path(w, w.path)) for w in self.context.handover.watches}
 
     def _is_segmented(self, path: str) -> bool:
         if not self._settings.segments:

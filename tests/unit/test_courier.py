@@ -15,7 +15,8 @@ from pysubtask.core.space import without_source
 from pysubtask.errors import RemoteDenied, RemoteError, RemoteFull
 from pysubtask.subtask.delivery import comparison
 from pysubtask.testing import MemoryTransport
-from tests.unit.core_fakes import HookedDisk, ManualClock, disk_full, fail_with, nothing
+from pysubtask.watch import Watch
+from tests.unit.core_fakes import HookedDisk, ManualClock, disk_full, fail_with, nothing, on_nth
 from tests.unit.core_local import Local
 from tests.unit.core_remote import (
     BIG,
@@ -439,6 +440,63 @@ def test_after_a_loss_of_power_what_is_ours_is_removed_but_for_the_heartbeats(lo
     local.take()
     remote.settle()
     assert set(remote.server.temps()) == {f"{ours}00000000", ".pysubtask-0123456789abcdef"}
+
+
+@pytest.mark.parametrize("operation", ["list", "remove"])
+def test_after_a_loss_of_power_what_was_refused_is_tried_over_the_next_connection(
+    local: Local, operation: str
+) -> None:
+    remote = make_remote(local, dead_time_secs=5.0)
+    local.ledger.journal.unclean_boot = True
+    remote.server.put_file(f".pysubtask-{local.ledger.journal.client_id}12345678", b"x")
+
+    def refuse() -> None:
+        raise RemoteError("busy", operation=operation, path="")
+
+    remote.server.fault_before = on_nth(operation, "", 1, refuse)
+    local.write(b"data")
+    local.take()
+    remote.settle()
+    assert not local.ledger.journal.purged
+    assert len(remote.server.temps()) == 1
+    for _ in range(3):
+        local.clock.advance(3600)
+        remote.delivery.step()
+    assert remote.connections == 1, "it is worth none of its own"
+    local.write(b"more")
+    local.take()
+    remote.settle()
+    assert local.ledger.journal.purged
+    assert not remote.server.temps()
+
+
+def test_after_a_loss_of_power_a_drop_box_that_shows_nothing_is_done_with(local: Local) -> None:
+    remote = make_remote(local)
+    local.ledger.journal.unclean_boot = True
+
+    def deny(operation: str, path: str) -> None:
+        if operation == "list":
+            raise RemoteDenied("permission denied", operation=operation, path=path)
+
+    remote.server.fault_before = deny
+    local.write(b"data")
+    local.take()
+    remote.settle()
+    assert local.ledger.journal.purged
+
+
+def test_after_a_loss_of_power_all_folders_are_looked_through(local: Local) -> None:
+    """The power may have taken the entry of the only file of one."""
+    remote = make_remote(local, root="in")
+    remote.watches = [Watch(path=local.path, is_dir=False, declared="a.csv", remote_dir="logs")]
+    local.ledger.journal.unclean_boot = True
+    remote.server.make_folder("in/logs")
+    remote.server.put_file(f"in/logs/.pysubtask-{local.ledger.journal.client_id}12345678", b"x")
+    local.write(b"data")
+    local.take()
+    remote.settle()
+    assert local.entry.remote == "a.csv"
+    assert not remote.server.temps()
 
 
 def test_after_a_loss_of_power_what_a_file_knows_of_is_left_to_it(local: Local) -> None:

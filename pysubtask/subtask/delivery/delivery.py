@@ -300,20 +300,26 @@ class Delivery:
         self._limits = (*can.limits, *costs)
         self._says.lacks(can.limits, costs)
         self._board.fine("connected")
-        if self._must_purge:
+        if self._purge_is_due:
             self._engine.spawn(self._courier.purge(), priority=BULK, done=self._note_purged)
         return True
 
     def _note_purged(self, error: Exception | None) -> None:
         self._ledger.journal.purged = error is None
         self._purge_refused = error is not None
+        if error is not None:
+            self._log.warning("look for temporary files left there: %s", error_words(error))
+
+    @property
+    def _purge_is_due(self) -> bool:
+        """The power may have taken temporary names of ours from the journal."""
+        journal = self._ledger.journal
+        return journal.unclean_boot and not journal.purged and len(journal) > 0
 
     @property
     def _must_purge(self) -> bool:
-        """The power may have taken temporary names of ours from the journal."""
-        journal = self._ledger.journal
-        due = journal.unclean_boot and not journal.purged and not self._purge_refused
-        return due and len(journal) > 0
+        """That is worth a connection of its own. Once: after a refusal it waits for the next."""
+        return self._purge_is_due and not self._purge_refused
 
     def _dispatch(self) -> None:
         assert self._engine is not None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -48,6 +48,8 @@ class Hooks:
     """More of an upload has been acknowledged."""
     gives_way: Callable[[str], bool] = lambda path: False
     """Whether others wait for this job to end: it has a later turn then, if there is more."""
+    folders: Callable[[], Iterable[str]] = tuple
+    """The folders below the destination into which files may go."""
 
 
 @dataclass(slots=True)
@@ -97,11 +99,13 @@ class Session:
 
     def remote_name(self, entry: Entry) -> str:
         """The full remote path of an entry."""
-        if not self.root or entry.remote.startswith("/"):
-            return entry.remote
-        return (
-            f"{self.root}{entry.remote}" if self.root[-1] == "/" else f"{self.root}/{entry.remote}"
-        )
+        return self.full_name(entry.remote)
+
+    def full_name(self, remote: str) -> str:
+        """The full remote path of what lies below the destination under that name."""
+        if not self.root or remote.startswith("/"):
+            return remote
+        return f"{self.root}{remote}" if self.root[-1] == "/" else f"{self.root}/{remote}"
 
     def record(self, path: str, number: int, size: int, base: int, mtime: float | None) -> None:
         """The destination shows ``[base, size)`` of a version now."""

@@ -32,6 +32,9 @@ class Temps:
 
         Only names with our own client id are touched: others may share the folder. That of the
         heartbeat stays: the next one is written there, perhaps at this moment.
+
+        Raises:
+            RemoteError: a folder could not be looked through, or a file not be removed, now.
         """
         only_trials = self._session.can.upload_tokens  # nobody sees others, the server forgets them
         if only_trials and self._session.can.folds_names is not None:
@@ -39,9 +42,13 @@ class Temps:
         journal = self._session.ledger.journal
         ours = TEMP_PREFIX + journal.client_id
         folders = {posixpath.dirname(self._session.remote_name(e)) for e in journal.entries()}
+        for below in self._session.hooks.folders():  # the power may have taken the entries, too
+            folders.add(posixpath.dirname(self._session.full_name(posixpath.join(below, "-"))))
+        refused: RemoteError | None = None
         for folder in sorted(folders):
             (names,) = yield from flight(List(folder))
             if isinstance(names, RemoteError):
+                refused = refused or _for_now(names)
                 continue
             known = {t for e in journal.entries() for t in e.temps}
             for name in names:
@@ -49,7 +56,10 @@ class Temps:
                 if only_trials and not is_trial(temp):
                     continue
                 if name.startswith(ours) and temp not in known and name != self.beat_name:
-                    yield from flight(Remove(temp))
+                    (removed,) = yield from flight(Remove(temp))
+                    refused = refused or _for_now(removed)
+        if refused is not None:
+            raise refused
 
     def sweep(self, path: str, entry: Entry) -> Steps:
         """Remove temporary files of ours that nobody needs."""
@@ -67,3 +77,10 @@ class Temps:
             lambda e: replace(e, litter=tuple(t for t in e.litter if t not in gone)),
             must=False,
         )
+
+
+def _for_now(result: object) -> RemoteError | None:
+    """What was refused, and may be granted another time."""
+    if not isinstance(result, RemoteError) or isinstance(result, RemoteNotFound):
+        return None
+    return result if result.retryable else None
