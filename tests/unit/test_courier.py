@@ -9,14 +9,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from msgspec.structs import replace
 
 from pysubtask.core.space import without_source
-from pysubtask.errors import RemoteDenied, RemoteError, RemoteFull
+from pysubtask.errors import RemoteDenied, RemoteFull
 from pysubtask.subtask.delivery import comparison
 from pysubtask.testing import MemoryTransport
-from pysubtask.watch import Watch
-from tests.unit.core_fakes import HookedDisk, ManualClock, disk_full, fail_with, nothing, on_nth
+from tests.unit.core_fakes import HookedDisk, ManualClock, disk_full, fail_with, nothing
 from tests.unit.core_local import Local
 from tests.unit.core_remote import (
     BIG,
@@ -426,116 +424,4 @@ def test_what_was_begun_of_a_file_that_is_gone_is_removed(local: Local) -> None:
     remote = Remote(local, remote.server)
     remote.settle()
     assert remote.looked_again == [local.path]
-    assert not remote.server.temps()
-
-
-def test_after_a_loss_of_power_what_is_ours_is_removed_but_for_the_heartbeats(local: Local) -> None:
-    """A heartbeat may be on its way there while names are listed."""
-    remote = make_remote(local)
-    local.ledger.journal.unclean_boot = True
-    ours = f".pysubtask-{local.ledger.journal.client_id}"
-    for temp in (f"{ours}12345678", f"{ours}00000000", ".pysubtask-0123456789abcdef"):
-        remote.server.put_file(temp, b"x")
-    local.write(b"data")
-    local.take()
-    remote.settle()
-    assert set(remote.server.temps()) == {f"{ours}00000000", ".pysubtask-0123456789abcdef"}
-
-
-@pytest.mark.parametrize("operation", ["list", "remove"])
-def test_after_a_loss_of_power_what_was_refused_is_tried_over_the_next_connection(
-    local: Local, operation: str
-) -> None:
-    remote = make_remote(local, dead_time_secs=5.0)
-    local.ledger.journal.unclean_boot = True
-    remote.server.put_file(f".pysubtask-{local.ledger.journal.client_id}12345678", b"x")
-
-    def refuse() -> None:
-        raise RemoteError("busy", operation=operation, path="")
-
-    remote.server.fault_before = on_nth(operation, "", 1, refuse)
-    local.write(b"data")
-    local.take()
-    remote.settle()
-    assert not local.ledger.journal.purged
-    assert len(remote.server.temps()) == 1
-    for _ in range(3):
-        local.clock.advance(3600)
-        remote.delivery.step()
-    assert remote.connections == 1, "it is worth none of its own"
-    local.write(b"more")
-    local.take()
-    remote.settle()
-    assert local.ledger.journal.purged
-    assert not remote.server.temps()
-
-
-def test_after_a_loss_of_power_a_drop_box_that_shows_nothing_is_done_with(local: Local) -> None:
-    remote = make_remote(local)
-    local.ledger.journal.unclean_boot = True
-
-    def deny(operation: str, path: str) -> None:
-        if operation == "list":
-            raise RemoteDenied("permission denied", operation=operation, path=path)
-
-    remote.server.fault_before = deny
-    local.write(b"data")
-    local.take()
-    remote.settle()
-    assert local.ledger.journal.purged
-
-
-def test_after_a_loss_of_power_all_folders_are_looked_through(local: Local) -> None:
-    """The power may have taken the entry of the only file of one."""
-    remote = make_remote(local, root="in")
-    remote.watches = [Watch(path=local.path, is_dir=False, declared="a.csv", remote_dir="logs")]
-    local.ledger.journal.unclean_boot = True
-    remote.server.make_folder("in/logs")
-    remote.server.put_file(f"in/logs/.pysubtask-{local.ledger.journal.client_id}12345678", b"x")
-    local.write(b"data")
-    local.take()
-    remote.settle()
-    assert local.entry.remote == "a.csv"
-    assert not remote.server.temps()
-
-
-def test_after_a_loss_of_power_what_a_file_knows_of_is_left_to_it(local: Local) -> None:
-    """It may be in use: a trial of names that lost its file took two names for one's own each
-    (history 17002001935 of the simulator)."""
-    remote = make_remote(local)
-    local.ledger.journal.unclean_boot = True
-    temp = f".pysubtask-{local.ledger.journal.client_id}12345678"
-    remote.server.put_file(temp, b"x")
-    other = str(local.folder / "b.csv")
-    local.ledger.update(other, lambda e: replace(e, litter=(temp,)), remote="b.csv")
-    local.write(b"data")
-    local.take()
-    remote.settle()
-    assert ("list", "") in remote.server.requests
-    assert remote.server.temps() == [temp]
-    remote.delivery.offer(other)
-    remote.delivery.step()
-    assert not remote.server.temps()
-
-
-def test_litter_that_may_not_be_removed_does_not_hold_up_the_file(local: Local) -> None:
-    remote = make_remote(local)
-    local.write(numbered(1_000_000))
-    local.take("rewrite")
-    remote.server.fault_before = Cut(15)
-    remote.step()
-    (temp,) = remote.server.temps()
-    remote.server.put_file(temp, b"not what we wrote" * 100_000)
-
-    def deny(operation: str, path: str) -> None:
-        if operation == "remove":
-            raise RemoteError("sticky folder", operation=operation, path=path)
-
-    remote.server.fault_before = deny
-    remote.step()
-    local.clock.advance(5)
-    remote.step()
-    assert remote.server.read_file("a.csv") == numbered(1_000_000)
-    remote.server.fault_before = nothing
-    remote.settle()
     assert not remote.server.temps()

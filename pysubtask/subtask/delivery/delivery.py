@@ -26,7 +26,7 @@ from pysubtask.subtask.delivery.engine import BULK, SMALL, URGENT, Engine
 from pysubtask.subtask.delivery.linklog import LinkLog
 from pysubtask.subtask.delivery.linkstate import LinkBoard, LinkState
 from pysubtask.subtask.delivery.queue import Queue
-from pysubtask.subtask.delivery.waiting import HeldFiles, LinkWaits, error_words
+from pysubtask.subtask.delivery.waiting import HeldFiles, LinkWaits, Littered, error_words
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.transports.contract import Capabilities, Transport
 
@@ -90,6 +90,7 @@ class Delivery:
         self._active: dict[str, None] = {}
         self._again: dict[str, None] = {}
         self._held = HeldFiles(clock, retry_rule, log)
+        self._littered = Littered(clock)
         self._waits = LinkWaits(clock, retry_rule, jitter, rng or random.Random())
         self._transport: Transport | None = None
         self._engine: Engine | None = None
@@ -187,12 +188,14 @@ class Delivery:
         Blocks only while it connects, within the transport's limits.
         """
         now = self._clock.monotonic()
+        if not self._littered.is_started:
+            self._littered.start(e.path for e in self._ledger.journal.entries() if e.litter)
         self._take_offers(now)
         if self._engine is None:
             while self._queue and self._is_none(self._queue.first):
                 self._queue.take(smallest=False)
             if not self._queue and self._beat is None and not self._must_purge:
-                return self._held.next_due()
+                return self._next_due()
             if now < self._waits.next_try:
                 return self._waits.next_try
             if not self._connect():
@@ -206,25 +209,25 @@ class Delivery:
                     break
         except LinkError as error:
             self._lost(error)
-            return self._waits.next_try if self._queue else self._held.next_due()
+            return self._waits.next_try if self._queue else self._next_due()
         self._allowance.save()
         now = self._clock.monotonic()
         if self._engine.has_more:
             return now  # between two turns new offers, and a stop, are seen
         if self._engine.jobs:
             self._last_busy = now
-            return min(overdue if overdue is not None else math.inf, self._held.next_due())
+            return min(overdue if overdue is not None else math.inf, self._next_due())
         relax = getattr(self._transport, "relax", None)
         if relax is not None:
             relax()  # nothing is on its way
         if self._opened_for_beat and self._beat is None:
             self.close()  # it was no reason to stay connected
-            return self._held.next_due()
+            return self._next_due()
         rest_at = self._last_busy + self._dead_time_secs
         if now >= rest_at:
             self._rest()
-            return self._held.next_due()
-        return min(rest_at, self._held.next_due())
+            return self._next_due()
+        return min(rest_at, self._next_due())
 
     def prepare(self) -> None:
         """Make ready, while there is time, what the first connection needs. What fails here will
@@ -251,6 +254,9 @@ class Delivery:
         self._engine = self._transport = self._courier = None
         self._board.fine("resting")
 
+    def _next_due(self) -> float:
+        return min(self._held.next_due(), self._littered.next_due())
+
     def _take_offers(self, now: float) -> None:
         with self._offers_lock:
             offers, self._offers = self._offers, {}
@@ -264,6 +270,9 @@ class Delivery:
                 self._queue.add(path)
         for path in self._held.take_due(now):
             if path not in self._active:
+                self._queue.add(path)
+        for path in self._littered.take_due(now):
+            if path not in self._active and self._held.get(path) is None:
                 self._queue.add(path)
 
     def _connect(self) -> bool:
@@ -412,6 +421,8 @@ class Delivery:
             self._last_busy = self._clock.monotonic()
             self._waits.over()
             if error is None:
+                entry = self._ledger.get(path)
+                self._littered.ended(path, is_left=entry is not None and bool(entry.litter))
                 if self._account is not None:
                     self._account.ended(path)
                 if self._held.let_go(path):

@@ -7,7 +7,7 @@ import itertools
 import logging
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pysubtask.core.retry import RetryRule, file_wait_secs, link_wait_secs, refusal_wait_secs
@@ -18,10 +18,12 @@ from pysubtask.subtask.delivery.allowance import BudgetSpent
 from pysubtask.subtask.delivery.courier import FileHeld
 from pysubtask.subtask.delivery.names import NameTaken
 
-__all__ = ["Held", "HeldFiles", "LinkWaits", "error_words"]
+__all__ = ["Held", "HeldFiles", "LinkWaits", "Littered", "error_words"]
 
 _SAY_SPENT_SECS = 3600.0
 _FULL_WAIT_SECS = 10.0
+_LITTER_WAIT_SECS = 600.0
+_LONGEST_LITTER_WAIT_SECS = 86_400.0
 
 
 @dataclass(slots=True)
@@ -128,6 +130,40 @@ class HeldFiles:
         if isinstance(error, FileHeld):
             self._conflicts[path] = words
         heapq.heappush(self._due, (until, next(self._order), path))
+
+
+class Littered:
+    """The files that are done with but for temporary files of theirs that could not be removed: by
+    and by that is tried again, ever more rarely. Nobody is told, and nobody waits for it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._paths: dict[str, tuple[float, float]] = {}
+        """The monotonic time of the next try, infinity while it is in hand, and the wait for it."""
+        self.is_started = False
+
+    def start(self, paths: Iterable[str]) -> None:
+        """Of these a former process has left some: it is tried at once."""
+        self.is_started = True
+        self._paths |= dict.fromkeys(paths, (self._clock.monotonic(), _LITTER_WAIT_SECS / 2))
+
+    def ended(self, path: str, *, is_left: bool) -> None:
+        """A job of the file has ended; ``is_left``: and some are still there."""
+        _, before_secs = self._paths.pop(path, (0.0, _LITTER_WAIT_SECS / 2))
+        if is_left:
+            wait_secs = min(2 * before_secs, _LONGEST_LITTER_WAIT_SECS)
+            self._paths[path] = self._clock.monotonic() + wait_secs, wait_secs
+
+    def take_due(self, now: float) -> list[str]:
+        """The files whose time has come, once each until a job of theirs has ended."""
+        found = [path for path, (at, _) in self._paths.items() if at <= now]
+        for path in found:
+            self._paths[path] = math.inf, self._paths[path][1]
+        return found
+
+    def next_due(self) -> float:
+        """The monotonic time of the next one; infinity if none is waiting."""
+        return min((at for at, _ in self._paths.values()), default=math.inf)
 
 
 class LinkWaits:
