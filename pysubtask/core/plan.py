@@ -92,13 +92,15 @@ class Present(msgspec.Struct, frozen=True, gc=False):
 
     ``sure``: this connection itself saw it at that size after our last write to it. ``ours`` is
     the answer to :class:`Compare`: True if the compared bytes are those of the version, False if
-    not, None if nobody compared. ``past_telling``: nobody can, for of ours none are left.
+    not, None if nobody compared. ``untold``: that was tried, and told nothing; ``past_telling``:
+    nor will it, for of ours none are left.
     """
 
     size: int
     mtime: float | None = None
     sure: bool = False
     ours: bool | None = None
+    untold: bool = False
     past_telling: bool = False
 
 

@@ -9,6 +9,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from pysubtask.core.space import without_source
 from pysubtask.errors import RemoteDenied, RemoteFull
@@ -370,6 +371,25 @@ def test_copies_that_the_journal_could_not_note_are_removed(local: Local) -> Non
     remote.settle()
     assert not local.outbox_litter()
     assert remote.server.read_file("a.csv") == numbered(100_000) + b"more\n"
+
+
+def test_copies_that_have_no_version_any_more_are_no_beginning(local: Local) -> None:
+    remote = make_remote(local, dead_time_secs=1e9)
+    local.write(numbered(100_000))
+    local.take()
+    remote.settle()
+    local.write(b"more\n", "ab")
+    local.take()
+    courier, version = remote.delivery._courier, local.current
+    assert courier is not None
+    assert version.available_from == 100_000
+    cover = courier._comparison.cover(local.path, version, 0)
+    next(cover)
+    local.ledger.update(local.path, lambda e: replace(e, versions=()))
+    with pytest.raises(StopIteration) as ended:
+        next(cover)
+    assert ended.value.value == 100_000
+    assert not local.outbox_litter()
 
 
 def test_held_by_a_burst(local: Local) -> None:

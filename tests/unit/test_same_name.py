@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from pysubtask.core.flow import Window
 from pysubtask.core.model import Delivered, Entry
-from pysubtask.errors import LinkLost, RemoteError, RemoteNotFound
+from pysubtask.errors import LinkLost, RemoteDenied, RemoteError, RemoteNotFound
+from pysubtask.subtask.delivery.engine import Send, Wait
 from pysubtask.subtask.delivery.names import NameTaken, follow_watches
+from pysubtask.transports.contract import Read, RemoteStat, Request, Stat
 from pysubtask.watch import Watch
 from tests.unit.core_fakes import HookedDisk, ManualClock, nothing, on_nth
 from tests.unit.core_local import Local
@@ -144,6 +147,39 @@ def test_a_version_after_a_name_was_given_up_has_a_number_of_its_own(
     after = bench.local.ledger.get(bench.path("a/x.csv"))
     assert after is not None
     assert restarts or [v.size for v in after.versions] == [9, 6]
+
+
+def test_a_name_is_asked_for_again_after_a_comparison_that_told_nothing(bench: Bench) -> None:
+    """The file that had it may be back, and have begun, while that took its time."""
+    bench.write("a/x.csv", b"first\n")
+    bench.run()
+    bench.write("b/x.csv", b"first\nsecond\n")
+    os.remove(bench.path("a/x.csv"))
+    assert bench.remote.names.taken(bench.path("b/x.csv")), "gone, but not for long"
+    bench.clock.advance(10)
+    job = bench.remote._courier(SERVERS["sequential"], Window()).deliver(bench.path("b/x.csv"))
+    results: list[RemoteStat | RemoteError] = []
+
+    def answer(request: Request) -> RemoteStat | RemoteError:
+        if isinstance(request, Stat):
+            return RemoteStat(6, 1.0)
+        assert isinstance(request, Read), request
+        bench.write("a/x.csv", b"first, and it is back\n")
+        return RemoteDenied("a drop box", operation="read", path=request.path)
+
+    def run() -> None:
+        step = next(job)
+        while True:
+            if isinstance(step, Send):
+                results.append(answer(step.request))
+                step = job.send(len(results) - 1)
+                continue
+            assert isinstance(step, Wait)
+            result = results[step.ticket]
+            step = job.throw(result) if isinstance(result, RemoteError) else job.send(result)
+
+    with pytest.raises(NameTaken):
+        run()
 
 
 def test_a_name_changes_hands_only_where_that_can_be_written(bench: Bench) -> None:

@@ -169,7 +169,7 @@ class Comparison:
         finally:
             if not used:
                 self._session.ledger.outbox.discard(p.name for p in copied if p.name is not None)
-        return base
+        return base if used else low
 
 
 def with_source(version: Version, start: int) -> Version:

@@ -119,7 +119,8 @@ class Courier:
                 if version is None or self._session.hooks.is_held(path):
                     break
                 if version.number != number and isinstance(remote, Present):
-                    remote = replace(remote, ours=None)  # that was said of another version
+                    # that was said of another version
+                    remote = replace(remote, ours=None, untold=False, past_telling=False)
                 number = version.number
                 if self._session.lines.concerns(path, entry, version):
                     owed, published = version, self._published(entry, version)
@@ -260,7 +261,10 @@ class Courier:
         policy = self._session.policy
         if self._session.hooks.is_segmented(path):
             name, policy = segment_folder(name), replace(policy, segments=True)
-        decision = plan(version, entry.delivered, remote, self._session.can, policy)
+        can = self._session.can
+        if isinstance(remote, Present) and remote.untold:
+            can = dataclasses.replace(can, readable=False)  # by the sizes
+        decision = plan(version, entry.delivered, remote, can, policy)
         if isinstance(decision, Look):
             try:
                 st = yield from call(Stat(name))
@@ -273,13 +277,10 @@ class Courier:
                 ours = yield from self._comparison.compare(path, version, name, decision)
             except RemoteNotFound:
                 return Absent()
-            if ours is None:  # our own bytes are gone: go by the sizes
-                blind = dataclasses.replace(self._session.can, readable=False)
+            if ours is None:  # our own bytes are gone, or it can't be read
                 gone = decision.base + decision.end <= version.available_from
-                remote = replace(remote, past_telling=gone)
-                decision = plan(version, entry.delivered, remote, blind, policy)
-            else:
-                return replace(remote, ours=ours)
+                return replace(remote, untold=True, past_telling=gone)
+            return replace(remote, ours=ours)
         if isinstance(decision, Done):
             mtime = remote.mtime if isinstance(remote, Present) else None
             self._session.record(path, version.number, decision.size, decision.base, mtime)
@@ -296,7 +297,9 @@ class Courier:
                     self._session.record(path, version.number, start, base, remote.mtime)
                 return (yield from self._append(path, version, name, decision))
             if (yield from self._comparison.cover(path, version, start)) == start:
-                return remote  # the pieces begin earlier now: decide again
+                if isinstance(remote, Present):  # the pieces begin earlier now: decide again
+                    remote = replace(remote, untold=False, past_telling=False)
+                return remote
             # What the visible file lacks is to be had nowhere; the rest must not follow a gap.
             decision = Send(
                 start, version.size, "replace" if self._session.can.atomic_replace else "swap"
