@@ -238,7 +238,7 @@ PLANTS: dict[str, Plant] = {
         "what was compared with one version is believed of the next",
         "subtask.delivery.courier",
         "Courier.deliver",
-        "remote = replace(remote, ours=None)",
+        "remote = replace(remote, ours=None, untold=False, past_telling=False)",
         "pass",
     ),
     "short-write-believed": one(

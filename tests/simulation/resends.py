@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pysubtask.errors import RemoteError
+from pysubtask.subtask.delivery.beats import is_beat
 from pysubtask.transports.contract import (
     Capabilities,
     Copy,
@@ -82,8 +83,8 @@ class Resends:
         """The child sends a WRITE."""
         name, start = self.disk.fold(request.path), request.offset
         end = start + len(request.data)
-        if name.endswith("00000000"):
-            return  # a heartbeat
+        if is_beat(name.rpartition("/")[2]):
+            return
         file = self.disk.files.get(name)
         if file is None and upload is None:
             return  # there is no such file: it will be refused

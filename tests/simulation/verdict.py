@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pysubtask.subtask.delivery.beats import is_beat
 from tests.simulation.checker import TEMP_PREFIX, Checker
 from tests.simulation.ledger import Source, common
 from tests.simulation.remote import RemoteFile
@@ -22,8 +23,8 @@ def unmet(checker: Checker) -> list[tuple[str, str]]:
         name = path.rpartition("/")[2]
         if not name.startswith(TEMP_PREFIX) or path in checker.late_temps | checker.neighbours:
             continue
-        if name.endswith("00000000"):
-            continue  # a heartbeat's, which has the same name each time
+        if is_beat(name):
+            continue  # it has the same few names each time
         own = name.startswith(TEMP_PREFIX + checker.client_id)
         if own or path not in checker.forgiven_temps:
             problems.append(("litter", f"{path!r} is left"))

@@ -28,6 +28,7 @@ from pysubtask.core.plan import (
     plan,
 )
 from pysubtask.errors import RemoteError, RemoteNotFound, RemoteUnsupported
+from pysubtask.subtask.delivery.beats import BeatNames
 from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
 from pysubtask.subtask.delivery.lost import LostBytes
@@ -176,13 +177,14 @@ class Courier:
             reader.close()
         return version if end == version.size else replace(version, size=end)
 
-    def beat(self, name: str, text: bytes) -> Steps:
-        """Publish a heartbeat. It has one temporary name for good, and always the same size."""
+    def beat(self, name: str, text: bytes, names: BeatNames) -> Steps:
+        """Publish a heartbeat. It has one of a few temporary names, and always the same size."""
         target = posixpath.join(self._session.root, name) if self._session.root else name
         if len(text) <= self._session.can.max_put_bytes:
             yield from call(Put(target, text, quiet=True))
             return
-        temp = posixpath.join(posixpath.dirname(target), self._temps.beat_name)
+        folder = posixpath.dirname(target)
+        temp = posixpath.join(folder, names.begin())
         requests = (Write(temp, 0, text, create=True), Finish(temp))
         written, finished = yield from flight(*requests)
         if isinstance(written, RemoteNotFound):
@@ -193,11 +195,17 @@ class Courier:
                 raise result
         if self._session.can.atomic_replace:
             yield from call(Rename(temp, target, replace=True))
-            return
-        (renamed,) = yield from flight(Rename(temp, target))
-        if isinstance(renamed, RemoteError):
-            yield from flight(Remove(target))
-            yield from call(Rename(temp, target))
+        else:
+            (renamed,) = yield from flight(Rename(temp, target))
+            if isinstance(renamed, RemoteError):
+                yield from flight(Remove(target))
+                yield from call(Rename(temp, target))
+        names.done()
+        if left := names.left():
+            results = yield from flight(*(Remove(posixpath.join(folder, n)) for n in left))
+            for one, result in zip(left, results, strict=True):
+                if result is None or isinstance(result, RemoteNotFound):
+                    names.removed(one)
 
     def purge(self) -> Steps:
         """Remove temporary files of ours that the journal lost with the power."""

@@ -21,6 +21,7 @@ from pysubtask.errors import AskedToWait, LinkError, LoginRefused
 from pysubtask.seams.clock import Clock
 from pysubtask.subtask.delivery.account import Account
 from pysubtask.subtask.delivery.allowance import Allowance, BudgetSpent
+from pysubtask.subtask.delivery.beats import BeatNames
 from pysubtask.subtask.delivery.courier import Courier
 from pysubtask.subtask.delivery.engine import BULK, SMALL, URGENT, Engine
 from pysubtask.subtask.delivery.linklog import LinkLog
@@ -91,6 +92,7 @@ class Delivery:
         self._again: dict[str, None] = {}
         self._held = HeldFiles(clock, retry_rule, log)
         self._littered = Littered(clock)
+        self._beat_names = BeatNames(ledger.journal)
         self._waits = LinkWaits(clock, retry_rule, jitter, rng or random.Random())
         self._transport: Transport | None = None
         self._engine: Engine | None = None
@@ -252,6 +254,7 @@ class Delivery:
         if self._transport is not None:
             self._transport.close()
         self._engine = self._transport = self._courier = None
+        self._beat_names.broken()
         self._board.fine("resting")
 
     def _next_due(self) -> float:
@@ -336,7 +339,7 @@ class Delivery:
         beat = self._beat  # once: a newer one may come at any moment
         if beat is not None and not self._beating:
             self._beating = True
-            job = self._courier.beat(*beat)
+            job = self._courier.beat(*beat, self._beat_names)
             self._engine.spawn(job, priority=URGENT, done=self._beat_done_with(beat))
         while self._queue and not self._is_full(self._engine):
             # where a budget may end soon, the small ones first
@@ -450,6 +453,7 @@ class Delivery:
         lived = self._clock.monotonic() - self._connected_at
         achieved = self._engine.acked_bytes
         self._engine = self._transport = self._courier = None
+        self._beat_names.broken()
         for path in self._active | self._again:
             self._queue.add(path)
         self._active.clear()

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from pysubtask.core.model import Entry
 from pysubtask.errors import RemoteError, RemoteNotFound
+from pysubtask.subtask.delivery.beats import is_beat
 from pysubtask.subtask.delivery.engine import flight
 from pysubtask.subtask.delivery.nametrial import is_trial
 from pysubtask.subtask.delivery.session import TEMP_PREFIX, Session, Steps
@@ -22,16 +23,11 @@ class Temps:
     def __init__(self, session: Session) -> None:
         self._session = session
 
-    @property
-    def beat_name(self) -> str:
-        """The one that heartbeats are written to, for good."""
-        return f"{TEMP_PREFIX}{self._session.ledger.journal.client_id}00000000"
-
     def purge(self) -> Steps:
         """Remove temporary files of ours that the journal lost with the power.
 
-        Only names with our own client id are touched: others may share the folder. That of the
-        heartbeat stays: the next one is written there, perhaps at this moment.
+        Only names with our own client id are touched: others may share the folder. Those of
+        heartbeats stay: the next one is written there, perhaps at this moment.
 
         Raises:
             RemoteError: a folder could not be looked through, or a file not be removed, now.
@@ -55,7 +51,7 @@ class Temps:
                 temp = posixpath.join(folder, name)
                 if only_trials and not is_trial(temp):
                     continue
-                if name.startswith(ours) and temp not in known and name != self.beat_name:
+                if name.startswith(ours) and temp not in known and not is_beat(name):
                     (removed,) = yield from flight(Remove(temp))
                     refused = refused or _for_now(removed)
         if refused is not None:

@@ -11,7 +11,7 @@ import msgspec
 
 from pysubtask.errors import StateError
 
-__all__ = ["FORMAT", "encode", "lines", "refuse_newer"]
+__all__ = ["FORMAT", "as_count", "encode", "lines", "refuse_newer"]
 
 FORMAT = 1
 _JSON = json.JSONEncoder(separators=(",", ":"))
@@ -43,6 +43,11 @@ def refuse_newer(header: dict[str, Any], path: str) -> None:
             path=path,
             hint="install that version again, or give bak_to_folder another folder",
         )
+
+
+def as_count(value: object) -> int:
+    """A number of a header, 0 if it is none."""
+    return value if isinstance(value, int) and value > 0 else 0
 
 
 def _decode(body: bytes) -> Any:

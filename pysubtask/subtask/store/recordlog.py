@@ -24,7 +24,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import Disk, WriteHandle
 from pysubtask.subtask.store.newfolder import NewFolder
-from pysubtask.subtask.store.recordlines import FORMAT, encode, lines, refuse_newer
+from pysubtask.subtask.store.recordlines import FORMAT, as_count, encode, lines, refuse_newer
 
 __all__ = ["Codec", "RecordLog"]
 
@@ -121,6 +121,10 @@ class RecordLog(Generic[R]):
         """Temporary files that the journal lost with the power were removed at the destination."""
         self.fresh = False
         """There was no journal."""
+        self.was_killed = False
+        """Whoever had it before did not close it."""
+        self.starts = 1
+        """How often it was opened."""
 
     # -- opening -----------------------------------------------------------------------------
 
@@ -141,6 +145,8 @@ class RecordLog(Generic[R]):
         if header is not None:
             left_open = not header.get("clean") and header.get("boot") != self._boot_id
             self.unclean_boot = left_open or bool(header.get("unclean"))
+            self.was_killed = not header.get("clean")
+            self.starts = as_count(header.get("starts")) + 1
         if data and (header is None or self.damaged):
             self._set_aside(data)
             self.damaged = True
@@ -410,6 +416,7 @@ class RecordLog(Generic[R]):
             "boot": self._boot_id,
             "clean": clean,
             "unclean": self.unclean_boot and not (clean and self.purged),
+            "starts": self.starts,
         }
 
     def _write_entry(self, entry: R) -> None:
