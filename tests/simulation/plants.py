@@ -259,7 +259,7 @@ PLANTS: dict[str, Plant] = {
         "temporary files that the journal lost with the power stay at the destination",
         "subtask.delivery.temps",
         "Temps.purge",
-        "if name.startswith(ours) and temp not in known and name != self.beat_name:",
+        "if name.startswith(ours) and temp not in known and not is_beat(name):",
         "if False:",
     ),
     "crash-unnoticed": one(

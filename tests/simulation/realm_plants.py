@@ -94,7 +94,7 @@ REALM_PLANTS: dict[str, Plant] = {
         "temporary files of other clients are removed with our own",
         "subtask.delivery.temps",
         "Temps.purge",
-        "if name.startswith(ours) and temp not in known and name != self.beat_name:",
+        "if name.startswith(ours) and temp not in known and not is_beat(name):",
         "if name.startswith(TEMP_PREFIX) and temp not in known:",
     ),
     "other-master-missed": one(
