@@ -230,11 +230,10 @@ def test_a_third_file_is_not_taken_for_the_end_of_the_first(
     (history 213656 of the simulator), though it may begin with the same bytes."""
     local.write(first)
     local.take(growth)
-    os.remove(local.path)
-    local.open()  # nothing is held any more
-    with open(local.path + ".old", "wb"):
-        pass  # the inode is taken, so that the second file gets another
-    local.write(b"second")
+    with open(local.path, "rb"):  # so that the second file gets another inode
+        os.remove(local.path)
+        local.open()  # nothing is held any more
+        local.write(b"second")
 
     def rotate() -> None:
         os.rename(local.path, local.path + ".1")
