@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import datetime
 import hashlib
 import http.server
-import ipaddress
 import json
 import pathlib
 import secrets
@@ -32,11 +30,7 @@ import urllib.parse
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
+from tests.servers.certificates import make_certificates
 from tests.servers.dropbox_account import (
     MAX_BATCH,
     MAX_BODY_BYTES,
@@ -137,7 +131,8 @@ class DropboxServer:
         self.root = self.account.root
         self.ca_file = str(self.base / "ca.pem")
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._context.load_cert_chain(_write_certificate(self.base, self.host))
+        _, certificate, key = make_certificates(self.base)
+        self._context.load_cert_chain(certificate, key)
         self.start()
         return self
 
@@ -571,36 +566,3 @@ def _reset(sock: socket.socket) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     with contextlib.suppress(OSError):
         socket.socket.shutdown(sock, socket.SHUT_RDWR)
-
-
-def _write_certificate(folder: pathlib.Path, host: str) -> pathlib.Path:
-    """A key with a certificate that is its own authority: ``ca.pem``, and both: ``server.pem``."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "dropbox emulator")])
-    now = datetime.datetime.now(datetime.UTC)
-    day = datetime.timedelta(days=1)
-    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(host))])
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - day)
-        .not_valid_after(now + day)
-        .add_extension(alternative, critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = certificate.public_bytes(serialization.Encoding.PEM)
-    (folder / "ca.pem").write_bytes(pem)
-    both = folder / "server.pem"
-    both.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + pem
-    )
-    return both

@@ -134,12 +134,12 @@ FETCHING_PLANTS: dict[str, Plant] = {
 }
 
 FETCHING_KNOWN: dict[str, int] = {
-    "fetch-few-bytes-count": 16_000_000_603,
+    "fetch-few-bytes-count": 16_000_000_482,
     "fetch-not-settled": 16_000_000_000,
-    "fetch-half-kept": 16_000_005_493,
+    "fetch-half-kept": 16_000_005_371,
     "fetch-own-file-overwritten": 16_000_000_029,
     "fetch-unsynced-believed": 16_000_000_099,
-    "fetch-growth-unnoted": 16_000_000_395,
+    "fetch-growth-unnoted": 16_000_004_385,
     "fetch-growth-unannounced": 16_000_003_407,
     "fetch-tail-not-compared": 16_000_000_000,
     "fetch-placed-unsynced": 16_000_000_003,
