@@ -179,6 +179,11 @@ class CountingTransport:
         self._window = window
         self._asked: dict[int, int] = {}
         self._opening: dict[int, int] = {}
+        self._windows: dict[int, int] = {}
+        """Of each write that is under way: the window when it left."""
+        self._places: dict[int, tuple[str, int]] = {}
+        """And where it goes."""
+        self._ends: dict[str, int] = {}
         self._sent_bytes = 0
         self._unanswered = 0
         self._closed = False
@@ -197,7 +202,12 @@ class CountingTransport:
             if request.create and request.offset == 0:  # half of it counts until it is open
                 self._opening[ticket] = len(request.data)
             uncounted_bytes = sum(self._opening.values()) // 2
-            self._account.window_bytes = max(_LEAST_BYTES, self._window()) + uncounted_bytes
+            self._windows[ticket] = max(_LEAST_BYTES, self._window()) + uncounted_bytes
+            # it may be smaller now than when the first of those left that are under way
+            self._account.window_bytes = max(self._windows.values())
+            self._places[ticket] = request.path, request.offset
+            end = request.offset + len(request.data)
+            self._ends[request.path] = max(end, self._ends.get(request.path, 0))
             self._account.sent(request, self._find_upload(request.path))
             self._asked[ticket] = self._sent_bytes
             self._sent_bytes += len(request.data)
@@ -212,6 +222,8 @@ class CountingTransport:
         for ticket, result in self._inner.collect():
             self._unanswered -= 1
             self._opening.pop(ticket, None)
+            self._windows.pop(ticket, None)
+            self._places.pop(ticket, None)
             before_bytes = self._asked.pop(ticket, None)
             if before_bytes is not None and isinstance(result, RemoteError):
                 # Asking why (is the disk full?) takes a round trip, in which more is sent.
@@ -223,8 +235,18 @@ class CountingTransport:
             self._closed = True
             self._account.closed()
             if self._unanswered:
-                self._account.broke()
+                self._account.broke(behind_bytes=self._behind_bytes())
         self._inner.close()
+
+    def _behind_bytes(self) -> int:
+        """Where answers come in any order, all behind the first that is missing counts for nothing,
+        and more than the window may have been answered behind it."""
+        if self.capabilities.sequential:
+            return 0
+        first: dict[str, int] = {}
+        for path, offset in self._places.values():
+            first[path] = min(offset, first.get(path, offset))
+        return sum(self._ends[path] - offset for path, offset in first.items())
 
 
 def _weight(request: Request) -> int:

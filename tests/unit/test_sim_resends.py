@@ -127,7 +127,7 @@ class Inner:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities()
+        return Capabilities(True, True, True)
 
     def connect(self) -> None:
         pass
