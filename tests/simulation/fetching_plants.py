@@ -147,7 +147,8 @@ FETCHING_KNOWN: dict[str, int] = {
     "fetch-told-first": 16_000_000_051,
     "fetch-removed-unread": 16_000_000_134,
     "fetch-removed-unsafe": 16_000_000_017,
-    "fetch-added-unsynced": 16_000_000_545,
+    "fetch-added-unsynced": 16_000_000_114,
+    "fetch-name-unsynced": 16_000_022_035,
     "fetch-name-believed": 16_000_015_851,
     "fetch-no-sleep": 16_000_000_001,
 }

@@ -151,7 +151,7 @@ NAME_KNOWN: dict[str, int] = {
     "beat-in-place": 12_000_000_000,
     "no-goodbye": 12_000_000_000,
     "beat-for-a-file": 12_000_000_029,
-    "half-beat-sent": 12_000_000_143,
+    "half-beat-sent": 12_000_000_228,
     "appended-at-once": 13_000_000_077,
     "still-before-the-break": 13_000_001_828,
     "lock-not-asked": 14_000_000_000,

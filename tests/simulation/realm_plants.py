@@ -202,7 +202,7 @@ REALM_KNOWN: dict[str, int] = {
     "half-line-shown": 7_000_000_003,
     "line-cut": 7_000_000_056,
     "others-purged": 7_000_000_040,
-    "other-master-missed": 7_000_000_055,
+    "other-master-missed": 7_000_000_297,
     "held-stops-others": 10_000_000_004,
     "segment-overlaps": 9_000_000_000,
     "segments-mixed": 9_000_000_000,
