@@ -62,7 +62,7 @@ class Ledger:
 
         def tracked(before: Entry) -> Entry:
             after = change(before)
-            if after.next_number < before.next_number:
+            if _may_fall(before, after) and after.next_number < before.next_number:
                 # held files, held lines and what a flush waits for are known by path and number
                 after = replace(after, last_number=before.next_number - 1)
             dropped.update(before.outbox_names() - after.outbox_names())
@@ -139,6 +139,14 @@ class Ledger:
             self.held += lies
         elif lay is not None:
             del self.owed[path], self._lies[path]
+
+
+def _may_fall(before: Entry, after: Entry) -> bool:
+    """Whether the number of a next version may be lower than before: not while there is a current
+    one, whose number is the highest that is used."""
+    if not after.versions:
+        return True
+    return bool(before.versions) and after.versions[-1].number < before.versions[-1].number
 
 
 def drop_superseded(entry: Entry) -> Entry:
