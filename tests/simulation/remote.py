@@ -67,7 +67,7 @@ class RemoteDisk:
         self.late = False
         """What happens now was asked for by a client that has lost its power since."""
         self.missed: set[str] = set()
-        """Paths that were to be removed when nothing was there."""
+        """Paths that were looked for, or to be removed, when nothing was there."""
         self.another_hand = False
         """Somebody else than our session acts: nothing is denied to them."""
         self.fold: Callable[[str], str] = lambda path: path
@@ -115,6 +115,7 @@ class RemoteDisk:
         """The file at ``path``."""
         file = self.files.get(path)
         if file is None:
+            self.missed.add(path)
             raise RemoteRefusal(FAILURE if path in self.folders else NO_SUCH_FILE)
         return file
 
