@@ -78,17 +78,23 @@ def test_what_may_not_be_removed_yet_is_removed_later(remote: Remote) -> None:
     assert remote.server.temps() == []
 
 
+def opened(folder: Path) -> RecordLog[Entry]:
+    """The journal, as the next process opens it."""
+    log: RecordLog[Entry] = RecordLog(
+        HookedDisk(),
+        ManualClock(),
+        str(folder / "journal"),
+        codec=Codec(Entry, entry_to_json, entry_from_json),
+        log=LOG,
+    )
+    log.open()
+    return log
+
+
 def test_a_process_begins_with_another_name_than_the_one_that_was_killed(tmp_path: Path) -> None:
     used, left = [], []
     for _ in range(4):
-        log: RecordLog[Entry] = RecordLog(
-            HookedDisk(),
-            ManualClock(),
-            str(tmp_path / "journal"),
-            codec=Codec(Entry, entry_to_json, entry_from_json),
-            log=LOG,
-        )
-        log.open()
+        log = opened(tmp_path)
         names = BeatNames(log)
         used.append(names.begin())
         left.append(len(names.left()))
@@ -96,14 +102,7 @@ def test_a_process_begins_with_another_name_than_the_one_that_was_killed(tmp_pat
     assert left == [0, 7, 7, 7]
     assert all(is_beat(name) for name in used)
     log.close()
-    log = RecordLog(
-        HookedDisk(),
-        ManualClock(),
-        str(tmp_path / "journal"),
-        codec=Codec(Entry, entry_to_json, entry_from_json),
-        log=LOG,
-    )
-    log.open()
+    log = opened(tmp_path)
     names = BeatNames(log)
     names.begin()
     assert names.left() == [], "the one before has ended in order"
