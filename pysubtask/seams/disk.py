@@ -153,6 +153,9 @@ class Disk(Protocol):
     def rename(self, path: str, target: str) -> None:
         """Rename, replacing ``target`` atomically."""
 
+    def link(self, path: str, target: str) -> None:
+        """Give a file a second name, which must be free (FileExistsError)."""
+
     def remove(self, path: str) -> None:
         """Delete a file."""
 
@@ -320,6 +323,9 @@ class RealDisk:
 
     def rename(self, path: str, target: str) -> None:
         _replace(path, target)
+
+    def link(self, path: str, target: str) -> None:
+        os.link(path, target)
 
     def remove(self, path: str) -> None:
         os.unlink(path)

@@ -41,6 +41,10 @@ _MAX_NUMBER = 1000
 _MAX_TOLD = 1000
 # The archive as a whole can't be written, not only this file moved.
 _WHOLE = frozenset({errno.EROFS, errno.EXDEV, errno.ENOTDIR})
+# link(2) where the file system has none, FAT on Linux and Windows among them
+_NO_LINK = frozenset(
+    {errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
+)
 # fsync of a folder where the file system has none (fsync(2))
 _NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
@@ -314,8 +318,8 @@ class Archive:
                 break
         self._made.add(day)
 
-    def _take_name(self, day: str, name: str) -> tuple[str, FileStat]:
-        for number in range(_MAX_NUMBER):
+    def _take_name(self, day: str, name: str, first: int = 0) -> tuple[str, FileStat]:
+        for number in range(first, _MAX_NUMBER):
             target = os.path.join(day, numbered(name, number))
             try:
                 self._disk.open_append(target, create_new=True).close()
@@ -345,8 +349,7 @@ class Archive:
             same = same and self._is_settled(path)  # nor was it notified meanwhile
             if same and (version is None or self._holds(target, version)):
                 return True
-            back, _ = self._take_name(*os.path.split(path))
-            self._disk.rename(target, back)
+            back = self._go_back(target, path)
             if back != path:
                 self._log.warning(
                     "archive %s: it changed while it was moved, and another took its name: it is "
@@ -362,6 +365,26 @@ class Archive:
                 local_words(error),
             )
         return False
+
+    def _go_back(self, target: str, path: str) -> str:
+        """Give a file its name back; gives the one that it has now. A program may make another file
+        of that name at any moment, so it is never taken by a rename, which would replace that."""
+        folder, name = os.path.split(path)
+        for number in range(_MAX_NUMBER):
+            back = os.path.join(folder, numbered(name, number))
+            try:
+                self._disk.link(target, back)
+            except FileExistsError:
+                continue
+            except OSError as error:
+                if error.errno not in _NO_LINK:
+                    raise
+                back, _ = self._take_name(folder, name, first=1)
+                self._disk.rename(target, back)
+                return back
+            self._disk.remove(target)
+            return back
+        raise OSError(errno.EEXIST, f"there are {_MAX_NUMBER} files of that name already", folder)
 
     # -- telling -----------------------------------------------------------------------------
 

@@ -184,6 +184,13 @@ class SimDisk:
         self.file_system.rename(path, target)
         self.on_rename(path, target)
 
+    def link(self, path: str, target: str) -> None:
+        self.before_call("link", target)
+        if self.file_system.kind.ctime_is_mtime:
+            raise os_error(errno.EPERM, target)  # FAT has no second names
+        self.file_system.link(path, target)
+        self.on_rename(path, target)
+
     def remove(self, path: str) -> None:
         self.before_call("remove", path)
         self.file_system.remove(path)

@@ -141,6 +141,10 @@ class HookedDisk(RealDisk):
         self.before("rename", path)
         super().rename(path, target)
 
+    def link(self, path: str, target: str) -> None:
+        self.before("link", target)
+        super().link(path, target)
+
     def remove(self, path: str) -> None:
         self.before("remove", path)
         super().remove(path)

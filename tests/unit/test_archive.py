@@ -440,6 +440,35 @@ def test_a_rename_that_was_done_though_it_failed_loses_nothing(old: Old) -> None
     assert old.archived("notes.txt").read_bytes() == b"precious"
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_what_the_program_writes_while_a_file_goes_back_is_not_replaced(
+    old: Old, links: bool
+) -> None:
+    """It finds no file of that name, makes one, and must not lose it (history 2011201802 of the
+    simulator)."""
+    path = old.write("notes.txt", b"old")
+    moves = 0
+
+    def hook(operation: str, called: str) -> None:
+        nonlocal moves
+        if operation not in ("rename", "link"):
+            return
+        moves += 1
+        if moves == 1:
+            Path(path).write_bytes(b"brand-new")
+        elif moves == 2:
+            with open(path, "ab") as file:
+                file.write(b"mine")
+        if operation == "link" and not links:
+            raise OSError(errno.EPERM, "Operation not permitted", called)
+
+    old.bench.disk.before = hook
+    old.run(1)
+    contents = [p.read_bytes() for p in old.folder.rglob("notes*") if p.is_file()]
+    assert sorted(contents) == [b"brand-new", b"mine"]
+    assert Path(path).read_bytes() == b"mine"
+
+
 @pytest.mark.parametrize("again", [False, True])
 def test_a_file_that_changes_while_it_is_moved_goes_back(old: Old, again: bool) -> None:
     path = old.write("notes.txt", b"old")
@@ -459,7 +488,7 @@ def test_a_file_that_changes_while_it_is_moved_goes_back(old: Old, again: bool) 
                 RealDisk().rename(str(old.archived("notes.txt")), path)
                 old.bench.disk.before = lambda op, where: (
                     RealDisk().rename(path + ".aside", path)
-                    if op == "open_append" and where == path
+                    if op == "link" and where == path
                     else None
                 )
 
