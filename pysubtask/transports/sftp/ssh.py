@@ -329,7 +329,7 @@ class _SshChannel:
         except TimeoutError:
             words = f"nothing could be sent for {self._send_timeout_secs:.0f} s"
         except (paramiko.SSHException, EOFError, OSError) as error:
-            words = self._sock.error or str(error) or "the connection broke"
+            words = self._why(error)
         else:
             if is_open:
                 self._compression.sent(parts, began, time.monotonic())
@@ -347,7 +347,7 @@ class _SshChannel:
             try:
                 return bytes(channel.recv(1 << 20))
             except (EOFError, OSError) as error:  # the answer to a window message did not go out
-                raise LinkLost(self._sock.error or str(error) or "the connection broke") from None
+                raise LinkLost(self._why(error)) from None
         if ended:
             raise LinkLost(self._reason())
         return b""
@@ -357,6 +357,12 @@ class _SshChannel:
 
     def close(self) -> None:
         _close(self._sock, self._transport)
+
+    def _why(self, error: Exception) -> str:
+        """Of a channel that the other side has closed, paramiko says "Socket is closed"."""
+        if self._channel.closed:
+            return self._reason()
+        return self._sock.error or str(error) or "the connection broke"
 
     def _reason(self) -> str:
         if self._sock.error:
