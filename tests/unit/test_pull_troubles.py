@@ -306,6 +306,32 @@ def test_what_the_program_adds_behind_ours_is_its_own() -> None:
     assert [data for name, data in bench.here().items() if "~" in name] == [whole + b"3" * 1000]
 
 
+def test_what_the_program_wrote_into_a_file_that_refuses_ours_is_its_own() -> None:
+    """As many bytes as before, and then nobody may add any: that is no half of an append."""
+    bench, old = FetchBench(growth="append"), _bytes(5000)
+    bench.server.put_file("out/a.log", old)
+    bench.start()
+    bench.run(30)
+    bench.grow("a.log", b"more")
+    mine = b"m" * 5000
+    left = 1
+
+    def deny(operation: str, path: str) -> None:
+        nonlocal left
+        if operation != "open" or not path.endswith("/a.log") or not left:
+            return
+        if bench.entry("a.log").reach:
+            left = 0
+            bench.clock.advance(10 * SEC)
+            bench.fs.write_inode(bench.fs.file(path), 0, mine)
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+
+    bench.hook = deny
+    bench.run(300)
+    assert bench.here().pop("a.log") == mine
+    assert [data for name, data in bench.here().items() if "~" in name] == [old + b"more"]
+
+
 @pytest.mark.parametrize("refused", ["append", "sync"])
 def test_half_of_what_was_to_be_added_is_taken_back(refused: str) -> None:
     """Else, once the server has rotated the file, it would pass for the program's own."""

@@ -109,7 +109,7 @@ class Growing:
         try:
             added = self._session.places.append(noted, data)
         except OSError:
-            self._take_back(entry, data)
+            self._take_back(noted, data)
             raise
         if not added:
             self._session.update(entry.path, lambda e: replace(e, reach=0))
@@ -120,10 +120,12 @@ class Growing:
         """The disk has refused: a part of what was to be added may stand there."""
         places, start = self._session.places, entry.size
         try:
+            if places.look(entry) != "partly":
+                return  # nothing was added, or the program was at it
             length = places.left(entry.place).size - start
-            if length > 0 and data.startswith(places.read(entry.place, start, length)):
+            if data.startswith(places.read(entry.place, start, length)):
                 places.cut(entry.place, start)
-            self._note_grown(entry.path, start)
+                self._note_grown(entry.path, start)
         except OSError as error:  # the next one looks what it is
             self._session.log.debug("cut %s: %s", entry.place, error)
 
