@@ -339,13 +339,15 @@ def test_a_trial_that_breaks_off_leaves_nothing(tmp_path: Path, cut_at: int) -> 
     assert "has that name" in bench.error_of("2")
 
 
+def hide(operation: str, path: str) -> None:
+    """A destination that shows no temporary file."""
+    if operation == "stat" and ".pysubtask-" in path:
+        raise RemoteNotFound("nothing to see", operation=operation, path=path)
+
+
 def test_where_nothing_is_shown_names_that_may_be_one_are(bench: Bench) -> None:
     bench.write("1", b"first", "a.csv")
     bench.run()
-
-    def hide(operation: str, path: str) -> None:
-        if operation == "stat" and ".pysubtask-" in path:
-            raise RemoteNotFound("nothing to see", operation=operation, path=path)
 
     bench.server.fault_before = hide
     bench.write("2", b"second", "A.csv")
@@ -392,10 +394,6 @@ def test_a_trial_that_was_refused_is_made_again(bench: Bench) -> None:
 def test_where_nothing_is_ever_shown_trials_become_rare(bench: Bench) -> None:
     bench.write("1", b"first", "a.csv")
     bench.run()
-
-    def hide(operation: str, path: str) -> None:
-        if operation == "stat" and ".pysubtask-" in path:
-            raise RemoteNotFound("nothing to see", operation=operation, path=path)
 
     bench.server.fault_before = hide
     bench.write("2", b"second", "A.csv")

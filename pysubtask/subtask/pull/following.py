@@ -52,7 +52,8 @@ class Following:
         """
         session, places = self._session, self._session.places
         told = Told("renamed", session.telling.first_news(entry))
-        moved = replace(entry, path=path, remote=name, place=path, told=told)
+        # what may still be on its way to another name there had the old one
+        moved = replace(entry, path=path, remote=name, place=path, told=told, leaving="")
         session.journal.update(path, lambda e: moved, remote=name)
         # else, after a loss of power, it would be the program's own
         session.journal.sync(must=True)

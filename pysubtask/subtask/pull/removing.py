@@ -84,6 +84,7 @@ class Removing:
 
         Raises:
             RemoteError: the server refuses.
+            OSError: the disk does.
         """
         entry = self._session.entry(path)
         try:
