@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import islice
+from itertools import count, islice
 
 from tests.simulation.packets import MODSFTP_EXTENSIONS
 from tests.simulation.script import Config, FileSpec
@@ -41,6 +41,8 @@ class Realm:
     """Kinds of trouble that only this realm has, and how often one of them comes."""
     without: frozenset[str] = frozenset()
     """Kinds of trouble that it can't have."""
+    every: int = 1
+    """It comes in every so-many-th round of all realms: its histories cost so much more."""
 
     @property
     def first(self) -> int:
@@ -277,6 +279,7 @@ REALMS: dict[str, Realm] = {
             _stuck,
             troubles={"jam": 6},
             without=_ALL_TROUBLES,
+            every=3,
         ),
         Realm(
             "rotated",
@@ -300,6 +303,7 @@ REALMS: dict[str, Realm] = {
             _beats,
             troubles={"restart": 5, "refuse": 4},
             without=frozenset({"consumer", "foreign"}),
+            every=3,
         ),
         Realm(
             "appending",
@@ -314,6 +318,7 @@ REALMS: dict[str, Realm] = {
             "another master starts, with the same state folder: its child takes it over",
             _masters,
             troubles={"second_master": 8, "kill": 6, "refuse": 4},
+            every=2,
         ),
         Realm(
             "short",
@@ -353,15 +358,17 @@ def first_seed(realm: str) -> int:
 
 
 def mixed_seeds(start: int, number: int) -> Iterator[int]:
-    """``number`` seeds: every second one is ordinary, the others go round the realms."""
+    """``number`` seeds: every second one is ordinary, the others go round the realms, so that each
+    of them gets about the same time."""
 
     def seeds() -> Iterator[int]:
         others = [realm for realm in REALMS.values() if realm is not ORDINARY]
         at = start
-        while True:
+        for round_number in count():
             for realm in others:
-                yield at
-                yield realm.first + at
-                at += 1
+                if round_number % realm.every == 0:
+                    yield at
+                    yield realm.first + at
+                    at += 1
 
     return islice(seeds(), number)

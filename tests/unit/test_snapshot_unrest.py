@@ -248,3 +248,32 @@ def test_a_third_file_is_not_taken_for_the_end_of_the_first(
     assert contents == [content for content in whole if content in contents]
     assert contents[-1] == first + b"third"
     assert growth != "append" or b"second" in contents
+
+
+def test_nor_if_it_has_the_number_of_the_first_one(local: Local) -> None:
+    """A longer copy of a file is moved into its place, and then one of the copy, to which the file
+    system gives the number that is free again: nobody may see the second before the first
+    (history 17012106253 of the simulator)."""
+    local.write(b"head\n")
+    local.take("append")
+    local.open()  # nothing is held any more
+    original = os.stat(local.path).st_ino
+
+    first, second = b"head\none\n", b"head\none\ntwo\n"
+    os.rename(local.path, local.path + ".kept")  # so that its number is free to be given back
+    local.write(first)
+
+    def again() -> None:
+        os.remove(local.path)
+        os.rename(local.path + ".kept", local.path)
+        with open(local.path, "ab") as file:
+            file.write(second[len(b"head\n") :])
+        assert os.stat(local.path).st_ino == original
+
+    local.disk.before = on_nth("open_read", "a.csv", 2, again)
+    local.take("append")
+    local.disk.before = nothing
+    local.take("append")
+    contents = [local.content(version.number) for version in local.entry.versions]
+    assert contents == sorted(contents, key=len), contents
+    assert contents[-1] == second

@@ -36,7 +36,8 @@ class Rotations:
             with self._sources.borrow(path, previous) as handle:
                 st = handle.stat()
                 is_other = (st.ino, st.dev) != (current.ino, current.dev)
-                return is_other and st.links > 0 and is_same_content(handle, previous)
+                lives_on = is_other and st.links > 0 and is_same_content(handle, previous)
+                return lives_on and not self._sources.is_at(path, st)  # it has a look to come
         except FileNotFoundError:
             return False
 

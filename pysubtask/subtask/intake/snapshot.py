@@ -308,9 +308,11 @@ class Snapshots:
             with self._sources.borrow(path, previous) as handle:
                 st = handle.stat()
                 is_other = current is None or (st.ino, st.dev) != (current.ino, current.dev)
-                # A third file, which has the name since a moment ago, has its own look to come.
+                # A third file, which has the name since a moment ago, has its own look to come,
+                # even where the system gave it the number of the old one, which was free again.
                 is_known = st.ino == previous.identity.ino
                 found = is_other and is_known and is_same_content(handle, previous)
+                found = found and not self._sources.is_at(path, st)
                 if self._sources.is_held(path, previous.number) and st.size == previous.size:
                     found = False  # it has nothing more, and may live on in the handle only
                 if found and not previous.growing:

@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager
 
 from pysubtask.core.model import Version
 from pysubtask.core.prints import print_of
-from pysubtask.seams.disk import Disk, ReadHandle
+from pysubtask.seams.disk import Disk, FileStat, ReadHandle
 
 __all__ = ["Sources", "is_same_content"]
 
@@ -86,6 +86,14 @@ class Sources:
     def is_watched(self, path: str) -> bool:
         """Whether a file is watched itself."""
         return self._is_watched(path)
+
+    def is_at(self, path: str, st: FileStat) -> bool:
+        """Whether the file of which ``st`` was told has the name ``path`` now."""
+        try:
+            here = self._disk.stat(path)
+        except OSError:
+            return False
+        return (here.ino, here.dev) == (st.ino, st.dev)
 
     def is_held(self, path: str, number: int) -> bool:
         """Whether a handle of this version is held."""
