@@ -25,7 +25,8 @@ class SimClock:
     def __init__(self) -> None:
         self.now_ns = 0
         self.wall_offset_ns = _START_WALL_NS
-        self._events: list[tuple[int, int, Callable[[], None]]] = []
+        self.events: list[tuple[int, int, Callable[[], None]]] = []
+        """What is planned, a heap: when, in which order, and what."""
         self._planned = 0
         self.in_event = False
         """An event is happening now: it must not let time pass."""
@@ -41,7 +42,7 @@ class SimClock:
     def at(self, when_ns: int, action: Callable[[], None]) -> None:
         """Plan ``action``; actions due at the same time happen in the order of planning."""
         self._planned += 1
-        heapq.heappush(self._events, (when_ns, self._planned, action))
+        heapq.heappush(self.events, (when_ns, self._planned, action))
 
     def after(self, delay_ns: int, action: Callable[[], None]) -> None:
         """Plan ``action`` for ``delay_ns`` from now."""
@@ -49,7 +50,7 @@ class SimClock:
 
     def next_event_ns(self) -> int | None:
         """When the next planned thing happens."""
-        return self._events[0][0] if self._events else None
+        return self.events[0][0] if self.events else None
 
     def advance(self, duration_ns: int) -> None:
         """Let time pass, and what is due with it."""
@@ -57,7 +58,7 @@ class SimClock:
 
     def advance_to(self, target_ns: int) -> None:
         """Let time pass up to ``target_ns``."""
-        events = self._events
+        events = self.events
         while events and events[0][0] <= target_ns:
             self.run_next()
         if target_ns > self.now_ns:
@@ -66,7 +67,7 @@ class SimClock:
     def run_next(self) -> None:
         """Go to the next planned event and let it happen."""
         assert not self.in_event, "an event must not let time pass"
-        when_ns, _, action = heapq.heappop(self._events)
+        when_ns, _, action = heapq.heappop(self.events)
         if when_ns > self.now_ns:
             self.now_ns = when_ns
         self.in_event = True

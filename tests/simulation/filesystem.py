@@ -94,10 +94,9 @@ class SimFileSystem:
 
     def _no_folder(self, path: str) -> OSError:
         """Why ``path`` is no folder: missing, or a file stands in the way."""
-        while path and self._find(path) is None:
+        while (found := self._find(path)) is None and path:
             path = path.rpartition("/")[0]
-        is_file = isinstance(self._find(path), Inode)
-        return os_error(errno.ENOTDIR if is_file else errno.ENOENT, path)
+        return os_error(errno.ENOTDIR if isinstance(found, Inode) else errno.ENOENT, path)
 
     def _split(self, path: str) -> tuple[Directory, str]:
         folder, _, name = path.rpartition("/")
@@ -121,6 +120,10 @@ class SimFileSystem:
 
     def node(self, path: str) -> Inode | Directory:
         """What is at ``path``."""
+        above = self._directories.get(path.rpartition("/")[0])
+        here = above.entries.get(path.rpartition("/")[2]) if above is not None else None
+        if here is not None:
+            return here
         found = self._directories.get(path.rstrip("/"))
         if found is not None:
             return found

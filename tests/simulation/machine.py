@@ -230,8 +230,8 @@ class Machine(Stage):
             self.call_log.append(operation)
         clock = self.clock
         target_ns = clock.now_ns + self.config.call_ns
-        next_ns = clock.next_event_ns()
-        if next_ns is not None and next_ns <= target_ns and not clock.in_event:
+        events = clock.events
+        if events and events[0][0] <= target_ns and not clock.in_event:
             clock.advance_to(target_ns)
         else:
             clock.now_ns = target_ns

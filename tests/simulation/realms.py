@@ -150,7 +150,7 @@ def _names(rng: random.Random, config: Config, is_bent: bool) -> Config:
         config = _calling(kind, config)
     one, other = rng.choice(_TWINS)
     folds = rng.random() < 0.8 or one == other
-    growths = ["append", "auto", "rewrite"]
+    growths = ["auto", "rewrite"] if is_bent else ["append", "auto", "rewrite"]
     twin = FileSpec(other, rng.choice(["auto", rng.choice(growths)]), in_folder=one == other)
     if twin.in_folder:
         twin = FileSpec(other, "auto", in_folder=True)

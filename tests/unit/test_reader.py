@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from pysubtask.core.model import Identity, Piece, Version
 from pysubtask.core.prints import print_of
@@ -142,6 +143,37 @@ def test_a_file_that_shrinks_between_two_reads(bench: Bench) -> None:
     os.truncate(bench.path, 7)
     with pytest.raises(BytesLost, match="shrank"):
         reader.read(5, 5)
+    reader.close()
+
+
+def _appended_to(bench: Bench, data: bytes) -> VersionReader:
+    """A reader of all of ``data`` in a file whose program promised to append only."""
+    Path(bench.path).write_bytes(data)
+    kept = print_of(lambda at, n: data[at : at + n], "ends", len(data))
+    assert kept is not None
+    version = replace(bench.version(_live(0, len(data))), size=len(data), print=kept)
+    return VersionReader(bench.path, version, bench.outbox, bench.sources)
+
+
+def test_a_file_that_is_copied_and_truncated_between_two_reads(bench: Bench) -> None:
+    """On a slow link a file may be read for minutes: what is written into it after a copytruncate
+    must not follow the old bytes (history 17012153941 of the simulator)."""
+    data = DATA * 1_000
+    reader = _appended_to(bench, data)
+    assert reader.read(0, 5_000) == data[:5_000]
+    Path(bench.path).write_bytes(data.upper() * 2)
+    with pytest.raises(BytesLost, match="not what its snapshot noted"):
+        reader.read(5_000, 5_000)
+    reader.close()
+
+
+def test_a_file_that_is_appended_to_between_two_reads(bench: Bench) -> None:
+    data = DATA * 1_000
+    reader = _appended_to(bench, data)
+    assert reader.read(0, 5_000) == data[:5_000]
+    with open(bench.path, "ab") as file:
+        file.write(b"more")
+    assert reader.read(5_000, 21_000) == data[5_000:]
     reader.close()
 
 

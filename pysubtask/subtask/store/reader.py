@@ -26,7 +26,8 @@ class VersionReader:
 
     An outbox piece that this process did not write is checked against its digest, and the watched
     file against the version's print, before a byte of it is used; and once more after each reading
-    if it may have changed meanwhile, unless the program promised to append only.
+    if it may have changed meanwhile; where the program promised to append only, only its ends are
+    looked at, for such a file may yet be copied and truncated.
 
     Args:
         now: Unix seconds, to tell whether a time stamp is old enough to be believed.
@@ -83,7 +84,12 @@ class VersionReader:
         """
         kind = self._version.print.kind
         if kind == "ends":  # growth="append": what was written stays
-            return handle.read_at(offset, length)
+            data = handle.read_at(offset, length)
+            st = handle.stat()
+            if st != self._checked:
+                self._check(handle)
+                self._checked = st
+            return data
         if kind != "whole":
             return self._read_checked(handle, offset, length)
         start, data = self._ahead
