@@ -365,7 +365,7 @@ class Checker:
         return "torn", f"{seen}: no lineage; lineage {best[1]} agrees up to {best[0]}"
 
     def _check_lines(self, source: Source, lineage: Lineage, view: _View) -> None:
-        if self.slots.replaces and view.claim is None and 0 < source.found_size <= view.size:
+        if self.slots.replaces and view.claim is None and source.was_found:
             return  # what was found there may be ours, and readers may have seen as much of it
         words = half_line(lineage, view.size, self._now_ns(), self.line_wait_ns, self.released_ns)
         if words and source.present and lineage is source.current:

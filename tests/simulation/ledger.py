@@ -112,6 +112,8 @@ class Source:
     looked_ns: int = -1
     """The child has looked at it since then."""
     rewritten: bool = False
+    was_found: bool = False
+    """Something was at the destination under its name before we ever came."""
     found_size: int = 0
     """So much of it was at the destination before we ever came."""
     interfered: bool = False

@@ -136,6 +136,7 @@ class Stage:
         self.remote.put(source.remote, content)
         self.remote.another_hand = False
         source.interfered = what == "foreign"
+        source.was_found = True
         if source.current.holds(content):  # it happens to be a state of ours
             view = self.checker.view(source.remote)
             view.size, view.exempt = len(content), False
