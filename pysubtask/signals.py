@@ -124,13 +124,15 @@ class StateLayout:
         self.journal = join(state_dir, "journal")
         """The journal: delivered state and outbox."""
         self.outbox = join(state_dir, "outbox")
+        """Folder of copies of undelivered data."""
         self.signatures = join(state_dir, "signatures")
+        """Folder of what is remembered of contents that were sent, to send their changes only."""
         self.blanks = join(state_dir, "blanks.json")
         """When the ``.notify`` files were made that nobody has touched yet."""
         self.budget = join(state_dir, "budget.json")
+        """How much of the day's bytes and deliveries is used up."""
         self.destination = join(state_dir, "destination.json")
         """What is remembered of the destination (which file system a folder is on)."""
-        """Folder of copies of undelivered data."""
         self.pulls = join(state_dir, "pulls")
         """Folder of the journals of what is fetched, one for each source."""
         self.arrivals = join(state_dir, "arrivals")

@@ -96,8 +96,8 @@ FETCHING_PLANTS: dict[str, Plant] = {
         (
             Edit("subtask.pull.whole", "Whole.fetch", "temp.handle.sync()", "pass"),
             Edit(
-                "subtask.pull.puller",
-                "Puller._remove_some",
+                "subtask.pull.rounds",
+                "Rounds.remove_some",
                 "self._journal.sync(must=True)",
                 "pass",
             ),
@@ -128,8 +128,8 @@ FETCHING_PLANTS: dict[str, Plant] = {
         "the child does not sleep while more files wait than the server may have open",
         "subtask.pull.puller",
         "Puller.step",
-        "(waiting and connection.has_room)",
-        "waiting",
+        "(self._rounds.has_next and connection.has_room)",
+        "self._rounds.has_next",
     ),
 }
 

@@ -191,6 +191,24 @@ def test_a_copy_is_no_rename() -> None:
     ]
 
 
+def test_what_may_have_moved_waits_until_the_new_names_are_known() -> None:
+    """Else a rotated file might be replaced here, and be fetched once more under its new name."""
+    bench = FetchBench()
+    bench.server.put_file("out/app.log", b"x" * 3000)
+    bench.start()
+    bench.run(30)
+    bench.rotate("app.log", b"new\n" * 100)
+    here: list[set[str]] = []
+
+    def before(name: str, path: str) -> None:
+        if (name, path) == ("read", "out/app.log"):
+            here.append(set(bench.here()))
+
+    bench.server.before = before
+    bench.run(60)
+    assert here == [{"app.log.1"}]
+
+
 def test_a_rotated_file_is_told_of_from_its_first_byte_that_is_news() -> None:
     """The program has not dealt with what it was told of the file under its old name."""
     bench = FetchBench()

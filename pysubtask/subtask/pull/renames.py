@@ -53,11 +53,17 @@ class Renames:
         """Whether a file may have moved."""
         return path in self._suspects
 
+    def expect(self, path: str) -> None:
+        """A file is about to be looked at: what may have moved waits, if that is a new name."""
+        if self._suspects and self._journal.get(path) is None:
+            self._naming.add(path)
+
     def follow(
         self, following: Following, path: str, sight: Sight, sights: dict[str, Sight]
     ) -> Generator[Step, Any, str | None]:
         """Look at a new name; gives the old one if it is a file that we know."""
         if not self._suspects or self._places.is_there(path):
+            self._naming.discard(path)
             return None
         self._naming.add(path)
         for entry in list(self._suspects.values()):

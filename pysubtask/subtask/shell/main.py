@@ -30,6 +30,7 @@ from pysubtask.signals import StateLayout, read_json
 from pysubtask.status import Status, printable
 from pysubtask.subtask.context import Context, Subtask
 from pysubtask.subtask.shell.events import open_events
+from pysubtask.subtask.shell.halfwritten import sweep_half_written
 from pysubtask.subtask.shell.lifeline import HardExit, LifeLine, take_stdin
 from pysubtask.subtask.shell.lock import StateLock
 from pysubtask.subtask.shell.logs import (
@@ -134,6 +135,7 @@ class _Child:
             if not self._lock.acquire(give_up=self._has_to_stop):
                 return EXIT_STOPPED
             try:
+                sweep_half_written(self._disk, self._layout, now=self._clock.time())
                 return self._run_locked(make_subtask)
             except BaseException as error:
                 self._show(error)
