@@ -177,13 +177,6 @@ PLANTS: dict[str, Plant] = {
         "if previous is None",
         "return\n    if previous is None",
     ),
-    "number-used-again": one(
-        "a file that came to a name with the number of the one before is taken for that one",
-        "subtask.store.sources",
-        "Sources.is_at",
-        "return (here.ino, here.dev) == (st.ino, st.dev)",
-        "return False",
-    ),
     "notify-removed-unread": Plant(
         "a clean stop begins with removing all .notify files, and one that is gone is no touch",
         (
@@ -402,7 +395,6 @@ KNOWN: dict[str, int] = {
     "torn-read": 1377,
     "first-contact-blind": 45,
     "rename-not-followed": 107,
-    "number-used-again": 17_012_106_253,
     "notify-removed-unread": 7301,
     "copy-unsynced": 225,
     "hole-trusted": 133,

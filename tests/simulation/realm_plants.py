@@ -193,7 +193,7 @@ REALM_KNOWN: dict[str, int] = {
     "folder-unsynced": 6_000_000_003,
     "folder-temp-unsynced": 6_000_000_061,
     "resumed-unsynced": 6_000_000_865,
-    "written-behind-anything": 3057,
+    "written-behind-anything": 7548,
     "echo-believed": 5_000_000_045,
     "answers-by-order": 4,
     "budget-ignored": 8_000_000_038,

@@ -4,9 +4,10 @@ A history that draws its faults at random may never draw the one that matters. S
 short ones is first run in peace, and its calls (to the local disk, and the server's requests) are
 counted. Then it is run once for each of them and each kind of fault: the call fails, the process
 dies there, the power goes (and of what was not synced nothing, everything, only names, only data or
-something survives), the connection breaks before or after the request, it is refused, answered
-twice or late, or the server goes down with what it had not synced. What must hold is what always
-must; see :mod:`tests.simulation.checker`.
+something survives), the program does to the file there whatever it may do to it, the connection
+breaks before or after the request, it is refused, answered twice or late, or the server goes down
+with what it had not synced. What must hold is what always must; see
+:mod:`tests.simulation.checker`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 
 from tests.simulation.filesystem import SURVIVALS, FileSystemKind
 from tests.simulation.machine import FAULTY, FILLING
+from tests.simulation.program import ACTIONS
 from tests.simulation.script import Config, Event, FileSpec, History
 from tests.simulation.server import GO_EXTENSIONS, NO_REPLACE, ServerKind
 from tests.simulation.world import World
@@ -69,14 +71,15 @@ class Story:
 
     about: str
     actions: tuple[str, ...]
-    """What the program does, half a second apart; it notifies each time."""
+    """What the program does, half a second apart; it notifies each time. ``restart``: it stops the
+    child, and starts another."""
     config: Config = _PLAIN
 
     def history(self, *faults: Event) -> History:
         """The whole of it, with these things going wrong."""
         at_ns = [100 * _MS + 500 * _MS * n for n in range(len(self.actions))]
         events = [
-            Event(at, name, n % len(self.config.files), "notify")
+            Event(at, name, n % len(self.config.files), 0.1 if name == "restart" else "notify")
             for n, (at, name) in enumerate(zip(at_ns, self.actions, strict=True))
         ]
         troubles = frozenset(fault.kind for fault in faults)
@@ -114,6 +117,16 @@ STORIES: dict[str, Story] = {
         "big writes to a server with parallel workers",
         ("append", "append", "replace", "append"),
         _with("auto", _GO, block_bytes=150_000, block_share=1.0),
+    ),
+    "restarted": Story(
+        "a file is replaced, and made anew, after a restart: nobody holds it open",
+        ("append", "restart", "copy_longer", "restart", "recreate", "append"),
+        _with("auto", file_system=replace(_UNORDERED, reuse_inodes=True)),
+    ),
+    "restarted, appended": Story(
+        "the same, rotated, where the program promised to append only",
+        ("append", "restart", "rotate", "restart", "recreate", "append"),
+        _with("append", file_system=replace(_UNORDERED, reuse_inodes=True)),
     ),
     "copied": Story(
         "two files are copied into a watched folder",
@@ -195,6 +208,9 @@ def _faults(calls: list[str], requests: int, config: Config) -> Iterator[tuple[s
         for event in _at_call(number, operation):
             words = f"{event.detail} {event.how}".strip()
             yield f"call {number} ({operation}): {event.kind} {words}", event
+        for action in _acts(config):
+            event = Event(0, action, 0, "notify", number, exact=True)
+            yield f"call {number} ({operation}): the program does {action}", event
     for number in range(1, requests + 1):
         for kind, detail in _at_request(number, config):
             yield f"request {number}: {kind} {detail}", Event(0, kind, detail=detail)
@@ -216,6 +232,14 @@ def _at_call(number: int, operation: str) -> Iterator[Event]:
     yield event("kill", 0.1)
     for how in SURVIVALS:
         yield event("power", 0.1, how)
+
+
+def _acts(config: Config) -> Iterator[str]:
+    """What a program may do to such a file at any moment."""
+    spec = config.files[0]
+    yield from ACTIONS["folder" if spec.in_folder else spec.growth]
+    if spec.growth == "auto" and not spec.in_folder:
+        yield "copy_longer"
 
 
 def _at_request(number: int, config: Config) -> Iterator[tuple[str, Any]]:
