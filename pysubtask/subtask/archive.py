@@ -125,6 +125,8 @@ class Archive:
         self._told: set[str] = set()
         self._made: set[str] = set()
         self._waiting: dict[str, _Place] = {}
+        self._stranded: dict[str, tuple[str, _Place]] = {}
+        """Files that are to go back and could not, by the name that they have in the archive."""
         self._inodes: dict[int, set[str]] | None = None
         """For one slice: the entries that speak of a file by its inode."""
         self.moved_files = 0
@@ -140,7 +142,7 @@ class Archive:
         if self._sweep is None and now >= self._next_sweep:
             self._next_sweep = now + self._sweep_secs
             self._sweep = self._everything()
-        elif self._sweep is None and self._waiting and now >= self._next_check:
+        elif self._sweep is None and self._has_waiting and now >= self._next_check:
             self._sweep = self._what_waits()
         self._inodes = self._declared_files = None
         if self._sweep is not None:
@@ -151,7 +153,11 @@ class Archive:
                     break
         if self._sweep is not None:
             return now
-        return min(self._next_sweep, self._next_check) if self._waiting else self._next_sweep
+        return min(self._next_sweep, self._next_check) if self._has_waiting else self._next_sweep
+
+    @property
+    def _has_waiting(self) -> bool:
+        return bool(self._waiting or self._stranded)
 
     # -- finding -----------------------------------------------------------------------------
 
@@ -173,6 +179,9 @@ class Archive:
                 yield None
 
     def _what_waits(self) -> Iterator[None]:
+        for target, (path, place) in list(self._stranded.items()):
+            self._bring_back(target, path, place)
+            yield None
         now = self._clock.monotonic()
         for path, place in list(self._waiting.items()):
             if path in self._ledger.owed or now < self._paused.get(place.folder, (0.0, ""))[0]:
@@ -247,20 +256,23 @@ class Archive:
             for version in entry_now.versions if entry_now is not None and other != path else ():
                 if version.identity.ino != st.ino or st.size < version.size:
                     continue
-                if not _is_all_there(entry_now, version, st) and self._holds(path, version):
+                if not _is_all_there(entry_now, version, st) and self._holds(
+                    path, version, unread=True
+                ):
                     return True
         return False
 
-    def _holds(self, path: str, version: Version) -> bool:
-        """Inodes are used again: only the content tells."""
+    def _holds(self, path: str, version: Version, *, unread: bool) -> bool:
+        """Inodes are used again: only the content tells. ``unread``: what is said of a file that
+        can't be read."""
         try:
             handle = self._disk.open_read(path)
         except OSError:
-            return True
+            return unread
         try:
             return is_same_content(handle, version)
         except OSError:
-            return True
+            return unread
         finally:
             handle.close()
 
@@ -283,7 +295,7 @@ class Archive:
         entry = self._ledger.get(path)
         version = None if entry is None else entry.current
         if not self._is_what_was_meant(path, target, st, version):
-            self._waiting[path] = place  # it went back
+            self._bring_back(target, path, place)
             return
         self._paused.pop(place.folder, None)
         self.moved_files += 1
@@ -340,31 +352,45 @@ class Archive:
     def _is_what_was_meant(
         self, path: str, target: str, st: FileStat, version: Version | None
     ) -> bool:
-        """Whether the file did not change between the look and the move; else it goes back. The
-        move itself is a change of its ctime, so what was overwritten and got its old time back
-        shows in its content only."""
+        """Whether the file did not change between the look and the move. The move itself is a
+        change of its ctime, so what was overwritten and got its old time back shows in its content
+        only."""
         try:
             now = self._disk.stat(target)
-            same = (now.size, now.mtime_ns, now.ino) == (st.size, st.mtime_ns, st.ino)
-            same = same and self._is_settled(path)  # nor was it notified meanwhile
-            if same and (version is None or self._holds(target, version)):
-                return True
+        except OSError:
+            return False
+        same = (now.size, now.mtime_ns, now.ino) == (st.size, st.mtime_ns, st.ino)
+        same = same and self._is_settled(path)  # nor was it notified meanwhile
+        return same and (version is None or self._holds(target, version, unread=False))
+
+    def _bring_back(self, target: str, path: str, place: _Place) -> None:
+        """A file changed while it was moved: what is new in it is still to be delivered."""
+        try:
             back = self._go_back(target, path)
-            if back != path:
-                self._log.warning(
-                    "archive %s: it changed while it was moved, and another took its name: it is "
-                    "%s now",
-                    path,
-                    back,
-                )
         except OSError as error:
+            if self._is_gone(target):  # somebody took it from the archive
+                self._stranded.pop(target, None)
+                return
+            if target not in self._stranded:
+                self._log.warning(
+                    "archive %s: it changed while it was moved to %s, and can't go back now: %s; "
+                    "will be tried again",
+                    path,
+                    target,
+                    local_words(error),
+                )
+            self._stranded[target] = path, place
+            return
+        if self._stranded.pop(target, None) is not None:
+            self._log.info("archive %s: it is back from %s", path, target)
+        self._waiting[path] = place
+        if back != path:
             self._log.warning(
-                "archive %s: it changed while it was moved to %s, and can't go back: %s",
+                "archive %s: it changed while it was moved, and another took its name: it is "
+                "%s now",
                 path,
-                target,
-                local_words(error),
+                back,
             )
-        return False
 
     def _go_back(self, target: str, path: str) -> str:
         """Give a file its name back; gives the one that it has now. A program may make another file
@@ -375,7 +401,8 @@ class Archive:
             try:
                 self._disk.link(target, back)
             except FileExistsError:
-                continue
+                if not self._are_one(target, back):
+                    continue
             except OSError as error:
                 if error.errno not in _NO_LINK:
                     raise
@@ -385,6 +412,20 @@ class Archive:
             self._disk.remove(target)
             return back
         raise OSError(errno.EEXIST, f"there are {_MAX_NUMBER} files of that name already", folder)
+
+    def _is_gone(self, target: str) -> bool:
+        try:
+            self._disk.stat(target)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def _are_one(self, target: str, back: str) -> bool:
+        """Whether a file has both names: it was to lose one of them, and the disk refused."""
+        one, other = self._disk.stat(target), self._disk.stat(back)
+        return (one.ino, one.dev) == (other.ino, other.dev)
 
     # -- telling -----------------------------------------------------------------------------
 

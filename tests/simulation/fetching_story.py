@@ -6,10 +6,16 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from tests.simulation.fetching_origin import FOLDER
+
 if TYPE_CHECKING:
     from tests.simulation.fetching_world import FetchingWorld
 
 __all__ = ["plan_story"]
+
+_HEAD_BYTES = 1024
+_ENDS_BYTES = _HEAD_BYTES + 4096
+"""More than that is in no print (pysubtask/core/pull.py)."""
 
 
 def plan_story(world: FetchingWorld, secs: float) -> None:
@@ -33,6 +39,10 @@ def plan_story(world: FetchingWorld, secs: float) -> None:
     while at < secs - 15:
         at += rng.expovariate(1 / rng.choice([0.3, 2.0, 8.0]))
         world.clock.at(int(at * 1e9), rng.choice(writers))
+    if world.alike.random() < 0.25:
+        for _ in range(world.alike.randrange(1, 5)):
+            at_ns = int(world.alike.uniform(5, secs - 15) * 1e9)
+            world.clock.at(at_ns, lambda: _put_alike(world, world.alike))
     at = 0.0
     while at < secs + 60:
         at += rng.uniform(0.5, 6.0)
@@ -86,6 +96,34 @@ def _rotate(world: FetchingWorld, name: str) -> None:
     world.say(f"server rotates {name}")
     if world.rng.random() < 0.7:
         _append(world, name)
+
+
+def _put_alike(world: FetchingWorld, rng: random.Random) -> None:
+    """A file comes that looks like one that is there, but for its time: as big, the same beginning
+    and end, another middle. The other one may go, or change, soon."""
+    server = world.server
+    names = [n for n in sorted(server.lines) if len(server.content(n) or b"") > _ENDS_BYTES]
+    if not names:
+        return
+    name = rng.choice(names)
+    content, complete = server.content(name) or b"", server.line(name).complete
+    changed_secs = world.remote.files[f"{FOLDER}/{name}"].mtime
+    if not complete or world.server_secs() - changed_secs < 3:
+        return
+    new = f"like-{len(server.lines)}.dat"
+    middle = _HEAD_BYTES + rng.randrange(len(content) - _ENDS_BYTES)
+    changed = bytearray(content)
+    changed[middle] ^= 1
+    server.replace(new, bytes(changed))
+    world.say(f"server has {new}, which looks like {name}: {len(content)}")
+    what = rng.choice(["stay", "delete", "rotate", "replace"])
+    wait_ns = int(rng.choice([0.0, 0.5, 3.0, 10.0]) * 1e9)
+    if what == "delete" and world.growth != "append":
+        world.clock.after(wait_ns, lambda: server.delete(name))
+    elif what == "rotate" and name == "a.log":
+        world.clock.after(wait_ns, lambda: _rotate(world, name))
+    elif what == "replace" and name in ("c.cfg", "d.dat"):
+        world.clock.after(wait_ns, lambda: _replace(world, name))
 
 
 def _write_slowly(world: FetchingWorld, name: str) -> None:

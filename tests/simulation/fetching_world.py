@@ -74,9 +74,8 @@ class FetchingWorld:
         self.files.write_back()
         skew_secs, tick_secs = rng.choice([0, 5, -3600, 3600]), rng.choice([1, 1, 2])
         began_secs = self.clock.wall_ns() // SEC + skew_secs  # the server has a clock of its own
-        self.remote = RemoteDisk(
-            lambda: (began_secs + self.clock.now_ns // SEC) // tick_secs * tick_secs
-        )
+        self.server_secs = lambda: (began_secs + self.clock.now_ns // SEC) // tick_secs * tick_secs
+        self.remote = RemoteDisk(self.server_secs)
         self.server_name, server = rng.choice(_SERVERS)
         self.server = Origin(self.remote)
         self.machine = SimServer(self.clock, random.Random(rng.random()), self.remote, server)
@@ -98,6 +97,7 @@ class FetchingWorld:
         if seed % 4 == 3:  # they die all the time, most of them with their machine
             self.cut_share, self.kill_share, self.power_share = 0.003, 0.01, 0.8
         self.stops = random.Random(f"fetching stops {seed}")
+        self.alike = random.Random(f"fetching alike {seed}")
         self.stop_share = self.stops.choice([0.0, 0.0, 0.0, 0.02])
         self.consumes = rng.random() < 0.4
         self.edits = rng.random() < 0.3

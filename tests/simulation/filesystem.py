@@ -225,6 +225,7 @@ class SimFileSystem:
         inode = Inode(self._new_number(), path)
         inode.links = 1
         self._stamp(inode)
+        inode.durable = (b"", inode.mtime_ns, inode.ctime_ns)  # its times come with its name
         self._sequence += 1
         inode.made = self._sequence
         self._change(folder, (name, inode))

@@ -26,6 +26,9 @@ MS = 1_000_000
 FAULTY = frozenset({"append", "create", "sync", "rename", "read", "open", "remove", "sync_dir"})
 FILLING = frozenset({"append", "create", "mkdir"})
 
+STRANDED_NS = 30 * SEC
+"""So long after the disk refused the last time, a file that should not have gone to the archive may
+still be there."""
 _FORGIVEN_NS = 1 << 62
 """Known to be gone, and forgiven for good."""
 
@@ -180,12 +183,13 @@ class Machine(Stage):
             on_beat=self._said,
         )
         self._child = self._make_child(boot)
-        self.checker.slots.has_claim = self._child.has_claim
-        self.checker.slots.is_let_go = self._child.is_let_go
         if self.beats is not None:
             self.beats.began(self._pid)
         self._due_ns = self.clock.now_ns
         self._child.start()
+        # Only now does it know what the last one has noted.
+        self.checker.slots.has_claim = self._child.has_claim
+        self.checker.slots.is_let_go = self._child.is_let_go
         self._unsynced_since_ns = None
         failed = max(self._last_fault_ns, self.troubles.disk_full_until_ns) > 0
         rolled_back = self._rolled_back or failed  # a record may not have been written
@@ -392,8 +396,7 @@ class Machine(Stage):
     def _escaped(self, error: Exception) -> None:
         story = "".join(traceback.format_exception(error))
         self.trace(f"escaped: {story}")
-        last_ns = max(self._last_fault_ns, self.troubles.disk_full_until_ns)
-        recent = self.clock.now_ns - last_ns < 10 * SEC
+        recent = self.clock.now_ns - self._last_disk_trouble_ns() < 10 * SEC
         if not (recent and isinstance(error, OSError | PysubtaskError)):
             raise Violation("crash", story)
         self.counts["crashes"] += 1
@@ -440,7 +443,13 @@ class Machine(Stage):
             if not any(
                 x.shown >= len(content) and x.holds(content, in_place=True) for x in source.lineages
             ):
+                if self.clock.now_ns < self._last_disk_trouble_ns() + STRANDED_NS:
+                    self._archived.append((source, target))  # it goes back when the disk lets it
+                    continue
                 raise Violation("archived", f"{target!r} was moved before all of it was delivered")
+
+    def _last_disk_trouble_ns(self) -> int:
+        return max(self._last_fault_ns, self.troubles.disk_full_until_ns)
 
     def _file_event(self, change: str, path: str) -> None:
         if change == "create" and path.endswith(".piece"):

@@ -18,25 +18,34 @@ _REQUESTS_BYTES = 1_000
 
 
 class Spending:
-    """The account of one history, by the machine's wall clock.
+    """The account of one history: a day's limits by the machine's wall clock, the pace by the time
+    that passes.
 
     Args:
         settings: the child's.
         wall_secs: the time as it is shown.
+        true_secs: the time that has passed, whatever is shown.
         jobs: how many may be under way; each may spend one comparison and one request beyond, and
             what little goes with them.
     """
 
-    def __init__(self, settings: dict[str, Any], wall_secs: Callable[[], float], jobs: int) -> None:
+    def __init__(
+        self,
+        settings: dict[str, Any],
+        wall_secs: Callable[[], float],
+        true_secs: Callable[[], float],
+        jobs: int,
+    ) -> None:
         self._limit = settings.get("max_bytes_per_day")
         self._rate = settings.get("max_rate_bytes_per_sec")
         self._wall_secs = wall_secs
+        self._true_secs = true_secs
         self._jobs = jobs
         self._at = wall_secs()
         self._left = (self._limit or 0) * 0.1
         self._recent: list[tuple[float, int]] = []
         self._largest = 0
-        self._paced_at = self._at
+        self._paced_at = true_secs()
         self._paced_left = (self._rate or 0) * 0.5
         self.broken = ""
         """What was overdrawn, in words."""
@@ -56,9 +65,10 @@ class Spending:
                     f"{-self._left:.0f} bytes more than {self._limit} a day allow were sent"
                 )
         if self._rate is not None:
-            came = max(0.0, now - self._paced_at) * self._rate
+            true_now = self._true_secs()
+            came = (true_now - self._paced_at) * self._rate
             self._paced_left = min(self._rate * 0.5, self._paced_left + came) - weight
-            self._paced_at = now
+            self._paced_at = true_now
             if self._paced_left < -self._largest - _REQUESTS_BYTES:
                 self.broken = (
                     f"{-self._paced_left:.0f} bytes more than {self._rate} a second were sent"

@@ -55,6 +55,7 @@ class Stage:
             self.resends.spending = Spending(
                 config.settings,
                 lambda: self.clock.wall_ns() / 1e9,
+                lambda: self.clock.now_ns / 1e9,
                 len(config.files),
             )
         self.server = SimServer(

@@ -9,7 +9,7 @@ from tests.simulation.checker import Violation
 from tests.simulation.child import Child
 from tests.simulation.clock import Killed
 from tests.simulation.ledger import Source
-from tests.simulation.machine import MS, SEC, Machine
+from tests.simulation.machine import MS, SEC, STRANDED_NS, Machine
 from tests.simulation.outcome import Outcome
 from tests.simulation.script import Event
 from tests.simulation.verdict import unmet
@@ -282,6 +282,8 @@ class World(Machine):
                 raise Violation(*missing[0])
             self._run_until(self.clock.now_ns + SEC)  # a file that did not have its name before
             self._ask_for_the_rest()
+        if self._archived:
+            self._run_until(self.clock.now_ns + 2 * STRANDED_NS)  # one may be on its way back
         if self.beats is not None:
             self._run_until(self.clock.now_ns + 60 * SEC)  # one may just have failed
             self.beats.check_fresh()

@@ -504,6 +504,57 @@ def test_a_file_that_changes_while_it_is_moved_goes_back(old: Old, again: bool) 
     assert old.archive.moved_files == 0
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_a_file_that_can_not_go_back_now_goes_back_later(
+    old: Old, links: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is new in it would never be delivered (history 2012345269 of the simulator)."""
+    path = old.write("notes.txt", b"old")
+    refused = 0
+
+    def hook(operation: str, called: str) -> None:
+        nonlocal refused
+        if operation == "rename" and called == path:
+            Path(path).write_bytes(b"brand-new")
+        elif operation == "link" and not links:
+            raise OSError(errno.EPERM, "Operation not permitted", called)
+        elif operation in ("link", "open_append") and "/archive/" not in called and refused < 3:
+            refused += 1
+            raise OSError(errno.ENOSPC, "No space left on device", called)
+
+    old.bench.disk.before = hook
+    with caplog.at_level(logging.INFO):
+        old.run(1)
+        assert refused == 1
+        assert old.archived("notes.txt").read_bytes() == b"brand-new"
+        old.run(10)
+    assert refused == 3
+    assert not old.archived("notes.txt").exists()
+    assert [p.read_bytes() for p in old.folder.glob("notes*")] == [b"brand-new"]
+    told = [r.message for r in caplog.records if "go back" in r.message]
+    assert len(told) == 1, told
+    assert "will be tried again" in told[0]
+
+
+def test_a_file_that_could_not_lose_its_name_in_the_archive_gets_no_third_one(old: Old) -> None:
+    path = old.write("notes.txt", b"old")
+    refused = False
+
+    def hook(operation: str, called: str) -> None:
+        nonlocal refused
+        if operation == "rename" and called == path:
+            Path(path).write_bytes(b"brand-new")
+        elif operation == "remove" and "/archive/" in called and not refused:
+            refused = True
+            raise OSError(errno.EIO, "Input/output error", called)
+
+    old.bench.disk.before = hook
+    for _ in range(4):
+        old.run(1)
+    assert refused
+    assert [p for p in old.folder.rglob("notes*") if p.is_file()] == [Path(path)]
+
+
 # -- whatever happens --------------------------------------------------------------------------
 
 _NAMES = st.sampled_from(["a.txt", "b.txt", "a_1.txt", "x", "b.csv", "outgoing/a.txt", "c.csv"])
