@@ -186,12 +186,14 @@ class Checker:
         if match is None or source is None:
             return False
         start, end = int(match[2]), int(match[3])
+        slot = self.slots.by_remote.get(source.remote)
         found = False
-        for lineage in source.lineages:
-            if lineage.content[start:end] == file.content and end - start == len(file.content):
-                found = True
-                if source.was_shown(Touch(0, lineage.index, start, 0)):
-                    lineage.shown = max(lineage.shown, end)
+        for one in [source] if slot is None else slot.sources:  # two may begin with the same bytes
+            for lineage in one.lineages:
+                if lineage.content[start:end] == file.content and end - start == len(file.content):
+                    found = True
+                    if one.was_shown(Touch(0, lineage.index, start, 0)):
+                        lineage.shown = max(lineage.shown, end)
         if found:
             return True
         raise Violation("torn", f"{path!r} is no such part of any lineage")
