@@ -149,7 +149,7 @@ FETCHING_KNOWN: dict[str, int] = {
     "fetch-removed-unsafe": 16_000_000_017,
     "fetch-added-unsynced": 16_000_000_114,
     "fetch-name-unsynced": 16_000_022_035,
-    "fetch-name-believed": 16_000_015_851,
+    "fetch-name-believed": 16_000_003_640,
     "fetch-no-sleep": 16_000_000_001,
 }
 """A seed that shows each."""
