@@ -13,19 +13,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from pysubtask.monitor.alerts import Alerts, AlertSettings, Notice, trial_notice
+from pysubtask.monitor.alerts import Alerts, AlertSettings, trial_notice
 from pysubtask.monitor.channels import Channel
 from pysubtask.monitor.clients import Client, Settings
-from pysubtask.monitor.dispatch import Dispatch, store_notices
+from pysubtask.monitor.dispatch import Dispatch
 from pysubtask.monitor.fleet import Changes, Fleet, Scan
 from pysubtask.monitor.history import History
+from pysubtask.monitor.records import Records
 from pysubtask.monitor.snapshot import Snapshot, SourceState, next_snapshot
 
 __all__ = ["Monitor", "Source"]
 
-_SAVE_SECS = 60.0
-_SAMPLE_SECS = 600.0
-_PRUNE_SECS = 3600.0
 _LOG = logging.getLogger("pysubtask.monitor")
 
 
@@ -82,10 +80,9 @@ class Monitor:
         self.snapshot = Snapshot.empty(str(source), clock())
         self.on_change: Callable[[Snapshot], None] = lambda snapshot: None
         """Called in the scanning thread after each scan."""
-        self._unsaved: dict[str, Client] = {}
-        self._sampled: dict[str, tuple[float, int | None, int | None]] = {}
-        self._next_save = self._next_prune = 0.0
+        self.records = Records(history, self.fleet, self.alerts, self.channels)
         self._scanned_at: float | None = None
+        self._warnings: tuple[str, ...] = ()
         self._closed = False
         self._stop = threading.Event()
         self._hurry = threading.Event()
@@ -100,13 +97,14 @@ class Monitor:
         self.fleet.remember_sight(last_look)
         self.alerts.recall(self.history.get("alerts"))
         if last_look is not None:
-            with self.history.writing():
-                self.history.begin_blind(last_look, "the monitor did not run")
+            self.records.turn(last_look, "the monitor did not run")
 
     @property
     def healthy(self) -> bool:
-        """The last scan is not old, and it could see."""
+        """The last scan is not old, could see, and what it saw could be written."""
         if self._scanned_at is None or self.fleet.blind is not None:
+            return False
+        if self.records.trouble is not None:
             return False
         took = self.snapshot.source.took_secs
         return self.monotonic() - self._scanned_at < max(30.0, 4 * (self.scan_secs + took))
@@ -128,8 +126,7 @@ class Monitor:
         with self.lock:
             if not self._closed:
                 self._closed = True
-                with self.history.writing():
-                    self._save(self.clock())
+                self.records.write(self.clock())
                 self.history.close()
         self.source.close()
 
@@ -157,7 +154,8 @@ class Monitor:
             changes = self.fleet.observe(scan, now, monotonic)
             notices = self.alerts.observe(changes, self.fleet)
             self._scanned_at = monotonic
-            self._remember(changes, notices)
+            if self.records.take(changes, notices):
+                self.records.write(now)
             self._publish(changes, scan)
         if changes.step_secs:
             step = changes.step_secs
@@ -168,12 +166,14 @@ class Monitor:
 
     def _publish(self, changes: Changes, scan: Scan | None = None) -> None:
         old = self.snapshot.source
+        if scan is not None:
+            self._warnings = scan.warnings
         source = SourceState(
             str(self.source),
             changes.blind,
             self.fleet.blind_since if changes.blind else None,
             scan.took_secs if scan else old.took_secs,
-            scan.warnings if scan else old.warnings,
+            (*self._warnings, *self._own_warnings()),
             changes.step_secs if scan else old.step_secs,
             self.fleet.loss_since is not None,
         )
@@ -182,49 +182,11 @@ class Monitor:
         )
         self.on_change(self.snapshot)
 
-    def _remember(self, changes: Changes, notices: Sequence[Notice]) -> None:
-        now, history = changes.now, self.history
-        for client in changes.changed:
-            self._unsaved[client.id] = client
-        for flip in changes.flips:
-            self._unsaved[flip.client.id] = flip.client
-        turned = changes.sight_back or changes.went_blind
-        if not (changes.flips or notices or turned or now >= self._next_save):
-            return
-        with history.writing():
-            if changes.blind is None:
-                history.end_blind(now)
-            elif changes.went_blind:
-                history.begin_blind(self.fleet.blind_since or now, changes.blind)
-            history.add_flips(changes.flips)
-            store_notices(history, notices, self.channels)
-            self._save(now)
-            if now >= self._next_prune:
-                history.prune(now)
-                self._next_prune = now + _PRUNE_SECS
-
-    def _save(self, now: float) -> None:
-        self._next_save = now + _SAVE_SECS
-        self.history.save_clients(self._unsaved.values())
-        self.history.add_samples(self._samples(now))
-        self._unsaved.clear()
-        if self.fleet.blind is None:
-            self.history.put("last_look", now)
-            self.history.put("root", self.fleet.root)
-        self.history.put("alerts", self.alerts.keep())
-
-    def _samples(self, now: float) -> list[tuple[str, float, int | None, int | None]]:
-        """Of clients whose figures changed; at most one in ten minutes each."""
-        found = []
-        for client in self._unsaved.values():
-            figures = client.facts.backlog_bytes, client.data_bytes
-            last = self._sampled.get(client.id)
-            if figures == (None, None) or (last is not None and last[1:] == figures):
-                continue
-            if last is None or now - last[0] >= _SAMPLE_SECS or now < last[0]:
-                self._sampled[client.id] = (now, *figures)
-                found.append((client.id, now, *figures))
-        return found
+    def _own_warnings(self) -> list[str]:
+        trouble = self.records.trouble
+        if trouble is None:
+            return []
+        return [f"the history can't be written, and alerts wait for it: {trouble}"]
 
     # what people do
 
@@ -266,10 +228,10 @@ class Monitor:
             if client is None or client.present:
                 return False
             self.fleet.remove(client)
-            self._unsaved.pop(client_id, None)
-            with self.history.writing():
-                self.history.forget(client_id)
-            self._publish(Changes(self.clock(), blind=self.fleet.blind))
+            now = self.clock()
+            self.records.forget(client_id)
+            self.records.write(now)
+            self._publish(Changes(now, blind=self.fleet.blind))
             return True
 
     def accept_loss(self) -> None:
@@ -280,8 +242,10 @@ class Monitor:
 
     def test_alerts(self) -> int:
         """Send a test notice to every channel; gives their number."""
-        with self.lock, self.history.writing():
-            store_notices(self.history, [trial_notice(self.clock())], self.channels)
+        with self.lock:
+            now = self.clock()
+            self.records.take(Changes(now), [trial_notice(now)])
+            self.records.write(now)
         self.dispatch.wake()
         return len(self.channels)
 
@@ -290,8 +254,7 @@ class Monitor:
         client.settled_until = 0.0
         flips = self.fleet.rejudge([client], now)
         changes = Changes(now, flips, [client], blind=self.fleet.blind)
-        with self.history.writing():
-            self.history.add_flips(flips)
-            self.history.save_clients([client])
         self.alerts.observe_flips(changes)
+        self.records.take(changes)
+        self.records.write(now)
         self._publish(changes)
