@@ -2,29 +2,28 @@
 
 A monitor that cries wolf is switched off. So: nothing for a client's first sight; those who go down
 within ten seconds of each other share a notice; one that flaps is told of once; recovery is told
-only where the trouble was; while the monitor is blind there is one alert, about the monitor.
+only where the trouble was; while the monitor is blind there is one alert, about the monitor, and so
+is there for those whom it can't see although it sees others.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from pysubtask.monitor.clients import Client
 from pysubtask.monitor.fleet import Changes, Fleet
 from pysubtask.monitor.names import shown
+from pysubtask.monitor.notices import Notice, about, trial_notice
 from pysubtask.monitor.rule import Flag, State
 from pysubtask.monitor.units import duration
-from pysubtask.monitor.words import explain
 
 __all__ = ["AlertSettings", "Alerts", "Notice", "trial_notice"]
 
-_LISTED = 20
-_TITLE_CHARS = 150
 _STUCK_AGAIN_SECS = 3600.0
 _MASS_LASTS_SECS = 1800.0
+_SIGHT_GATHER_SECS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,33 +38,6 @@ class AlertSettings:
     """How often what is still down is told again; 0: never."""
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something to tell.
-
-    ``kind``: down, up, gone, flapping, steady, no_data, reminder, blind, sight, test; ``mass`` if
-    it is about many at once.
-    """
-
-    at: float
-    kind: str
-    title: str
-    body: str
-    clients: tuple[dict[str, Any], ...] = ()
-    mass: bool = False
-
-    def facts(self) -> dict[str, Any]:
-        """As JSON for a webhook."""
-        return {
-            "kind": self.kind,
-            "at": self.at,
-            "title": self.title,
-            "text": self.body,
-            "mass": self.mass,
-            "clients": list(self.clients),
-        }
-
-
 @dataclass(slots=True)
 class Trouble:
     """A client that is down or gone, and what was told of it."""
@@ -74,6 +46,16 @@ class Trouble:
     noticed_at: float
     kind: str = "down"
     told_at: float | None = None
+
+
+@dataclass(slots=True)
+class Unseen:
+    """A client that can't be seen although others can, and what was told of that."""
+
+    noticed_at: float
+    told_at: float | None = None
+    seen_at: float | None = None
+    """Since when it is seen again, which is not told yet."""
 
 
 @dataclass(slots=True)
@@ -92,6 +74,8 @@ class Alerts:
     mass_wait_secs: float = 0.0
     blind_since: float | None = None
     blind_told: bool = False
+    unseen: dict[str, Unseen] = field(default_factory=dict)
+    """Clients that can't be seen although others can."""
 
     def observe(self, changes: Changes, fleet: Fleet) -> list[Notice]:
         """Take in what a scan changed; gives what is to be told now."""
@@ -102,6 +86,8 @@ class Alerts:
         self.observe_flips(changes)
         if changes.blind is not None:
             return notices  # no news of clients can be true now
+        notices += self._unseen(fleet, now)
+        notices += self._seen_again(fleet, now)
         notices += self._steady(fleet, now)
         notices += self._troubles(fleet, now)
         notices += self._recoveries(fleet, now)
@@ -115,6 +101,10 @@ class Alerts:
             one.since += by
             one.noticed_at += by
             one.told_at = None if one.told_at is None else one.told_at + by
+        for seen in self.unseen.values():
+            seen.noticed_at += by
+            seen.told_at = None if seen.told_at is None else seen.told_at + by
+            seen.seen_at = None if seen.seen_at is None else seen.seen_at + by
         self.stuck = {key: at + by for key, at in self.stuck.items()}
         self.recovered = {key: (a + by, b + by) for key, (a, b) in self.recovered.items()}
         self.blind_since = None if self.blind_since is None else self.blind_since + by
@@ -139,7 +129,9 @@ class Alerts:
                 self.troubles[client.id] = Trouble(since, now)
         elif new is State.GONE:
             self.recovered.pop(client.id, None)
-            if old in (State.UP, State.LATE, State.DOWN):
+            if old in (State.UP, State.LATE, State.DOWN) or (
+                old is State.UNKNOWN and client.interval_secs  # not said goodbye, not new
+            ):
                 self.troubles[client.id] = Trouble(now, now, kind="gone")
         elif new in (State.UP, State.STOPPED):
             self.troubles.pop(client.id, None)
@@ -166,9 +158,63 @@ class Alerts:
         self.blind_since, self.blind_told = None, False
         if not told or since is None:
             return []
-        lasted = duration(now - since)
+        title = f"The monitor sees again after {duration(now - since)}"
         body = "Clients that could not beat meanwhile get one interval more."
-        return [Notice(now, "sight", f"The monitor sees again after {lasted}", body)]
+        gone = sum(flip.new is State.GONE for flip in changes.flips)
+        if gone:
+            title += f", {gone} heartbeat files are missing"
+            body += "\nWhat is still missing is taken as removed from now on."
+        return [Notice(now, "sight", title, body)]
+
+    def _unseen(self, fleet: Fleet, now: float) -> list[Notice]:
+        """Whom the monitor can't see although it sees others: nobody would tell of their death."""
+        for client_id in fleet.unseen:
+            if fleet.clients[client_id].state is State.UNKNOWN:
+                self.unseen.setdefault(client_id, Unseen(now)).seen_at = None
+        waiting = [key for key, one in self.unseen.items() if one.told_at is None]
+        for client_id in waiting:
+            if client_id not in fleet.unseen:
+                del self.unseen[client_id]
+        found = [self.unseen[key] for key in waiting if key in self.unseen]
+        if not found or now - min(one.noticed_at for one in found) < self.settings.gather_secs:
+            return []
+        for one in found:
+            one.told_at = now
+        clients = [fleet.clients[key] for key in waiting if key in self.unseen]
+        who = shown(clients[0].name)
+        if len(clients) > 1:
+            who = f"{len(clients)} of {len(fleet.clients)} clients"
+        title = f"The monitor can't see {who}"
+        notice = about(now, "blind", title, clients, mass=len(clients) > 1)
+        if fleet.partly is not None:
+            notice = dataclasses.replace(notice, body=f"{fleet.partly}.\n{notice.body}")
+        return [notice]
+
+    def _seen_again(self, fleet: Fleet, now: float) -> list[Notice]:
+        """Told together, once all are back, or some have been for a while."""
+        back = []
+        for client_id, one in list(self.unseen.items()):
+            client = fleet.clients.get(client_id)
+            if client_id in fleet.unseen:
+                continue
+            if client is None or not client.present:
+                del self.unseen[client_id]  # which is told as that, if at all
+                continue
+            if one.seen_at is None:
+                one.seen_at = now
+            back.append((client, one))
+        if not back or (
+            len(back) < len(self.unseen)
+            and now - min(one.seen_at or now for _, one in back) < _SIGHT_GATHER_SECS
+        ):
+            return []
+        for client, _ in back:
+            del self.unseen[client.id]
+        lasted = duration(now - min(one.noticed_at for _, one in back))
+        who = shown(back[0][0].name) if len(back) == 1 else f"{len(back)} clients"
+        clients = [client for client, _ in back]
+        title = f"The monitor sees {who} again after {lasted}"
+        return [about(now, "sight", title, clients, mass=len(back) > 1)]
 
     def _steady(self, fleet: Fleet, now: float) -> list[Notice]:
         """Clients that have stopped flapping: how it ended."""
@@ -181,7 +227,7 @@ class Alerts:
             if client is not None and client_id not in self.troubles:
                 self.recovered.pop(client_id, None)
                 title = f"{shown(client.name)} no longer flaps: it is {client.state}"
-                notices.append(_about(now, "steady", title, [client]))
+                notices.append(about(now, "steady", title, [client]))
         return notices
 
     def _troubles(self, fleet: Fleet, now: float) -> list[Notice]:
@@ -198,7 +244,7 @@ class Alerts:
                     if client_id not in self.flapping:
                         self.flapping.add(client_id)
                         title = f"{shown(client.name)} flaps: down {len(client.downs)} times"
-                        notices.append(_about(now, "flapping", title, [client]))
+                        notices.append(about(now, "flapping", title, [client]))
                 elif client_id not in self.flapping:
                     waiting[one.kind].append(client)
                     oldest = min(oldest, one.noticed_at)
@@ -214,16 +260,16 @@ class Alerts:
                 told = sum(one.kind == kind for one in self.troubles.values())
                 count = f"{len(clients)} more client{'' if len(clients) == 1 else 's'}"
                 title = f"{count} {words[kind]}, {told} of {total} in all"
-                notices.append(_about(now, kind, title, clients, mass=True))
+                notices.append(about(now, kind, title, clients, mass=True))
                 self._count_mass(now)
             elif len(clients) >= self.settings.mass_count:
                 title = f"{len(clients)} of {total} clients {words[kind]}"
-                notices.append(_about(now, kind, title, clients, mass=True))
+                notices.append(about(now, kind, title, clients, mass=True))
                 self._count_mass(now)
             else:
                 for client in clients:
                     title = f"{shown(client.name)} is {words[kind]}"
-                    notices.append(_about(now, kind, title, [client]))
+                    notices.append(about(now, kind, title, [client]))
         return notices
 
     def _mass_lasts(self, now: float) -> bool:
@@ -254,9 +300,9 @@ class Alerts:
         if len(back) >= self.settings.mass_count or (len(back) > 1 and self._mass_lasts(now)):
             clients = [client for client, _ in back]
             title = f"{len(back)} clients are back"
-            return [_about(now, "up", title, clients, mass=True)]
+            return [about(now, "up", title, clients, mass=True)]
         return [
-            _about(
+            about(
                 now,
                 "up",
                 f"{shown(client.name)} is {client.state} again after {duration(lasted)}",
@@ -280,7 +326,7 @@ class Alerts:
             return []
         who = shown(due[0].name) if len(due) == 1 else f"{len(due)} clients"
         verb = "is" if len(due) == 1 else "are"
-        return [_about(now, "reminder", f"{who} {verb} still down", due, mass=len(due) > 1)]
+        return [about(now, "reminder", f"{who} {verb} still down", due, mass=len(due) > 1)]
 
     def _without_data(self, changes: Changes, now: float) -> list[Notice]:
         """Hearts that beat while the data stand still; at most once an hour of each."""
@@ -297,9 +343,9 @@ class Alerts:
         words = "online, but data do not arrive"
         if len(found) >= self.settings.mass_count:
             title = f"{len(found)} clients: {words}"
-            return [_about(now, "no_data", title, found, mass=True)]
+            return [about(now, "no_data", title, found, mass=True)]
         return [
-            _about(now, "no_data", f"{shown(client.name)}: {words}", [client]) for client in found
+            about(now, "no_data", f"{shown(client.name)}: {words}", [client]) for client in found
         ]
 
     def keep(self) -> dict[str, Any]:
@@ -313,6 +359,7 @@ class Alerts:
             "mass_wait_secs": self.mass_wait_secs,
             "blind_since": self.blind_since,
             "blind_told": self.blind_told,
+            "unseen": {key: dataclasses.asdict(one) for key, one in self.unseen.items()},
         }
 
     def recall(self, kept: Any) -> None:
@@ -324,39 +371,6 @@ class Alerts:
             self.stuck = dict(kept.get("stuck", {}))
             self.mass_at, self.mass_wait_secs = kept["mass_at"], float(kept["mass_wait_secs"])
             self.blind_since, self.blind_told = kept["blind_since"], bool(kept["blind_told"])
+            self.unseen = {key: Unseen(**one) for key, one in kept.get("unseen", {}).items()}
         except (KeyError, TypeError, AttributeError, IndexError):
-            self.troubles, self.recovered, self.flapping = {}, {}, set()
-
-
-def trial_notice(now: float) -> Notice:
-    """What the test button sends."""
-    return Notice(
-        now, "test", "Test of the alerts", "Somebody pressed the test button. All is well."
-    )
-
-
-def _about(
-    now: float, kind: str, title: str, clients: Sequence[Client], *, mass: bool = False
-) -> Notice:
-    lines = [f"{shown(client.name)}: {explain(client, now)}" for client in clients[:_LISTED]]
-    if len(clients) > _LISTED:
-        lines.append(f"… and {len(clients) - _LISTED} more.")
-    return Notice(
-        now, kind, title[:_TITLE_CHARS], "\n".join(lines), tuple(_facts(clients)), mass=mass
-    )
-
-
-def _facts(clients: Iterable[Client]) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": client.id,
-            "name": shown(client.name),
-            "state": client.state.value,
-            "online": client.online,
-            "last_seen": client.beat_at,
-            "deadline": client.deadline,
-            "flags": [flag.value for flag in client.flags],
-            "tags": list(client.tags),
-        }
-        for client in list(clients)[:1000]
-    ]
+            self.troubles, self.recovered, self.flapping, self.unseen = {}, {}, set(), {}

@@ -60,7 +60,10 @@ class Sighting:
     size: int
     content: bytes
     refused: str | None = None
-    """Why it was not read (a symbolic link, a device …)."""
+    """Why it is no heartbeat file (a symbolic link, a device …)."""
+    unread: str | None = None
+    """Why it could not be read this time (no permission, an I/O error): what it says, and since
+    when, nobody knows."""
     data_at: float | None = None
     """The newest modified time of the data files beside it, if the source looked."""
     data_bytes: int | None = None
@@ -82,7 +85,8 @@ class Client:
     present: bool = True
     gone_at: float | None = None
     unseen_since: float | None = None
-    """Since when its folder can't be read; None: it can."""
+    """Since when it can't be seen although others can; None: it can."""
+    unseen_why: str | None = None
     beat_at: float | None = None
     interval_secs: int | None = None
     unsure: bytes | None = None
@@ -214,6 +218,14 @@ class Client:
             )
         elif data_secs is not None and self.data_at is not None and now - self.data_at > data_secs:
             self.no_data = f"Its data files have not changed for {duration(now - self.data_at)}"
+
+    def hide(self, since: float, why: str) -> None:
+        """It can't be seen, though others can. ``since``: the last look that could see."""
+        if self.unseen_since is None:
+            self.unseen_since = since
+        if self.unseen_why != why:
+            self.unseen_why, self.settled_until = why, 0.0
+        self.present, self.gone_at, self._last = True, None, None
 
     def vanish(self, now: float) -> None:
         """Its file is no longer there."""

@@ -143,6 +143,7 @@ def metrics(
     )
     rows = rows[:limit]
     labels = {row.id: f'{{client="{_label(row.shown)}",id="{row.id}"}}' for row in rows}
+    waited_for = _WAITED_FOR if source.blind else _WAITED_FOR - {State.UNKNOWN}
     family(
         "client_deadline_timestamp_seconds",
         "gauge",
@@ -150,7 +151,7 @@ def metrics(
         [
             (labels[row.id], row.deadline)
             for row in rows
-            if row.deadline is not None and row.state in _WAITED_FOR
+            if row.deadline is not None and row.state in waited_for
         ],
     )
     family(

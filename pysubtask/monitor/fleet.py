@@ -8,34 +8,20 @@ clients could not beat while nobody looked.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from pysubtask.monitor.clients import Client, Settings, Sighting
 from pysubtask.monitor.names import skeleton
 from pysubtask.monitor.rule import State
+from pysubtask.monitor.sight import Scan, Sight, sight_of
 
 __all__ = ["Changes", "Fleet", "Flip", "Scan"]
 
 STEP_SECS = 5.0
 """Wall and monotonic clock may part by this between two scans; more is a step of the clock."""
-MIN_LOSS = 2
 _LAGS = 64
 _NO_SOURCE = "it has not been read yet"
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """What a source gave: sightings, or why it could not be read."""
-
-    sightings: tuple[Sighting, ...] = ()
-    error: str | None = None
-    root: str = ""
-    """What identifies the folder itself (device and inode); another one is another mount."""
-    took_secs: float = 0.0
-    warnings: tuple[str, ...] = ()
-    unread: tuple[str, ...] = ()
-    """Folders below the top (``site/``) that could not be read: nobody knows of what is in them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +59,11 @@ class Fleet:
         self.clients: dict[str, Client] = {}
         self.by_name: dict[str, Client] = {}
         self.blind: str | None = _NO_SOURCE
+        """Why nobody can be seen."""
+        self.partly: str | None = None
+        """Why at least half of the clients can't be seen, though others can."""
+        self.unseen: set[str] = set()
+        """The ids of those that can't be seen although others can."""
         self.blind_since: float | None = None
         self.loss_since: float | None = None
         self.lost_accepted = False
@@ -118,7 +109,9 @@ class Fleet:
         gap = monotonic - self._last[1] if self._last is not None else 0.0
         changes.step_secs = self._step(now, monotonic)
         was_blind = self.blind
-        self.blind = self._blindness(scan, now)
+        sight = sight_of(scan, self.clients.values(), self.root)
+        lost = self._lost(sight, now) if scan.error is None else {}
+        self._decide(scan, sight, lost)
         changes.blind = self.blind
         if self.blind is not None:
             if was_blind is None:
@@ -128,6 +121,7 @@ class Fleet:
             return changes
         beats = self._take_in(scan, now, gap if changes.step_secs else None)
         changes.changed.extend(beats)
+        self._miss(scan, {**sight.hidden, **lost}, now)
         if was_blind is not None:
             changes.sight_back = was_blind is not _NO_SOURCE
             self._pardon(now)
@@ -153,30 +147,28 @@ class Fleet:
             self.blind_since += step
         return step
 
-    def _blindness(self, scan: Scan, now: float) -> str | None:
-        if scan.error is not None:
-            return scan.error
-        there = {sighting.name for sighting in scan.sightings}
-        expected = [
-            client.name
-            for client in self.clients.values()
-            if client.present and not client.name.startswith(scan.unread or "\0")
-        ]
-        lost = sum(name not in there for name in expected)
-        swapped = bool(self.root and scan.root and scan.root != self.root)
-        if not lost or (lost < MIN_LOSS and not swapped) or lost * 2 < len(expected):
+    def _decide(self, scan: Scan, sight: Sight, lost: Mapping[str, str]) -> None:
+        """Whether nobody can be seen, or only some.
+
+        Sightings beside lost files go on counting: else whoever may make and remove files would
+        silence the alerts about everybody else. Those in another folder do not.
+        """
+        reason = sight.reason(lost)
+        nobody = not sight.visible or (sight.swapped and bool(lost))
+        self.blind = scan.error or (reason if nobody else None)
+        self.partly = reason if self.blind is None else None
+
+    def _lost(self, sight: Sight, now: float) -> Mapping[str, str]:
+        """Files that vanished together, as long as nobody believes that they were removed."""
+        waited = now - self.loss_since if self.loss_since is not None else 0.0
+        believed = waited >= self.settings.accept_loss_secs and not sight.swapped
+        if not sight.lost_together or self.lost_accepted or believed:
             self.loss_since = None
             self.lost_accepted = False
-            return None
+            return {}
         if self.loss_since is None:
             self.loss_since = now
-        waited = now - self.loss_since
-        if self.lost_accepted or (waited >= self.settings.accept_loss_secs and not swapped):
-            self.loss_since = None
-            self.lost_accepted = False
-            return None
-        other = "another folder is mounted there" if swapped else "is it still mounted?"
-        return f"{lost} of {len(expected)} heartbeat files vanished at once ({other})"
+        return sight.missing
 
     def _take_in(self, scan: Scan, now: float, gap: float | None) -> list[Client]:
         """Take in all sightings; gives the clients that beat.
@@ -185,13 +177,13 @@ class Fleet:
         Beats from between are stamped by either clock, but can't be older than that.
         """
         beats = []
-        there = set()
         for sighting in scan.sightings:
             client = self.by_name.get(sighting.name)
             if client is None:
                 client = Client(sighting.name, first_seen=now)
                 self.add(client)
-            there.add(client.id)
+            if sighting.unread is not None:
+                continue
             first = client.identity is None
             if client.see(sighting, now, self.offset):
                 beats.append(client)
@@ -208,18 +200,22 @@ class Fleet:
                     client.settled_until = 0.0
             if client.unseen_since is not None:
                 self._pardon_one(client, client.unseen_since, now)
-                client.unseen_since = None
-        for client in self.clients.values():
-            if client.id in there:
-                continue
-            if client.present and scan.unread and client.name.startswith(scan.unread):
-                if client.unseen_since is None:
-                    client.unseen_since = self._previous if self._previous is not None else now
-                    client.settled_until = 0.0
-            else:
-                client.unseen_since = None
-                client.vanish(now)
+                client.unseen_since = client.unseen_why = None
         return beats
+
+    def _miss(self, scan: Scan, unseen: Mapping[str, str], now: float) -> None:
+        """Take in what was not seen; ``unseen``: why some can't be, by their names."""
+        there = {sighting.name for sighting in scan.sightings}
+        since = self._previous if self._previous is not None else now
+        self.unseen.clear()
+        for client in self.clients.values():
+            why = unseen.get(client.name)
+            if why is not None:
+                client.hide(since, why)
+                self.unseen.add(client.id)
+            elif client.name not in there:
+                client.unseen_since = client.unseen_why = None
+                client.vanish(now)
 
     def _note_lag(self, sighting: Sighting, now: float) -> None:
         """The smallest distance between a change and its sighting is the server's clock's error.

@@ -101,8 +101,8 @@ class Monitor:
 
     @property
     def healthy(self) -> bool:
-        """The last scan is not old, could see, and what it saw could be written."""
-        if self._scanned_at is None or self.fleet.blind is not None:
+        """The last scan is not old, saw most clients, and what it saw could be written."""
+        if self._scanned_at is None or self.fleet.blind or self.fleet.partly:
             return False
         if self.records.trouble is not None:
             return False
@@ -176,6 +176,7 @@ class Monitor:
             (*self._warnings, *self._own_warnings()),
             changes.step_secs if scan else old.step_secs,
             self.fleet.loss_since is not None,
+            self.fleet.partly,
         )
         self.snapshot = next_snapshot(
             self.snapshot, self.fleet.clients.values(), changes.changed, changes.now, source

@@ -123,7 +123,7 @@ def _look(
     entry: os.DirEntry[str], below: str, data_at: float | None, data_bytes: int | None
 ) -> Sighting | None:
     name = (below + entry.name).removesuffix(SUFFIX)
-    refused = None
+    refused = unread = None
     content = b""
     try:
         if not entry.is_file(follow_symlinks=False):
@@ -142,7 +142,7 @@ def _look(
     except FileNotFoundError:
         return None
     except OSError as error:
-        refused = f"can't be read: {error.strerror}"
+        unread = f"it can't be read: {error.strerror}"
         found = os.stat_result((0,) * 10)
     return Sighting(
         name,
@@ -152,6 +152,7 @@ def _look(
         found.st_size,
         content,
         refused,
+        unread,
         data_at,
         data_bytes,
     )

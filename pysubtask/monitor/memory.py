@@ -15,7 +15,7 @@ __all__ = ["from_text", "to_text"]
 
 _PLAIN = (
     "first_seen present gone_at beat_at interval_secs problem skew no_data data_at data_bytes "
-    "state_since pardon_until pause pause_until"
+    "state_since pardon_until pause pause_until unseen_since unseen_why"
 ).split()
 
 

@@ -135,8 +135,8 @@ class RemoteFolder:
             if content is None:
                 sightings.append(self._seen[name])
             elif isinstance(content, RemoteError):
-                refused = f"can't be read: {content.message}"
-                sightings.append(self._sighting(name, stat, b"", refused))
+                why = f"it can't be read: {content.message}"
+                sightings.append(self._sighting(name, stat, b"", why))
             else:
                 sightings.append(self._sighting(name, stat, content, None))
         return sightings
@@ -183,16 +183,16 @@ class RemoteFolder:
 
     def _same(self, name: str, stat: RemoteStat) -> bool:
         seen = self._seen.get(name)
-        if seen is None or seen.refused is not None:
+        if seen is None or seen.unread is not None:
             return False
         return (seen.mtime_ns, seen.size) == (_mtime_ns(stat), stat.size)
 
     def _sighting(
-        self, name: str, stat: RemoteStat, content: bytes, refused: str | None
+        self, name: str, stat: RemoteStat, content: bytes, unread: str | None
     ) -> Sighting:
         mtime_ns = _mtime_ns(stat)
         ctime_ns = mtime_ns if self._stamps_are_true else None
-        return Sighting(name, mtime_ns, ctime_ns, 0, stat.size, content, refused)
+        return Sighting(name, mtime_ns, ctime_ns, 0, stat.size, content, unread=unread)
 
     def _ask(
         self, transport: Transport, requests: Sequence[Request]

@@ -73,7 +73,9 @@ class SourceState:
     warnings: tuple[str, ...] = ()
     step_secs: float = 0.0
     lost_files: bool = False
-    """Blind because many files vanished at once; somebody may say that it is meant."""
+    """Many files vanished at once; somebody may say that it is meant."""
+    partly: str | None = None
+    """Why at least half of the clients can't be seen, though others can."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,9 +44,8 @@ def explain(client: Client, now: float) -> str:
         )
         said.append(f"Paused {end}.")
     elif state is State.UNKNOWN:
-        said.append(
-            f"Unknown for {duration(now - client.state_since)}: the monitor can't see the folder."
-        )
+        why = client.unseen_why or "the monitor can't see the folder"
+        said.append(f"Unknown for {duration(now - client.state_since)}: {why}.")
     elif state in (State.GONE, State.ARCHIVED):
         gone = client.gone_at or client.state_since
         said.append(f"Gone: its heartbeat file was removed {duration(now - gone)} ago.")

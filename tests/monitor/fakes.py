@@ -63,6 +63,8 @@ class World:
     files: dict[str, Sighting] = field(default_factory=dict)
     error: str | None = None
     unread: tuple[str, ...] = ()
+    refusing: frozenset[str] = frozenset()
+    """Clients whose files can't be opened."""
     root: str = "1:2"
     ctimes: bool = True
     number: int = 0
@@ -103,7 +105,12 @@ class World:
         if self.error:
             return Scan(error=self.error)
         found = [one for one in self.files.values() if not one.name.startswith(self.unread or "\0")]
+        found = [self._refuse(one) if one.name in self.refusing else one for one in found]
         return Scan(tuple(found), root=self.root, unread=self.unread)
+
+    def _refuse(self, one: Sighting) -> Sighting:
+        why = "it can't be read: Permission denied"
+        return replace(one, mtime_ns=0, ctime_ns=0, inode=0, size=0, content=b"", unread=why)
 
     def look(self, after: float = 0.0) -> Changes:
         """Let time pass, then scan."""

@@ -261,7 +261,67 @@ def test_a_folder_below_that_cannot_be_read_makes_only_its_clients_unknown() -> 
     world.run(60, beats=["a", "site/b", "sites/e"])
     world.run(60, beats=["a", "site/b", "sites/e"])
     assert [world.state(name) for name in names] == ["up", "up", "down", "down", "up"]
-    assert world.told() == ["down", "down"]
+    assert world.told() == ["blind", "sight", "down", "down"]
+
+
+def test_files_that_cannot_be_read_one_by_one_make_nobody_down() -> None:
+    """After a change of umask, or with EIO, all would be called dead while all deliver."""
+    world = World()
+    names = [f"c{number}" for number in range(10)]
+    for name in names:
+        world.beat(name)
+    world.look()
+    world.refusing = frozenset(names[:4])
+    world.run(300, beats=names)
+    assert [world.state(name) for name in names] == ["unknown"] * 4 + ["up"] * 6
+    assert explain(world.client("c0"), world.now).startswith("Unknown for 4 m ")
+    assert "Permission denied" in explain(world.client("c0"), world.now)
+    assert (world.fleet.blind, world.fleet.partly) == (None, None)
+    world.refusing = frozenset(names[:5])
+    world.look(5)
+    assert "5 of 10 heartbeat files can't be read" in (world.fleet.partly or "")
+    world.refusing = frozenset(names)
+    assert "10 of 10 heartbeat files can't be read" in (world.look(5).blind or "")
+    world.refusing = frozenset()
+    world.look(5)
+    assert {world.state(name) for name in names} == {"up"}
+
+
+def test_a_first_look_that_can_read_no_file_is_blind() -> None:
+    """A plugin that runs as another user would say that all is well with nobody."""
+    world = World()
+    world.beat("a")
+    world.refusing = frozenset("a")
+    assert "Permission denied" in (world.look().blind or "")
+    world.beat("b")
+    world.look(5)
+    assert (world.state("a"), world.client("a").online, world.state("b")) == ("unknown", None, "up")
+    world.refusing = frozenset()
+    world.look(5)
+    assert world.state("a") == "up"
+
+
+def test_lost_files_hide_nobody_else() -> None:
+    """Else the death of the others would not be told for an hour, and whoever may upload could
+    make and remove files to bring that about again and again."""
+    world = World()
+    names = [f"c{number}" for number in range(10)]
+    for name in names:
+        world.beat(name)
+    world.look()
+    for name in names[:5]:
+        del world.files[name]
+    world.run(600, beats=names[6:])
+    assert [world.state(name) for name in names] == ["unknown"] * 5 + ["down"] + ["up"] * 4
+    assert world.fleet.blind is None
+    assert "5 of 10 heartbeat files vanished at once" in (world.fleet.partly or "")
+    assert [one.title for one in world.notices] == [
+        "The monitor can't see 5 of 10 clients", "c5 is down"
+    ]  # fmt: skip
+    for name in names[:5]:
+        world.beat(name)
+    world.look(5)
+    assert world.notices[-1].title.startswith("The monitor sees 5 clients again after 10 m")
 
 
 def test_who_was_down_before_the_blindness_is_down_after_it() -> None:

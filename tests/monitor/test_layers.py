@@ -11,8 +11,8 @@ import pysubtask
 
 ROOT = pathlib.Path(pysubtask.__file__).parent
 PURE = (
-    "rule names beatfile clients fleet alerts words units listing documents snapshot memory check "
-    "uptime"
+    "rule names beatfile clients sight fleet notices alerts words units listing documents snapshot "
+    "memory check uptime"
 ).split()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pathlib
 import socket
@@ -132,3 +133,28 @@ def test_real_time_stamps_beats_and_lies(tmp_path: pathlib.Path) -> None:
     fleet.observe(source.scan(), now + 102, 102.0)
     assert client.flags == ("clock_skew",)
     assert (client.beat_at or 0) < now + 103
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE])
+def test_a_file_that_cannot_be_opened_is_unread_and_no_beat(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """It says nothing about its client, whereas a link in its place is no heartbeat at all."""
+    (tmp_path / "edge.heartbeat").write_bytes(b"60\n")
+    fleet, source = Fleet(), LocalFolder(str(tmp_path))
+    now = (tmp_path / "edge.heartbeat").stat().st_mtime
+    fleet.observe(source.scan(), now, 0.0)
+
+    def refuse(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", refuse)
+        (sighting,) = source.scan().sightings
+        assert sighting.refused is None
+        assert os.strerror(number) in (sighting.unread or "")
+        fleet.observe(source.scan(), now + 200, 200.0)
+        (client,) = fleet.clients.values()
+        assert client.state == "unknown"
+    fleet.observe(source.scan(), now + 205, 205.0)
+    assert client.state == "late"

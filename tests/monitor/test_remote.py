@@ -107,7 +107,7 @@ def test_a_server_that_falls_silent_is_given_up(
 def test_what_is_refused(source: RemoteFolder) -> None:
     Moody.mood = "refuse"
     scan = source.scan()
-    assert {one.refused for one in scan.sightings} == {"can't be read: no"}
+    assert {one.unread for one in scan.sightings} == {"it can't be read: no"}
     Moody.mood = "shut"
     scan = source.scan()
     assert [one.name for one in scan.sightings] == ["edge"]
