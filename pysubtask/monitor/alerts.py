@@ -81,7 +81,7 @@ class Alerts:
         """Take in what a scan changed; gives what is to be told now."""
         now = changes.now
         if changes.step_secs:
-            self._shift(changes.step_secs)
+            self.shift(changes.step_secs)
         notices = self._blindness(changes)
         self.observe_flips(changes)
         if changes.blind is not None:
@@ -95,7 +95,7 @@ class Alerts:
         notices += self._without_data(changes, now)
         return notices
 
-    def _shift(self, by: float) -> None:
+    def shift(self, by: float) -> None:
         """The clock was set: what happened before keeps its age."""
         for one in self.troubles.values():
             one.since += by

@@ -22,6 +22,9 @@ FLAP_WINDOW_SECS = 3600.0
 FLAPS = 4
 _YEAR_2000 = 946_684_800.0  # an earlier stamp is no stamp
 GROWING_BEATS = 4
+_MOMENTS = (
+    "first_seen state_since beat_at gone_at unseen_since pardon_until patience_ends pause_until"
+).split()
 STUCK_SECS = 3600.0
 """What a client owes for so long (and for ten intervals) does not move."""
 
@@ -236,9 +239,12 @@ class Client:
     def shift(self, by: float) -> None:
         """The monitor's clock was set by so much: what happened before keeps its age."""
         self.settled_until = 0.0
-        if self.beat_at is not None:
-            self.beat_at += by
+        for name in _MOMENTS:
+            at = getattr(self, name)
+            if at is not None:
+                setattr(self, name, at + by)
         self.downs = deque((at + by for at in self.downs), maxlen=self.downs.maxlen)
+        self.recent = deque((at + by for at in self.recent), maxlen=self.recent.maxlen)
 
     def evidence(self, now: float, blind: bool, settings: Settings) -> Evidence:
         """What the rule is asked about."""

@@ -94,10 +94,19 @@ class Fleet:
         if len(twins) == 1:
             twins[0].look_alike, twins[0].settled_until = None, 0.0
 
-    def remember_sight(self, last_look: float | None) -> None:
-        """A former run's last look: what came due after it could be seen by nobody."""
-        self.blind_since = last_look
-        self._previous = last_look
+    def remember_sight(self, last_look: float | None, now: float) -> float:
+        """A former run's last look: what came due after it could be seen by nobody.
+
+        If it lies ahead, the clock was set back between the two runs: by so much at least (which is
+        given), and all that happened before keeps the age that it had at that look.
+        """
+        self.blind_since = self._previous = last_look
+        step = min(0.0, now - last_look) if last_look is not None else 0.0
+        if step:
+            self._shift(step)
+        for client in self.clients.values():
+            client.first_seen = min(client.first_seen, now)
+        return step
 
     def accept_loss(self) -> None:
         """Somebody says that the missing files are meant to be missing."""
@@ -138,14 +147,16 @@ class Fleet:
         step = (now - last[0]) - (monotonic - last[1])
         if abs(step) <= STEP_SECS:
             return 0.0
+        self._shift(step)
+        return step
+
+    def _shift(self, by: float) -> None:
         self._lags.clear()
         for client in self.clients.values():
-            client.shift(step)
-        if self._previous is not None:
-            self._previous += step
-        if self.blind_since is not None:
-            self.blind_since += step
-        return step
+            client.shift(by)
+        self._previous = None if self._previous is None else self._previous + by
+        self.blind_since = None if self.blind_since is None else self.blind_since + by
+        self.loss_since = None if self.loss_since is None else self.loss_since + by
 
     def _decide(self, scan: Scan, sight: Sight, lost: Mapping[str, str]) -> None:
         """Whether nobody can be seen, or only some.

@@ -226,6 +226,12 @@ class History:
         )
         return [Sample(*row) for row in rows]
 
+    def clock_was_set(self, by: float) -> None:
+        """What waits to be sent waits as long as it was meant to."""
+        self._db.execute(
+            "UPDATE deliveries SET next_try = next_try + ? WHERE done_at IS NULL", (by,)
+        )
+
     def query(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         """For the parts that keep their own tables (alerts, keys)."""
         return self._db.execute(sql, values).fetchall()

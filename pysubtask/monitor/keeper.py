@@ -94,10 +94,14 @@ class Monitor:
             self.fleet.add(client)
         self.fleet.root = self.history.get("root") or ""
         last_look = self.history.get("last_look")
-        self.fleet.remember_sight(last_look)
         self.alerts.recall(self.history.get("alerts"))
+        step = self.fleet.remember_sight(last_look, self.clock())
+        if step:
+            self.alerts.shift(step)
+            self.records.clock_was_set(step)
+            _LOG.warning("the clock was set back by %.0f s at least since the last run", -step)
         if last_look is not None:
-            self.records.turn(last_look, "the monitor did not run")
+            self.records.turn(last_look + step, "the monitor did not run")
 
     @property
     def healthy(self) -> bool:

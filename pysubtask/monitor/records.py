@@ -48,6 +48,7 @@ class Records:
         self._turns: deque[tuple[float, str | None]] = deque(maxlen=_OWED)
         """When it went blind (and why), or saw again (None)."""
         self._sampled: dict[str, tuple[float, int | None, int | None]] = {}
+        self._step_secs = 0.0
         self._next_save = self._next_prune = 0.0
 
     def take(self, changes: Changes, notices: Sequence[Notice] = ()) -> bool:
@@ -64,8 +65,13 @@ class Records:
         elif turned:
             self.turn(self._fleet.blind_since or changes.now, changes.blind)
         if changes.step_secs:
-            self._next_save = self._next_prune = 0.0
+            self.clock_was_set(changes.step_secs)
         return bool(changes.flips or notices or turned) or changes.now >= self._next_save
+
+    def clock_was_set(self, by: float) -> None:
+        """Times to come are no longer what they were."""
+        self._step_secs += by
+        self._next_save = self._next_prune = 0.0
 
     def turn(self, at: float, blind: str | None) -> None:
         """The monitor can't see from here on, or (None) sees again."""
@@ -94,6 +100,7 @@ class Records:
         if self.trouble is not None:
             _LOG.warning("the history can be written again")
         self.trouble = None
+        self._step_secs = 0.0
         self._next_save = now + _SAVE_SECS
         if now >= self._next_prune:
             self._next_prune = now + _PRUNE_SECS
@@ -105,6 +112,8 @@ class Records:
         self, now: float, samples: Sequence[tuple[str, float, int | None, int | None]]
     ) -> None:
         history = self.history
+        if self._step_secs:
+            history.clock_was_set(self._step_secs)
         for client_id in self._forgotten:
             history.forget(client_id)
         for at, blind in self._turns:

@@ -216,6 +216,20 @@ def test_whoever_makes_and_removes_files_silences_nobody() -> None:
     assert "c0 is down" in [one.title for one in world.notices]
 
 
+def test_deaths_are_told_after_a_clock_was_set_back() -> None:
+    """The server boots a day ahead, then the time service sets it right.
+
+    A client that was first seen "tomorrow" would count as dead before anybody looked, for a day.
+    """
+    world = world_of("edge")
+    world.run(60, beats=["edge"])
+    world.now -= 86_400
+    world.run(600, beats=["edge"])
+    assert world.state() == "up"
+    world.run(3600)
+    assert (world.state(), world.told()) == ("down", ["down"])
+
+
 def test_a_blink_is_no_news() -> None:
     world = world_of(*"abc")
     world.error = "can't be read"

@@ -424,6 +424,51 @@ def test_a_beat_just_before_the_clock_was_set_has_its_age_too(step: float) -> No
     assert world.state() == "late"
 
 
+@pytest.mark.parametrize("step", [-86_400.0, 86_400.0])
+def test_a_pardon_lasts_as_long_as_it_was_meant_to(step: float) -> None:
+    """Else a client that is dead stays late for a day, or one that is not is down at once."""
+    world = World()
+    for name in ("edge", "other"):
+        world.beat(name)
+    world.look()
+    world.error = "can't be read"
+    world.run(300)
+    world.error = None
+    world.look(5)
+    world.now += step
+    world.run(80)
+    assert world.state() == "late"
+    world.run(30)
+    assert world.state() == "down"
+
+
+def test_a_clock_that_is_set_archives_nobody() -> None:
+    world = World()
+    for name in "abc":
+        world.beat(name)
+    world.look()
+    del world.files["a"]
+    world.look(5)
+    world.now += 40 * 86_400
+    world.run(60, beats="bc")
+    assert world.state("a") == "gone"
+
+
+def test_a_clock_that_is_set_makes_no_loss_believed() -> None:
+    world = World()
+    for name in "abc":
+        world.beat(name, secs=86_400 * 30)
+    world.look()
+    world.files.clear()
+    world.look(5)
+    world.now += 7200
+    world.run(60)
+    assert world.state("a") == "unknown"
+    world.now -= 86_400
+    world.run(3600)
+    assert world.state("a") == "gone"
+
+
 def test_who_comes_due_while_the_clock_is_set_waits_for_one_look() -> None:
     world = World()
     world.beat()

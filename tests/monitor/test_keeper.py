@@ -136,6 +136,44 @@ def test_while_nobody_looked_nobody_could_see_beats(bench: Bench) -> None:
     assert (span.until or 0) - span.since == pytest.approx(4005, abs=61)
 
 
+@pytest.mark.parametrize("away", [-86_400.0, -30 * 86_400.0])
+def test_a_clock_that_is_set_back_between_two_runs(bench: Bench, away: float) -> None:
+    """A beat that lies ahead would keep a dead client up until the clock has caught up with it."""
+    for name in ("edge", "gone", "other"):
+        bench.world.beat(name)
+    bench.look()
+    bench.run(60, "edge", "gone", "other")
+    del bench.world.files["gone"]
+    bench.run(5, "edge", "other")
+    bench.restart(away=away)
+    bench.run(100, "other")
+    assert bench.states() == {"edge": "down", "gone": "gone", "other": "up"}
+    bench.run(60, "other")
+    assert bench.told() == ["gone", "down"]
+    bench.run(60, "edge", "other")
+    assert bench.told() == ["gone", "down", "up"]
+    (span,) = bench.monitor.history.blind_spans(0)
+    assert (span.until or 0) - span.since == pytest.approx(5, abs=1)
+
+
+def test_a_clock_that_is_set_back_delays_no_writing_and_no_alert(bench: Bench) -> None:
+    """Else both would wait until the clock has caught up with when they were due before."""
+    bench.world.beat("edge", secs=86_400 * 20)
+    bench.look()
+    bench.run(10)
+    bench.world.now -= 86_400
+    bench.monitor.history.query(
+        "INSERT INTO notices VALUES (1, ?, 'down', '', '', '')", bench.world.now
+    )
+    bench.monitor.history.query(
+        "INSERT INTO deliveries VALUES (1, 'mail', 3, ?, NULL, 'away')", bench.world.now + 86_460
+    )
+    bench.run(60)
+    assert bench.monitor.history.get("last_look") <= bench.world.now
+    ((next_try,),) = bench.monitor.history.query("SELECT next_try FROM deliveries")
+    assert next_try == pytest.approx(bench.world.now)
+
+
 def test_a_remembered_folder_that_is_empty_now_is_an_unmount(bench: Bench) -> None:
     for name in "abc":
         bench.world.beat(name, secs=3600)
