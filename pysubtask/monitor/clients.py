@@ -37,6 +37,8 @@ class Settings:
     archive_secs: float = 30 * 86_400.0
     accept_loss_secs: float = 3600.0
     """A folder that lost half its files at once is believed after this long."""
+    look_secs: float = 5.0
+    """The usual pause between two looks; one that lasts much longer is a time of blindness."""
     data_secs: float | None = None
     """With one folder a client: its data are expected to change within this time."""
 

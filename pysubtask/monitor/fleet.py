@@ -7,6 +7,7 @@ clients could not beat while nobody looked.
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict, deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,9 @@ __all__ = ["Changes", "Fleet", "Flip", "Scan"]
 
 STEP_SECS = 5.0
 """Wall and monotonic clock may part by this between two scans; more is a step of the clock."""
+STALL_SECS = 30.0
+"""No look for so long (and for four usual pauses) is a time in which nobody could be seen."""
+_GAPS = 9
 _LAGS = 64
 _NO_SOURCE = "it has not been read yet"
 
@@ -47,6 +51,9 @@ class Changes:
     """Why nothing can be seen now."""
     went_blind: bool = False
     sight_back: bool = False
+    stalled_since: float | None = None
+    """Since when nobody looked, though nothing was amiss: a scan hung, or the machine stood still.
+    None: the look before was not long ago."""
     step_secs: float = 0.0
     """By how much the clock was set, if it was."""
 
@@ -70,6 +77,7 @@ class Fleet:
         self.root = ""
         self.offset = 0.0
         self._alike: dict[str, list[Client]] = defaultdict(list)
+        self._gaps: deque[float] = deque(maxlen=_GAPS)
         self._lags: deque[float] = deque(maxlen=_LAGS)
         self._last: tuple[float, float] | None = None
         self._previous: float | None = None
@@ -135,10 +143,24 @@ class Fleet:
             changes.sight_back = was_blind is not _NO_SOURCE
             self._pardon(now)
             self.blind_since = None
+        elif self._stalled(gap):
+            changes.stalled_since = self.blind_since = self._previous
+            self._pardon(now)
+            self.blind_since = None
         self.root = scan.root
         self._previous = now
         self._judge_all(changes, now)
         return changes
+
+    def _stalled(self, gap: float) -> bool:
+        """Whether the last look is so long ago that it is as if the monitor had been blind.
+
+        A scan may hang for half an hour in a network mount whose server is away: then nobody could
+        deliver either. A scan that always takes long is no such thing.
+        """
+        usual = max(self.settings.look_secs, statistics.median(self._gaps) if self._gaps else 0.0)
+        self._gaps.append(gap)
+        return gap > max(STALL_SECS, 4 * usual)
 
     def _step(self, now: float, monotonic: float) -> float:
         last, self._last = self._last, (now, monotonic)
@@ -242,7 +264,7 @@ class Fleet:
         self.offset = least if trusted and not -2.0 <= least <= gap + 2.0 else 0.0
 
     def _pardon(self, now: float) -> None:
-        """After a time of blindness: who was not overdue before it gets one interval more."""
+        """After a time of blindness: who was not overdue before it gets more time."""
         since = self.blind_since
         if since is None:
             return  # the first look ever: what is overdue is overdue
@@ -251,9 +273,16 @@ class Fleet:
 
     def _pardon_one(self, client: Client, since: float, now: float) -> None:
         client.settled_until = 0.0
-        deadline = client.deadline
-        if deadline is not None and since < deadline < now and client.interval_secs:
-            client.pardon_until = now + client.interval_secs + self.settings.grace_secs
+        """Who came due meanwhile gets one interval; who did not beat either, what it lasted."""
+        deadline, beat_at = client.deadline, client.beat_at
+        if deadline is None or beat_at is None or not client.interval_secs:
+            return
+        grace, interval = self.settings.grace_secs, client.interval_secs
+        if since < deadline < now:
+            client.pardon_until = now + interval + grace
+        elif now <= deadline and beat_at <= since:
+            until = deadline + min(now - since, interval) + grace
+            client.pardon_until = max(until, client.pardon_until or until)
 
     def _judge_all(self, changes: Changes, now: float) -> None:
         held = bool(changes.step_secs)

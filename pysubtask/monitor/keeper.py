@@ -7,6 +7,7 @@ evaluation; the scan itself, which may wait for a disk, holds no lock.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import threading
 import time
@@ -24,6 +25,7 @@ from pysubtask.monitor.snapshot import Snapshot, SourceState, next_snapshot
 
 __all__ = ["Monitor", "Source"]
 
+_LONG_PAUSE_SECS = 300.0
 _LOG = logging.getLogger("pysubtask.monitor")
 
 
@@ -43,8 +45,8 @@ class Monitor:
     Args:
         source: where the files are.
         history: what is remembered; closed by ``stop``.
-        scan_secs: the pause between two scans; longer where a scan takes long (at most a fifth of
-            the time is spent on scanning).
+        scan_secs: the pause between two scans; longer where each scan takes long (at most a fifth
+            of the time is spent on scanning, but no pause for that lasts more than five minutes).
         clock, monotonic: the two clocks; tests give their own.
     """
 
@@ -65,7 +67,7 @@ class Monitor:
         self.source, self.history = source, history
         self.scan_secs = scan_secs
         self.channels = tuple(channels)
-        self.fleet = Fleet(settings)
+        self.fleet = Fleet(dataclasses.replace(settings or Settings(), look_secs=scan_secs))
         self.alerts = Alerts(alert_settings or AlertSettings())
         self.lock = threading.RLock()
         self.clock, self.monotonic = clock, monotonic
@@ -110,7 +112,7 @@ class Monitor:
             return False
         if self.records.trouble is not None:
             return False
-        took = self.snapshot.source.took_secs
+        took = min(self.snapshot.source.took_secs, _LONG_PAUSE_SECS / 4)
         return self.monotonic() - self._scanned_at < max(30.0, 4 * (self.scan_secs + took))
 
     def start(self) -> None:
@@ -135,14 +137,19 @@ class Monitor:
         self.source.close()
 
     def _run(self) -> None:
+        took = 0.0
         while not self._stop.is_set():
-            took = 0.0
+            before, took = took, 0.0
             try:
                 took = self.step().source.took_secs
             except Exception:  # a monitor that ends silently is the worst of all
                 _LOG.exception("a scan failed")
-            self._hurry.wait(timeout=max(self.scan_secs, 4 * took))
+            self._hurry.wait(timeout=self._pause_secs(before, took))
             self._hurry.clear()
+
+    def _pause_secs(self, *took: float) -> float:
+        """One scan that hung is no reason to look seldom; two that took long are."""
+        return max(self.scan_secs, min(4 * min(took), _LONG_PAUSE_SECS))
 
     def step(self) -> Snapshot:
         """One scan with all that follows from it."""

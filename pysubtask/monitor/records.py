@@ -64,6 +64,10 @@ class Records:
             self.turn(changes.now, None)
         elif turned:
             self.turn(self._fleet.blind_since or changes.now, changes.blind)
+        if changes.stalled_since is not None:
+            self.turn(changes.stalled_since, "the monitor did not look")
+            self.turn(changes.now, None)
+            turned = True
         if changes.step_secs:
             self.clock_was_set(changes.step_secs)
         return bool(changes.flips or notices or turned) or changes.now >= self._next_save

@@ -50,6 +50,14 @@ class Site:
         self.app = make_app(self.monitor, self.access)
 
     def look(self, after: float = 1.0) -> None:
+        """Let time pass, in which it looks as usual, then look."""
+        while after > 25.0:
+            self.stall(20.0)
+            after -= 20.0
+        self.stall(after)
+
+    def stall(self, after: float) -> None:
+        """Let time pass without any look, then look."""
         self.world.now += after
         self.world.monotonic += after
         self.monitor.step()

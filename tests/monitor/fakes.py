@@ -113,7 +113,14 @@ class World:
         return replace(one, mtime_ns=0, ctime_ns=0, inode=0, size=0, content=b"", unread=why)
 
     def look(self, after: float = 0.0) -> Changes:
-        """Let time pass, then scan."""
+        """Let time pass, in which a monitor looks as usual, then scan."""
+        while after > 25.0:
+            self.stall(20.0)
+            after -= 20.0
+        return self.stall(after)
+
+    def stall(self, after: float) -> Changes:
+        """Let time pass without any look, then scan."""
         self.now += after
         self.monotonic += after
         changes = self.fleet.observe(self.scan(), self.now, self.monotonic)

@@ -264,6 +264,73 @@ def test_a_folder_below_that_cannot_be_read_makes_only_its_clients_unknown() -> 
     assert world.told() == ["blind", "sight", "down", "down"]
 
 
+def test_a_look_that_hangs_is_a_time_of_blindness() -> None:
+    """The file server of a hard mount was away for half an hour: nobody could deliver either.
+
+    All would be down the moment it is back.
+    """
+    world = World()
+    names = [f"c{number}" for number in range(10)]
+    world.beat("dead", secs=10)
+    for name in names:
+        world.beat(name)
+    world.run(60, beats=names)
+    since = world.now
+    changes = world.stall(1800)
+    assert changes.stalled_since == since
+    assert {world.state(name) for name in names} == {"late"}
+    assert world.state("dead") == "down"
+    world.run(60, beats=names[1:])
+    assert [world.state(name) for name in names] == ["late"] + ["up"] * 9
+    world.run(60, beats=names[1:])
+    assert world.told() == ["down", "down"]
+    assert world.state("c0") == "down"
+
+
+def test_looks_that_always_take_long_are_none() -> None:
+    """Else whoever came due between two of them would be late for an interval more each time."""
+    world = World(settings=Settings(look_secs=60))
+    world.beat(secs=3600)
+    world.look()
+    assert world.stall(200).stalled_since is None
+    for _ in range(8):
+        world.stall(200)
+    assert world.stall(700).stalled_since is None
+    assert world.stall(900).stalled_since is not None
+
+
+@pytest.mark.parametrize("secs", [290, 310, 400])
+def test_who_comes_due_just_after_a_blindness_has_more_time_too(secs: int) -> None:
+    """It could not beat for as long as it lasted, though its deadline was not yet reached."""
+    world = World()
+    world.beat("edge", secs=secs)
+    world.look()
+    world.error = "can't be read"
+    world.run(300)
+    world.error = None
+    world.run(secs)
+    assert world.state() == "late"
+    world.run(300)
+    assert world.state() == "down"
+
+
+def test_a_blink_gives_nobody_a_whole_interval() -> None:
+    """Else a folder that can't be read for a moment each day would keep the dead alive."""
+    world = World()
+    world.beat("edge", secs=3600)
+    world.look()
+    for _ in range(5):
+        world.run(600)
+        world.error = "can't be read"
+        world.look(5)
+        world.error = None
+        world.look(5)
+    world.run(600)
+    assert world.state() == "late" or world.state() == "down"
+    world.run(50)
+    assert world.state() == "down"
+
+
 def test_files_that_cannot_be_read_one_by_one_make_nobody_down() -> None:
     """After a change of umask, or with EIO, all would be called dead while all deliver."""
     world = World()

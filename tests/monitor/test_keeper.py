@@ -136,6 +136,27 @@ def test_while_nobody_looked_nobody_could_see_beats(bench: Bench) -> None:
     assert (span.until or 0) - span.since == pytest.approx(4005, abs=61)
 
 
+def test_while_a_look_hung_nobody_could_see_beats(bench: Bench) -> None:
+    """That time is none of anybody's uptime, and nobody is down for it."""
+    for name in "abcdefgh":
+        bench.world.beat(name)
+    bench.look()
+    bench.look(1800)
+    assert set(bench.states().values()) == {"late"}
+    (span,) = bench.monitor.history.blind_spans(0)
+    assert ((span.until or 0) - span.since, span.why) == (1800, "the monitor did not look")
+    bench.run(60, *"abcdefgh")
+    assert bench.told() == []
+
+
+def test_one_look_that_hung_does_not_make_the_next_ones_seldom(bench: Bench) -> None:
+    """After half an hour in a dead mount it would not look for two hours."""
+    assert bench.monitor._pause_secs(0.1, 1800.0) == 5.0
+    assert bench.monitor._pause_secs(1800.0, 0.1) == 5.0
+    assert bench.monitor._pause_secs(20.0, 30.0) == 80.0
+    assert bench.monitor._pause_secs(1800.0, 1800.0) == 300.0
+
+
 @pytest.mark.parametrize("away", [-86_400.0, -30 * 86_400.0])
 def test_a_clock_that_is_set_back_between_two_runs(bench: Bench, away: float) -> None:
     """A beat that lies ahead would keep a dead client up until the clock has caught up with it."""

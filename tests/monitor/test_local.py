@@ -10,6 +10,7 @@ import sys
 
 import pytest
 
+from pysubtask.monitor.clients import Settings
 from pysubtask.monitor.fleet import Fleet
 from pysubtask.monitor.local import LocalFolder
 from tests.monitor.fakes import HOSTILE
@@ -117,7 +118,7 @@ def test_data_beside_a_heartbeat_that_is_alone(tmp_path: pathlib.Path) -> None:
 def test_real_time_stamps_beats_and_lies(tmp_path: pathlib.Path) -> None:
     path = tmp_path / "edge.heartbeat"
     path.write_bytes(b"60\n")
-    fleet, source = Fleet(), LocalFolder(str(tmp_path))
+    fleet, source = Fleet(Settings(look_secs=100)), LocalFolder(str(tmp_path))
     now = path.stat().st_ctime
     fleet.observe(source.scan(), now, 0.0)
     (client,) = fleet.clients.values()
