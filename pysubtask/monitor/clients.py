@@ -45,10 +45,11 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What makes a beat when it changes. The change time is not in it: chmod is no beat."""
+    """What makes a beat when it changes. The change time is not in it: chmod is no beat. Nor is the
+    inode: a backup that is put back, or a move to another disk, gives all files new ones."""
 
     mtime_ns: int
-    inode: int
+    inode: int = field(compare=False)
     size: int
     digest: bytes
 

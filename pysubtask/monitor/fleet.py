@@ -147,6 +147,9 @@ class Fleet:
             changes.stalled_since = self.blind_since = self._previous
             self._pardon(now)
             self.blind_since = None
+        if self.root != scan.root:
+            self._lags.clear()
+            self.offset = self.offset if not self.root else 0.0
         self.root = scan.root
         self._previous = now
         self._judge_all(changes, now)
@@ -174,6 +177,8 @@ class Fleet:
 
     def _shift(self, by: float) -> None:
         self._lags.clear()
+        if self.offset:  # a network mount, whose clock was not set
+            self.offset += by
         for client in self.clients.values():
             client.shift(by)
         self._previous = None if self._previous is None else self._previous + by
@@ -218,11 +223,13 @@ class Fleet:
             if sighting.unread is not None:
                 continue
             first = client.identity is None
+            not_before = self._not_before(client)
             if client.see(sighting, now, self.offset):
                 beats.append(client)
                 client.pardon_until = None
                 if not first and gap is None:
                     self._note_lag(sighting, now)
+                    client.beat_at = max(client.beat_at or now, not_before)
                 elif not first and client.beat_at is not None:
                     client.beat_at = min(max(client.beat_at, now - (gap or 0.0)), now)
                     client.skew = None
@@ -250,6 +257,16 @@ class Fleet:
                 client.unseen_since = client.unseen_why = None
                 client.vanish(now)
 
+    def _not_before(self, client: Client) -> float:
+        """When somebody last looked and did not find its next beat: that can't be older.
+
+        Stamps say so where the file server's clock was set back, or its error is not yet measured.
+        Of a file that was away nobody knows: its stamp may be as old as it says.
+        """
+        if not client.present or self._previous is None:
+            return 0.0
+        return self._previous if client.unseen_since is None else client.unseen_since
+
     def _note_lag(self, sighting: Sighting, now: float) -> None:
         """The smallest distance between a change and its sighting is the server's clock's error.
 
@@ -258,10 +275,13 @@ class Fleet:
         """
         if sighting.ctime_ns is None or self._previous is None:
             return
-        self._lags.append(now - sighting.ctime_ns / 1e9)
-        least, gap = min(self._lags), now - self._previous
-        trusted = len(self._lags) >= 3
-        self.offset = least if trusted and not -2.0 <= least <= gap + 2.0 else 0.0
+        lag, gap = now - sighting.ctime_ns / 1e9, now - self._previous
+        if self._lags and lag - min(self._lags) > gap + 2.0:
+            self._lags.clear()  # that clock was set back: what was measured before is no more true
+        self._lags.append(lag)
+        if len(self._lags) >= 3:
+            least = min(self._lags)
+            self.offset = least if not -2.0 <= least <= gap + 2.0 else 0.0
 
     def _pardon(self, now: float) -> None:
         """After a time of blindness: who was not overdue before it gets more time."""

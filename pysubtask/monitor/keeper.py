@@ -95,6 +95,7 @@ class Monitor:
         for client in self.history.load_clients():
             self.fleet.add(client)
         self.fleet.root = self.history.get("root") or ""
+        self.fleet.offset = self.history.get("offset") or 0.0
         last_look = self.history.get("last_look")
         self.alerts.recall(self.history.get("alerts"))
         step = self.fleet.remember_sight(last_look, self.clock())

@@ -133,6 +133,7 @@ class Records:
             history.end_blind(now)
             history.put("last_look", now)
             history.put("root", self._fleet.root)
+            history.put("offset", self._fleet.offset)
         history.put("alerts", self._alerts.keep())
         if now >= self._next_prune:
             history.prune(now)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,17 +48,31 @@ def test_a_change_of_the_change_time_alone_is_no_beat() -> None:
     assert Flag.CLOCK_SKEW not in world.client().flags
 
 
-@pytest.mark.parametrize("secs", [60, 61])
-def test_same_time_stamp_other_content_or_inode_is_a_beat(secs: int) -> None:
+def test_same_time_stamp_other_content_is_a_beat() -> None:
     world = World()
     world.beat(secs=60, mtime=START - 3)
     world.look()
     world.look(100)
     assert world.state() == "down"
-    world.beat(secs=secs, mtime=START - 3)  # another inode at least
+    world.beat(secs=61, mtime=START - 3)
     world.look(5)
     assert world.state() == "up"
     assert world.client().beat_at == world.now - 5
+
+
+def test_another_inode_alone_is_no_beat() -> None:
+    """``rsync -a`` of a backup, or of the whole folder to another disk, would revive the dead."""
+    world = World()
+    for name in ("edge", "other"):
+        world.beat(name)
+    world.look()
+    world.run(600, beats=["other"])
+    assert world.state() == "down"
+    old = world.files["edge"]
+    world.files["edge"] = replace(old, inode=999_999, ctime_ns=round(world.now * 1e9))
+    world.run(60, beats=["other"])
+    assert (world.state(), world.client().flags) == ("down", ())
+    assert world.told() == ["down"]
 
 
 @pytest.mark.parametrize("mtime", [4e9, START - 5e8, START + 60, START - 60, 0.0])
@@ -559,6 +575,41 @@ def test_a_file_server_whose_clock_is_behind_is_measured() -> None:
         world.look(0.5)
     assert world.fleet.offset == pytest.approx(500.5, abs=1)
     assert (world.state("a"), world.client("a").flags) == ("up", ())
+
+
+def test_a_file_server_whose_clock_is_set_back_makes_nobody_down() -> None:
+    """All its clients would be called dead for as long as it takes to measure the new error."""
+    world = World()
+    for name in "abc":
+        world.beat(name)
+    world.look()
+    behind, states = 0.0, set()
+    for turn in range(40):
+        behind = 600.0 if turn >= 10 else 0.0
+        for name in "abc":
+            world.beat(name, secs=75, mtime=world.now - behind, ctime=world.now - behind)
+        for _ in range(12):
+            world.look(5)
+            states |= {world.state(name) for name in "abc"}
+    assert states == {"up"}
+    assert world.fleet.offset == pytest.approx(605)
+    world.now -= 3600  # now the monitor's own is: that of the server is ahead by so much less
+    world.look(5)
+    assert world.fleet.offset == pytest.approx(605 - 3600)
+
+
+def test_a_file_that_was_away_and_comes_back_is_as_old_as_it_says() -> None:
+    """A folder that was moved away and back again is no beat of anybody's."""
+    world = World()
+    for name in "abc":
+        world.beat(name)
+    world.look()
+    del world.files["a"]
+    world.run(300, beats="bc")
+    assert world.state("a") == "gone"
+    world.beat("a", mtime=world.now - 250, ctime=world.now - 250)
+    world.look(5)
+    assert world.state("a") == "down"
 
 
 def test_pausing() -> None:

@@ -97,7 +97,7 @@ def test_a_restart_loses_no_state_and_raises_no_alert(bench: Bench, kill: bool) 
     bench.world.beat("bye", secs=0)
     bench.world.beat("skewed", mtime=4e9, ctime=bench.world.now)
     bench.run(200, "up")
-    bench.world.beat("skewed", mtime=4e9)
+    bench.world.beat("skewed", mtime=4e9 + 1)
     bench.run(15, "up")
     before = bench.states()
     assert before == {
@@ -134,6 +134,28 @@ def test_while_nobody_looked_nobody_could_see_beats(bench: Bench) -> None:
     assert bench.told() == ["down"]
     (span,) = bench.monitor.history.blind_spans(0)
     assert (span.until or 0) - span.since == pytest.approx(4005, abs=61)
+
+
+def test_the_file_servers_clock_is_known_after_a_restart(bench: Bench) -> None:
+    """Else clients that deliver are down until its error has been measured anew."""
+
+    def deliver() -> None:
+        behind = bench.world.now - 300
+        bench.world.beat("edge", secs=75, mtime=behind, ctime=behind)
+
+    deliver()
+    bench.look(1)
+    for _ in range(10):
+        deliver()
+        bench.run(60)
+    assert bench.states() == {"edge": "up"}
+    bench.restart()
+    assert bench.monitor.fleet.offset == pytest.approx(305)
+    for _ in range(4):
+        deliver()
+        for _ in range(12):
+            bench.look()
+            assert bench.states() == {"edge": "up"}
 
 
 def test_while_a_look_hung_nobody_could_see_beats(bench: Bench) -> None:
