@@ -45,7 +45,8 @@ class LocalFolder:
         path: the folder that clients' heartbeat files land in.
         recursive: look into its folders as well (16 deep at most, not through links).
         data: look at the data files beside a heartbeat file that is alone in its folder.
-        limit: at most so many clients; a stranger may create files without end.
+        limit: at most so many clients; a stranger may create files without end. Whom the last scan
+            saw goes first; what is left out is unread, not gone.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class LocalFolder:
         self.recursive = recursive
         self.data = data
         self.limit = limit
+        self._known: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return shown(self.path)
@@ -74,6 +76,7 @@ class LocalFolder:
             reason = error.strerror or type(error).__name__
             words = f"{shown(self.path)} can't be read: {reason}"
             return Scan(error=words, took_secs=time.perf_counter() - began)
+        self._known = frozenset(one.name for one in found)
         return Scan(
             found,
             root=f"{top.st_dev}:{top.st_ino}",
@@ -83,7 +86,7 @@ class LocalFolder:
         )
 
     def _sightings(self, warnings: list[str], unread: list[str]) -> Iterator[Sighting]:
-        count = 0
+        room, left_out = self.limit - len(self._known), False
         folders = [("", 0)]
         while folders:
             below, depth = folders.pop()
@@ -95,8 +98,15 @@ class LocalFolder:
                     for entry in entries:
                         name = entry.name
                         if name.endswith(SUFFIX):
-                            if client_name(name) is not None:
+                            if client_name(name) is None:
+                                continue
+                            known = below + name.removesuffix(SUFFIX) in self._known
+                            if known or room > 0:
                                 beats.append(entry)
+                                room -= not known
+                            elif not unread or unread[-1] != below:
+                                left_out = True
+                                unread.append(below)
                         elif self.recursive and entry.is_dir(follow_symlinks=False):
                             if depth < _MAX_DEPTH and not name.startswith("."):
                                 folders.append((below + name + "/", depth + 1))
@@ -110,13 +120,11 @@ class LocalFolder:
                 continue
             data_at, data_bytes = _newest(data) if self.data and len(beats) == 1 else (None, None)
             for beat in beats:
-                if count >= self.limit:
-                    warnings.append(f"more than {self.limit} heartbeat files: the rest is left out")
-                    return
                 sighting = _look(beat, below, data_at, data_bytes)
                 if sighting is not None:
-                    count += 1
                     yield sighting
+        if left_out:
+            warnings.append(f"more than {self.limit} heartbeat files: the rest is left out")
 
 
 def _look(

@@ -166,14 +166,27 @@ class RemoteFolder:
                     elif stat.is_dir and self._recursive and not base.startswith("."):
                         level.append(f"{below}{base}/")
             folders += len(level)
-            if not level or len(files) > self._limit or folders > _MAX_FOLDERS:
+            if not level:
+                break
+            if folders > _MAX_FOLDERS or len(files) > 2 * self._limit:
+                warnings.append(f"after {folders} folders the rest is left out")
+                unread.extend(level)
                 break
             if depth == _MAX_DEPTH:
                 warnings.append(f"folders more than {_MAX_DEPTH} deep are left out")
-        if len(files) > self._limit:
-            warnings.append(f"more than {self._limit} heartbeat files: the rest is left out")
-            files = dict(itertools.islice(files.items(), self._limit))
-        return files
+        return self._within_limit(files, warnings, unread)
+
+    def _within_limit(
+        self, files: dict[str, RemoteStat], warnings: list[str], unread: list[str]
+    ) -> dict[str, RemoteStat]:
+        """Whom the last scan saw goes first; what is left out is unread, not gone."""
+        if len(files) <= self._limit:
+            return files
+        warnings.append(f"more than {self._limit} heartbeat files: the rest is left out")
+        names = sorted(files, key=lambda name: name not in self._seen)
+        left_out = {name.rpartition("/")[0] for name in names[self._limit :]}
+        unread.extend(sorted(f"{folder}/" if folder else "" for folder in left_out))
+        return {name: files[name] for name in names[: self._limit]}
 
     def _path(self, below: str) -> str:
         below = below.rstrip("/")

@@ -15,7 +15,7 @@ from pysubtask.monitor.names import shown
 __all__ = ["Scan", "Sight", "sight_of"]
 
 MIN_LOSS = 2
-_FOLDER = "its folder can't be read"
+_FOLDER = "its folder can't be read, or not as a whole"
 _VANISHED = "its file vanished together with many others"
 
 

@@ -7,6 +7,7 @@ import os
 import pathlib
 import socket
 import sys
+import time
 
 import pytest
 
@@ -102,6 +103,27 @@ def test_so_many_and_no_more(tmp_path: pathlib.Path) -> None:
     scan = LocalFolder(str(tmp_path), limit=3).scan()
     assert len(scan.sightings) == 3
     assert "more than 3" in scan.warnings[0]
+
+
+def test_what_the_limit_leaves_out_is_not_gone(tmp_path: pathlib.Path) -> None:
+    """Whoever may upload 200,000 files would have living clients told as removed."""
+    for number in range(10):
+        (tmp_path / f"c{number}").mkdir()
+        (tmp_path / f"c{number}/edge.heartbeat").write_bytes(b"3600\n")
+    source, fleet = LocalFolder(str(tmp_path), limit=12), Fleet()
+    fleet.observe(source.scan(), time.time(), 1.0)
+    (tmp_path / "zz").mkdir()
+    for number in range(6):
+        (tmp_path / f"zz/junk{number}.heartbeat").write_bytes(b"60\n")
+    for again in (False, True):
+        if again:  # another run, which has seen nobody yet
+            source = LocalFolder(str(tmp_path), limit=12)
+        scan = source.scan()
+        fleet.observe(scan, time.time(), 2.0)
+        assert len(scan.sightings) == 12
+        assert "more than 12" in scan.warnings[0]
+        states = [fleet.by_name[f"c{number}/edge"].state for number in range(10)]
+        assert set(states) <= ({"up", "unknown"} if again else {"up"})
 
 
 def test_data_beside_a_heartbeat_that_is_alone(tmp_path: pathlib.Path) -> None:

@@ -115,6 +115,26 @@ def test_what_is_refused(source: RemoteFolder) -> None:
     assert scan.unread == ("site/",)
 
 
+def test_what_a_limit_leaves_out_is_unread_and_whom_it_knows_goes_first(
+    source: RemoteFolder, drop: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not gone: else whoever may upload many files would have others told as removed."""
+    source._limit = 2
+    assert {one.name for one in source.scan().sightings} == {"edge", "site/edge"}
+    (drop / "a").mkdir()
+    for number in range(2):
+        (drop / f"a/{number}.heartbeat").write_bytes(b"60\n")
+    scan = source.scan()
+    assert {one.name for one in scan.sightings} == {"edge", "site/edge"}
+    assert (scan.unread, scan.warnings) == (
+        ("a/",), ("more than 2 heartbeat files: the rest is left out",)
+    )  # fmt: skip
+    monkeypatch.setattr(remote, "_MAX_FOLDERS", 1)
+    scan = source.scan()
+    assert [one.name for one in scan.sightings] == ["edge"]
+    assert sorted(scan.unread) == ["a/", "site/"]
+
+
 def test_schemes_without_a_transport_are_refused() -> None:
     for url in ("gopher://x/y", "sftp://", "nonsense", "ftp://host/drop", "ftps://host/drop"):
         with pytest.raises(SettingsError):
