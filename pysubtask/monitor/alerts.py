@@ -14,16 +14,18 @@ from typing import Any
 
 from pysubtask.monitor.clients import Client
 from pysubtask.monitor.fleet import Changes, Fleet
-from pysubtask.monitor.names import shown
-from pysubtask.monitor.notices import Notice, about, trial_notice
+from pysubtask.monitor.notices import Notice, about, trial_notice, who
 from pysubtask.monitor.rule import Flag, State
 from pysubtask.monitor.units import duration
 
 __all__ = ["AlertSettings", "Alerts", "Notice", "trial_notice"]
 
 _STUCK_AGAIN_SECS = 3600.0
+_FINE_SECS = 600.0
+"""Data have arrived for so long: that is told."""
 _MASS_LASTS_SECS = 1800.0
 _SIGHT_GATHER_SECS = 300.0
+_NOBODY_KNOWS = (State.LATE, State.UNKNOWN, State.PAUSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,12 @@ class Trouble:
     noticed_at: float
     kind: str = "down"
     told_at: float | None = None
+    told_since: float | None = None
+    """Since when it has been in trouble that was told, of whichever kind; None: none was."""
+
+    def __post_init__(self) -> None:
+        if self.told_at is not None and self.told_since is None:
+            self.told_since = self.since
 
 
 @dataclass(slots=True)
@@ -59,16 +67,28 @@ class Unseen:
 
 
 @dataclass(slots=True)
+class Stuck:
+    """A client that was told as online without data."""
+
+    since: float
+    told_at: float
+    fine_since: float | None = None
+    """Since when its data arrive, if they do."""
+    over: bool = False
+    """That they do was told; the rest of an hour nothing more is."""
+
+
+@dataclass(slots=True)
 class Alerts:
     """What is open. Fields are plain, so that a restart can go on where this run ended."""
 
     settings: AlertSettings = field(default_factory=AlertSettings)
     troubles: dict[str, Trouble] = field(default_factory=dict)
     recovered: dict[str, tuple[float, float]] = field(default_factory=dict)
-    """Told as down and back again, not yet told: (since when it was down, until when)."""
+    """Told as down or gone and back again, not yet told: (since when it was down, until when)."""
     flapping: set[str] = field(default_factory=set)
-    stuck: dict[str, float] = field(default_factory=dict)
-    """Online without data, or lately so: when that was told last."""
+    stuck: dict[str, Stuck] = field(default_factory=dict)
+    """Online without data, or lately so."""
     mass_at: float | None = None
     """When many were last told as one; for a while the rest of them is gathered for longer."""
     mass_wait_secs: float = 0.0
@@ -93,6 +113,7 @@ class Alerts:
         notices += self._recoveries(fleet, now)
         notices += self._reminders(fleet, now)
         notices += self._without_data(changes, now)
+        notices += self._data_again(fleet, now)
         return notices
 
     def shift(self, by: float) -> None:
@@ -105,7 +126,10 @@ class Alerts:
             seen.noticed_at += by
             seen.told_at = None if seen.told_at is None else seen.told_at + by
             seen.seen_at = None if seen.seen_at is None else seen.seen_at + by
-        self.stuck = {key: at + by for key, at in self.stuck.items()}
+        for stuck in self.stuck.values():
+            stuck.since += by
+            stuck.told_at += by
+            stuck.fine_since = None if stuck.fine_since is None else stuck.fine_since + by
         self.recovered = {key: (a + by, b + by) for key, (a, b) in self.recovered.items()}
         self.blind_since = None if self.blind_since is None else self.blind_since + by
         self.mass_at = None if self.mass_at is None else self.mass_at + by
@@ -119,27 +143,36 @@ class Alerts:
     def _flip(self, client: Client, old: State, new: State, now: float) -> None:
         one = self.troubles.get(client.id)
         if new is State.DOWN:
-            since = client.deadline or now
-            if since <= client.first_seen:
-                return  # it was overdue before anybody looked: known from the first page on
-            back = self.recovered.pop(client.id, None)
-            if back is not None:  # its recovery was not told yet: it has been down all the time
-                self.troubles[client.id] = Trouble(back[0], now, told_at=now)
-            elif one is None or one.kind != "down":
-                self.troubles[client.id] = Trouble(since, now)
+            self._is_down(client, one, now)
         elif new is State.GONE:
-            self.recovered.pop(client.id, None)
-            if old in (State.UP, State.LATE, State.DOWN) or (
-                old is State.UNKNOWN and client.interval_secs  # not said goodbye, not new
-            ):
-                self.troubles[client.id] = Trouble(now, now, kind="gone")
+            back = self.recovered.pop(client.id, None)
+            known = old in (State.UP, State.LATE, State.DOWN)
+            if known or (old is State.UNKNOWN and client.interval_secs):  # no goodbye, not new
+                since = one.told_since if one is not None else None
+                self.troubles[client.id] = Trouble(
+                    now, now, kind="gone", told_since=back[0] if back is not None else since
+                )
         elif new in (State.UP, State.STOPPED):
             self.troubles.pop(client.id, None)
-            if one is not None and one.told_at is not None and one.kind == "down":
-                self.recovered[client.id] = (one.since, now)
-        elif new in (State.PAUSED, State.ARCHIVED):
+            if one is not None and one.told_since is not None:
+                self.recovered[client.id] = (one.told_since, now)
+        elif new is State.PAUSED:
+            if one is not None and one.told_since is None:
+                del self.troubles[client.id]  # else its recovery is to be told
+        elif new is State.ARCHIVED:
             self.troubles.pop(client.id, None)
             self.recovered.pop(client.id, None)
+
+    def _is_down(self, client: Client, one: Trouble | None, now: float) -> None:
+        since = client.deadline or now
+        if since <= client.first_seen:
+            return  # it was overdue before anybody looked: known from the first page on
+        back = self.recovered.pop(client.id, None)
+        if back is not None:  # its recovery was not told yet: it has been down all the time
+            self.troubles[client.id] = Trouble(back[0], now, told_at=now)
+        elif one is None or one.kind != "down":
+            told_since = one.told_since if one is not None else None
+            self.troubles[client.id] = Trouble(since, now, told_since=told_since)
 
     def _blindness(self, changes: Changes) -> list[Notice]:
         now = changes.now
@@ -181,10 +214,10 @@ class Alerts:
         for one in found:
             one.told_at = now
         clients = [fleet.clients[key] for key in waiting if key in self.unseen]
-        who = shown(clients[0].name)
+        whom = who(clients[0])
         if len(clients) > 1:
-            who = f"{len(clients)} of {len(fleet.clients)} clients"
-        title = f"The monitor can't see {who}"
+            whom = f"{len(clients)} of {len(fleet.clients)} clients"
+        title = f"The monitor can't see {whom}"
         notice = about(now, "blind", title, clients, mass=len(clients) > 1)
         if fleet.partly is not None:
             notice = dataclasses.replace(notice, body=f"{fleet.partly}.\n{notice.body}")
@@ -211,9 +244,9 @@ class Alerts:
         for client, _ in back:
             del self.unseen[client.id]
         lasted = duration(now - min(one.noticed_at for _, one in back))
-        who = shown(back[0][0].name) if len(back) == 1 else f"{len(back)} clients"
+        whom = who(back[0][0]) if len(back) == 1 else f"{len(back)} clients"
         clients = [client for client, _ in back]
-        title = f"The monitor sees {who} again after {lasted}"
+        title = f"The monitor sees {whom} again after {lasted}"
         return [about(now, "sight", title, clients, mass=len(back) > 1)]
 
     def _steady(self, fleet: Fleet, now: float) -> list[Notice]:
@@ -226,7 +259,7 @@ class Alerts:
             self.flapping.discard(client_id)
             if client is not None and client_id not in self.troubles:
                 self.recovered.pop(client_id, None)
-                title = f"{shown(client.name)} no longer flaps: it is {client.state}"
+                title = f"{who(client)} no longer flaps: it is {client.state}"
                 notices.append(about(now, "steady", title, [client]))
         return notices
 
@@ -243,7 +276,7 @@ class Alerts:
                 if Flag.FLAPPING in client.flags:
                     if client_id not in self.flapping:
                         self.flapping.add(client_id)
-                        title = f"{shown(client.name)} flaps: down {len(client.downs)} times"
+                        title = f"{who(client)} flaps: down {len(client.downs)} times"
                         notices.append(about(now, "flapping", title, [client]))
                 elif client_id not in self.flapping:
                     waiting[one.kind].append(client)
@@ -254,7 +287,9 @@ class Alerts:
         going_on = self._mass_lasts(now)
         for kind, clients in waiting.items():
             for client in clients:
-                self.troubles[client.id].told_at = now
+                one = self.troubles[client.id]
+                one.told_at = now
+                one.told_since = one.since if one.told_since is None else one.told_since
             total = len(fleet.clients)
             if going_on and clients:
                 told = sum(one.kind == kind for one in self.troubles.values())
@@ -268,7 +303,7 @@ class Alerts:
                 self._count_mass(now)
             else:
                 for client in clients:
-                    title = f"{shown(client.name)} is {words[kind]}"
+                    title = f"{who(client)} is {words[kind]}"
                     notices.append(about(now, kind, title, [client]))
         return notices
 
@@ -289,23 +324,29 @@ class Alerts:
             return []
         if now - min(at for _, at in self.recovered.values()) < self._patience(now):
             return []
-        back = []
+        back: list[tuple[Client, float]] = []
+        stopped: list[Notice] = []
         for client_id, (since, until) in list(self.recovered.items()):
             client = fleet.clients.get(client_id)
-            if client is not None and client.state in (State.LATE, State.UNKNOWN):
+            if client is not None and client.state in _NOBODY_KNOWS:
                 continue  # maybe it is not back at all
             del self.recovered[client_id]
-            if client is not None and client_id not in self.flapping:
+            if client is None or client_id in self.flapping:
+                continue
+            if client.state is State.STOPPED:
+                title = f"{who(client)} has stopped: it said goodbye"
+                stopped.append(about(now, "stopped", title, [client]))
+            else:
                 back.append((client, until - since))
         if len(back) >= self.settings.mass_count or (len(back) > 1 and self._mass_lasts(now)):
             clients = [client for client, _ in back]
             title = f"{len(back)} clients are back"
-            return [about(now, "up", title, clients, mass=True)]
-        return [
+            return [*stopped, about(now, "up", title, clients, mass=True)]
+        return stopped + [
             about(
                 now,
                 "up",
-                f"{shown(client.name)} is {client.state} again after {duration(lasted)}",
+                f"{who(client)} is {client.state} again after {duration(lasted)}",
                 [client],
             )
             for client, lasted in back
@@ -324,29 +365,56 @@ class Alerts:
                     due.append(client)
         if not due:
             return []
-        who = shown(due[0].name) if len(due) == 1 else f"{len(due)} clients"
+        whom = who(due[0]) if len(due) == 1 else f"{len(due)} clients"
         verb = "is" if len(due) == 1 else "are"
-        return [about(now, "reminder", f"{who} {verb} still down", due, mass=len(due) > 1)]
+        return [about(now, "reminder", f"{whom} {verb} still down", due, mass=len(due) > 1)]
 
     def _without_data(self, changes: Changes, now: float) -> list[Notice]:
-        """Hearts that beat while the data stand still; at most once an hour of each."""
+        """Hearts that beat while the data stand still; told again as seldom as who is down."""
+        every = self.settings.reminder_secs
         found = []
         for client in changes.changed:
-            if Flag.NO_DATA in client.flags:
-                told_at = self.stuck.get(client.id)
-                if told_at is None or now - told_at >= _STUCK_AGAIN_SECS:
-                    found.append(client)
-                self.stuck.setdefault(client.id, now)
-            elif now - self.stuck.get(client.id, now) >= _STUCK_AGAIN_SECS:
-                del self.stuck[client.id]
-        self.stuck.update((client.id, now) for client in found)
+            if Flag.NO_DATA not in client.flags:
+                continue
+            one = self.stuck.get(client.id)
+            if one is None:
+                one = self.stuck[client.id] = Stuck(now, now)
+                found.append(client)
+            elif one.over and now - one.told_at >= _STUCK_AGAIN_SECS:
+                one.over, one.since, one.told_at = False, now, now
+                found.append(client)
+            elif not one.over and 0 < every <= now - one.told_at:
+                one.told_at = now
+                found.append(client)
         words = "online, but data do not arrive"
         if len(found) >= self.settings.mass_count:
             title = f"{len(found)} clients: {words}"
             return [about(now, "no_data", title, found, mass=True)]
-        return [
-            about(now, "no_data", f"{shown(client.name)}: {words}", [client]) for client in found
-        ]
+        return [about(now, "no_data", f"{who(client)}: {words}", [client]) for client in found]
+
+    def _data_again(self, fleet: Fleet, now: float) -> list[Notice]:
+        """Whose data have been arriving again for a while."""
+        notices = []
+        for client_id, one in list(self.stuck.items()):
+            client = fleet.clients.get(client_id)
+            if client is None or client.state in (State.GONE, State.STOPPED, State.ARCHIVED):
+                del self.stuck[client_id]
+            elif client.state is not State.UP or client.no_data:
+                one.fine_since = None
+            elif one.fine_since is None:
+                one.fine_since = now
+            elif not one.over and now - one.fine_since >= _FINE_SECS:
+                one.over = True
+                title = (
+                    f"{who(client)}: data arrive again after {duration(one.fine_since - one.since)}"
+                )
+                notices.append(about(now, "data", title, [client]))
+            elif one.over and now - one.told_at >= _STUCK_AGAIN_SECS:
+                del self.stuck[client_id]
+        if len(notices) < self.settings.mass_count:
+            return notices
+        back = [fleet.clients[str(one.clients[0]["id"])] for one in notices]
+        return [about(now, "data", f"{len(back)} clients: data arrive again", back, mass=True)]
 
     def keep(self) -> dict[str, Any]:
         """What the next run has to know, as JSON."""
@@ -354,7 +422,7 @@ class Alerts:
             "troubles": {key: dataclasses.asdict(one) for key, one in self.troubles.items()},
             "recovered": self.recovered,
             "flapping": sorted(self.flapping),
-            "stuck": self.stuck,
+            "stuck": {key: dataclasses.asdict(one) for key, one in self.stuck.items()},
             "mass_at": self.mass_at,
             "mass_wait_secs": self.mass_wait_secs,
             "blind_since": self.blind_since,
@@ -368,9 +436,10 @@ class Alerts:
             self.troubles = {key: Trouble(**one) for key, one in kept["troubles"].items()}
             self.recovered = {key: (one[0], one[1]) for key, one in kept["recovered"].items()}
             self.flapping = set(kept["flapping"])
-            self.stuck = dict(kept.get("stuck", {}))
+            self.stuck = {key: Stuck(**one) for key, one in kept.get("stuck", {}).items()}
             self.mass_at, self.mass_wait_secs = kept["mass_at"], float(kept["mass_wait_secs"])
             self.blind_since, self.blind_told = kept["blind_since"], bool(kept["blind_told"])
             self.unseen = {key: Unseen(**one) for key, one in kept.get("unseen", {}).items()}
         except (KeyError, TypeError, AttributeError, IndexError):
-            self.troubles, self.recovered, self.flapping, self.unseen = {}, {}, set(), {}
+            self.troubles, self.recovered, self.flapping = {}, {}, set()
+            self.unseen, self.stuck = {}, {}

@@ -200,6 +200,8 @@ class Client:
         facts = self.facts
         if facts.backlog_bytes is not None:
             self.backlogs.append(facts.backlog_bytes)
+        else:
+            self.backlogs.clear()  # it no longer says: what it said before is no news
         if facts.sent_at is not None and self.beat_at is not None and self.skew is None:
             apart = facts.sent_at - self.beat_at
             if abs(apart) > SKEWED_SECS:

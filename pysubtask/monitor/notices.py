@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,18 +11,20 @@ from pysubtask.monitor.clients import Client
 from pysubtask.monitor.names import shown
 from pysubtask.monitor.words import explain
 
-__all__ = ["Notice", "about", "trial_notice"]
+__all__ = ["Notice", "about", "trial_notice", "who"]
 
 _LISTED = 20
 _TITLE_CHARS = 150
+_WHO_CHARS = 80
+_PLAIN = re.compile(r"[\w./@+-]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
     """Something to tell.
 
-    ``kind``: down, up, gone, flapping, steady, no_data, reminder, blind, sight, test; ``mass`` if
-    it is about many at once.
+    ``kind``: down, up, stopped, gone, flapping, steady, no_data, data, reminder, blind, sight,
+    test; ``mass`` if it is about many at once.
     """
 
     at: float
@@ -41,6 +44,15 @@ class Notice:
             "mass": self.mass,
             "clients": list(self.clients),
         }
+
+
+def who(client: Client) -> str:
+    """Its name in a title. The verdict stands behind it, and whoever names a file writes it: so it
+    is short, and stands in quotes if it could be read as words."""
+    name = shown(client.name)
+    if len(name) > _WHO_CHARS:
+        name = f"{name[: _WHO_CHARS // 2 - 1]}…{name[-_WHO_CHARS // 2 :]}"
+    return name if _PLAIN.fullmatch(name) else f"“{name}”"
 
 
 def trial_notice(now: float) -> Notice:

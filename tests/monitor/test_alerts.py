@@ -256,8 +256,8 @@ def test_goodbye_is_no_trouble_and_ends_one() -> None:
     world.run(200)
     world.beat(secs=0)
     world.run(60)
-    assert world.told() == ["down", "up"]
-    assert world.notices[1].title.startswith("edge is stopped again after")
+    assert world.told() == ["down", "stopped"]
+    assert world.notices[1].title == "edge has stopped: it said goodbye"
 
 
 def test_a_file_that_is_removed_is_told() -> None:
@@ -267,7 +267,30 @@ def test_a_file_that_is_removed_is_told() -> None:
     assert [one.title for one in world.notices] == ["a is gone: heartbeat file removed"]
     world.beat("a")
     world.run(30, beats=["a", "b", "c"])
-    assert world.told() == ["gone"]
+    assert world.told() == ["gone", "up"]
+    assert world.notices[1].title == "a is up again after 1 m"
+
+
+def test_a_told_death_whose_file_is_removed_for_a_moment_ends_with_its_recovery() -> None:
+    """Else it would stay open wherever somebody waits for its end."""
+    world = world_of("a", "b", "c")
+    world.run(200, beats=["b", "c"])
+    del world.files["a"]
+    world.look(5)
+    world.run(60, beats=["a", "b", "c"])
+    assert world.told() == ["down", "up"]
+
+
+def test_who_came_back_while_paused_is_told_when_the_pause_ends() -> None:
+    world = world_of("edge", "b")
+    world.run(200, beats=["b"])
+    world.client().pause, world.client().settled_until = "hand", 0.0
+    world.run(30, beats=["b"])
+    world.run(60, beats=["b", "edge"])
+    assert world.told() == ["down"]
+    world.client().pause, world.client().settled_until = None, 0.0
+    world.run(60, beats=["b", "edge"])
+    assert world.told() == ["down", "up"]
 
 
 def test_paused_clients_are_silent() -> None:
@@ -310,10 +333,54 @@ def test_online_without_data_is_told_once() -> None:
     assert world.notices[0].title == "edge: online, but data do not arrive"
     world.beat(backlog_bytes=0)
     world.run(4000, beats=["edge"])
+    assert world.told() == ["no_data", "data"]
+    assert world.notices[1].title.endswith(": data arrive again after 49 m 50 s")
     for backlog in (1, 2, 3, 4):
         world.beat(backlog_bytes=backlog)
         world.look(5)
+    assert world.told() == ["no_data", "data", "no_data"]
+
+
+def test_data_that_stand_still_all_day_are_told_as_seldom_as_a_death() -> None:
+    """A notice each hour would teach people to look away."""
+    world = world_of("edge", "b")
+    for turn in range(25 * 60):
+        world.beat(backlog_bytes=1000, oldest_age_secs=7200 + 60 * turn)
+        world.beat("b")
+        world.alerts.recall(json.loads(json.dumps(world.alerts.keep())))
+        world.look(60)
     assert world.told() == ["no_data", "no_data"]
+
+
+def test_data_that_come_and_go_are_told_once_an_hour() -> None:
+    world = world_of("edge")
+    for _ in range(6):
+        for backlog in (1, 2, 3, 4, 0):
+            world.beat(backlog_bytes=backlog)
+            world.look(5)
+        world.run(800, beats=["edge"])
+    assert len(world.notices) <= 4
+
+
+def test_of_a_client_that_dies_nobody_says_that_its_data_arrive_again() -> None:
+    world = world_of("edge")
+    for backlog in (1, 2, 3, 4):
+        world.beat(backlog_bytes=backlog)
+        world.look(5)
+    world.run(5000)
+    assert world.told() == ["no_data", "down"]
+
+
+def test_a_title_says_the_verdict_however_a_file_is_named() -> None:
+    """Who names the file would write the subject of the mail, and cut its end off."""
+    name = "All clients are up again " + "x" * 150
+    world = world_of(name, "b")
+    world.run(300, beats=["b"])
+    world.run(100, beats=["b", name])
+    down, up = (notice.title for notice in world.notices)
+    assert down.startswith("“All clients are up again xxx")
+    assert down.endswith("xxx” is down")
+    assert "xxx” is up again after " in up
 
 
 def test_hostile_names_make_one_harmless_line() -> None:
@@ -346,6 +413,7 @@ def test_whatever_happens_notices_are_true_and_in_order(
 ) -> None:
     world = World()
     down: set[str] = set()
+    troubled: set[str] = set()
     for act, name, wait in history:
         world.error, world.unread = None, ()
         if act in ("beat", "bye"):
@@ -377,12 +445,15 @@ def test_whatever_happens_notices_are_true_and_in_order(
                     assert world.now > (client.deadline or 0) + world.settings.grace_secs
                 assert not names & down  # nobody is told of twice
                 down |= names
-            elif notice.kind == "up":
-                assert names <= down
+                troubled |= names
+            elif notice.kind in ("up", "stopped"):
+                assert names <= troubled
                 down -= names
+                troubled -= names
             elif notice.kind == "gone":
                 assert all(world.client(one).state == "gone" for one in names)
                 down -= names
+                troubled |= names
         for client in world.fleet.clients.values():
-            if client.state in ("paused", "archived", "gone"):
+            if client.state in ("archived", "gone"):
                 down.discard(client.name)

@@ -201,6 +201,18 @@ def test_a_growing_backlog_is_online_but_no_data() -> None:
     assert world.client().flags == ()
 
 
+def test_a_client_that_says_no_more_what_it_owes_is_not_called_stuck() -> None:
+    """The first pysubtask runs there again: what the other one said is no news."""
+    world = World()
+    for backlog in range(1, 6):
+        world.beat(backlog_bytes=backlog)
+        world.look(5)
+    assert world.client().flags == (Flag.NO_DATA,)
+    world.beat(secs=b"60\n")
+    world.look(5)
+    assert world.client().flags == ()
+
+
 def test_a_client_that_delivers_may_owe_ever_more() -> None:
     world = World()
     for backlog in range(10, 100, 10):
