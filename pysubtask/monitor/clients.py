@@ -35,6 +35,8 @@ class Settings:
 
     grace_secs: float = 30.0
     archive_secs: float = 30 * 86_400.0
+    forget_secs: float = 100 * 86_400.0
+    """Archived for so long: forgotten."""
     accept_loss_secs: float = 3600.0
     """A folder that lost half its files at once is believed after this long."""
     look_secs: float = 5.0
@@ -116,7 +118,8 @@ class Client:
     """None, ``"beat"``, ``"time"`` or ``"hand"``: what ends the pause."""
     pause_until: float | None = None
     tags: tuple[str, ...] = ()
-    look_alike: str | None = None
+    twins: dict[str, Client] = field(default_factory=dict)
+    """All clients whose names look like its own, itself among them, by name; they share it."""
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=60))
     """When the last beats were, as far as this run of the monitor saw them."""
     settled_until: float = 0.0
@@ -133,6 +136,13 @@ class Client:
         if self.beat_at is None or not self.interval_secs:
             return None
         return self.beat_at + self.interval_secs
+
+    @property
+    def look_alike(self) -> str | None:
+        """Another client's name that looks like its own."""
+        if len(self.twins) < 2 or self.name not in self.twins:
+            return None
+        return next(name for name in self.twins if name != self.name)
 
     @property
     def flags(self) -> tuple[Flag, ...]:

@@ -23,6 +23,8 @@ STEP_SECS = 5.0
 """Wall and monotonic clock may part by this between two scans; more is a step of the clock."""
 STALL_SECS = 30.0
 """No look for so long (and for four usual pauses) is a time in which nobody could be seen."""
+MAX_GONE = 50_000
+"""So many clients whose files are gone are remembered."""
 _GAPS = 9
 _LAGS = 64
 _NO_SOURCE = "it has not been read yet"
@@ -76,7 +78,7 @@ class Fleet:
         self.lost_accepted = False
         self.root = ""
         self.offset = 0.0
-        self._alike: dict[str, list[Client]] = defaultdict(list)
+        self._alike: dict[str, dict[str, Client]] = defaultdict(dict)
         self._gaps: deque[float] = deque(maxlen=_GAPS)
         self._lags: deque[float] = deque(maxlen=_LAGS)
         self._last: tuple[float, float] | None = None
@@ -86,21 +88,52 @@ class Fleet:
         """Take in a client, a remembered one for instance."""
         self.clients[client.id] = client
         self.by_name[client.name] = client
-        twins = self._alike[skeleton(client.name)]
-        twins.append(client)
-        if len(twins) > 1:
-            for twin in twins:
+        if client.state is not State.ARCHIVED:
+            self._join_twins(client)
+
+    def _join_twins(self, client: Client) -> None:
+        """Names that look alike are told apart by a flag; there may be 65,536 spellings of one."""
+        twins = client.twins = self._alike[skeleton(client.name)]
+        twins[client.name] = client
+        client.settled_until = 0.0
+        if len(twins) == 2:
+            for twin in twins.values():
                 twin.settled_until = 0.0
-                twin.look_alike = next(one.name for one in twins if one is not twin)
+
+    def _leave_twins(self, client: Client) -> None:
+        twins, client.twins = client.twins, {}
+        twins.pop(client.name, None)
+        for twin in twins.values() if len(twins) == 1 else ():
+            twin.settled_until = 0.0
+        if not twins:
+            self._alike.pop(skeleton(client.name), None)
 
     def remove(self, client: Client) -> None:
         """Forget a client."""
         self.clients.pop(client.id, None)
         self.by_name.pop(client.name, None)
-        twins = self._alike[skeleton(client.name)]
-        twins.remove(client)
-        if len(twins) == 1:
-            twins[0].look_alike, twins[0].settled_until = None, 0.0
+        if client.twins:
+            self._leave_twins(client)
+
+    def outdated(self, now: float) -> list[Client]:
+        """Clients whose files have been gone for so long that they are to be forgotten.
+
+        So are, if there are very many, those that were there for the shortest time: whoever may
+        make and remove files can't make the monitor remember more and more. Whom people paused or
+        tagged is kept.
+        """
+        keep_secs = self.settings.archive_secs + self.settings.forget_secs
+        gone = [
+            (client.gone_at - client.first_seen, client.gone_at, client)
+            for client in self.clients.values()
+            if client.gone_at is not None and not client.present
+            if not client.tags and client.pause is None
+        ]
+        found = [client for _, gone_at, client in gone if now - gone_at >= keep_secs]
+        if len(gone) - len(found) > MAX_GONE:
+            gone.sort(key=lambda one: one[:2])
+            found = [client for _, _, client in gone[: len(gone) - MAX_GONE]]
+        return found
 
     def remember_sight(self, last_look: float | None, now: float) -> float:
         """A former run's last look: what came due after it could be seen by nobody.
@@ -319,6 +352,10 @@ class Fleet:
             looked_at = client.settled_until == 0.0  # something of its file or of people's wishes
             before = client.online, client.flags
             former = client.take(client.evidence(now, blind, settings), now)
+            if former is State.ARCHIVED:
+                self._join_twins(client)
+            elif former is not None and client.state is State.ARCHIVED:
+                self._leave_twins(client)
             if former is not None or fresh:
                 changes.flips.append(Flip(client, now, None if fresh else former, client.state))
             differs = former is not None or before != (client.online, client.flags)

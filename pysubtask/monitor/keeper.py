@@ -26,6 +26,7 @@ from pysubtask.monitor.snapshot import Snapshot, SourceState, next_snapshot
 __all__ = ["Monitor", "Source"]
 
 _LONG_PAUSE_SECS = 300.0
+_FORGET_SECS = 3600.0
 _LOG = logging.getLogger("pysubtask.monitor")
 
 
@@ -84,6 +85,7 @@ class Monitor:
         """Called in the scanning thread after each scan."""
         self.records = Records(history, self.fleet, self.alerts, self.channels)
         self._scanned_at: float | None = None
+        self._next_forget = 0.0
         self._warnings: tuple[str, ...] = ()
         self._closed = False
         self._stop = threading.Event()
@@ -166,7 +168,9 @@ class Monitor:
             changes = self.fleet.observe(scan, now, monotonic)
             notices = self.alerts.observe(changes, self.fleet)
             self._scanned_at = monotonic
-            if self.records.take(changes, notices):
+            due = self.records.take(changes, notices)
+            self._forget_outdated(now, monotonic)
+            if due:
                 self.records.write(now)
             self._publish(changes, scan)
         if changes.step_secs:
@@ -175,6 +179,14 @@ class Monitor:
         if notices:
             self.dispatch.wake()
         return self.snapshot
+
+    def _forget_outdated(self, now: float, monotonic: float) -> None:
+        if monotonic < self._next_forget or self.fleet.blind is not None:
+            return
+        self._next_forget = monotonic + _FORGET_SECS
+        for client in self.fleet.outdated(now):
+            self.fleet.remove(client)
+            self.records.forget(client.id)
 
     def _publish(self, changes: Changes, scan: Scan | None = None) -> None:
         old = self.snapshot.source

@@ -44,7 +44,7 @@ class Records:
         self._clients: dict[str, Client] = {}
         self._flips: deque[Flip] = deque(maxlen=_OWED)
         self._notices: deque[Notice] = deque(maxlen=_OWED)
-        self._forgotten: list[str] = []
+        self._forgotten: dict[str, None] = {}
         self._turns: deque[tuple[float, str | None]] = deque(maxlen=_OWED)
         """When it went blind (and why), or saw again (None)."""
         self._sampled: dict[str, tuple[float, int | None, int | None]] = {}
@@ -85,9 +85,7 @@ class Records:
         """Remove a client and its past."""
         self._clients.pop(client_id, None)
         self._sampled.pop(client_id, None)
-        kept = [flip for flip in self._flips if flip.client.id != client_id]
-        self._flips = deque(kept, maxlen=_OWED)
-        self._forgotten.append(client_id)
+        self._forgotten[client_id] = None
 
     def write(self, now: float) -> None:
         """Write all that is owed; what can't be is owed further, and ``trouble`` says why."""
@@ -118,8 +116,6 @@ class Records:
         history = self.history
         if self._step_secs:
             history.clock_was_set(self._step_secs)
-        for client_id in self._forgotten:
-            history.forget(client_id)
         for at, blind in self._turns:
             if blind is None:
                 history.end_blind(at)
@@ -127,6 +123,8 @@ class Records:
                 history.begin_blind(at, blind)
         history.add_flips(self._flips)
         store_notices(history, self._notices, self._channels)
+        for client_id in self._forgotten:
+            history.forget(client_id)
         history.save_clients(self._clients.values())
         history.add_samples(samples)
         if self._fleet.blind is None:

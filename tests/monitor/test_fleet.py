@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pysubtask.monitor import fleet
 from pysubtask.monitor.clients import Settings
 from pysubtask.monitor.memory import from_text, to_text
 from pysubtask.monitor.rule import Flag
@@ -656,6 +658,65 @@ def test_look_alikes_are_flagged() -> None:
     assert "\u0430dmin" in flag_words(world.client("admin"))["look_alike"]
     world.fleet.remove(world.client("\u0430dmin"))
     assert world.client("admin").flags == ()
+
+
+def test_very_many_names_that_look_alike_cost_what_others_cost() -> None:
+    """16 letters have 65,536 spellings: quadratic time would stop all judging for an hour."""
+    spent = []
+    for spell in (str.upper, str):
+        world = World()
+        for number in range(4000):
+            name = "".join(
+                spell(char) if number >> place & 1 else char
+                for place, char in enumerate("abcdefghijkl")
+            )
+            world.beat(name if spell is str.upper else f"client{number}")
+        began = time.process_time()
+        world.look()
+        for client in list(world.fleet.clients.values()):
+            world.fleet.remove(client)
+        spent.append(time.process_time() - began)
+    assert spent[0] < 5 * spent[1]
+    assert not world.fleet._alike
+
+
+def test_a_client_that_was_renamed_looks_like_nobody_once_its_old_name_is_archived() -> None:
+    world = World(settings=Settings(archive_secs=1000))
+    for name in ("Edge", "edge", "EDGE", "other"):
+        world.beat(name)
+    world.look()
+    assert world.client("edge").flags == (Flag.LOOK_ALIKE,)
+    del world.files["Edge"]
+    world.run(1100, beats=["edge", "EDGE", "other"])
+    assert world.state("Edge") == "archived"
+    assert world.client("edge").look_alike == "EDGE"
+    del world.files["EDGE"]
+    world.fleet.remove(world.client("EDGE"))
+    assert world.client("edge").flags == ()
+    world.beat("Edge")
+    world.look(5)
+    assert world.client("edge").look_alike == "Edge"
+
+
+def test_a_limit_to_those_whose_files_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may make and remove files would fill the monitor's memory; the old ones stay."""
+    monkeypatch.setattr(fleet, "MAX_GONE", 10)
+    world = World()
+    for number in range(10):
+        world.beat(f"old{number}")
+    world.beat("edge")
+    world.run(600, beats=["edge"])
+    for number in range(9):
+        del world.files[f"old{number}"]
+    for number in range(9):
+        world.beat(f"junk{number}")
+        world.look(5)
+        del world.files[f"junk{number}"]
+        world.fleet.accept_loss()
+        world.look(5)
+    out = world.fleet.outdated(world.now)
+    assert len(out) == 8
+    assert all(client.name.startswith("junk") for client in out)
 
 
 steps = st.lists(

@@ -15,6 +15,7 @@ import pytest
 
 from pysubtask.errors import StateError
 from pysubtask.monitor.alerts import AlertSettings
+from pysubtask.monitor.clients import Settings
 from pysubtask.monitor.fleet import Scan
 from pysubtask.monitor.history import History, Past, Span
 from pysubtask.monitor.keeper import Monitor
@@ -272,6 +273,28 @@ def test_forgetting(bench: Bench) -> None:
     for act in (bench.monitor.resume, bench.monitor.forget):
         assert not act("no such id")
     assert not bench.monitor.pause("no such id", "hand")
+
+
+def test_who_has_been_archived_for_long_is_forgotten_with_its_past(bench: Bench) -> None:
+    """Default names are host names: each new container would leave a client for ever."""
+    bench.monitor.fleet.settings = Settings(archive_secs=600, forget_secs=1200)
+    for name in ("edge", "container", "tagged", "back"):
+        bench.world.beat(name, secs=86_400)
+    bench.look()
+    bench.monitor.tag(client_id("tagged"), ["north"])
+    for name in ("container", "tagged", "back"):
+        del bench.world.files[name]
+        bench.look()
+        bench.monitor.accept_loss()
+    bench.run(700)
+    assert bench.states()["container"] == "archived"
+    bench.world.beat("back", secs=86_400)
+    bench.run(3600)
+    assert bench.states() == {"edge": "up", "tagged": "archived", "back": "up"}
+    bench.run(60)
+    for table in ("clients WHERE id", "flips WHERE client"):
+        sql = f"SELECT count(*) FROM {table} = ?"
+        assert bench.monitor.history.query(sql, client_id("container")) == [(0,)]
 
 
 def test_pausing_for_a_time(bench: Bench) -> None:
