@@ -50,7 +50,7 @@ def fleet_document(snapshot: Snapshot, rows: Iterable[Row]) -> dict[str, Any]:
             "readable": source.blind is None,
             "error": source.blind,
             "scan_secs": round(source.took_secs, 4),
-            "warnings": list(source.warnings),
+            "warnings": [*filter(None, [source.partly]), *source.warnings],
         },
         "counts": {state.value: snapshot.counts.get(state, 0) for state in State},
         "at": snapshot.at,

@@ -398,7 +398,9 @@ def test_hostile_names_make_one_harmless_line() -> None:
 
 acts = st.lists(
     st.tuples(
-        st.sampled_from("beat beat beat bye gone error unread step pause wait restart".split()),
+        st.sampled_from(
+            "beat beat beat bye gone error unread refuse step pause wait stall restart".split()
+        ),
         st.sampled_from("abcdef"),
         st.sampled_from([1.0, 5.0, 30.0, 200.0]),
     ),
@@ -415,7 +417,7 @@ def test_whatever_happens_notices_are_true_and_in_order(
     down: set[str] = set()
     troubled: set[str] = set()
     for act, name, wait in history:
-        world.error, world.unread = None, ()
+        world.error, world.unread, world.refusing = None, (), frozenset()
         if act in ("beat", "bye"):
             world.beat(name, secs=40 if act == "beat" else 0)
         elif act == "gone":
@@ -424,6 +426,8 @@ def test_whatever_happens_notices_are_true_and_in_order(
             world.error = "can't"
         elif act == "unread":
             world.unread = (name,)
+        elif act == "refuse":
+            world.refusing = frozenset("abc")
         elif act == "step":
             world.now += 4000
         elif act == "pause" and name in world.fleet.by_name:
@@ -433,7 +437,7 @@ def test_whatever_happens_notices_are_true_and_in_order(
             kept, world.alerts = world.alerts.keep(), Alerts(world.alert_settings)
             world.alerts.recall(json.loads(json.dumps(kept)))
         before = len(world.notices)
-        changes = world.look(wait)
+        changes = world.stall(wait) if act == "stall" else world.look(wait)
         for notice in world.notices[before:]:
             names = {one["name"] for one in notice.clients}
             if changes.blind is not None:

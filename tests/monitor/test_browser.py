@@ -257,7 +257,7 @@ def test_files_that_vanish_together_until_somebody_says_that_it_is_meant(
         page.get_by_text("· live").wait_for()
         for number in range(4):
             (drop / f"edge{number}.heartbeat").unlink()
-        page.get_by_role("link", name="6 unknown").wait_for()
+        page.get_by_role("link", name="4 unknown").wait_for()
         page.get_by_role("button", name="meant to be gone").click()
         page.get_by_role("link", name="4 gone").click()
         page.locator("tbody th a").first.click()

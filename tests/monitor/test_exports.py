@@ -52,7 +52,7 @@ def run(*command: str, cwd: pathlib.Path, text: str | None = None) -> str:
 
 def test_promtool_takes_configuration_and_rules_and_their_tests_pass(folder: pathlib.Path) -> None:
     promtool = tool("promtool")
-    assert "6 rules" in run(promtool, "check", "config", "prometheus.yml", cwd=folder)
+    assert "7 rules" in run(promtool, "check", "config", "prometheus.yml", cwd=folder)
     run(promtool, "test", "rules", "pysubtask.tests.yml", cwd=folder)
     rules = folder / "pysubtask.rules.yml"
     rules.write_text(rules.read_text().replace("timestamp_seconds > 0", "timestamp_seconds > 90"))

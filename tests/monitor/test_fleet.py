@@ -721,7 +721,9 @@ def test_a_limit_to_those_whose_files_are_gone(monkeypatch: pytest.MonkeyPatch) 
 
 steps = st.lists(
     st.tuples(
-        st.sampled_from("beat bad half bye gone error unread chmod wait pause".split()),
+        st.sampled_from(
+            "beat bad half bye gone error unread refuse restore chmod wait pause".split()
+        ),
         st.sampled_from("ab"),
         st.floats(0.1, 200),
     ),
@@ -742,6 +744,7 @@ def test_however_it_goes_a_quick_look_says_what_a_whole_one_would(
     for act, name, wait in history:
         for world in (quick, whole):
             world.error, world.unread = None, ("a",) if act == "unread" else ()
+            world.refusing = frozenset([name] if act == "refuse" else [])
             if act == "beat":
                 world.beat(name, secs=50)
             elif act in ("bad", "half", "bye"):
@@ -750,6 +753,8 @@ def test_however_it_goes_a_quick_look_says_what_a_whole_one_would(
                 world.files.pop(name, None)
             elif act == "error":
                 world.error = "can't"
+            elif act == "restore" and name in world.files:
+                world.files[name] = replace(world.files[name], inode=world.number + 1000)
             elif act == "chmod" and name in world.files:
                 world.chmod(name)
             elif act == "pause" and name in world.fleet.by_name:

@@ -380,3 +380,24 @@ def test_many_clients_one_page(site: MakeSite) -> None:
         world.beat(f"c{number:04}")
     one.look()
     assert len(one.ask("/").body) < 150_000
+
+
+def test_those_that_cannot_be_seen_while_others_can(site: MakeSite) -> None:
+    """The page says it; a deadline in the metrics would have Prometheus call them offline."""
+    world = World()
+    for name in "abcd":
+        world.beat(name)
+    one = site(world)
+    one.look()
+    for name in "ab":
+        del world.files[name]
+    one.look()
+    assert "2 of 4 heartbeat files vanished at once" in one.ask("/").text
+    assert "These files are meant to be gone" in one.ask("/").text
+    source = one.ask("/api/v1/clients").json()["source"]
+    assert (source["readable"], len(source["warnings"])) == (True, 1)
+    text = one.ask("/metrics").text
+    assert "pysubtask_monitor_source_readable 1" in text
+    assert text.count("\npysubtask_client_deadline_timestamp_seconds{") == 2
+    assert 'pysubtask_monitor_clients{state="unknown"} 2' in text
+    assert one.ask("/healthz").status == 503
