@@ -118,18 +118,12 @@ class Alerts:
 
     def shift(self, by: float) -> None:
         """The clock was set: what happened before keeps its age."""
-        for one in self.troubles.values():
-            one.since += by
-            one.noticed_at += by
-            one.told_at = None if one.told_at is None else one.told_at + by
-        for seen in self.unseen.values():
-            seen.noticed_at += by
-            seen.told_at = None if seen.told_at is None else seen.told_at + by
-            seen.seen_at = None if seen.seen_at is None else seen.seen_at + by
-        for stuck in self.stuck.values():
-            stuck.since += by
-            stuck.told_at += by
-            stuck.fine_since = None if stuck.fine_since is None else stuck.fine_since + by
+        each: list[Trouble | Unseen | Stuck] = [*self.troubles.values(), *self.unseen.values()]
+        each += self.stuck.values()
+        for one in each:
+            for at in dataclasses.fields(one):
+                if at.name.endswith(("_at", "since")) and getattr(one, at.name) is not None:
+                    setattr(one, at.name, getattr(one, at.name) + by)
         self.recovered = {key: (a + by, b + by) for key, (a, b) in self.recovered.items()}
         self.blind_since = None if self.blind_since is None else self.blind_since + by
         self.mass_at = None if self.mass_at is None else self.mass_at + by

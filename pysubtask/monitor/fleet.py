@@ -142,8 +142,10 @@ class Fleet:
         given), and all that happened before keeps the age that it had at that look.
         """
         self.blind_since = self._previous = last_look
-        step = min(0.0, now - last_look) if last_look is not None else 0.0
-        if step:
+        step = now - last_look if last_look is not None else 0.0
+        if step >= -STEP_SECS:
+            step = 0.0
+        else:
             self._shift(step)
         for client in self.clients.values():
             client.first_seen = min(client.first_seen, now)

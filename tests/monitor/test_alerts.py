@@ -230,6 +230,17 @@ def test_deaths_are_told_after_a_clock_was_set_back() -> None:
     assert (world.state(), world.told()) == ("down", ["down"])
 
 
+def test_durations_are_true_after_a_clock_was_set() -> None:
+    """A death of five minutes would be told as one of a day, or of less than nothing."""
+    world = world_of("edge")
+    world.run(300)
+    world.now += 86_400
+    world.run(60)
+    world.run(60, beats=["edge"])
+    assert world.told() == ["down", "up"]
+    assert world.notices[1].title.startswith("edge is up again after 5 m")
+
+
 def test_a_blink_is_no_news() -> None:
     world = world_of(*"abc")
     world.error = "can't be read"
