@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import Any
 
+from pysubtask.monitor.alerts import AlertSettings
 from pysubtask.monitor.fleet import Scan
 from pysubtask.monitor.history import History
 from pysubtask.monitor.keeper import Monitor
@@ -64,3 +66,46 @@ class Site:
 
     def ask(self, path: str, **options: Any) -> Answer:
         return ask(self.app, path, **options)
+
+
+class Bench:
+    """A monitor that looks at a World and can be started again."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        self.folder, self.world = folder, World()
+        self.monitor = self.make()
+
+    def make(self) -> Monitor:
+        return Monitor(
+            FakeSource(self.world),
+            History(self.folder),
+            alert_settings=AlertSettings(),
+            clock=lambda: self.world.now,
+            monotonic=lambda: self.world.monotonic,
+        )
+
+    def look(self, after: float = 5.0) -> None:
+        self.world.now += after
+        self.world.monotonic += after
+        self.monitor.step()
+
+    def run(self, secs: float, *beats: str) -> None:
+        for _ in range(round(secs / 5)):
+            for name in beats:
+                self.world.beat(name)
+            self.look()
+
+    def restart(self, away: float = 3.0, *, kill: bool = False) -> None:
+        if kill:
+            self.monitor.history.close()  # nothing more is written
+        else:
+            self.monitor.stop()
+        self.world.now += away
+        self.world.monotonic = 7.0  # another boot's, maybe
+        self.monitor = self.make()
+
+    def states(self) -> dict[str, str]:
+        return {row.name: row.state.value for row in self.monitor.snapshot.rows.values()}
+
+    def told(self) -> list[str]:
+        return [row[0] for row in self.monitor.history.query("SELECT kind FROM notices")]

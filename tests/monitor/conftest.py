@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.monitor.bench import Site
+from tests.monitor.bench import Bench, Site
 from tests.monitor.fakes import World
 
 
@@ -22,3 +23,10 @@ def site() -> Iterator[Callable[..., Site]]:
     yield make
     for one in made:
         one.monitor.stop()
+
+
+@pytest.fixture
+def bench(tmp_path: pathlib.Path) -> Iterator[Bench]:
+    made = Bench(tmp_path / "state")
+    yield made
+    made.monitor.stop()

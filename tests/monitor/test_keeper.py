@@ -2,90 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pathlib
-import sqlite3
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from pysubtask.errors import StateError
-from pysubtask.monitor.alerts import AlertSettings
 from pysubtask.monitor.clients import Settings
-from pysubtask.monitor.fleet import Scan
 from pysubtask.monitor.history import History, Past, Span
-from pysubtask.monitor.keeper import Monitor
 from pysubtask.monitor.names import client_id
 from pysubtask.monitor.uptime import days, uptime
-from tests.monitor.fakes import HOSTILE, World
-
-
-class FakeSource:
-    def __init__(self, world: World) -> None:
-        self.world = world
-
-    def scan(self) -> Scan:
-        return self.world.scan()
-
-    def close(self) -> None:
-        pass
-
-    def __str__(self) -> str:
-        return "/srv/drop"
-
-
-class Bench:
-    """A monitor that looks at a World and can be started again."""
-
-    def __init__(self, folder: pathlib.Path) -> None:
-        self.folder, self.world = folder, World()
-        self.monitor = self.make()
-
-    def make(self) -> Monitor:
-        return Monitor(
-            FakeSource(self.world),
-            History(self.folder),
-            alert_settings=AlertSettings(),
-            clock=lambda: self.world.now,
-            monotonic=lambda: self.world.monotonic,
-        )
-
-    def look(self, after: float = 5.0) -> None:
-        self.world.now += after
-        self.world.monotonic += after
-        self.monitor.step()
-
-    def run(self, secs: float, *beats: str) -> None:
-        for _ in range(round(secs / 5)):
-            for name in beats:
-                self.world.beat(name)
-            self.look()
-
-    def restart(self, away: float = 3.0, *, kill: bool = False) -> None:
-        if kill:
-            self.monitor.history.close()  # nothing more is written
-        else:
-            self.monitor.stop()
-        self.world.now += away
-        self.world.monotonic = 7.0  # another boot's, maybe
-        self.monitor = self.make()
-
-    def states(self) -> dict[str, str]:
-        return {row.name: row.state.value for row in self.monitor.snapshot.rows.values()}
-
-    def told(self) -> list[str]:
-        return [row[0] for row in self.monitor.history.query("SELECT kind FROM notices")]
-
-
-@pytest.fixture
-def bench(tmp_path: pathlib.Path) -> Iterator[Bench]:
-    made = Bench(tmp_path / "state")
-    yield made
-    made.monitor.stop()
+from tests.monitor.bench import Bench
+from tests.monitor.fakes import HOSTILE
 
 
 @pytest.mark.parametrize("kill", [False, True])
@@ -341,111 +273,6 @@ def test_samples_of_what_changes(bench: Bench) -> None:
         bench.run(900)
     found = bench.monitor.history.samples(client_id("a"), 0)
     assert [one.backlog_bytes for one in found] == [5, 9]
-
-
-def fill(database: sqlite3.Connection) -> None:
-    """Leave the file no page to grow by, and none to fill."""
-    pages = database.execute("PRAGMA page_count").fetchone()[0]
-    database.execute(f"PRAGMA max_page_count={pages}")
-    for size in (400, 0):
-        with contextlib.suppress(sqlite3.OperationalError):
-            while True:
-                database.execute(
-                    f"INSERT INTO meta VALUES (hex(randomblob(8)), hex(randomblob({size})))"
-                )
-
-
-def test_a_full_disk_loses_no_alert_and_no_row(bench: Bench) -> None:
-    """It is full just when a client dies: fleet and alerts have taken note, the file has not.
-
-    What a failed write left out would be missing for good, and the page would go on showing "up".
-    """
-    bench.world.beat("edge")
-    bench.world.beat("other", secs=86_400)
-    bench.look()
-    bench.run(85)
-    fill(bench.monitor.history._db)
-    bench.run(30)
-    assert bench.states()["edge"] == "down"
-    assert not bench.monitor.healthy  # nobody is told now: the dead man's switch has to
-    assert "can't be written" in bench.monitor.snapshot.source.warnings[-1]
-    bench.monitor.history._db.execute("PRAGMA max_page_count=1000000")
-    bench.look()
-    assert bench.told() == ["down"]
-    assert bench.monitor.healthy
-    assert bench.monitor.snapshot.source.warnings == ()
-    past = bench.monitor.history.flips(client_id("edge"))
-    assert [flip.new for flip in past] == ["up", "late", "down"]
-    bench.restart()
-    bench.run(60)
-    assert bench.told() == ["down"]
-
-
-@pytest.fixture
-def readonly(bench: Bench) -> Iterator[Callable[[bool], None]]:
-    """Switches whether the history may be written."""
-
-    def switch(on: bool) -> None:
-        bench.monitor.history._db.execute(f"PRAGMA query_only={int(on)}")
-
-    yield switch
-    switch(False)
-
-
-def test_blindness_that_came_and_went_on_a_full_disk_is_written_later(
-    bench: Bench, readonly: Callable[[bool], None]
-) -> None:
-    """Else its time would count as known, and 90 days of uptime would be wrong by it."""
-    bench.world.beat("edge", secs=3600)
-    bench.look()
-    readonly(True)
-    bench.world.error = "can't be read"
-    bench.run(300)
-    bench.world.error = None
-    bench.run(60)
-    readonly(False)
-    bench.look()
-    (span,) = bench.monitor.history.blind_spans(0)
-    assert (span.until or 0) - span.since == pytest.approx(305)
-    assert bench.told() == ["blind", "sight"]
-
-
-def test_what_people_do_on_a_full_disk_is_done_and_written_later(
-    bench: Bench, readonly: Callable[[bool], None]
-) -> None:
-    """A pause that raised half way would be on the page and not in the alerts, or the reverse."""
-    for name in "abc":
-        bench.world.beat(name, secs=3600)
-    bench.look()
-    del bench.world.files["b"]
-    bench.look()
-    readonly(True)
-    assert bench.monitor.pause(client_id("a"), "hand")
-    assert bench.monitor.forget(client_id("b"))
-    assert bench.states() == {"a": "paused", "c": "up"}
-    assert not bench.monitor.healthy
-    readonly(False)
-    bench.look()
-    bench.restart(kill=True)
-    bench.look()
-    assert bench.states() == {"a": "paused", "c": "up"}
-
-
-def test_it_starts_and_stops_on_a_full_disk(tmp_path: pathlib.Path) -> None:
-    """A traceback at the start would leave nobody to look, and systemd to try for ever."""
-    bench = Bench(tmp_path)
-    bench.world.beat("edge", secs=3600)
-    bench.look()
-    bench.monitor.stop()
-    history = History(tmp_path)
-    history.query("PRAGMA query_only=1")
-    bench.monitor = Monitor(
-        FakeSource(bench.world), history, clock=lambda: bench.world.now, monotonic=lambda: 1.0
-    )
-    bench.look()
-    assert bench.states() == {"edge": "up"}
-    assert not bench.monitor.healthy
-    bench.monitor.stop()
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")
