@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pysubtask.errors import LinkLost, RemoteNotFound, RemoteUnsupported
+from pysubtask.errors import LinkLost, RemoteError, RemoteNotFound, RemoteUnsupported
 from pysubtask.transports.ftp.data import DataConnection
 from pysubtask.transports.ftp.facts import parse_size
 from pysubtask.transports.ftp.login import Session
 from pysubtask.transports.ftp.names import encode_path
-from pysubtask.transports.ftp.replies import Reply, remote_error
+from pysubtask.transports.ftp.replies import Reply, check_that_it_looked, remote_error
 
-__all__ = ["Transfers", "size_of"]
+__all__ = ["Transfers", "size_of", "size_told"]
 
 _MAX_LISTING_BYTES = 64 * 1024 * 1024
 _MAX_NAMES = 250_000
@@ -20,6 +20,22 @@ _MAX_NAMES = 250_000
 def size_of(reply: Reply) -> int | None:
     """The size in a reply to SIZE; None if there is none."""
     return parse_size(reply.lines[0].strip()) if reply.code == 213 else None
+
+
+def size_told(reply: Reply, path: str) -> int | None:
+    """The size in a reply to SIZE; None if there is no such file.
+
+    Raises:
+        RemoteError: the server can't tell it, at the moment.
+        LinkLost: it is no reply to SIZE.
+    """
+    if reply.code != 213:
+        check_that_it_looked(reply, path)
+        return None
+    size = size_of(reply)
+    if size is None:
+        raise RemoteError(f"the size makes no sense: {str(reply)!r}", operation="stat", path=path)
+    return size
 
 
 class Transfers:
@@ -73,12 +89,12 @@ class Transfers:
             if not last.begins:
                 error = remote_error(last, "write", path)
                 # ProFTPD makes the file before it finds that it is too short for the offset
-                raise self._taken_meanwhile(path, raw) if taken else error
+                raise self._taken_meanwhile(path, replies[0]) if taken else error
             connection.begin()
             if taken:
                 connection.end()  # vsftpd answers in the clear after a TLS handshake that failed
                 self._control.reply()
-                raise self._taken_meanwhile(path, raw)
+                raise self._taken_meanwhile(path, replies[0])
             return self._send(connection, path, data, go_on)
         finally:
             connection.close()
@@ -95,10 +111,17 @@ class Transfers:
                 break
         return replies
 
-    def _taken_meanwhile(self, path: str, raw: bytes) -> RemoteNotFound:
-        """No data was sent. If STOR made a new, empty file, it goes."""
+    def _taken_meanwhile(self, path: str, size_reply: Reply) -> RemoteError:
+        """No data was sent. If STOR made a new, empty file, it goes.
+
+        Args:
+            size_reply: to SIZE, right before the STOR.
+        """
+        raw = encode_path(path)
         if size_of(self._control.ask(b"SIZE " + raw)) == 0:
             self._control.ask(b"DELE " + raw)
+        else:
+            size_told(size_reply, path)  # raises: it may be what it was
         return RemoteNotFound("it is not what it was a moment ago", operation="write", path=path)
 
     def _send(
