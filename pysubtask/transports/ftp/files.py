@@ -50,7 +50,7 @@ class Files:
         raw = encode_path(path)
         if self._session.has("MLST"):
             reply = self._control.ask(b"MLST " + raw if raw else b"MLST")
-            if not reply.ok:
+            if not reply.done:
                 raise _missing(remote_error(reply, "stat", path))
             found = parse_facts(reply.lines[1]) if len(reply.lines) > 2 else None
             if found is not None:
@@ -97,9 +97,9 @@ class Files:
         if not replace and self.exists(target):
             raise RemoteExists(f"{target} is there already", operation="rename", path=path)
         reply = self._control.ask(b"RNFR " + raw)
-        if reply.ok:
+        if reply.goes_on:
             reply = self._control.ask(b"RNTO " + raw_target)
-            if reply.ok:
+            if reply.done:
                 return
             error = remote_error(reply, "rename", path)
             if type(error) in _UNEXPLAINED and not self._folder_is_there(target):
@@ -114,16 +114,18 @@ class Files:
     def remove(self, path: str) -> None:
         """DELE."""
         reply = self._control.ask(b"DELE " + encode_path(path))
-        if not reply.ok:
+        if not reply.done:
             raise self.explained(remote_error(reply, "remove", path), path)
 
     def make_dir(self, path: str) -> None:
         """MKD; a folder that is there is as good."""
         raw = encode_path(path)
         reply = self._control.ask(b"MKD " + raw)
-        if reply.ok or self._is_folder(raw):
+        if reply.done:
             return
         error = remote_error(reply, "make folder", path)
+        if self._is_folder(raw):
+            return
         if type(error) in (*_UNEXPLAINED, RemoteDenied) and not self._folder_is_there(path):
             error = RemoteNotFound("its folder is not there", operation="make folder", path=path)
         elif type(error) in _UNEXPLAINED and not self.exists(path):
@@ -213,13 +215,13 @@ class Files:
                 raise LinkLost(f"the server's current folder is none: {str(reply)!r}")
             self._home = home
         reply = self._control.ask(b"CWD " + raw)
-        if not reply.ok:
+        if not reply.done:
             check_that_it_looked(reply, decode_name(raw))
-        return reply.ok
+        return reply.done
 
     def _leave(self) -> None:
         assert self._home is not None
-        if not self._control.ask(b"CWD " + self._home).ok:
+        if not self._control.ask(b"CWD " + self._home).done:
             raise LinkLost("the server does not let us back into the login folder")
 
 

@@ -167,7 +167,7 @@ class FtpConnector:
         if self.tls != "off":
             control.ask(b"PBSZ 0")
             private = control.ask(b"PROT P")
-            if not private.ok:
+            if not private.done:
                 raise LinkError(
                     f"the server does not encrypt data: {str(private)!r}",
                     operation="connect to",
@@ -199,7 +199,7 @@ class FtpConnector:
         if "MLST" in features:
             control.ask(b"OPTS MLST type;size;modify;")
         kind = control.ask(b"TYPE I")
-        if not kind.ok:
+        if not kind.done:
             raise LinkError(
                 f"the server has no binary mode: {str(kind)!r}",
                 operation="connect to",

@@ -52,9 +52,14 @@ class Reply:
     lines: tuple[bytes, ...]
 
     @property
-    def ok(self) -> bool:
-        """Done (2xx), or the next command of a pair is expected (3xx)."""
-        return 200 <= self.code < 400
+    def done(self) -> bool:
+        """What was asked is done (2xx)."""
+        return 200 <= self.code < 300
+
+    @property
+    def goes_on(self) -> bool:
+        """The next command of a pair is expected (3xx)."""
+        return 300 <= self.code < 400
 
     @property
     def begins(self) -> bool:
@@ -77,6 +82,11 @@ class ReplyReader:
         self._buffer = bytearray()
         self._lines: list[bytes] = []
         self._bytes = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """All that was fed has been given out."""
+        return not self._buffer and not self._lines
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the control connection."""

@@ -107,7 +107,7 @@ class Transfers:
         for command in commands:
             reply = self._control.ask(command)
             replies.append(reply)
-            if not reply.ok and not reply.begins:
+            if not reply.goes_on and not reply.begins:
                 break
         return replies
 
@@ -142,7 +142,7 @@ class Transfers:
                 raise remote_error(reply, "write", path) from error
             raise LinkLost(f"the data connection broke: {error.strerror or error}") from error
         reply = self._control.reply(progress=connection.unsent, sent_bytes=sent)
-        if not reply.ok:
+        if not reply.done:
             raise remote_error(reply, "write", path)
         return sent
 
@@ -170,7 +170,7 @@ class Transfers:
                 raise LinkLost(f"the data connection broke: {error}", operation="read") from error
             connection.close()
             reply = self._control.reply()
-            if missing and not reply.ok:
+            if not reply.done and (missing or reply.code < 400):  # 4xx: it was ended early
                 raise remote_error(reply, "read", path)
             return b"".join(parts)
         finally:
@@ -203,7 +203,7 @@ class Transfers:
             finally:
                 connection.close()
                 reply = self._control.reply()
-            if not reply.ok:
+            if not reply.done:
                 raise remote_error(reply, "list", path)
             return bytes(listed).replace(b"\r\n", b"\n").split(b"\n")
         finally:
