@@ -6,11 +6,21 @@ what was owed is forgotten.
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import ssl
+import threading
+from pathlib import Path
+
 import pytest
 
-from pysubtask.errors import LinkLost
+from pysubtask.errors import LinkError, LinkLost
+from pysubtask.seams.clock import RealClock
+from pysubtask.settings import Secret
 from pysubtask.transports.contract import MakeDir, Remove, Rename, Request, Stat, Write
+from pysubtask.transports.ftp.login import FtpConnector
 from pysubtask.transports.ftp.trial import Learned
+from tests.servers.certificates import make_certificates
 from tests.unit.ftp_bench import IN, answers_to, connected, hostile
 
 KNOWN = Learned(tried=True, product="vsftpd", positioned=True, replaces=True, readable=True)
@@ -97,3 +107,45 @@ def test_done_is_done_by_whatever_number(code: int) -> None:
     )
     with hostile(replies) as server:
         assert answers_to(connected(server, learned=KNOWN), *asked) == [None] * 4
+
+
+def test_replies_that_came_before_the_encryption_answer_nothing(tmp_path: Path) -> None:
+    """Somebody on the way adds to the last reply in the clear: he would say "come in" to USER,
+    before the server has seen it, and every later reply would be taken for the next command's."""
+    ca, certificate, key = make_certificates(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    listener = socket.create_server(("127.0.0.1", 0))
+    seen: list[bytes] = []
+
+    def serve() -> None:
+        sock, _ = listener.accept()
+        sock.settimeout(5)
+        with contextlib.suppress(OSError), sock:
+            sock.sendall(b"220 hello\r\n")
+            sock.recv(100)  # AUTH TLS
+            sock.sendall(b"234 go on\r\n230 come in\r\n200 x\r\n200 x\r\n211 x\r\n200 x\r\n")
+            with context.wrap_socket(sock, server_side=True) as tls:
+                while data := tls.recv(1000):
+                    seen.append(data)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    connector = FtpConnector(
+        "localhost",
+        listener.getsockname()[1],
+        RealClock(),
+        user="edge",
+        password=Secret("pw"),
+        tls="explicit",
+        ca_file=str(ca),
+        reply_timeout_secs=2,
+        login_timeout_secs=2,
+    )
+    try:
+        with pytest.raises(LinkError, match="more than it was asked before the encryption"):
+            connector()
+    finally:
+        listener.close()
+        thread.join(6)
+    assert seen == []

@@ -49,8 +49,17 @@ class Control:
 
         Raises:
             HostKeyRefused: the certificate does not check.
-            LinkError: the handshake failed.
+            LinkError: the handshake failed, or there is more than was asked for: somebody on the
+                way may add to the last reply in the clear, and what he says would answer the
+                commands that only the server should see (compare CVE-2021-22947 of curl).
         """
+        if not self._reader.is_empty:
+            raise LinkError(
+                "it said more than it was asked before the encryption began",
+                operation="connect to",
+                path=host,
+                hint="somebody on the way may have added it; nothing of it was believed",
+            )
         self._sock.settimeout(self._reply_timeout_secs)
         self._sock = shake_tls_hands(self._sock, context, host)
 
