@@ -28,6 +28,10 @@ class Hostile:
         replies: by command; what is not there is taken from ``script``, and when that is used up
             the server hangs up.
         drip: one byte of the blob at a time, for ever.
+
+    Attributes:
+        seen: the lines of the control connection.
+        received: what came over data connections; complete when the server is closed.
     """
 
     def __init__(
@@ -42,6 +46,7 @@ class Hostile:
         self._replies, self._script = replies, list(script)
         self._blob, self._greeting, self._drip = blob, greeting, drip
         self.seen: list[bytes] = []
+        self.received = b""
         self._over = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._data = socket.create_server(("127.0.0.1", 0))
@@ -92,6 +97,9 @@ class Hostile:
             with sock, contextlib.suppress(OSError):
                 sock.settimeout(0.3)
                 sock.sendall(self._blob)
+                if not self._drip:
+                    sock.shutdown(socket.SHUT_WR)
+                    self.received += sock.recv(65_536)
                 while self._drip and not self._over.is_set():
                     sock.sendall(b"x")
                     time.sleep(0.02)

@@ -27,7 +27,7 @@ from pysubtask.transports.ftp.appending import Appending, Quiet
 from pysubtask.transports.ftp.files import Files
 from pysubtask.transports.ftp.login import FtpConnector, Session
 from pysubtask.transports.ftp.streaming import Stream
-from pysubtask.transports.ftp.transfers import Transfers
+from pysubtask.transports.ftp.transfers import RestRefused, Transfers
 from pysubtask.transports.ftp.trial import Learned, limits_of, product_of, told_of, try_out
 from pysubtask.transports.ftp.writing import SLICE_SECS, TEMP_PREFIX, Writing, is_temp
 from pysubtask.transports.simple import SimpleTransport
@@ -314,6 +314,7 @@ class FtpTransport(SimpleTransport):
             )
         except RemoteError as error:
             self._written.pop(first.path, None)
+            self._check_learned(error)
             self._done.extend((ticket, error) for ticket, _ in batch)
             return
         reached = first.offset + stored
@@ -331,6 +332,19 @@ class FtpTransport(SimpleTransport):
             self._waiting.extendleft(reversed(rest))
             return
 
+    def _check_learned(self, error: RemoteError) -> None:
+        """Raises:
+        LinkLost: the server can't do what plans count on; the next connection tries it anew.
+        """
+        if isinstance(error, RestRefused):
+            self._memory.learned = Learned()
+            raise LinkLost(
+                f"it takes no offset any more: {error.message}",
+                operation=error.operation,
+                path=error.path,
+                hint="the connection is made anew, and what the server can do is tried again",
+            ) from error
+
     # --- the other requests ---------------------------------------------------------------------
 
     def write(self, path: str, offset: int, data: bytes, *, create: bool) -> None:
@@ -344,6 +358,7 @@ class FtpTransport(SimpleTransport):
         try:
             data = self._transfers.fetch(path, start, length) if length else b""
         except RemoteError as refused:
+            self._check_learned(refused)
             error = self._files.explained(refused, path)
             self._done.extend((ticket, error) for ticket, _ in batch)
             return
