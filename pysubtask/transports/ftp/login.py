@@ -180,7 +180,7 @@ class FtpConnector:
                 f"no login at the moment: {str(reply)!r}", operation="log in to", path=self.host
             )
         words, hint = f"login refused for {user}: {str(reply)!r}", None
-        lowered = reply.text.lower()
+        lowered = reply.lowered
         if any(word in lowered for word in ("tls", "ssl", "encrypt", "secure")):
             hint = "the server wants TLS: use ftps://" if self.tls == "off" else None
         elif self._password is None and self._user is not None:

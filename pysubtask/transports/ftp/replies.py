@@ -24,7 +24,7 @@ from pysubtask.errors import (
     RemoteNotFound,
     RemoteUnsupported,
 )
-from pysubtask.transports.said import said
+from pysubtask.transports.said import said, visible
 
 __all__ = [
     "Momentary",
@@ -69,7 +69,16 @@ class Reply:
     @property
     def text(self) -> str:
         """What it says, for people; one line, not too long."""
-        return said(b" ".join(line.strip() for line in self.lines))
+        return said(self._joined)
+
+    @property
+    def lowered(self) -> str:
+        """The same in lower case, to look for words: a password may be one of them."""
+        return visible(self._joined).lower()
+
+    @property
+    def _joined(self) -> bytes:
+        return b" ".join(line.strip() for line in self.lines)
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}".strip()
@@ -245,7 +254,7 @@ def remote_error(reply: Reply, operation: str, path: str) -> RemoteError:
 
 
 def _by_words(reply: Reply, operation: str, path: str) -> tuple[type[RemoteError], str] | None:
-    lowered, name = reply.text.lower(), path.lower()
+    lowered, name = reply.lowered, path.lower()
 
     def says(words: tuple[str, ...]) -> bool:
         return any(word in lowered and word not in name for word in words)  # it may quote the name
