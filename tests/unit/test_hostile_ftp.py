@@ -156,17 +156,24 @@ def test_lines_that_want_to_cost_time(line: bytes) -> None:
     assert time.process_time() - began < 0.5
 
 
-@pytest.mark.parametrize("piece", [b"220 " + b"x" * 1000, b"220-and on\r\n"])
+@pytest.mark.parametrize(
+    "piece", [b"220 " + b"x" * 1000, b"220-and on\r\n", b"220-and on\r\n" + b"\n" * 4096]
+)
 def test_a_line_or_a_reply_without_end(piece: bytes) -> None:
+    """Empty lines count as well: each takes some memory."""
     reader = ReplyReader()
+    fed_bytes = 0
 
     def feed_on() -> None:
+        nonlocal fed_bytes
         for _ in range(100_000):
             reader.feed(piece)
+            fed_bytes += len(piece)
             reader.next_reply()
 
     with pytest.raises(LinkLost, match="does not speak FTP"):
         feed_on()
+    assert fed_bytes < 300_000
 
 
 def test_a_greeting_that_never_ends_has_a_limit_in_time() -> None:

@@ -111,7 +111,7 @@ class ReplyReader:
             line = bytes(self._buffer[:end]).rstrip(b"\r")
             del self._buffer[: end + 1]
             self._lines.append(line)
-            self._bytes += len(line)
+            self._bytes += end + 1  # with its end: a line may have nothing else
             if self._bytes > _MAX_REPLY_BYTES:
                 raise _not_ftp(b"a reply without end")
             first = self._lines[0]
