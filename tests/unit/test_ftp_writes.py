@@ -49,3 +49,15 @@ def test_only_what_append_has_made_anew_is_taken_back(
         assert isinstance(found, RemoteError)
         assert isinstance(found, RemoteNotFound) == is_new, found
         assert any(line.startswith((b"DELE", b"RNTO")) for line in server.seen) == is_new
+
+
+def test_a_write_elsewhere_into_an_open_upload_begins_another() -> None:
+    """All of an upload goes in one transfer there. One that begins again while the former is open
+    was acknowledged, and never sent."""
+    temp = "in/.pysubtask-0a1b2c3d00000001"
+    asked = Write(temp, 0, b"abc", create=True), Write(temp, 0, b"xyz", create=True)
+    with hostile(REPLIES) as server:
+        made = connected(server, learned=Learned(tried=True))
+        assert answers_to(made, *asked) == [None, None]
+    assert sum(line.startswith(b"STOR") for line in server.seen) == 2
+    assert server.received == b"abcxyz"

@@ -6,6 +6,7 @@ waiting when their turn comes go into one STOR, and are acknowledged together by
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections import deque
@@ -238,18 +239,22 @@ class FtpTransport(SimpleTransport):
         """Only what concerns the open upload; the rest waits."""
         for index, (ticket, request) in enumerate(self._waiting):
             if request.path == stream.path:
+                if _begins_elsewhere(request, stream):
+                    self._end_stream(stream)
+                    return True
                 del self._waiting[index]
                 self._end(ticket, lambda request=request: self._into_stream(stream, request))  # type: ignore[misc]
                 return True
         if self._clock.monotonic() < self.due_at:
             return False
-        # its job is gone; the next one sees what has become of the file
-        self._writing.stream = None
-        try:
-            stream.finish()
-        except RemoteError:
-            pass
+        self._end_stream(stream)
         return True
+
+    def _end_stream(self, stream: Stream) -> None:
+        """Its job is gone; the next one sees what has become of the file."""
+        self._writing.stream = None
+        with contextlib.suppress(RemoteError):
+            stream.finish()
 
     def _into_stream(self, stream: Stream, request: Request) -> Result:
         if isinstance(request, Write) and request.offset == stream.position:
@@ -409,3 +414,8 @@ class FtpTransport(SimpleTransport):
 
     def list(self, path: str) -> dict[str, RemoteStat]:
         return self._files.list(path)
+
+
+def _begins_elsewhere(request: Request, stream: Stream) -> bool:
+    """Whether it is a write that needs a transfer of its own."""
+    return isinstance(request, Write) and bool(request.data) and request.offset != stream.position
