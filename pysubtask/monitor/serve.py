@@ -24,10 +24,12 @@ from pysubtask.monitor.clients import Settings
 from pysubtask.monitor.config import Config, read_secret
 from pysubtask.monitor.history import History
 from pysubtask.monitor.keeper import Monitor
+from pysubtask.monitor.logs import spare_the_log
 from pysubtask.monitor.sources import open_source
 from pysubtask.monitor.web.access import Access, settle_password
 from pysubtask.monitor.web.app import LOOPBACK, make_app
-from pysubtask.monitor.web.stream import Hub
+from pysubtask.monitor.web.door import MAX_CONNECTIONS, Connection, Door, more_descriptors
+from pysubtask.monitor.web.stream import MAX_STREAMS, Hub
 
 __all__ = ["serve", "split_address"]
 
@@ -101,6 +103,7 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
         SettingsError: a setting can't be right, or would be unsafe.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    spare_the_log()
     host, port = split_address(config.listen)
     password = read_secret(config.password_file, environ, "PASSWORD")
     if host not in LOOPBACK and password is None:
@@ -141,7 +144,7 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
         )
         password_hash = settle_password(history, password) if password else None
         access = Access(history, monitor.lock, password_hash)
-        hub = Hub()
+        hub = Hub(min(MAX_STREAMS, listener.limit // 2))
         hosts = {*LOOPBACK, host, socket.gethostname(), *config.allow_host}
         app = make_app(
             monitor,
@@ -154,6 +157,7 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
         server = _Server(
             uvicorn.Config(
                 app,
+                http=Connection,
                 log_config=None,
                 log_level="warning",
                 access_log=False,
@@ -230,9 +234,11 @@ def _end_with_input(server: _Server, told: _Told) -> None:
     told.stop = server.should_exit = True
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> Door:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = Door(family, socket.SOCK_STREAM)
+    # half of the descriptors are the monitor's own: for the folder, the history, alerts
+    listener.limit = min(MAX_CONNECTIONS, more_descriptors() // 2)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))

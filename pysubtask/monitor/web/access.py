@@ -18,7 +18,7 @@ from enum import IntEnum
 from pysubtask.errors import SettingsError
 from pysubtask.monitor.history import History
 
-__all__ = ["Access", "Scope", "hash_password"]
+__all__ = ["Access", "Scope", "hash_password", "place_of"]
 
 SESSION_SECS = 14 * 86_400.0
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
@@ -94,7 +94,7 @@ class Access:
         Raises:
             PermissionError: too many were wrong lately.
         """
-        place = _place(address)
+        place = place_of(address)
         now = self._clock()
         if self._password is None:
             return None
@@ -188,7 +188,7 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _place(address: str) -> str:
+def place_of(address: str) -> str:
     """An address, or the network of 64 bits that one line gives a choice of (RFC 6177)."""
     try:
         parsed = ipaddress.ip_address(address)

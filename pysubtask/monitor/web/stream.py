@@ -45,9 +45,14 @@ def delta(snapshot: Snapshot, client_id: str | None) -> dict[str, Any]:
 
 
 class Hub:
-    """Wakes the streams. ``publish`` may be called from any thread, the rest from the loop's."""
+    """Wakes the streams. ``publish`` may be called from any thread, the rest from the loop's.
 
-    def __init__(self) -> None:
+    Args:
+        limit: at most so many streams.
+    """
+
+    def __init__(self, limit: int = MAX_STREAMS) -> None:
+        self._limit = limit
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: set[asyncio.Event] = set()
         self._latest: Snapshot | None = None
@@ -72,7 +77,7 @@ class Hub:
     @property
     def full(self) -> bool:
         """Whether no further stream is taken."""
-        return len(self._waiting) >= MAX_STREAMS
+        return len(self._waiting) >= self._limit
 
     def _wake(self) -> None:
         for event in self._waiting:
