@@ -20,7 +20,7 @@ from pysubtask.monitor.config import Config, descriptions, load_config
 from pysubtask.version import __version__
 
 if TYPE_CHECKING:
-    from pysubtask.monitor.fleet import Fleet
+    from pysubtask.monitor.fleet import Fleet, Scan
     from pysubtask.monitor.history import History
     from pysubtask.monitor.snapshot import Snapshot
 
@@ -149,7 +149,7 @@ def _serve(args: argparse.Namespace) -> int:
     return serve(_config(args), state_folder(_config(args)), os.environ)
 
 
-def _look(args: argparse.Namespace) -> tuple[Fleet, Snapshot]:
+def _look(args: argparse.Namespace) -> tuple[Fleet, Snapshot, Scan]:
     from pysubtask.monitor.clients import Settings
     from pysubtask.monitor.fleet import Fleet
     from pysubtask.monitor.snapshot import Snapshot, SourceState, next_snapshot
@@ -172,7 +172,7 @@ def _look(args: argparse.Namespace) -> tuple[Fleet, Snapshot]:
     state = SourceState(str(source), changes.blind, None, scan.took_secs, scan.warnings)
     clients = list(fleet.clients.values())
     snapshot = next_snapshot(Snapshot.empty(str(source), now), clients, clients, now, state)
-    return fleet, snapshot
+    return fleet, snapshot, scan
 
 
 def _scan(args: argparse.Namespace) -> int:
@@ -180,7 +180,7 @@ def _scan(args: argparse.Namespace) -> int:
     from pysubtask.monitor.listing import failed_first
     from pysubtask.monitor.words import FLAG_NAMES, explain
 
-    fleet, snapshot = _look(args)
+    fleet, snapshot, _ = _look(args)
     if args.json:
         print(json.dumps(fleet_document(snapshot, snapshot.rows.values())))
         return 0 if snapshot.source.blind is None else 3
@@ -197,8 +197,8 @@ def _scan(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from pysubtask.monitor.check import verdict
 
-    _, snapshot = _look(args)
-    code, text = verdict(snapshot, args.client)
+    _, snapshot, scan = _look(args)
+    code, text = verdict(snapshot, args.client, scan.unread)
     print(text)
     return code
 

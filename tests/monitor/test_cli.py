@@ -71,7 +71,10 @@ def test_scan_in_words(drop: Drop, capsys: pytest.CaptureFixture[str]) -> None:
         ({"a": "1\n", "b": "3600\n"}, 1, "WARNING - 1 late: a"),
         ({"a": "3600\n", "b": "0\n"}, 0, "OK - 1 of 2 up"),
         ({}, 3, "UNKNOWN - no heartbeat files"),
-        ({"a": "x\n"}, 0, "OK - 0 of 1 up"),
+        ({"a": "x\n"}, 3, "UNKNOWN - 1 without a valid heartbeat: a"),
+        ({"a": "x\n", "b": "3600\n"}, 1, "WARNING - 1 without a valid heartbeat: a"),
+        ({"a": "x\n", "b": "1\n"}, 1, "WARNING - 1 late: b"),
+        ({"a": "", "b": "0\n"}, 1, "WARNING - 1 without a valid heartbeat: a"),
     ],
 )
 def test_check(
@@ -99,6 +102,48 @@ def test_check_of_one_client(drop: Drop, capsys: pytest.CaptureFixture[str]) -> 
     assert "1 down: b¦x | down=1" in capsys.readouterr().out
     assert main([*args, "--client", "c"]) == 3
     assert main(["check", str(drop / "no")]) == 3
+
+
+def test_check_of_what_it_may_not_read(
+    drop: Drop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nagios runs as another user. Without: "OK - 0 of 3 up", however dead they are."""
+    for name in ("a", "b", "c"):
+        beat(drop, name, "1\n", age=9999.0)
+    real = os.open
+
+    def refuse(path: str, *args: int, **options: int) -> int:
+        if str(path).endswith(".heartbeat"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pysubtask.monitor.local.os.open", refuse)
+        assert main(["check", str(drop)]) == 3
+        assert main(["check", str(drop), "--client", "b"]) == 3
+    assert "HEARTBEAT UNKNOWN" in capsys.readouterr().out
+
+
+def test_check_with_a_folder_that_it_may_not_read(
+    drop: Drop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without: "OK - 1 of 1 up", for those in the folder are not even counted."""
+    beat(drop, "edge")
+    (drop / "site").mkdir()
+    beat(drop / "site", "dead", "1\n", age=9999.0)
+    real = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).rstrip("/").endswith("site"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr("pysubtask.monitor.local.os.scandir", refuse)
+    assert main(["check", str(drop)]) == 3
+    assert "UNKNOWN - can't be read: site/ | " in capsys.readouterr().out
+    assert main(["check", str(drop), "--client", "edge"]) == 0  # who asks for one gets that one
+    beat(drop, "down", "1\n", age=4.0)
+    assert main(["check", str(drop), "--grace-secs", "0"]) == 2
 
 
 def test_scan_of_nothing(drop: Drop, capsys: pytest.CaptureFixture[str]) -> None:
