@@ -36,6 +36,8 @@ class Row:
     tags: tuple[str, ...]
     pause: str | None
     pause_until: float | None
+    pardon_until: float | None = None
+    """While nobody looked, beats may have been impossible: overdue only from here on."""
 
     @classmethod
     def of(cls, client: Client) -> Row:
@@ -59,6 +61,7 @@ class Row:
             client.tags,
             client.pause,
             client.pause_until,
+            client.pardon_until,
         )
 
 

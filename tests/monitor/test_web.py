@@ -360,6 +360,35 @@ def test_the_stream_tells_what_changed_and_when_to_start_over(site: MakeSite) ->
     assert first["counts"] == {**first["counts"], "late": 1}  # type: ignore[dict-item]
 
 
+def test_prometheus_knows_of_patience(site: MakeSite) -> None:
+    """After blindness all deadlines are past, but the monitor grants an interval more. Without,
+    Prometheus' rules alarm for the whole fleet each time."""
+    one = site()
+    for name in "abc":
+        one.world.beat(name, secs=300)
+    one.look()
+    one.world.error = "no"
+    for _ in range(30):
+        one.look(30)
+    one.world.error = None
+    one.look()
+    one.look(40)
+    assert {row.state.value for row in one.monitor.snapshot.rows.values()} == {"late"}
+    assert all(deadline > one.world.now for deadline in deadlines(one))
+    one.look(600)
+    assert all(deadline < one.world.now for deadline in deadlines(one))
+    one.world.beat("a", secs=300)
+    one.look()
+    assert max(deadlines(one)) == pytest.approx(one.world.now + 300, abs=2)
+
+
+def deadlines(one: Site) -> list[float]:
+    text = one.ask("/metrics").text
+    lines = [line for line in text.splitlines() if line.startswith("pysubtask_client_deadline")]
+    assert lines
+    return [float(line.split()[-1]) for line in lines]
+
+
 def test_while_a_look_hangs_nobody_is_called_up(site: MakeSite) -> None:
     """A dead NFS mount holds the scanning thread. Without: everybody is online for ever."""
     one = site()
