@@ -95,3 +95,9 @@ def test_no_bytes_make_it_raise(content: bytes) -> None:
     reading = read_beat(content)
     assert (reading.interval_secs is None) == (reading.problem is not None)
     assert reading.interval_secs is None or 0 <= reading.interval_secs <= MAX_INTERVAL_SECS
+
+
+def test_half_a_character_becomes_a_question_mark() -> None:
+    """JSON may hold it, UTF-8 may not. Without, the API answers 500 for that client."""
+    facts = read_beat(b'60\n{"last_error": "a\\ud800", "version": "\\udfff"}\n').facts
+    assert (facts.last_error, facts.version) == ("a?", "?")
