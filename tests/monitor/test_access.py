@@ -114,6 +114,17 @@ def test_a_password(site: MakeSite) -> None:
         )
 
 
+def test_a_login_lives_beside_another_programs_cookie(site: MakeSite) -> None:
+    """A browser sends cookies to all ports of a host. Without: the login page again for ever."""
+    one = site(password="open sesame")
+    one.look()
+    answer = one.ask("/login", method="POST", form={"password": "open sesame"})
+    cookie = answer.headers["set-cookie"].partition(";")[0]
+    for others in ("", 'prefs={"theme":"dark"}; ', "a b=c; ", "=; ", "x; "):
+        assert one.ask("/", headers={"cookie": others + cookie}).status == 200, others
+    assert one.ask("/", headers={"cookie": 'prefs={"theme":"dark"}'}).status == 303
+
+
 def test_another_password_ends_the_sessions(site: MakeSite) -> None:
     one = site(password="correct horse")
     history = one.monitor.history

@@ -12,9 +12,9 @@ from __future__ import annotations
 import ipaddress
 import urllib.parse
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -120,11 +120,9 @@ class Guard:
 
 def session_of(headers: Headers) -> str | None:
     """The session's secret in the cookie."""
-    try:
-        cookie = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return None
-    return cookie[COOKIE].value if COOKIE in cookie else None
+    # not http.cookies: that gives up at the first cookie that it finds wrong, and another program
+    # on the same host, on whatever port, may have set one
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE)
 
 
 def _name(host: str) -> str:
