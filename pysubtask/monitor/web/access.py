@@ -26,6 +26,7 @@ _MAX_TRIES, _TRIES_SECS = 10, 60.0
 """So many wrong passwords a minute from one place; then those from there wait."""
 _MAX_TRIES_OF_ALL = 100
 """So many from all places together: then everybody waits, for each costs 50 ms and 16 MiB."""
+_HASHES_AT_ONCE = 2
 _KEY_CACHE_SECS = 10.0
 
 
@@ -75,6 +76,7 @@ class Access:
         self._history, self._lock, self._clock = history, lock, clock
         self._password = password_hash
         self._tries: list[tuple[float, str]] = []
+        self._hashing = threading.BoundedSemaphore(_HASHES_AT_ONCE)
         # What was found lately, so that not each request has to wait for the history.
         self._sessions: dict[str, float] = {}
         self._keys: dict[str, tuple[Scope, float]] = {}
@@ -105,7 +107,9 @@ class Access:
                 raise PermissionError("too many wrong passwords; wait a minute")
             self._tries.append((now, place))
         salt = bytes.fromhex(self._password.split("$")[1])
-        if not hmac.compare_digest(hash_password(password, salt), self._password):
+        with self._hashing:
+            found = hash_password(password, salt)
+        if not hmac.compare_digest(found, self._password):
             return None
         secret = secrets.token_urlsafe(32)
         with self._lock:
