@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import subprocess
+import sys
 import time
 
 import pytest
@@ -144,6 +146,45 @@ def test_check_with_a_folder_that_it_may_not_read(
     assert main(["check", str(drop), "--client", "edge"]) == 0  # who asks for one gets that one
     beat(drop, "down", "1\n", age=4.0)
     assert main(["check", str(drop), "--grace-secs", "0"]) == 2
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_check_says_down_whatever_the_terminal(drop: Drop, encoding: str) -> None:
+    """Without: nothing is printed, and the exit code is 1, which means late."""
+    beat(drop, "日本語", "1\n", age=4.0)
+    done = subprocess.run(
+        [sys.executable, "-m", "pysubtask.monitor", "check", str(drop), "--grace-secs", "0"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stdout.startswith(b"HEARTBEAT CRITICAL - 1 down: ")
+    assert done.stderr == b""
+
+
+def test_check_has_no_other_words_than_a_plugins(
+    drop: Drop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong is unknown (3): a traceback would be 1, a wrong option 2."""
+
+    def broken(*args: object) -> None:
+        raise RuntimeError("no|\nidea")
+
+    monkeypatch.setattr("pysubtask.monitor.sources.open_source", broken)
+    assert main(["check", str(drop)]) == 3
+    assert capsys.readouterr().out == "HEARTBEAT UNKNOWN - RuntimeError: no¦ idea\n"
+    with pytest.raises(RuntimeError):
+        main(["scan", str(drop)])
+    for command, code in (("check", 3), ("scan", 2)):
+        with pytest.raises(SystemExit) as end:
+            main([command, str(drop), "--no-such-option"])
+        assert end.value.code == code
+    with pytest.raises(SystemExit) as end:
+        main(["check", "--help"])
+    assert not end.value.code
+    assert main(["check"]) == 3
+    assert "HEARTBEAT UNKNOWN - " in capsys.readouterr().out
 
 
 def test_scan_of_nothing(drop: Drop, capsys: pytest.CaptureFixture[str]) -> None:
