@@ -23,6 +23,7 @@ __all__ = ["AlertSettings", "Alerts", "Notice", "trial_notice"]
 
 _LISTED = 20
 _TITLE_CHARS = 150
+_NAME_CHARS = 80
 _STUCK_AGAIN_SECS = 3600.0
 _MASS_LASTS_SECS = 1800.0
 
@@ -180,7 +181,7 @@ class Alerts:
             self.flapping.discard(client_id)
             if client is not None and client_id not in self.troubles:
                 self.recovered.pop(client_id, None)
-                title = f"{shown(client.name)} no longer flaps: it is {client.state}"
+                title = f"{_called(client)} no longer flaps: it is {client.state}"
                 notices.append(_about(now, "steady", title, [client]))
         return notices
 
@@ -197,7 +198,7 @@ class Alerts:
                 if Flag.FLAPPING in client.flags:
                     if client_id not in self.flapping:
                         self.flapping.add(client_id)
-                        title = f"{shown(client.name)} flaps: down {len(client.downs)} times"
+                        title = f"{_called(client)} flaps: down {len(client.downs)} times"
                         notices.append(_about(now, "flapping", title, [client]))
                 elif client_id not in self.flapping:
                     waiting[one.kind].append(client)
@@ -222,7 +223,7 @@ class Alerts:
                 self._count_mass(now)
             else:
                 for client in clients:
-                    title = f"{shown(client.name)} is {words[kind]}"
+                    title = f"{_called(client)} is {words[kind]}"
                     notices.append(_about(now, kind, title, [client]))
         return notices
 
@@ -259,7 +260,7 @@ class Alerts:
             _about(
                 now,
                 "up",
-                f"{shown(client.name)} is {client.state} again after {duration(lasted)}",
+                f"{_called(client)} is {client.state} again after {duration(lasted)}",
                 [client],
             )
             for client, lasted in back
@@ -278,7 +279,7 @@ class Alerts:
                     due.append(client)
         if not due:
             return []
-        who = shown(due[0].name) if len(due) == 1 else f"{len(due)} clients"
+        who = _called(due[0]) if len(due) == 1 else f"{len(due)} clients"
         verb = "is" if len(due) == 1 else "are"
         return [_about(now, "reminder", f"{who} {verb} still down", due, mass=len(due) > 1)]
 
@@ -298,9 +299,7 @@ class Alerts:
         if len(found) >= self.settings.mass_count:
             title = f"{len(found)} clients: {words}"
             return [_about(now, "no_data", title, found, mass=True)]
-        return [
-            _about(now, "no_data", f"{shown(client.name)}: {words}", [client]) for client in found
-        ]
+        return [_about(now, "no_data", f"{_called(client)}: {words}", [client]) for client in found]
 
     def keep(self) -> dict[str, Any]:
         """What the next run has to know, as JSON."""
@@ -333,6 +332,18 @@ def trial_notice(now: float) -> Notice:
     return Notice(
         now, "test", "Test of the alerts", "Somebody pressed the test button. All is well."
     )
+
+
+def _called(client: Client) -> str:
+    """Its name for a title, cut in its middle: what is the matter comes after it.
+
+    Escaped text is cut, which may be longer than the name.
+    """
+    name = shown(client.name)
+    if len(name) <= _NAME_CHARS:
+        return name
+    half = _NAME_CHARS // 2
+    return f"{name[: half - 1]}…{name[-half:]}"
 
 
 def _about(
