@@ -79,6 +79,11 @@ def _place(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
 
 
+def _mark(url: str) -> str:
+    """Tells two apart that are shown alike without their secrets."""
+    return hashlib.sha256(url.encode()).hexdigest()[:6]
+
+
 def checked_url(url: str, what: str, schemes: tuple[str, ...]) -> str:
     """The URL, if it is one of these schemes with a host.
 
@@ -110,8 +115,7 @@ class Webhook:
     def __init__(self, url: str, secret: str | None = None) -> None:
         self._url = checked_url(url, "--webhook", ("https", "http"))
         self._secret = secret
-        mark = hashlib.sha256(url.encode()).hexdigest()[:6]
-        self.name = f"webhook {_place(url)} #{mark}"
+        self.name = f"webhook {_place(url)} #{_mark(url)}"
 
     def send(self, facts: dict[str, Any]) -> None:
         """Send one notice."""
@@ -220,7 +224,7 @@ class Apprise:
         self._target = apprise.Apprise()
         if not self._target.add(url):
             raise SettingsError("apprise does not know this kind of URL", operation="set --apprise")
-        self.name = f"apprise {next(iter(self._target)).url(privacy=True)}"
+        self.name = f"apprise {next(iter(self._target)).url(privacy=True)} #{_mark(url)}"
 
     def send(self, facts: dict[str, Any]) -> None:
         """Send one notice."""

@@ -11,8 +11,10 @@ import http.server
 import json
 import socket
 import socketserver
+import sys
 import threading
 import time
+import types
 from collections.abc import Iterator
 from typing import Any
 
@@ -201,6 +203,29 @@ def test_apprise_is_optional() -> None:
     else:
         assert Apprise("json://user:sesame@127.0.0.1").name.startswith("apprise json")
         assert "sesame" not in Apprise("json://user:sesame@127.0.0.1").name
+
+
+def test_two_apprise_urls_that_look_alike_without_their_secrets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without: they are one channel, and the first of them gets nothing."""
+
+    class Stand:
+        def add(self, url: str) -> bool:
+            return True
+
+        def __iter__(self) -> Iterator[Any]:
+            return iter([self])
+
+        def url(self, privacy: bool) -> str:
+            return "discord://1...9/a...z/"
+
+    monkeypatch.setitem(sys.modules, "apprise", types.SimpleNamespace(Apprise=Stand))  # type: ignore[arg-type]
+    both = [Apprise("discord://1119/axxz"), Apprise("discord://1229/ayyz")]
+    history = History(None)
+    assert len(Dispatch(history, threading.RLock(), both).channels) == 2
+    assert both[0].name == Apprise("discord://1119/axxz").name
+    history.close()
 
 
 def test_a_notice_is_tried_again_until_it_is_delivered(hook: Any) -> None:
