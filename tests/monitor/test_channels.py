@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from pysubtask.errors import LinkError, LinkLost, PysubtaskError, SettingsError
+from pysubtask.monitor import channels
 from pysubtask.monitor.alerts import Notice, trial_notice
 from pysubtask.monitor.channels import Apprise, Mail, Webhook, ping
 from pysubtask.monitor.dispatch import Dispatch, store_notices
@@ -135,6 +136,54 @@ def test_a_webhook_that_is_not_there() -> None:
         Webhook(f"http://127.0.0.1:{port}/?key=sesame").send(FACTS)
     assert caught.value.retryable
     assert "sesame" not in str(caught.value)
+
+
+@contextlib.contextmanager
+def dripping(first: bytes, drop: bytes = b"x") -> Iterator[int]:
+    """A server that says this, and then a byte now and then, for ever; gives its port."""
+    over = threading.Event()
+
+    class Drip(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                self.request.sendall(first)
+                while not over.wait(0.05):
+                    self.request.sendall(drop)
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Drip)
+    server.daemon_threads = True
+    with serving(server):
+        yield server.server_address[1]
+        over.set()
+
+
+@pytest.mark.parametrize("first", [b"HTTP/1.0 503 no\r\nX: ", b""], ids=["head", "status"])
+def test_a_webhook_that_drips_is_cut(first: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte begins the timeout anew. Without: the channel tells nothing for hours."""
+    monkeypatch.setattr(channels, "_TRY_SECS", 0.5)
+    with dripping(first) as port:
+        began = time.monotonic()
+        with pytest.raises(LinkError):
+            Webhook(f"http://127.0.0.1:{port}/").send(FACTS)
+        assert time.monotonic() - began < 5
+
+
+def test_a_webhook_whose_answer_drips_has_answered() -> None:
+    with dripping(b"HTTP/1.0 200 OK\r\n\r\n") as port:
+        began = time.monotonic()
+        Webhook(f"http://127.0.0.1:{port}/").send(FACTS)
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+def test_a_mail_server_that_drips_is_cut(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channels, "_TRY_SECS", 0.5)
+    first = b"220 " if scheme == "smtp" else b"\x16\x03\x03\x3f\xff"  # a record that is long
+    with dripping(first) as port:
+        began = time.monotonic()
+        with pytest.raises(LinkError):
+            Mail(f"{scheme}://127.0.0.1:{port}?tls=off&to=ops@example.com").send(FACTS)
+        assert time.monotonic() - began < 5
 
 
 def test_names_of_channels_hold_no_secret() -> None:
@@ -336,10 +385,10 @@ def test_each_channel_has_a_thread() -> None:
         return False
 
     history, lock = History(None), threading.RLock()
-    channels = [Hanging(), Quick()]
-    dispatch = Dispatch(history, lock, channels, ping_url="http://x/", healthy=healthy)
+    both = [Hanging(), Quick()]
+    dispatch = Dispatch(history, lock, both, ping_url="http://x/", healthy=healthy)
     with lock:
-        store_notices(history, [trial_notice(time.time())], channels)
+        store_notices(history, [trial_notice(time.time())], both)
     dispatch.start()
     try:
         assert sent.wait(10)
