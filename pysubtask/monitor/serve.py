@@ -8,6 +8,7 @@ import os
 import pathlib
 import signal
 import socket
+import sqlite3
 import ssl
 import sys
 import threading
@@ -123,7 +124,7 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
         _check_certificate(config.tls_cert, config.tls_key)
     source, channels = open_source(config, environ), channels_of(config, environ)
     listener = _listen(host, port)
-    with listener, _alone(state):
+    with listener, _alone(state), _in_words(state):
         history = History(state)
         monitor = Monitor(
             source,
@@ -225,6 +226,20 @@ def _alone(state: pathlib.Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextlib.contextmanager
+def _in_words(state: pathlib.Path) -> Iterator[None]:
+    """A disk that is full or read-only at the start or the end is no bug of ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StateError(
+            str(error),
+            operation="write the history",
+            path=str(state),
+            hint="the disk may be full or read-only; give another folder with --state",
+        ) from error
 
 
 def _end_with_input(server: _Server, told: _Told) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ from pysubtask.errors import SettingsError
 from pysubtask.monitor import cli
 from pysubtask.monitor.cli import main
 from pysubtask.monitor.config import Config, descriptions, load_config, read_secret
+from pysubtask.monitor.history import History
 from pysubtask.monitor.serve import split_address
 
 Drop = pathlib.Path
@@ -276,3 +278,26 @@ def test_serve_refuses_the_network_without_a_password(
     assert main(["serve", str(drop), "--tls-cert", str(drop / "no.pem"), *state]) == 2
     assert "load the certificate" in capsys.readouterr().err
     assert main(["serve", "gopher://x/y", "--listen", "127.0.0.1:0", *state]) == 2
+
+
+def test_serve_says_that_the_disk_is_full(
+    drop: Drop,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without: a traceback, over and over where something restarts it."""
+
+    def full(*args: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    state = tmp_path / "state"
+    history = History(state)
+    history.put("last_look", time.time() - 60)
+    history.close()
+    monkeypatch.setattr(History, "begin_blind", full)
+    command = ["serve", str(drop), "--listen", "127.0.0.1:0", "--state", str(state)]
+    assert main(command) == 2
+    words = capsys.readouterr().err
+    assert "disk is full" in words
+    assert "--state" in words
