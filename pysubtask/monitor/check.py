@@ -48,11 +48,8 @@ def _judge(rows: Sequence[Row], unread: Sequence[str]) -> tuple[int, str, str]:
     if down:
         return CRITICAL, "CRITICAL", f"{len(down)} down: {_some(down)}"
     if unread:
-        return (
-            UNKNOWN,
-            "UNKNOWN",
-            f"can't be read: {_plain(', '.join(map(shown, unread[:_NAMED])))}",
-        )
+        folders = ", ".join(shown(one) or "./" for one in unread[:_NAMED])
+        return UNKNOWN, "UNKNOWN", f"can't be read: {_plain(folders)}"
     if not rows:
         return UNKNOWN, "UNKNOWN", "no heartbeat files"
     if len(unjudged) == len(rows):

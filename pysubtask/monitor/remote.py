@@ -205,13 +205,18 @@ class RemoteFolder:
                     elif stat.is_dir and self._recursive and not base.startswith("."):
                         level.append(f"{below}{base}/")
             folders += len(level)
+            if folders > _MAX_FOLDERS:
+                warnings.append(f"more than {_MAX_FOLDERS} folders: the rest is left out")
             if not level or len(files) > self._limit or folders > _MAX_FOLDERS:
+                unread += level  # nobody knows of what is in them
                 break
             if depth == _MAX_DEPTH:
                 warnings.append(f"folders more than {_MAX_DEPTH} deep are left out")
         if len(files) > self._limit:
             warnings.append(f"more than {self._limit} heartbeat files: the rest is left out")
-            files = dict(itertools.islice(files.items(), self._limit))
+            names = sorted(files, key=lambda name: name not in self._seen)  # strangers' come last
+            unread += {name[: name.rfind("/") + 1] for name in names[self._limit :]}
+            files = {name: files[name] for name in names[: self._limit]}
         return files
 
     def _path(self, below: str) -> str:

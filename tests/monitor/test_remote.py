@@ -18,6 +18,7 @@ from pysubtask.errors import (
     SettingsError,
 )
 from pysubtask.monitor import remote
+from pysubtask.monitor.fleet import Fleet
 from pysubtask.monitor.remote import RemoteFolder
 from pysubtask.transports.contract import List, Read, RemoteStat, Request, Result
 from pysubtask.transports.folder import FolderTransport
@@ -163,6 +164,29 @@ def test_what_is_refused(source: RemoteFolder) -> None:
     assert [one.name for one in scan.sightings] == ["edge"]
     assert scan.warnings == ("site/ can't be read: no",)
     assert scan.unread == ("site/",)
+
+
+def test_what_a_limit_leaves_out_is_not_gone(
+    drop: pathlib.Path, source: RemoteFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may upload may create files and folders. Without: living clients are told as gone."""
+    fleet = Fleet()
+    fleet.observe(source.scan(), 1000.0, 1.0)
+    source._limit = 3
+    (drop / "a").mkdir()
+    for number in range(5):
+        (drop / "a" / f"{number}.heartbeat").write_bytes(b"60\n")
+    scan = source.scan()
+    assert {"edge", "site/edge"} <= {one.name for one in scan.sightings}
+    assert len(scan.sightings) == 3
+    assert scan.unread == ("a/",)
+    monkeypatch.setattr(remote, "_MAX_FOLDERS", 1)
+    scan = source.scan()
+    assert set(scan.unread) == {"a/", "site/"}
+    fleet.observe(scan, 1005.0, 6.0)
+    states = {one.name: one.state.value for one in fleet.clients.values()}
+    assert "gone" not in states.values()
+    assert any("folders" in words for words in scan.warnings)
 
 
 def test_schemes_without_a_transport_are_refused() -> None:
