@@ -2,7 +2,13 @@
 
 Clients of network file systems write their pages back in any order, so that a reader on another
 machine could see a hole in a visible file: each append is one write of at most 64 KiB, and on its
-way to the server (fsync) before the next. A temporary file is synced before it is renamed.
+way to the server (fsync) before the next.
+
+A temporary file is synced every 16 MiB, and before it is renamed. What a network file system, or a
+disk, refuses of a cache is told late, by a later write, by fsync or by close, and once: afterwards
+the pages count as clean, and the next fsync succeeds (fsync(2), errseq_t; "fsyncgate"). After a
+loss of power any page since the last sync may be missing. So delivery counts on what was synced
+(:attr:`~pysubtask.core.capabilities.Capabilities.synced_every_bytes`), and writes the rest again.
 
 A mount may vanish while we deliver: :mod:`pysubtask.transports.mount` tells. Files are kept open
 only while something is being delivered (:meth:`FolderTransport.relax`), so that a stick can be
@@ -38,6 +44,8 @@ __all__ = ["FolderTransport"]
 
 _TEMP_PREFIX = ".pysubtask-"
 _MAX_OPEN = 128
+_SYNC_EVERY_BYTES = 16 << 20
+_START_EVERY_BYTES = 1 << 20
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _FLAGS = os.O_RDWR | _BINARY
 
@@ -73,6 +81,7 @@ class FolderTransport(SimpleTransport):
             sequential=True,
             atomic_replace=True,
             fsync=True,
+            synced_every_bytes=_SYNC_EVERY_BYTES,
             max_write_bytes=65_536,
             max_read_bytes=1 << 20,
             max_files=64,
@@ -118,13 +127,18 @@ class FolderTransport(SimpleTransport):
 
     def write(self, path: str, offset: int, data: bytes, *, create: bool) -> None:
         try:
-            is_temp = os.path.basename(path).startswith(_TEMP_PREFIX)
+            is_temp = _is_temp(path)
             is_new = path not in self._open
-            fd = self._handle(path, create=create)
+            fd = self._handle(path, offset, create=create)
             if is_new and not is_temp:
                 os.fsync(fd)  # what was written before a break may be in this machine's cache only
             _write_at(fd, offset, data, sync=bool(data) and not is_temp)
+            if is_temp and _is_complete(_SYNC_EVERY_BYTES, offset, len(data)):
+                os.fsync(fd)
+            elif is_temp and _is_complete(_START_EVERY_BYTES, offset, len(data)):
+                _start_writing_back(fd, offset + len(data))
         except OSError as error:
+            self._forget(path)  # NFS: a handle that is stale (ESTALE) stays so; the name is good
             self._refuse("write", path, error)
 
     def finish(self, path: str, *, sync: bool) -> None:
@@ -132,7 +146,7 @@ class FolderTransport(SimpleTransport):
         if fd is None:
             return
         try:
-            if sync or os.path.basename(path).startswith(_TEMP_PREFIX):
+            if sync or _is_temp(path):
                 os.fsync(fd)
         except OSError as error:
             self._refuse("sync", path, error)
@@ -234,10 +248,11 @@ class FolderTransport(SimpleTransport):
             )
         return self._root.name(path, at)
 
-    def _handle(self, path: str, *, create: bool) -> int:
+    def _handle(self, path: str, offset: int, *, create: bool) -> int:
         fd = self._open.get(path)
         if fd is None:
-            flags = _FLAGS | (os.O_CREAT if create else 0)
+            # One that was taken away must not come back with a hole at its beginning.
+            flags = _FLAGS | (os.O_CREAT if create and not offset else 0)
             with self._root.at() as at:
                 fd = _open(self._local(path, at), flags, at)
             self._open[path] = fd
@@ -246,6 +261,28 @@ class FolderTransport(SimpleTransport):
                 _close(oldest)
         self._open.move_to_end(path)
         return fd
+
+
+def _is_temp(path: str) -> bool:
+    return os.path.basename(path).startswith(_TEMP_PREFIX)
+
+
+def _is_complete(block_bytes: int, offset: int, size: int) -> bool:
+    """Whether a write of ``size`` bytes ends a block of the file."""
+    return (offset + size) // block_bytes > offset // block_bytes
+
+
+def _start_writing_back(fd: int, end: int) -> None:
+    """Have the system begin to write back the last block, so that the next sync waits for less: a
+    disk would rest while the cache fills. Linux begins when it is told that the pages are not
+    needed (mm/fadvise.c); elsewhere nothing happens."""
+    if sys.platform != "linux":
+        return
+    start = max(0, end - _START_EVERY_BYTES)
+    try:
+        os.posix_fadvise(fd, start, end - start, os.POSIX_FADV_DONTNEED)
+    except OSError:
+        pass  # advice
 
 
 def _write_at(fd: int, offset: int, data: bytes, *, sync: bool) -> None:
