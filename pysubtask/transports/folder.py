@@ -35,6 +35,7 @@ from pysubtask.errors import (
     RemoteNotFound,
 )
 from pysubtask.systems import windows
+from pysubtask.transports.beneath import open_below
 from pysubtask.transports.contract import RemoteSpace, RemoteStat, Request, Result
 from pysubtask.transports.mount import MountRule, Root
 from pysubtask.transports.notes import Notes
@@ -48,6 +49,8 @@ _SYNC_EVERY_BYTES = 16 << 20
 _START_EVERY_BYTES = 1 << 20
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _FLAGS = os.O_RDWR | _BINARY
+_READING = os.O_RDONLY | _BINARY | getattr(os, "O_NONBLOCK", 0)
+"""Opening a named pipe would wait for somebody who writes to it."""
 
 
 class FolderTransport(SimpleTransport):
@@ -156,7 +159,7 @@ class FolderTransport(SimpleTransport):
     def read(self, path: str, offset: int, length: int) -> bytes:
         try:
             with self._root.at() as at:
-                fd = _open(self._local(path, at), os.O_RDONLY | _BINARY, at)
+                fd = _open(self._local(path, at), _READING, at)
             with open(fd, "rb") as file:
                 file.seek(offset)
                 return file.read(length)
@@ -168,7 +171,7 @@ class FolderTransport(SimpleTransport):
         self._forget(target)
         try:
             with self._root.at() as at:
-                source, goal = self._local(path, at), self._local(target, at)
+                source, goal = self._changed(path, at), self._changed(target, at)
                 if replace:
                     _replace(source, goal, at)
                     return
@@ -182,14 +185,14 @@ class FolderTransport(SimpleTransport):
         self._forget(path)
         try:
             with self._root.at() as at:
-                os.unlink(self._local(path, at), dir_fd=at)
+                os.unlink(self._changed(path, at), dir_fd=at)
         except OSError as error:
             self._refuse("remove", path, error)
 
     def make_dir(self, path: str) -> None:
         try:
             with self._root.at() as at:
-                local = self._local(path, at)
+                local = self._changed(path, at)
                 try:
                     os.mkdir(local, dir_fd=at)
                 except FileExistsError:
@@ -248,13 +251,31 @@ class FolderTransport(SimpleTransport):
             )
         return self._root.name(path, at)
 
+    def _changed(self, path: str, at: int | None) -> str:
+        """As :meth:`_local`, of a name that is to be changed.
+
+        Raises:
+            RemoteDenied: its folder is elsewhere, by a link.
+        """
+        folder = os.path.dirname(path)
+        if folder:
+            self._root.keep_inside(folder)
+        return self._local(path, at)
+
+    def _open_to_write(self, path: str, flags: int, at: int | None) -> int:
+        name = self._local(path, at)
+        if at is None or sys.platform == "win32":
+            self._root.keep_inside(path)
+            return _open(name, flags, at)
+        return open_below(self._root.path, name, flags, at)
+
     def _handle(self, path: str, offset: int, *, create: bool) -> int:
         fd = self._open.get(path)
         if fd is None:
             # One that was taken away must not come back with a hole at its beginning.
             flags = _FLAGS | (os.O_CREAT if create and not offset else 0)
             with self._root.at() as at:
-                fd = _open(self._local(path, at), flags, at)
+                fd = self._open_to_write(path, flags, at)
             self._open[path] = fd
             while len(self._open) > _MAX_OPEN:
                 _, oldest = self._open.popitem(last=False)

@@ -10,9 +10,18 @@ import pytest
 
 from pysubtask.core.budget import Limits
 from pysubtask.core.plan import Policy
-from pysubtask.errors import LinkLost, RemoteError
-from pysubtask.transports import folder
-from pysubtask.transports.contract import Finish, Request, Result, Write
+from pysubtask.errors import LinkLost, RemoteDenied, RemoteError
+from pysubtask.transports import folder, mount
+from pysubtask.transports.contract import (
+    Finish,
+    MakeDir,
+    Read,
+    Remove,
+    Rename,
+    Request,
+    Result,
+    Write,
+)
 from pysubtask.transports.folder import FolderTransport
 from tests.unit.core_fakes import HookedDisk, ManualClock
 from tests.unit.core_local import Local
@@ -302,6 +311,105 @@ def test_a_temporary_file_that_was_taken_away_does_not_come_back(there: Path) ->
     assert isinstance(ask(made, Write(TEMP, 4, b"two\n", create=True)), RemoteError)
     made.close()
     assert os.listdir(there) == []
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    made = tmp_path / "outside"
+    made.mkdir()
+    return made
+
+
+@pytest.mark.parametrize("first_contact", ["keep", "replace"])
+def test_a_link_that_leads_out_is_not_written_through(
+    local: Local, there: Path, outside: Path, first_contact: str
+) -> None:
+    """Who may write to a share would have what is delivered appended to a file of this machine
+    whose content is a beginning of it."""
+    victim = outside / "victim"
+    victim.write_bytes(b"echo")
+    (there / "a.csv").symlink_to(victim)
+    remote = remote_of(local, there)
+    remote.policy = Policy(on_first_contact=first_contact)  # type: ignore[arg-type]
+    local.write(b"echo hello\n")
+    local.take("append")
+    for _ in range(5):
+        remote.step()
+        local.clock.advance(60)
+    assert victim.read_bytes() == b"echo"
+    if first_contact == "replace":
+        assert (there / "a.csv").read_bytes() == b"echo hello\n"
+        assert not (there / "a.csv").is_symlink()
+
+
+@pytest.mark.parametrize("name", ["a.csv", TEMP, f"sub/{TEMP}", "sub/inner/a.csv"])
+def test_what_a_link_leads_to_outside_is_neither_made_nor_changed(
+    there: Path, outside: Path, name: str
+) -> None:
+    """Nor is anything made, renamed or removed in a folder that is elsewhere."""
+    (outside / "inner").mkdir()
+    (outside / "mine").write_bytes(b"mine")
+    if name.startswith("sub"):
+        (there / "sub").symlink_to(outside)
+    else:
+        (there / name).symlink_to(outside / "new")
+    before = sorted(os.listdir(outside))
+    made = opened(there)
+    found = ask(made, Write(name, 0, b"x", create=True))
+    assert isinstance(found, RemoteDenied)
+    assert "leads out" in str(found)
+    if name.startswith("sub"):
+        for request in (Rename("sub/mine", "sub/yours"), Remove("sub/mine"), MakeDir("sub/x")):
+            assert isinstance(ask(made, request), RemoteDenied)
+    made.close()
+    assert sorted(os.listdir(outside)) == before
+
+
+def test_links_to_somewhere_in_the_folder_are_followed(there: Path) -> None:
+    """Its owner may have made them: a name for the present file, a folder on the same disk."""
+    (there / "real" / "inner").mkdir(parents=True)
+    (there / "real" / "data").write_bytes(b"one\n")
+    (there / "sub").symlink_to("real")
+    (there / "a.csv").symlink_to(there / "real" / "data")
+    made = opened(there)
+    assert ask(made, Write("a.csv", 4, b"two\n")) is None
+    for name in ("sub/b.csv", "sub/inner/b.csv", "real/inner/c.csv"):
+        assert ask(made, Write(name, 0, b"x", create=True)) is None
+    made.close()
+    assert (there / "real" / "data").read_bytes() == b"one\ntwo\n"
+    assert (there / "real" / "inner" / "b.csv").read_bytes() == b"x"
+
+
+def test_a_folder_that_is_a_link_itself_is_a_destination(there: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(there)
+    (there / "sub").mkdir()
+    made = opened(tmp_path / "link")
+    assert ask(made, Write("sub/a.csv", 0, b"x", create=True)) is None
+    made.close()
+    assert (there / "sub" / "a.csv").read_bytes() == b"x"
+
+
+def test_a_marker_that_is_a_link_is_not_written_through(
+    there: Path, outside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (there / mount.MARKER).symlink_to(outside / "new")
+    monkeypatch.setattr(mount, "mount_point", lambda path: str(there))
+    made = FolderTransport(str(there))
+    made.connect()
+    assert "no .pysubtask-destination can be made there" in made.capabilities.limits[0]
+    assert os.listdir(outside) == []
+
+
+def test_a_named_pipe_is_not_waited_for(there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opening it would hang until somebody else opens its other end."""
+    os.mkfifo(there / "a.csv")
+    os.mkfifo(there / mount.MARKER)
+    monkeypatch.setattr(mount, "mount_point", lambda path: str(there))
+    made = FolderTransport(str(there))
+    made.connect()
+    made.submit(1, Read("a.csv", 0, 10))
+    ((_, found),) = made.collect()
+    assert found == b"" or isinstance(found, RemoteError)
 
 
 def test_a_handle_that_went_stale_is_opened_anew(
