@@ -37,7 +37,7 @@ from pysubtask.errors import (
 from pysubtask.systems import windows
 from pysubtask.transports.beneath import open_below
 from pysubtask.transports.contract import RemoteSpace, RemoteStat, Request, Result
-from pysubtask.transports.mount import MountRule, Root
+from pysubtask.transports.mount import MountRule, Root, is_gone
 from pysubtask.transports.notes import Notes
 from pysubtask.transports.simple import SimpleTransport
 
@@ -47,6 +47,8 @@ _TEMP_PREFIX = ".pysubtask-"
 _MAX_OPEN = 128
 _SYNC_EVERY_BYTES = 16 << 20
 _START_EVERY_BYTES = 1 << 20
+_MAX_NAMES = 250_000
+_MAX_NAME_BYTES = 32 << 20
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _FLAGS = os.O_RDWR | _BINARY
 _READING = os.O_RDONLY | _BINARY | getattr(os, "O_NONBLOCK", 0)
@@ -204,14 +206,17 @@ class FolderTransport(SimpleTransport):
             self._refuse("make folder", path, error)
 
     def list(self, path: str) -> dict[str, RemoteStat]:
-        found = {}
+        found: dict[str, RemoteStat] = {}
+        left_bytes = _MAX_NAME_BYTES
         try:
             with self._root.at() as at, _scandir(self._local(path, at), at) as entries:
                 for entry in entries:
-                    try:
-                        found[entry.name] = _from_os(entry.stat())
-                    except FileNotFoundError:
-                        continue  # removed since
+                    left_bytes -= len(entry.name)
+                    if len(found) >= _MAX_NAMES or left_bytes < 0:
+                        raise RemoteError("the folder is too large", operation="list", path=path)
+                    st = _look_at(entry)
+                    if st is not None:
+                        found[entry.name] = st
         except OSError as error:
             self._refuse("list", path, error)
         return found
@@ -322,6 +327,19 @@ def _exists(name: str, at: int | None) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _look_at(entry: os.DirEntry[str]) -> RemoteStat | None:
+    """None if it was removed since, or is a link that leads nowhere: in a circle, through a file,
+    to where we may not look."""
+    try:
+        return _from_os(entry.stat())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if is_gone(error) or not entry.is_symlink():
+            raise
+        return None
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from pysubtask.errors import LinkLost, RemoteDenied, RemoteError
 from pysubtask.transports import folder, mount
 from pysubtask.transports.contract import (
     Finish,
+    List,
     MakeDir,
     Read,
     Remove,
@@ -410,6 +412,48 @@ def test_a_named_pipe_is_not_waited_for(there: Path, monkeypatch: pytest.MonkeyP
     made.submit(1, Read("a.csv", 0, 10))
     ((_, found),) = made.collect()
     assert found == b"" or isinstance(found, RemoteError)
+
+
+def test_links_that_lead_nowhere_do_not_keep_a_folder_from_being_listed(there: Path) -> None:
+    """One of them, in a circle or through a file, and nothing would be fetched from there."""
+    (there / "good.csv").write_bytes(b"x")
+    (there / "circle").symlink_to("circle")
+    (there / "through").symlink_to("good.csv/x")
+    (there / "nothing").symlink_to("nowhere")
+    (there / "same").symlink_to("good.csv")
+    found = ask(opened(there), List(""))
+    assert isinstance(found, dict)
+    assert found.keys() == {"good.csv", "same"}
+
+
+def test_what_can_not_be_looked_at_for_another_reason_is_not_taken_for_removed(
+    there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fetching removes here what was removed there, where it was asked to."""
+
+    class Entry:
+        name = "a.csv"
+
+        def stat(self) -> os.stat_result:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+        def is_symlink(self) -> bool:
+            return False
+
+    monkeypatch.setattr(folder, "_scandir", lambda name, at: nullcontext(iter([Entry()])))
+    assert isinstance(ask(opened(there), List("")), RemoteDenied)
+
+
+@pytest.mark.parametrize(("limit", "value"), [("_MAX_NAMES", 2), ("_MAX_NAME_BYTES", 11)])
+def test_a_folder_without_end_is_not_listed(
+    there: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int
+) -> None:
+    monkeypatch.setattr(folder, limit, value)
+    for name in ("a.csv", "b.csv"):
+        (there / name).write_bytes(b"")
+    assert isinstance(ask(opened(there), List("")), dict)
+    (there / "c.csv").write_bytes(b"")
+    assert isinstance(ask(opened(there), List("")), RemoteError)
 
 
 def test_a_handle_that_went_stale_is_opened_anew(
