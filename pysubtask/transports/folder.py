@@ -250,7 +250,11 @@ class FolderTransport(SimpleTransport):
             _close(fd)
 
     def _local(self, path: str, at: int | None) -> str:
-        if "\0" in path:
+        try:
+            is_name = b"\0" not in os.fsencode(path)
+        except UnicodeEncodeError:  # half a surrogate pair
+            is_name = False
+        if not is_name:
             raise RemoteError(
                 "no file can have this name", operation="find", path=path, retryable=False
             )
@@ -262,10 +266,10 @@ class FolderTransport(SimpleTransport):
         Raises:
             RemoteDenied: its folder is elsewhere, by a link.
         """
-        folder = os.path.dirname(path)
+        name, folder = self._local(path, at), os.path.dirname(path)
         if folder:
             self._root.keep_inside(folder)
-        return self._local(path, at)
+        return name
 
     def _open_to_write(self, path: str, flags: int, at: int | None) -> int:
         name = self._local(path, at)

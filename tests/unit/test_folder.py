@@ -22,6 +22,7 @@ from pysubtask.transports.contract import (
     Rename,
     Request,
     Result,
+    Stat,
     Write,
 )
 from pysubtask.transports.folder import FolderTransport
@@ -454,6 +455,17 @@ def test_a_folder_without_end_is_not_listed(
     assert isinstance(ask(opened(there), List("")), dict)
     (there / "c.csv").write_bytes(b"")
     assert isinstance(ask(opened(there), List("")), RemoteError)
+
+
+@pytest.mark.parametrize("name", ["\ud800.csv", "sub\ud800/a.csv", "a\0.csv"])
+def test_a_name_that_no_file_can_have_is_refused_alone(there: Path, name: str) -> None:
+    """Of a watch's ``as``, say: the subtask would crash, be started again and crash, and nothing of
+    the other files be delivered."""
+    made = opened(there)
+    for request in (Stat(name), Write(name, 0, b"x", create=True), Remove(name), MakeDir(name)):
+        found = ask(made, request)
+        assert isinstance(found, RemoteError)
+        assert not found.retryable
 
 
 def test_a_handle_that_went_stale_is_opened_anew(
