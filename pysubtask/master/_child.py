@@ -6,11 +6,11 @@ import os
 import select
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 
 from pysubtask.errors import StartError
+from pysubtask.master._waker import Waker
 from pysubtask.secret import Secret
 from pysubtask.systems import frozen, processes
 
@@ -22,7 +22,8 @@ _PLAIN = {"HOME", "HOSTNAME", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "TERM",
 
 
 class Child:
-    """A running subtask: its life line, its end.
+    """A running subtask: its life line, its end. For one thread, which reaps it: a pid that
+    another thread has reaped is anybody's.
 
     Args:
         command: the argument list.
@@ -50,7 +51,6 @@ class Child:
         self.token = token
         self.started = time.monotonic()
         self.stderr = stderr
-        self._lock = threading.Lock()  # between reaping and killing: a reaped pid is anybody's
         self._popen = _spawn(command, stderr, cwd, secrets)
         self.pid = self._popen.pid
         self._rest = memoryview(make_line(token))
@@ -77,51 +77,50 @@ class Child:
                 self._rest = memoryview(b"")
         return True
 
-    def ended(self, timeout_secs: float | None) -> bool:
-        """Sleep until the process ends, at most so long. True if it has ended."""
-        if sys.platform == "win32":
-            try:
-                self._popen.wait(timeout_secs)
-            except subprocess.TimeoutExpired:
-                return False
-            return True
-        if self._pidfd >= 0:
+    def ended(self, timeout_secs: float, waker: Waker) -> bool:
+        """Sleep until the process ends or ``waker`` is called, at most so long. True if it has
+        ended."""
+        if sys.platform != "win32" and self._pidfd >= 0 and waker.fd >= 0:
             poller = select.poll()
-            poller.register(self._pidfd, select.POLLIN)
-            return bool(poller.poll(None if timeout_secs is None else timeout_secs * 1000))
-        until = None if timeout_secs is None else time.monotonic() + timeout_secs
-        while True:
-            with self._lock:
-                if self._popen.poll() is not None:
-                    return True
-            rest = _POLL_SECS if until is None else min(_POLL_SECS, until - time.monotonic())
-            if rest <= 0:
-                return False
-            time.sleep(rest)
+            for fd in (self._pidfd, waker.fd):
+                poller.register(fd, select.POLLIN)
+            ready = {fd for fd, _ in poller.poll(timeout_secs * 1000)}
+            if waker.fd in ready:
+                waker.noticed()
+            return self._pidfd in ready
+        until = time.monotonic() + timeout_secs
+        while self._popen.poll() is None:
+            rest = min(_POLL_SECS, until - time.monotonic())
+            if rest <= 0 or waker.wait(rest):
+                return self._popen.poll() is not None
+        return True
 
     def reap(self) -> int:
         """Take its exit code (negative: killed by that signal) and close the life line."""
-        with self._lock:
-            code = self._popen.wait()
+        code = self._popen.wait()
         self.close_life_line()
         self._close_pidfd()
         return code
 
     def hurry(self) -> None:
         """Ask it to leave by signal, where there are signals: quicker than the stop file alone."""
-        if sys.platform != "win32":
-            with self._lock:
-                if self._popen.poll() is None:
-                    self._popen.terminate()
+        if sys.platform != "win32" and self._popen.poll() is None:
+            try:
+                self._popen.terminate()
+            except PermissionError:
+                pass  # the program has become another user since: the stop file has to do
 
-    def kill(self) -> None:
-        """Kill it and whatever it started."""
-        with self._lock:
-            if self._popen.poll() is None:
-                try:
-                    processes.end(self._popen, force=True)
-                except ProcessLookupError:
-                    pass
+    def kill(self) -> bool:
+        """Kill it and whatever it started. False if the system does not allow it: the program has
+        become another user since."""
+        if self._popen.poll() is None:
+            try:
+                processes.end(self._popen, force=True)
+            except ProcessLookupError:
+                pass
+            except PermissionError:
+                return False
+        return True
 
     def close_life_line(self) -> None:
         """Let go of the life line: the child leaves by itself within ``orphan_secs``."""
@@ -133,7 +132,6 @@ class Child:
 
     def disown(self) -> None:
         """In a forked worker of the program: it is not our child, and the life line not ours."""
-        self._lock = threading.Lock()
         self.close_life_line()
         self._close_pidfd()
         self._popen.returncode = 0  # or the Popen object would complain when it is collected

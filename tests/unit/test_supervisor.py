@@ -35,14 +35,15 @@ if kind == "loud":
     sys.stderr.flush()
 if kind.startswith("exit"):
     sys.exit(int(kind[4:]))
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if kind == "deaf":
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
         time.sleep(0.05)
 while not os.path.exists(os.path.join(state, "stop")):
     os.utime(os.path.join(state, "alive"))
     time.sleep(0.01)
 stop = json.load(open(os.path.join(state, "stop")))
+os.unlink(os.path.join(state, "stop"))
 sys.exit(0 if stop == {"by": "master", "pid": os.getppid(), "token": line["token"]} else 1)
 """
 
@@ -119,11 +120,11 @@ def test_waits_grow_and_are_forgotten_after_health(monkeypatch: pytest.MonkeyPat
     supervisor_class = _process.Supervisor
     original = supervisor_class._start_again
 
-    def note(self: Any, wait: float) -> Any:
+    def note(self: Any, child: Any, wait: float) -> Any:
         waits.append(wait)
         if len(waits) == 4:
             monkeypatch.setattr(_process, "HEALTHY_AFTER_SECS", 0.0)
-        return original(self, wait)
+        return original(self, child, wait)
 
     monkeypatch.setattr(supervisor_class, "_start_again", note)
     master.start()
