@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, TextIO, overload
 
 from pysubtask.master._ask import Question
 from pysubtask.master._notify import Notifier, Which
-from pysubtask.signals import StateLayout
+from pysubtask.signals import Ask, StateLayout
 from pysubtask.status import Status
 from pysubtask.watch import Watch
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from pysubtask.handover import Source
     from pysubtask.master._master import TaskMaster
     from pysubtask.pull import Pull
+    from pysubtask.urls import Destination
 
 __all__ = ["Conveniences"]
 
@@ -30,6 +32,7 @@ class Conveniences:
     _sources: list[Source]
     _notifier: Notifier
     _layout: StateLayout
+    _destination: Destination | None
     _last_look: Status | None = None
 
     def _hopeless(self) -> bool:
@@ -37,6 +40,17 @@ class Conveniences:
 
     def _read_status(self) -> Status:
         raise NotImplementedError
+
+    @cached_property
+    def _purpose(self) -> str:
+        from pysubtask.handover import purpose_of
+
+        return purpose_of(self._watches, self._sources, self._destination)
+
+    def _ask(self, what: Ask, **more: Any) -> dict[str, Any]:
+        """A question to our subtask. One of another program, which may have taken over, answers
+        only if it is there for the same."""
+        return {"ask": what, "purpose": self._purpose, **more}
 
     @classmethod
     def from_toml(
@@ -94,7 +108,7 @@ class Conveniences:
         touched = self._notifier.retry_failed()
         if self._hopeless():
             return False
-        answer = await ask(self._layout, {"ask": "flush"}, timeout, self._hopeless)
+        answer = await ask(self._layout, self._ask("flush"), timeout, self._hopeless)
         return touched and answer is not None and answer.get("ok") is True
 
     # --- the other way
@@ -112,7 +126,7 @@ class Conveniences:
         deadline = time.monotonic() + timeout
         if self._hopeless():
             return False
-        with Question(self._layout, {"ask": "pull"}) as question:
+        with Question(self._layout, self._ask("pull")) as question:
             answer = question.wait(deadline, self._hopeless)
         return answer is not None and answer.get("ok") is True
 

@@ -310,13 +310,13 @@ class TaskMaster(Conveniences):
 
         Returns:
             True if it is there, under its final name and acknowledged; False if not in time, or
-            if no subtask runs.
+            if no subtask runs, or if another program has taken over and delivers something else.
         """
         deadline = time.monotonic() + timeout
         touched = self._notifier.retry_failed()
         if self._hopeless():
             return False
-        with Question(self._layout, {"ask": "flush"}) as question:
+        with Question(self._layout, self._ask("flush")) as question:
             answer = question.wait(deadline, self._hopeless)
         return touched and answer is not None and answer.get("ok") is True
 
@@ -373,7 +373,7 @@ class TaskMaster(Conveniences):
     def _wait_for_snapshots(self, touches: list[Touch], wait_secs: float) -> bool:
         deadline = time.monotonic() + wait_secs
         for path, mtime_ns in touches:
-            question = {"ask": "snapshot", "path": path, "mtime_ns": mtime_ns}
+            question = self._ask("snapshot", path=path, mtime_ns=mtime_ns)
             with Question(self._layout, question) as asked:
                 answer = asked.wait(deadline, self._hopeless)
             if answer is None or answer.get("ok") is not True:
@@ -402,7 +402,7 @@ class TaskMaster(Conveniences):
         if known is not None:
             return known
         if not self._hopeless():
-            with Question(self._layout, {"ask": "status", "path": path}) as question:
+            with Question(self._layout, self._ask("status", path=path)) as question:
                 deadline = time.monotonic() + STATUS_QUESTION_SECS
                 answer = question.wait(deadline, self._hopeless)
             try:

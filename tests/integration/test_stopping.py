@@ -1,5 +1,5 @@
 """How a subtask is stopped when it matters: by signal handlers, between two lives, on a full disk,
-with a newer program at the door."""
+with a newer program at the door. And who answers for what, once that has taken over."""
 
 from __future__ import annotations
 
@@ -358,3 +358,30 @@ def test_a_hung_child_that_a_newer_program_killed_is_not_started_again(
             assert not newer.status().taken_over
             assert newer.status().restarts == 0
         older.communicate("", timeout=30)
+
+
+def test_nothing_is_said_to_be_delivered_that_the_newer_program_does_not_deliver(
+    tmp_path: pathlib.Path,
+) -> None:
+    """``flush()`` and ``notify(wait_secs=…)`` of a program that was taken over are answered by the
+    newer one's subtask, if that is there for the same."""
+    for name in "ab":
+        (tmp_path / name).write_text("1\n")
+    with (
+        to_a_folder(tmp_path, "a") as older,
+        to_a_folder(tmp_path, "b", "a") as newer,
+        to_a_folder(tmp_path, "a", "b") as same,
+    ):
+        older.start()
+        older.notify(0)
+        assert older.flush(30)
+        newer.start()
+        wait_until(lambda: older.status().taken_over)
+        assert newer.flush(30)
+        assert older.notify(0)
+        assert not older.flush(30)
+        assert not older.notify(0, wait_secs=30)
+        same.start()
+        wait_until(lambda: newer.status().taken_over)
+        assert newer.notify(0, wait_secs=30)
+        assert newer.flush(30)

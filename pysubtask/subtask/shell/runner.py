@@ -122,6 +122,7 @@ class Runner:
             disk=context.disk,
             clock=context.clock,
             log=context.log,
+            purpose=context.handover.purpose,
             before_answer=self._write_status_now,
         )
         self._events: Events | None = None
