@@ -80,14 +80,20 @@ class Child:
     def ended(self, timeout_secs: float, waker: Waker) -> bool:
         """Sleep until the process ends or ``waker`` is called, at most so long. True if it has
         ended."""
-        if sys.platform != "win32" and self._pidfd >= 0 and waker.fd >= 0:
+        wake_fd = waker.fd
+        if sys.platform != "win32" and self._pidfd >= 0 and wake_fd >= 0:
             poller = select.poll()
-            for fd in (self._pidfd, waker.fd):
+            for fd in (self._pidfd, wake_fd):
                 poller.register(fd, select.POLLIN)
-            ready = {fd for fd, _ in poller.poll(timeout_secs * 1000)}
-            if waker.fd in ready:
+            ready = dict(poller.poll(timeout_secs * 1000))
+            if wake_fd in ready:
                 waker.noticed()
-            return self._pidfd in ready
+            if self._pidfd not in ready:
+                return False
+            if self._popen.poll() is not None:
+                return True
+            self._pidfd = -1  # the program has closed whatever was open: the number is another's
+            return False
         until = time.monotonic() + timeout_secs
         while self._popen.poll() is None:
             rest = min(_POLL_SECS, until - time.monotonic())

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pysubtask.master._child import Child
 from pysubtask.signals import StateLayout, read_json, write_json
 
-__all__ = ["Farewell", "holds_lock", "sign_of_life"]
+__all__ = ["Farewell", "sign_of_life"]
 
 STARTING_LOOK_SECS = 0.02
 
@@ -81,15 +81,13 @@ class Farewell:
 
     def _is_ready(self) -> bool:
         holder = read_json(self._layout.holder)
-        if holder is not None:
-            return holder.get("token") == self._child.token
-        # a full disk has no room for a name on the door, but a sign of life needs none
-        return sign_of_life(self._layout) not in (None, self._born)
-
-
-def holds_lock(layout: StateLayout, token: str) -> bool:
-    """Whether the child of that name uses the state folder."""
-    return (read_json(layout.holder) or {}).get("token") == token
+        if (holder or {}).get("token") == self._child.token:
+            return True
+        # A full disk has no room for a name on the door. But a sign of life needs none, and the
+        # status is written into the room that it has.
+        if holder is None:
+            return sign_of_life(self._layout) not in (None, self._born)
+        return (read_json(self._layout.status) or {}).get("pid") == self._child.pid
 
 
 def sign_of_life(layout: StateLayout) -> int | None:

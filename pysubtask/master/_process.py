@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import sys
 import threading
 import time
 import weakref
@@ -157,6 +158,9 @@ class Supervisor:
         self._waker.wake()
         if not self._running:
             return True  # the thread will see that it has nothing to do, if there is one
+        child = self._child
+        if sys.platform == "win32" and child is not None and not self._wait_for_end():
+            child.kill()  # its thread waits for it to read; a handle is never another process's
         if not self._wait_for_end():
             child = self._child
             # in an uninterruptible wait of the kernel (a dead disk): nobody can end it now
@@ -371,21 +375,20 @@ class Supervisor:
     def _is_moved_by_another(self, child: Child, code: int) -> bool:
         """Whether a newer program's child has the state folder, or is about to; noted, too. It
         kills ours if that does not leave, as one that hangs or is busy may not."""
-        if code != EXIT_TAKEN_OVER and not self._has_newcomer(child, code):
+        if code != EXIT_TAKEN_OVER and not self._has_newcomer(child):
             return False
         self.taken_over = True
         self._say(logging.WARNING, "another program has taken over %s", self._layout.state_dir)
         return True
 
-    def _has_newcomer(self, child: Child, code: int) -> bool:
+    def _has_newcomer(self, child: Child) -> bool:
         holder = self._holder()
         if holder == child.token:  # it held the folder, so no old request was left there
             request = read_json(self._layout.stop) or {}
             return request.get("by") == "takeover" and request.get("token") != child.token
-        if holder is None:
-            return False
-        # a program that reaps all its children (SIGCHLD ignored) hides the true exit code
-        return code == 0 or holder != self._holder_before
+        # Not by the exit code alone, which a program hides that reaps all its children (SIGCHLD
+        # ignored). What was there before ours is left of somebody who was killed.
+        return holder not in (None, self._holder_before)
 
 
 def _make_file(path: str) -> None:

@@ -21,23 +21,34 @@ class Waker:
     def __init__(self) -> None:
         self._asleep = threading.Lock()
         self._asleep.acquire()
-        self.fd = -1
-        """Readable after a call; -1 where there is none. It lives as long as this object does."""
+        self._fd = -1
+        self._made: tuple[int, int] | None = None
         if sys.platform == "linux":
             try:
-                self.fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+                self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+                self._made = _identity(self._fd)
             except OSError:
                 pass  # no descriptor is left, or a sandbox denies it
 
     def __del__(self) -> None:
-        if self.fd >= 0:
-            os.close(self.fd)
+        fd = self.fd
+        if fd >= 0:
+            os.close(fd)
+
+    @property
+    def fd(self) -> int:
+        """Readable after a call; -1 where there is none. It lives as long as this object does,
+        unless the program closes whatever is open: its number may be another file's then."""
+        if self._fd >= 0 and _identity(self._fd) != self._made:
+            self._fd = -1
+        return self._fd
 
     def wake(self) -> None:
         """End the current wait, or the next one. Never blocks."""
-        if sys.platform == "linux" and self.fd >= 0:
+        fd = self.fd
+        if sys.platform == "linux" and fd >= 0:
             try:
-                os.eventfd_write(self.fd, 1)
+                os.eventfd_write(fd, 1)
             except BlockingIOError:
                 pass  # so many calls wait to be noticed
             return
@@ -48,17 +59,27 @@ class Waker:
 
     def wait(self, timeout_secs: float) -> bool:
         """Sleep for at most ``timeout_secs``; True if woken before that."""
-        if sys.platform == "linux" and self.fd >= 0:
+        fd = self.fd
+        if sys.platform == "linux" and fd >= 0:
             poller = select.poll()
-            poller.register(self.fd, select.POLLIN)
+            poller.register(fd, select.POLLIN)
             return bool(poller.poll(max(0.0, timeout_secs) * 1000)) and self.noticed()
         return self._asleep.acquire(timeout=max(0.0, min(timeout_secs, threading.TIMEOUT_MAX)))
 
     def noticed(self) -> bool:
         """Forget the calls so far, after :attr:`fd` was found readable. Always True."""
-        if sys.platform == "linux":
+        fd = self.fd
+        if sys.platform == "linux" and fd >= 0:
             try:
-                os.eventfd_read(self.fd)
+                os.eventfd_read(fd)
             except BlockingIOError:
                 pass
         return True
+
+
+def _identity(fd: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(fd)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

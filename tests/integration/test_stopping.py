@@ -264,7 +264,8 @@ def test_a_child_that_crashes_all_the_time_does_not_hold_up_a_stop(tmp_path: pat
 # --- troubles of the disk, and of time
 
 
-def test_a_stop_on_a_full_disk_is_no_kill(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("end", ["stop", "kill"])
+def test_a_stop_on_a_full_disk_is_no_kill(tmp_path: pathlib.Path, end: str) -> None:
     """There is no room for the stop file, nor for the child's name on the state folder's door: it
     would be waited for and killed after ``stop_timeout_secs``."""
     with ExitStack() as stack:
@@ -276,11 +277,11 @@ def test_a_stop_on_a_full_disk_is_no_kill(tmp_path: pathlib.Path) -> None:
             master.start()
             master.notify(0)
             assert master.flush(30)
-            master.stop()
+            master.stop(forcekill=end == "kill")  # the name of a killed one stays
         fill(small)
         with to_a_folder(tmp_path, "small/a.csv", **given) as master:
             master.start()
-            wait_until(lambda: master.status().updated_at)
+            wait_until(lambda: master.status().link == "resting")
             began = time.monotonic()
             master.stop()
             assert time.monotonic() - began < 60
@@ -321,6 +322,30 @@ def test_a_program_that_gave_up_its_rights_may_stop(tmp_path: pathlib.Path) -> N
         """,
     )
     assert said.splitlines() == ["stopped None"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="closes descriptors")
+def test_a_program_that_closes_all_descriptors_may_stop(tmp_path: pathlib.Path) -> None:
+    """As programs do that become daemons. The numbers are those of its own files afterwards, and
+    nothing may be written there."""
+    said = said_by(
+        tmp_path,
+        """
+        from pysubtask.base import BaseTaskMaster
+        master = BaseTaskMaster(["a.csv"], subtask="slow:Slow", log_to_folder=None)
+        master.start()
+        assert master.flush(20)
+        os.closerange(3, 100)
+        files = [open(f"file{number}", "w+b") for number in range(20)]
+        began = time.monotonic()
+        master.stop()
+        print("stopped", master.status().pid, time.monotonic() - began < 20)
+        print({os.path.getsize(f"file{number}") for number in range(20)})
+        sys.stdout.flush()
+        os._exit(0)
+        """,
+    )
+    assert said.splitlines() == ["stopped None True", "{0}"]
 
 
 # --- another program
