@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
@@ -259,6 +260,23 @@ def test_the_state_folder(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(_state, "is_network_mount", lambda path: True)
     with pytest.raises(StateError, match="network mount"):
         place_state(wanted)
+
+
+@pytest.mark.parametrize("code", ["ENOSPC", "EMFILE", "EIO"])
+def test_the_state_folder_stays_where_it_is_when_the_disk_is_full(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """With the journal left behind, what it owes is not delivered in this run, and all the rest is
+    compared anew; another child may use the folder that was left, too."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / "home"))
+
+    def refuse(**_: Any) -> Any:
+        raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
+
+    wanted = str(folder / "x" / "state")
+    assert place_state(wanted).folder == wanted
+    monkeypatch.setattr(_state.tempfile, "mkstemp", refuse)
+    assert place_state(wanted).folder == wanted
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/mountinfo")
