@@ -171,24 +171,40 @@ class Child:
 
 def _environment(command: list[str], secrets: Sequence[Secret] = ()) -> dict[str, str] | None:
     """The program's environment as a frozen program's child needs it, and without secrets: those
-    of ``PYSUBTASK_*`` variables, and ``secrets`` wherever they stand (they reach the child by the
-    pipe). None: as it is."""
+    of ``PYSUBTASK_*`` variables, the passwords of their URLs, and ``secrets`` wherever they stand
+    (they reach the child by the pipe). None: as it is."""
     given: dict[str, str] = dict(os.environ)
     if frozen.is_frozen():
         itself = frozen.CHILD_FLAG in command[1:2]
         make = frozen.environment_for_itself if itself else frozen.environment_for_others
         given = make(os.environ)
-    hidden = {
-        name for name, value in given.items() if name not in _PLAIN and Secret(value) in secrets
-    }
     ours = [name for name in given if name.startswith("PYSUBTASK_")]
+    hidden = {
+        name
+        for name, value in given.items()
+        if name not in _PLAIN and name not in ours and _holds(value, secrets)
+    }
     if ours:
-        from pysubtask.layers import is_secret_variable
+        from pysubtask.layers import is_secret_variable, without_password
 
         hidden.update(name for name in ours if is_secret_variable(name))
+        hidden.update(name for name in ours if Secret(given[name]) in secrets)
+        given.update({name: without_password(given[name]) for name in ours})
     elif not hidden:
         return given if frozen.is_frozen() else None
     return {name: value for name, value in given.items() if name not in hidden}
+
+
+def _holds(value: str, secrets: Sequence[Secret]) -> bool:
+    """Whether it is one of the secrets, or a URL with one as its password."""
+    if Secret(value) in secrets:
+        return True
+    if "://" not in value or "@" not in value:
+        return False
+    from urllib.parse import quote  # late: few environments hold a URL with a login
+
+    texts = [secret.reveal() for secret in secrets if secret]
+    return any(f":{way}@" in value for text in texts for way in (text, quote(text, safe="")))
 
 
 def _spawn(
