@@ -326,8 +326,10 @@ class Supervisor:
         if self._is_moved_by_another(child, code):
             return False
         words = child.last_words()
-        for secret in self._secrets:
-            words = words.replace(secret.reveal(), "•••")
+        from pysubtask.redaction import MASK, redactor  # late: most programs never need it
+
+        pattern = redactor(secret.reveal() for secret in self._secrets)
+        words = pattern.sub(MASK, words) if pattern is not None else words
         last_line = words.splitlines()[-1].strip() if words else ""
         if not last_line and why is None:
             left = read_json(self._layout.status) or {}

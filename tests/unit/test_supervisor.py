@@ -20,7 +20,7 @@ from pysubtask.base import BaseTaskMaster
 from pysubtask.master import _process, _state
 from pysubtask.master._log import close_log, open_log
 from pysubtask.master._state import is_network_mount, log_file, place_state
-from pysubtask.settings import Settings
+from pysubtask.settings import Secret, Settings
 
 FAKE_CHILD = """
 import json, os, signal, sys, time
@@ -103,6 +103,23 @@ def test_a_crashing_child_is_started_again_and_again(folder: pathlib.Path) -> No
     log = (folder / "data" / "logs" / "base_taskmaster.log.txt").read_text()
     assert "no bread" in log
     assert "hunter2" not in log
+
+
+@pytest.mark.parametrize(
+    ("password", "words"),
+    [("", "no bread,"), ("n", "no bread, •••"), ("two words'", "no bread, •••")],
+)
+def test_the_last_words_stay_readable_without_the_secret(
+    folder: pathlib.Path, password: str, words: str
+) -> None:
+    """An empty password would be masked between all letters, one of a letter within words."""
+    master = make("crash", password=Secret(password), restart=False)
+    master.start()
+    try:
+        wait_for(lambda: master.status().last_error)
+        assert str(master.status().last_error).endswith(words)
+    finally:
+        master.stop()
 
 
 def test_one_that_was_taken_over_is_left_alone(folder: pathlib.Path) -> None:
