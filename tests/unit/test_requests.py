@@ -70,6 +70,19 @@ def test_flush_is_answered_when_all_is_delivered(setting: Setting) -> None:
     assert len(setting.requests) == 0
 
 
+@pytest.mark.parametrize("years", [-50, 50])
+def test_a_question_outlives_a_clock_that_is_set(setting: Setting, years: int) -> None:
+    """A small computer learns the time after its start, while ``flush()`` waits: the question
+    would be taken for an old one, and never answered."""
+    setting.ask({"ask": "flush"})
+    setting.round()
+    setting.clock.wall += years * 365 * 86_400
+    setting.round()
+    setting.subtask.delivered = True
+    setting.round()
+    assert setting.answer() == {"ok": True}
+
+
 @pytest.mark.parametrize("kind", ["flush", "snapshot", "pull"])
 def test_what_another_program_wants_to_know_is_not_answered_in_its_favour(
     setting: Setting, kind: str

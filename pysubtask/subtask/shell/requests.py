@@ -115,7 +115,8 @@ class Requests:
                 match = _NAME.fullmatch(name)
                 if match is None or st is None:
                     continue
-                if abs(now - st.mtime_ns / 1e9) > STALE_SECS:
+                waits = match["id"] in self._open  # the clock may have been set since it was asked
+                if not waits and abs(now - st.mtime_ns / 1e9) > STALE_SECS:
                     self._drop(name, "old" if match["kind"] == "ask" else None)
                 elif match["kind"] == "ask" and not match["temporary"]:
                     asked.add(match["id"])
