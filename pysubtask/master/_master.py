@@ -174,7 +174,7 @@ class TaskMaster(Conveniences):
             if precleanup_old_files:
                 folders = {watch.path for watch in self._watches if watch.is_dir}
                 refuse_to_sweep({self._home, *folders})
-            command = child_command(self.module, self._settings.python)
+            command = child_command(self.module, self._settings.python, self._work_dir)
             place = place_state(self._wanted_state)
             others = others_running(self)
             refuse_shared(self, place.folder, others)
