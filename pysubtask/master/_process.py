@@ -130,6 +130,11 @@ class Supervisor:
         except RuntimeError as error:  # no more threads, or the interpreter is shutting down
             self._ended = True
             raise StartError(str(error), operation="watch the subtask") from error
+        except BaseException:  # Ctrl-C
+            if not self._running:
+                self._stopping = True  # should it begin after all
+                self._ended = not self._running
+            raise
         trouble = self._first.get()
         if trouble is not None:
             raise trouble

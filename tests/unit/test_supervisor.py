@@ -186,6 +186,26 @@ def test_a_start_that_the_system_refuses(folder: pathlib.Path) -> None:
     master.stop()
 
 
+def test_a_start_that_was_interrupted_before_it_began_may_be_repeated(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C before there is a thread: "it runs already" would be said for ever after."""
+
+    class Interrupted(threading.Thread):
+        def start(self) -> None:
+            raise KeyboardInterrupt
+
+    master = make("well")
+    with monkeypatch.context() as patch:
+        patch.setattr(_process.threading, "Thread", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            master.start()
+    master.stop()
+    with master:
+        wait_for(lambda: tokens(folder))
+    assert master.status().pid is None
+
+
 def test_many_lives_leave_nothing_behind(folder: pathlib.Path) -> None:
     master = make("well")
     master.start()
