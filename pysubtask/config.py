@@ -45,6 +45,7 @@ _ONE_OF_TWO = {"hostsftppath": True, "hostftppath": False}
 _SWITCHES = ("useftp", "usedropbox")
 """Version 1's demo chose its extension by them; no settings."""
 _UPPER = {"sftp": "SFTP", "ca": "CA"}
+_MAX_BEATS_BYTES = 255 - len(".heartbeat")  # file systems take names of 255 bytes
 _MISSING: Any = object()
 
 
@@ -282,6 +283,11 @@ def _check_texts(settings: Settings) -> None:
             not text or (name == "heartbeat_name" and re.search(r"[/\\]", text))
         ):
             raise _mistake(name, "is no file name")
+    beats = settings.heartbeat_name
+    if beats is not None and beats.startswith("."):
+        raise _mistake("heartbeat_name", "begins with a dot: monitors leave hidden files alone")
+    if beats is not None and len(os.fsencode(beats)) > _MAX_BEATS_BYTES:
+        raise _mistake("heartbeat_name", f"is longer than {_MAX_BEATS_BYTES} bytes")
     if settings.rotated_as:
         complaint = complaint_of(settings.rotated_as)
         if complaint is not None:

@@ -7,16 +7,18 @@ Passwords travel in this line and nowhere else.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
 
+from pysubtask.blake import blake2b
 from pysubtask.pull import Pull
 from pysubtask.settings import Secret, Settings, from_wire, to_wire
 from pysubtask.urls import Destination
 from pysubtask.watch import Watch
 
-__all__ = ["FORMAT", "Handover", "Source"]
+__all__ = ["FORMAT", "Handover", "Source", "purpose_of"]
 
 FORMAT = 1
 """Version of the line's format. Both sides come from one installation unless it was changed while
@@ -68,6 +70,11 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
         declared = (watch.path for watch in self.watches if not watch.is_dir)
         return dict(zip(declared, self.blank_marks, strict=False))
 
+    @property
+    def purpose(self) -> str:
+        """See :func:`purpose_of`."""
+        return purpose_of(self.watches, self.sources, self.destination)
+
     def to_line(self) -> bytes:
         """As one line of ASCII. It holds secrets in the clear: for the pipe only."""
         plain = {name: getattr(self, name) for name in self.__struct_fields__}
@@ -100,6 +107,19 @@ class Handover(msgspec.Struct, frozen=True, kw_only=True):
             raise ValueError("no hand-over on the standard input") from None
         except msgspec.ValidationError as error:
             raise ValueError(f"damaged hand-over: {error}") from None
+
+
+def purpose_of(
+    watches: Iterable[Watch], sources: Iterable[Source], destination: Destination | None
+) -> str:
+    """What a subtask is there for, in a few letters: the same for two that take the same files to
+    the same place, and fetch the same. The order, and how it was written, do not matter."""
+    what = (
+        str(destination),
+        sorted((w.path, w.is_dir, w.remote_dir, w.remote_name or "") for w in watches),
+        sorted((str(s.pull.source), s.pull.suffix, s.pull.to) for s in sources),
+    )
+    return blake2b(ascii(what).encode("ascii"), digest_size=8).hexdigest()
 
 
 def _plain_source(source: Source) -> dict[str, Any]:

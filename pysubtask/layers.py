@@ -8,6 +8,7 @@ password never goes to another.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args, get_type_hints
@@ -32,9 +33,11 @@ __all__ = [
     "merge",
     "parse_text",
     "unknown_variables",
+    "without_password",
 ]
 
 ENV_PREFIX = "PYSUBTASK_"
+_LOGIN = re.compile(r"(://[^/\s:@]*):[^/\s@]*@")
 _OTHER_VARIABLES = ("TO", "CONFIG", "REQUIRE_SERVERS")
 
 _OF_DESTINATION = (
@@ -208,6 +211,11 @@ def parse_text(name: str, text: str, where: str) -> Any:
 def is_secret_variable(name: str) -> bool:
     """Whether an environment variable gives a setting whose value must not be shown."""
     return name.startswith(ENV_PREFIX) and is_secret(name.removeprefix(ENV_PREFIX).lower())
+
+
+def without_password(text: str) -> str:
+    """A text with URLs in it, such as the value of ``PYSUBTASK_TO``, without their passwords."""
+    return _LOGIN.sub(r"\1@", text)
 
 
 def is_secret(name: str) -> bool:

@@ -135,9 +135,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _about("base", "Days since the last change after which a file is old.", ge=0, le=36_500),
     ] = 3.0
 
-    # --- heartbeat
+    # --- heartbeat (with its allowance of a quarter a promise of 30 days, the most a monitor takes)
     heartbeat_interval_secs: Annotated[
-        float, _about("base", "Seconds between two heartbeats. 0: none.", ge=0, le=31_536_000)
+        float, _about("base", "Seconds between two heartbeats. 0: none.", ge=0, le=2_073_600)
     ] = 0.0
     heartbeat_name: Annotated[
         str | None, _about("base", "Name of the heartbeat file. None: the computer's host name.")

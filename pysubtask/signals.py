@@ -53,7 +53,8 @@ Ask: TypeAlias = Literal["flush", "snapshot", "status", "pull"]
 ``{"ask": "snapshot", "path", "mtime_ns"}``: answered ``{"ok": true}`` when the snapshot for that
 touch is taken. ``{"ask": "status", "path"}``: answered ``{"file": {…} | null}`` at once.
 ``{"ask": "pull"}``: answered ``{"ok": true}`` when all sources were looked at and what they had is
-here, or was refused.
+here, or was refused. With ``"purpose"`` (:func:`pysubtask.handover.purpose_of`) a subtask that is
+there for something else answers ``{"ok": false}``: another program's may have taken over.
 """
 
 # NTFS keeps times in units of 100 ns, and Windows' clock may stand still for 15 ms: a step of 1 ns

@@ -16,7 +16,7 @@ from pysubtask.settings import SECTIONS
 from pysubtask.signals import StateLayout, read_json
 from pysubtask.status import Status, without_subtask
 
-__all__ = ["Owed", "find_states", "holder_pid", "program_of", "read_owed", "read_status"]
+__all__ = ["Owed", "find_states", "holder_pid", "holder_program", "read_owed", "read_status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,24 +64,23 @@ def read_status(state_dir: str) -> Status:
 
 def holder_pid(state_dir: str) -> int | None:
     """The process that uses the state folder; None if there is none, or it is dead."""
+    return _living(state_dir, "pid", "start")
+
+
+def holder_program(state_dir: str) -> int | None:
+    """The program whose subtask uses the state folder; None if it is dead, or can't be told. (Not
+    the subtask's parent: whose program has died has the system for a parent, or the session.)"""
+    return _living(state_dir, "program", "program_start")
+
+
+def _living(state_dir: str, pid_key: str, start_key: str) -> int | None:
     from pysubtask.subtask.shell.lock import process_start
 
     holder = read_json(StateLayout(state_dir).holder) or {}
-    pid, start = holder.get("pid"), holder.get("start")
+    pid, start = holder.get(pid_key), holder.get(start_key)
     if not isinstance(pid, int) or not isinstance(start, str):
         return None
     return pid if process_start(pid) == start else None
-
-
-def program_of(pid: int) -> int:
-    """The program whose subtask ``pid`` is; ``pid`` itself if that can't be told."""
-    import psutil
-
-    try:
-        parent = psutil.Process(pid).ppid()
-    except psutil.Error:
-        return pid
-    return parent if parent > 1 else pid
 
 
 def read_owed(state_dir: str) -> list[Owed]:

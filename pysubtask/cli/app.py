@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import io
 import os
 import re
 import signal
@@ -182,10 +183,14 @@ def _end_as_ctrl_c_does() -> Any:
 
 
 def _open_streams() -> None:
-    """Where a stream is closed, as ``>&-`` does, what goes there goes nowhere."""
+    """Where a stream is closed, as ``>&-`` does, what goes there goes nowhere. What its encoding
+    can't say is told by its number: on Windows a pipe takes what the code page has, and no more."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _close_stdout() -> None:

@@ -18,7 +18,7 @@ from pysubtask.errors import (
     SettingsError,
     StateError,
 )
-from pysubtask.states import program_of
+from pysubtask.states import holder_pid, holder_program
 from pysubtask.status import Status
 
 __all__ = [
@@ -73,16 +73,22 @@ class Busy(Failure):
     """Somebody else uses the state folder.
 
     Args:
-        pid: of the subtask that holds it.
+        what: what can't be done.
     """
 
-    def __init__(self, pid: int, state_dir: str, what: str) -> None:
-        program = program_of(pid)
-        super().__init__(
-            f"{what}: process {program} does it already",
-            Code.RUNNING,
-            f"pysubtask status {shlex.quote(state_dir)}; or end that process: kill {program}",
-        )
+    def __init__(self, state_dir: str, what: str) -> None:
+        look = f"pysubtask status {shlex.quote(state_dir)}"
+        program, subtask = holder_program(state_dir), holder_pid(state_dir)
+        if program is not None:
+            said = f"process {program} does it already"
+            attempt = f"{look}; or end that process: kill {program}"
+        elif subtask is not None:
+            said = f"process {subtask} does it already, the subtask of a program that has ended"
+            attempt = f"the same command again in a few seconds; {look}"
+        else:
+            said = "another process did it meanwhile"
+            attempt = "the same command again"
+        super().__init__(f"{what}: {said}", Code.RUNNING, attempt)
 
 
 def code_of(error: BaseException) -> Code:

@@ -21,6 +21,7 @@ from pysubtask.layers import (
     is_secret_variable,
     merge,
     parse_text,
+    without_password,
 )
 from pysubtask.passwords import PASSWORD_SOURCES, SOURCES
 from pysubtask.settings import Settings
@@ -146,9 +147,11 @@ class Target:
 
 def forget_secrets(*merged: Merged) -> None:
     """Take secrets out of this process's environment, which a subtask would inherit."""
-    for name in list(os.environ):
+    for name, value in list(os.environ.items()):
         if is_secret_variable(name):
             del os.environ[name]
+        elif name.startswith(ENV_PREFIX) and without_password(value) != value:
+            os.environ[name] = without_password(value)
     for layers in merged:
         for name, given in layers.settings.items():
             if name in SOURCES and name.endswith("_env"):

@@ -130,9 +130,8 @@ class _Pull:
         self._master.stop()
 
     def run(self) -> int:
-        pid = holder_pid(self._state_dir)
-        if pid is not None:
-            raise Busy(pid, self._state_dir, f"pull from {self._telling.source}")
+        if holder_pid(self._state_dir) is not None:
+            raise Busy(self._state_dir, f"pull from {self._telling.source}")
         forget_old_states(time.time())
         self._stale = self._master.status().updated_at
         self._master.start()

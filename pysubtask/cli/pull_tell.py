@@ -18,7 +18,6 @@ from pysubtask.cli.telling import RateMeter, arrival_words, tell_failed, tell_li
 from pysubtask.errors import RemoteNotFound
 from pysubtask.events import SourceChanged, TakenOver, between
 from pysubtask.pull import Pull
-from pysubtask.states import holder_pid
 from pysubtask.status import PullStatus, Status, size_words
 
 __all__ = ["PullTelling", "end"]
@@ -81,8 +80,7 @@ class PullTelling:
             if isinstance(event, SourceChanged):
                 self._link(event, source)
             elif isinstance(event, TakenOver):
-                pid = holder_pid(self.state_dir) or 0
-                raise Busy(pid, self.state_dir, f"pull from {self.source} was taken over")
+                raise Busy(self.state_dir, f"pull from {self.source} was taken over")
         for path, error in source.refused.items():
             if self._refused.get(path) != error:
                 tell_failed(self.output, path, error)

@@ -136,7 +136,8 @@ class _Push:
         self.state_dir = self._master.state_dir
         url = str(target.destination)
         files = self._master.declared_files
-        self._telling = Telling(output, files, url, self.state_dir, follow=follow)
+        folders = [watch.declared for watch in self._master.watches if watch.is_dir]
+        self._telling = Telling(output, files, folders, url, self.state_dir, follow=follow)
         self._status: Status | None = None
         self._flush = Asking(self._master.flush, self._telling)
         self._stale: float | None = None
@@ -149,9 +150,8 @@ class _Push:
         self._master.stop()
 
     def run(self, follow_secs: float) -> int:
-        pid = holder_pid(self.state_dir)
-        if pid is not None:
-            raise Busy(pid, self.state_dir, f"push from there to {self._telling.url}")
+        if holder_pid(self.state_dir) is not None:
+            raise Busy(self.state_dir, f"push from there to {self._telling.url}")
         forget_old_states(time.time())
         self._telling.note_resumed()
         self._stale = self._master.status().updated_at
@@ -197,6 +197,7 @@ class _Push:
         if status.updated_at == self._stale:  # files as a former run left them
             status = msgspec.structs.replace(status, files={}, last_error=None)
             self._telling.moved = time.monotonic()  # the subtask is still starting
+        status = self._telling.own(status)
         self._status = status
         self._telling.tell(before, status)
         return max(_LOOK_SECS, _LOOK_COST * (time.monotonic() - began))

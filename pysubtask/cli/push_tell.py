@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+import msgspec
 from rich.text import Text
 
 from pysubtask.cli.exits import Busy
@@ -23,7 +25,7 @@ from pysubtask.events import (
     TakenOver,
     between,
 )
-from pysubtask.states import Owed, holder_pid, read_owed
+from pysubtask.states import Owed, read_owed
 from pysubtask.status import Status, size_words
 
 __all__ = ["PushFile", "Telling"]
@@ -49,6 +51,7 @@ class Telling:
 
     Args:
         paths: the files that are pushed.
+        folders: those whose files are, too.
         url: the destination, without password.
         state_dir: where the push keeps its journal.
         follow: the push goes on until Ctrl-C.
@@ -57,8 +60,16 @@ class Telling:
     command = "push"
 
     def __init__(
-        self, output: Output, paths: Iterable[str], url: str, state_dir: str, *, follow: bool
+        self,
+        output: Output,
+        paths: Iterable[str],
+        folders: Iterable[str],
+        url: str,
+        state_dir: str,
+        *,
+        follow: bool,
     ) -> None:
+        self._folders = {folder.rstrip("/" + os.sep) for folder in folders}
         self.output = output
         self.files = {path: PushFile(path) for path in paths}
         self.url = url
@@ -89,6 +100,17 @@ class Telling:
             if file is not None and _continues(owed):
                 file.resumed_bytes = max(owed.delivered_bytes, owed.sent_bytes)
                 file.version = owed.version
+
+    def own(self, status: Status) -> Status:
+        """``status`` of our files alone: another push to the same place, which has taken over or
+        was taken over, shows its own."""
+        ours = {
+            path: file
+            for path, file in status.files.items()
+            if path in self.files or os.path.dirname(path) in self._folders
+        }
+        same = len(ours) == len(status.files)
+        return status if same else msgspec.structs.replace(status, files=ours)
 
     def tell(self, before: Status | None, status: Status) -> None:
         """Tell what is new in ``status``.
@@ -150,8 +172,7 @@ class Telling:
             self._file(event.path).error = event.error
             tell_failed(output, event.path, event.error)
         elif isinstance(event, TakenOver):
-            pid = holder_pid(self.state_dir) or 0
-            raise Busy(pid, self.state_dir, f"push to {self.url} was taken over")
+            raise Busy(self.state_dir, f"push to {self.url} was taken over")
 
     def _file(self, path: str) -> PushFile:
         return self.files.setdefault(path, PushFile(path))  # new in a folder

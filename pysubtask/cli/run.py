@@ -81,9 +81,8 @@ def command(config: str | None, sweep: bool, assignments: tuple[str, ...], as_js
     running = [_prepare(delivery) for delivery in project.deliveries]
     forget_secrets(*(delivery.merged for delivery in project.deliveries))
     for one in running:
-        pid = holder_pid(one.master.state_dir)
-        if pid is not None:
-            raise Busy(pid, one.master.state_dir, f"deliver {one.label}")
+        if holder_pid(one.master.state_dir) is not None:
+            raise Busy(one.master.state_dir, f"deliver {one.label}")
     try:
         for one in running:
             _start(output, one, sweep)
@@ -92,8 +91,7 @@ def command(config: str | None, sweep: bool, assignments: tuple[str, ...], as_js
                 _tell_news(output, one)
             time.sleep(_LOOK_SECS)
         first = running[0]
-        pid = holder_pid(first.master.state_dir) or 0
-        raise Busy(pid, first.master.state_dir, f"deliver {first.label} (it was taken over)")
+        raise Busy(first.master.state_dir, f"deliver {first.label} (it was taken over)")
     except KeyboardInterrupt:
         output.note("stopping")
         return _stop(output, running)

@@ -26,6 +26,11 @@ class Capabilities:
     """``Copy`` copies ranges on the server, without sending them."""
     fsync: bool = False
     """``Finish(sync=True)`` puts the data on the server's disk before it is acknowledged."""
+    synced_every_bytes: int = 0
+    """Of a file that is not in place yet, what is acknowledged may be in a cache of this machine
+    only: after a loss of power, or a late error, any of it may be missing. Certain are whole
+    multiples of so many bytes, counted from its beginning, and all of it after
+    ``Finish(sync=True)``. 0: what is acknowledged is with the server."""
     short_writes: bool = False
     """A write may be acknowledged of which only a part was taken (a full disk): the size is asked
     for before a file takes its place."""

@@ -133,8 +133,8 @@ class Compare(msgspec.Struct, frozen=True, gc=False):
 class Append(msgspec.Struct, frozen=True, gc=False):
     """Write the local bytes ``[start, end)`` at ``start - base`` of the visible file.
 
-    ``longer``: the remote file has that many bytes already, which can't be compared with ours;
-    writing ours over what may be theirs changes nothing where they are the same.
+    ``longer``: the remote file has that many bytes already, which can't be compared with ours, or
+    may be in a cache only; writing ours over them changes nothing where they are the same.
     """
 
     start: int
@@ -249,6 +249,9 @@ def _continue(
         if remote.size > expected and can.fsync and can.positioned_write and version.may_grow:
             # What came unconfirmed may be in a cache only: its last byte once more, and it is
             # synced. Alone: a server whose disk is full may take it, and what is behind it not.
+            # Where the cache is this machine's, all of it: what a sync has refused is still shown.
+            if can.synced_every_bytes:
+                return Append(base + expected, start, base, longer=remote.size)
             return Append(start - 1, start, base)
         return _append(version, start, base, can)
     return _append(version, delivered.size, base, can, longer=remote.size)

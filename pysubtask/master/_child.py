@@ -6,11 +6,11 @@ import os
 import select
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 
 from pysubtask.errors import StartError
+from pysubtask.master._waker import Waker
 from pysubtask.secret import Secret
 from pysubtask.systems import frozen, processes
 
@@ -22,7 +22,8 @@ _PLAIN = {"HOME", "HOSTNAME", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "TERM",
 
 
 class Child:
-    """A running subtask: its life line, its end.
+    """A running subtask: its life line, its end. For one thread, which reaps it: a pid that
+    another thread has reaped is anybody's.
 
     Args:
         command: the argument list.
@@ -50,7 +51,6 @@ class Child:
         self.token = token
         self.started = time.monotonic()
         self.stderr = stderr
-        self._lock = threading.Lock()  # between reaping and killing: a reaped pid is anybody's
         self._popen = _spawn(command, stderr, cwd, secrets)
         self.pid = self._popen.pid
         self._rest = memoryview(make_line(token))
@@ -77,51 +77,56 @@ class Child:
                 self._rest = memoryview(b"")
         return True
 
-    def ended(self, timeout_secs: float | None) -> bool:
-        """Sleep until the process ends, at most so long. True if it has ended."""
-        if sys.platform == "win32":
-            try:
-                self._popen.wait(timeout_secs)
-            except subprocess.TimeoutExpired:
-                return False
-            return True
-        if self._pidfd >= 0:
+    def ended(self, timeout_secs: float, waker: Waker) -> bool:
+        """Sleep until the process ends or ``waker`` is called, at most so long. True if it has
+        ended."""
+        wake_fd = waker.fd
+        if sys.platform != "win32" and self._pidfd >= 0 and wake_fd >= 0:
             poller = select.poll()
-            poller.register(self._pidfd, select.POLLIN)
-            return bool(poller.poll(None if timeout_secs is None else timeout_secs * 1000))
-        until = None if timeout_secs is None else time.monotonic() + timeout_secs
-        while True:
-            with self._lock:
-                if self._popen.poll() is not None:
-                    return True
-            rest = _POLL_SECS if until is None else min(_POLL_SECS, until - time.monotonic())
-            if rest <= 0:
+            for fd in (self._pidfd, wake_fd):
+                poller.register(fd, select.POLLIN)
+            ready = dict(poller.poll(timeout_secs * 1000))
+            if wake_fd in ready:
+                waker.noticed()
+            if self._pidfd not in ready:
                 return False
-            time.sleep(rest)
+            if self._popen.poll() is not None:
+                return True
+            self._pidfd = -1  # the program has closed whatever was open: the number is another's
+            return False
+        until = time.monotonic() + timeout_secs
+        while self._popen.poll() is None:
+            rest = min(_POLL_SECS, until - time.monotonic())
+            if rest <= 0 or waker.wait(rest):
+                return self._popen.poll() is not None
+        return True
 
     def reap(self) -> int:
         """Take its exit code (negative: killed by that signal) and close the life line."""
-        with self._lock:
-            code = self._popen.wait()
+        code = self._popen.wait()
         self.close_life_line()
         self._close_pidfd()
         return code
 
     def hurry(self) -> None:
         """Ask it to leave by signal, where there are signals: quicker than the stop file alone."""
-        if sys.platform != "win32":
-            with self._lock:
-                if self._popen.poll() is None:
-                    self._popen.terminate()
+        if sys.platform != "win32" and self._popen.poll() is None:
+            try:
+                self._popen.terminate()
+            except PermissionError:
+                pass  # the program has become another user since: the stop file has to do
 
-    def kill(self) -> None:
-        """Kill it and whatever it started."""
-        with self._lock:
-            if self._popen.poll() is None:
-                try:
-                    processes.end(self._popen, force=True)
-                except ProcessLookupError:
-                    pass
+    def kill(self) -> bool:
+        """Kill it and whatever it started. False if the system does not allow it: the program has
+        become another user since."""
+        if self._popen.poll() is None:
+            try:
+                processes.end(self._popen, force=True)
+            except ProcessLookupError:
+                pass
+            except PermissionError:
+                return False
+        return True
 
     def close_life_line(self) -> None:
         """Let go of the life line: the child leaves by itself within ``orphan_secs``."""
@@ -133,7 +138,6 @@ class Child:
 
     def disown(self) -> None:
         """In a forked worker of the program: it is not our child, and the life line not ours."""
-        self._lock = threading.Lock()
         self.close_life_line()
         self._close_pidfd()
         self._popen.returncode = 0  # or the Popen object would complain when it is collected
@@ -167,24 +171,40 @@ class Child:
 
 def _environment(command: list[str], secrets: Sequence[Secret] = ()) -> dict[str, str] | None:
     """The program's environment as a frozen program's child needs it, and without secrets: those
-    of ``PYSUBTASK_*`` variables, and ``secrets`` wherever they stand (they reach the child by the
-    pipe). None: as it is."""
+    of ``PYSUBTASK_*`` variables, the passwords of their URLs, and ``secrets`` wherever they stand
+    (they reach the child by the pipe). None: as it is."""
     given: dict[str, str] = dict(os.environ)
     if frozen.is_frozen():
         itself = frozen.CHILD_FLAG in command[1:2]
         make = frozen.environment_for_itself if itself else frozen.environment_for_others
         given = make(os.environ)
-    hidden = {
-        name for name, value in given.items() if name not in _PLAIN and Secret(value) in secrets
-    }
     ours = [name for name in given if name.startswith("PYSUBTASK_")]
+    hidden = {
+        name
+        for name, value in given.items()
+        if name not in _PLAIN and name not in ours and _holds(value, secrets)
+    }
     if ours:
-        from pysubtask.layers import is_secret_variable
+        from pysubtask.layers import is_secret_variable, without_password
 
         hidden.update(name for name in ours if is_secret_variable(name))
+        hidden.update(name for name in ours if Secret(given[name]) in secrets)
+        given.update({name: without_password(given[name]) for name in ours})
     elif not hidden:
         return given if frozen.is_frozen() else None
     return {name: value for name, value in given.items() if name not in hidden}
+
+
+def _holds(value: str, secrets: Sequence[Secret]) -> bool:
+    """Whether it is one of the secrets, or a URL with one as its password."""
+    if Secret(value) in secrets:
+        return True
+    if "://" not in value or "@" not in value:
+        return False
+    from urllib.parse import quote  # late: few environments hold a URL with a login
+
+    texts = [secret.reveal() for secret in secrets if secret]
+    return any(f":{way}@" in value for text in texts for way in (text, quote(text, safe="")))
 
 
 def _spawn(

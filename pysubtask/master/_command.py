@@ -18,8 +18,12 @@ _frozen_program: str | None = None
 """What starts this program again; known once :func:`run_child` was called."""
 
 
-def child_command(module: str, python: str | None) -> list[str]:
+def child_command(module: str, python: str | None, cwd: str = "") -> list[str]:
     """The argument list that runs ``module`` as a subtask.
+
+    Args:
+        python: the interpreter; None: that of the program.
+        cwd: folder that a relative path to it starts from.
 
     Raises:
         SettingsError: no interpreter is known that would run it.
@@ -38,6 +42,8 @@ def child_command(module: str, python: str | None) -> list[str]:
     if python is not None:
         import shutil
 
+        if os.path.dirname(python):  # else it is looked for in PATH
+            python = os.path.join(cwd, os.path.expanduser(python))
         found = shutil.which(python)
         if found is None:
             raise _no_interpreter(f"{python!r} is no program that can be run")
@@ -67,15 +73,21 @@ def run_child() -> None:
 
 def _arguments(module: str, *, elsewhere: bool) -> list[str]:
     package_home = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+    # how file names are spoken (PEP 540); PYTHONUTF8 is inherited, an option is not
+    options = ["-X", "utf8"] if _speaks_utf8_by_option() else []
     if not os.path.isdir(package_home) or (not elsewhere and _finds_by_itself(package_home)):
-        return ["-P", "-m", module]
+        return [*options, "-P", "-m", module]
     # pysubtask lies where only this program looks (a checkout, a vendored copy). Its folder comes
     # last in the search path: it may hold modules named like the standard library's.
     code = (
         f"import runpy, sys; sys.path.append({package_home!r}); "
         f"runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
     )
-    return ["-P", "-c", code]
+    return [*options, "-P", "-c", code]
+
+
+def _speaks_utf8_by_option() -> bool:
+    return bool(sys.flags.utf8_mode) and os.environ.get("PYTHONUTF8") != "1"
 
 
 def _finds_by_itself(folder: str) -> bool:

@@ -1,20 +1,26 @@
-"""What makes a master handy in a program: files that notify, events, asyncio, TOML files."""
+"""What makes a master handy in a program: fetching, files that notify, events, asyncio, TOML."""
 
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
+from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, Literal, TextIO, overload
 
+from pysubtask.master._ask import Question
 from pysubtask.master._notify import Notifier, Which
-from pysubtask.signals import StateLayout
+from pysubtask.signals import Ask, StateLayout
 from pysubtask.status import Status
 from pysubtask.watch import Watch
 
 if TYPE_CHECKING:
+    from pysubtask.arrivals import Arrival
     from pysubtask.events import Event
     from pysubtask.handover import Source
     from pysubtask.master._master import TaskMaster
     from pysubtask.pull import Pull
+    from pysubtask.urls import Destination
 
 __all__ = ["Conveniences"]
 
@@ -26,6 +32,7 @@ class Conveniences:
     _sources: list[Source]
     _notifier: Notifier
     _layout: StateLayout
+    _destination: Destination | None
     _last_look: Status | None = None
 
     def _hopeless(self) -> bool:
@@ -33,6 +40,17 @@ class Conveniences:
 
     def _read_status(self) -> Status:
         raise NotImplementedError
+
+    @cached_property
+    def _purpose(self) -> str:
+        from pysubtask.handover import purpose_of
+
+        return purpose_of(self._watches, self._sources, self._destination)
+
+    def _ask(self, what: Ask, **more: Any) -> dict[str, Any]:
+        """A question to our subtask. One of another program, which may have taken over, answers
+        only if it is there for the same."""
+        return {"ask": what, "purpose": self._purpose, **more}
 
     @classmethod
     def from_toml(
@@ -90,8 +108,40 @@ class Conveniences:
         touched = self._notifier.retry_failed()
         if self._hopeless():
             return False
-        answer = await ask(self._layout, {"ask": "flush"}, timeout, self._hopeless)
+        answer = await ask(self._layout, self._ask("flush"), timeout, self._hopeless)
         return touched and answer is not None and answer.get("ok") is True
+
+    # --- the other way
+
+    def pull(self, timeout: float = 30.0) -> bool:
+        """Look at what is to be fetched, now, and wait until it is here.
+
+        Args:
+            timeout: seconds to wait at most.
+
+        Returns:
+            True if all that the sources had is here, or was refused (``status().pulls`` says
+            what); False if not in time, or if no subtask runs.
+        """
+        deadline = time.monotonic() + timeout
+        if self._hopeless():
+            return False
+        with Question(self._layout, self._ask("pull")) as question:
+            answer = question.wait(deadline, self._hopeless)
+        return answer is not None and answer.get("ok") is True
+
+    def arrivals(self, wait_secs: float = 0) -> Iterator[Arrival]:
+        """The files that were fetched, and that no program has taken note of yet.
+
+        One counts as noted when the next is asked for or the loop ends, so that a program that
+        dies while it works on a file is told of it again. One loop at a time.
+
+        Args:
+            wait_secs: how long to wait for the next one; 0: the loop ends when there is none.
+        """
+        from pysubtask.arrivals import take_arrivals
+
+        return take_arrivals(self._layout.arrivals, wait_secs)
 
     # --- files that notify
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 import msgspec
@@ -16,7 +16,12 @@ from pysubtask.master._conveniences import Conveniences
 from pysubtask.master._declare import only_fetches, sources_of, understand
 from pysubtask.master._notify import Notifier, Touch, Which
 from pysubtask.master._others import note_start, others_running, refuse_shared
-from pysubtask.master._status import status_of_subtask, with_state_folder, with_supervisor
+from pysubtask.master._status import (
+    declared_name,
+    status_of_subtask,
+    with_state_folder,
+    with_supervisor,
+)
 from pysubtask.signals import StateLayout
 from pysubtask.status import FileStatus, Status
 from pysubtask.watch import Entry
@@ -24,7 +29,6 @@ from pysubtask.watch import Entry
 if TYPE_CHECKING:
     import logging
 
-    from pysubtask.arrivals import Arrival
     from pysubtask.master._launch import Launch
     from pysubtask.master._process import Supervisor
     from pysubtask.settings import Settings
@@ -107,7 +111,8 @@ class TaskMaster(Conveniences):
         self._supervisor: Supervisor | None = None
         self._log: logging.Logger | None = None
         self._bursts = BurstRelease()
-        self._life_lock = threading.RLock()
+        self._life_lock = threading.RLock()  # a signal handler may interrupt who holds it
+        self._stops = 0
         self._owner = os.getpid()
 
     # --- what an extension defines
@@ -160,6 +165,7 @@ class TaskMaster(Conveniences):
         with self._owned():
             if self._supervisor is not None and self._supervisor.alive:
                 return
+            stops = self._stops
             # late, as are the log and the supervisor: an import must not pay for what start() needs
             from pysubtask.master._command import child_command
             from pysubtask.master._launch import Launch
@@ -168,7 +174,7 @@ class TaskMaster(Conveniences):
             if precleanup_old_files:
                 folders = {watch.path for watch in self._watches if watch.is_dir}
                 refuse_to_sweep({self._home, *folders})
-            command = child_command(self.module, self._settings.python)
+            command = child_command(self.module, self._settings.python, self._work_dir)
             place = place_state(self._wanted_state)
             others = others_running(self)
             refuse_shared(self, place.folder, others)
@@ -194,6 +200,9 @@ class TaskMaster(Conveniences):
                 blank_marks=self._notifier.make_blanks(),
             )
             note_start(self)
+            if self._stops != stops:
+                self._supervisor = None  # a signal handler that ran meanwhile stopped us
+                return
             try:
                 self._supervisor.start()
             except PysubtaskError:
@@ -202,7 +211,8 @@ class TaskMaster(Conveniences):
                 raise
 
     def stop(self, forcekill: bool = False) -> None:
-        """Stop the subtask and wait for its end. Nothing happens if there is none.
+        """Stop the subtask and wait for its end. Nothing happens if there is none. A signal handler
+        may call it, too, whatever it interrupts.
 
         Args:
             forcekill: kill it at once. Otherwise it delivers what was notified, for at most
@@ -210,12 +220,15 @@ class TaskMaster(Conveniences):
         """
         if os.getpid() != self._owner:
             return  # a forked worker: the subtask belongs to the program that forked
+        self._stops += 1
         with self._life_lock:
             supervisor = self._supervisor
             if supervisor is None:
                 return
             self._info("stopping the subtask" + (" by force" if forcekill else ""))
             graceful = supervisor.stop(forcekill)
+            if self._supervisor is not supervisor:
+                return  # a signal handler that ran meanwhile started another
             self._bursts.forget(self._layout)
             self._info("STOP!" if graceful else "STOP! (the subtask was killed)")
             self._close_log()
@@ -297,47 +310,15 @@ class TaskMaster(Conveniences):
 
         Returns:
             True if it is there, under its final name and acknowledged; False if not in time, or
-            if no subtask runs.
+            if no subtask runs, or if another program has taken over and delivers something else.
         """
         deadline = time.monotonic() + timeout
         touched = self._notifier.retry_failed()
         if self._hopeless():
             return False
-        with Question(self._layout, {"ask": "flush"}) as question:
+        with Question(self._layout, self._ask("flush")) as question:
             answer = question.wait(deadline, self._hopeless)
         return touched and answer is not None and answer.get("ok") is True
-
-    # --- the other way
-
-    def pull(self, timeout: float = 30.0) -> bool:
-        """Look at what is to be fetched, now, and wait until it is here.
-
-        Args:
-            timeout: seconds to wait at most.
-
-        Returns:
-            True if all that the sources had is here, or was refused (``status().pulls`` says
-            what); False if not in time, or if no subtask runs.
-        """
-        deadline = time.monotonic() + timeout
-        if self._hopeless():
-            return False
-        with Question(self._layout, {"ask": "pull"}) as question:
-            answer = question.wait(deadline, self._hopeless)
-        return answer is not None and answer.get("ok") is True
-
-    def arrivals(self, wait_secs: float = 0) -> Iterator[Arrival]:
-        """The files that were fetched, and that no program has taken note of yet.
-
-        One counts as noted when the next is asked for or the loop ends, so that a program that
-        dies while it works on a file is told of it again. One loop at a time.
-
-        Args:
-            wait_secs: how long to wait for the next one; 0: the loop ends when there is none.
-        """
-        from pysubtask.arrivals import take_arrivals
-
-        return take_arrivals(self._layout.arrivals, wait_secs)
 
     # --- status
 
@@ -392,7 +373,7 @@ class TaskMaster(Conveniences):
     def _wait_for_snapshots(self, touches: list[Touch], wait_secs: float) -> bool:
         deadline = time.monotonic() + wait_secs
         for path, mtime_ns in touches:
-            question = {"ask": "snapshot", "path": path, "mtime_ns": mtime_ns}
+            question = self._ask("snapshot", path=path, mtime_ns=mtime_ns)
             with Question(self._layout, question) as asked:
                 answer = asked.wait(deadline, self._hopeless)
             if answer is None or answer.get("ok") is not True:
@@ -417,11 +398,11 @@ class TaskMaster(Conveniences):
 
     def _file_status(self, which: Which, whole: Status) -> FileStatus:
         path = self._notifier.resolve(which)[1]
-        known = whole.files.get(self._declared(path))
+        known = whole.files.get(declared_name(self._watches, path))
         if known is not None:
             return known
         if not self._hopeless():
-            with Question(self._layout, {"ask": "status", "path": path}) as question:
+            with Question(self._layout, self._ask("status", path=path)) as question:
                 deadline = time.monotonic() + STATUS_QUESTION_SECS
                 answer = question.wait(deadline, self._hopeless)
             try:
@@ -434,24 +415,14 @@ class TaskMaster(Conveniences):
         except (OSError, ValueError):
             return FileStatus()
 
-    def _declared(self, path: str) -> str:
-        """The key of a file in ``status().files``."""
-        for watch in self._watches:
-            if watch.path == path:
-                return watch.declared
-        folder, name = os.path.split(path)
-        for watch in self._watches:
-            if watch.is_dir and watch.path == folder:
-                return f"{watch.declared.rstrip('/' + os.sep)}/{name}"
-        return path
-
     def _info(self, text: str) -> None:
-        if self._log is not None:
-            self._log.info("%s", text)
+        log = self._log
+        if log is not None:
+            log.info("%s", text)
 
     def _close_log(self) -> None:
-        if self._log is not None:
+        log, self._log = self._log, None
+        if log is not None:
             from pysubtask.master._log import close_log
 
-            close_log(self._log)
-            self._log = None
+            close_log(log)

@@ -98,7 +98,7 @@ class Notifier:
         if isinstance(which, str):  # the usual way to a file in a watched folder
             head, _, name = which.rpartition(os.sep)
             folder = self._folder_names.get(head)
-            if folder is not None and _is_data_name(name):
+            if folder is not None and _is_data_name(name) and which not in self._folder_names:
                 path = f"{folder.path}{os.sep}{name}"
                 known = self._known.get(path)
                 return self._touch_in(folder, path) if known is None else self._touch(known)
@@ -173,7 +173,9 @@ class Notifier:
         plain = os.path.normpath(os.path.join(self._cwd, os.path.expanduser(text)))
         folder, name = os.path.split(plain)
         # the second look is for ways through symbolic links
-        for path in (plain, os.path.join(os.path.realpath(folder), name)):
+        for path in (plain, os.path.join(_real(folder), name)):
+            if os.path.normcase(path) in self._folders:
+                break  # itself a watched folder, maybe inside another
             known = self._known.get(path) or self._known.get(os.path.normcase(path))
             if known is not None:
                 return known, known.path
@@ -246,6 +248,13 @@ class Notifier:
         if self._failed:
             self._failed.pop(target.path, None)
         return target.path, ns
+
+
+def _real(folder: str) -> str:
+    try:
+        return os.path.realpath(folder)
+    except ValueError:  # a NUL in it: there is no such folder
+        return folder
 
 
 def _make_folders(layout: StateLayout) -> None:

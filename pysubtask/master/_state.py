@@ -1,11 +1,13 @@
 """Where state and logs lie, and which folders are left alone.
 
 State goes below the folder of the first watch. Where that can't be written, or lies on a network
-mount (whose locks and caches a journal can't trust), it goes to the user's own state folder.
+mount (whose locks and caches a journal can't trust), it goes to the user's own state folder. A
+trouble that passes is no reason: what is owed stands in the journal that is there.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import tempfile
@@ -31,6 +33,14 @@ _NETWORK_TYPES = frozenset(
     fuse.glusterfs fuse.rclone fuse.s3fs fuse.smbnetfs fuse.sshfs glusterfs gfs2 gpfs lustre ncpfs
     nfs nfs4 ocfs2 pvfs2 smb3 smbfs""".split()
 )
+
+
+_PASSING = {
+    code
+    for name in ("ENOSPC", "EDQUOT", "EMFILE", "ENFILE", "EIO", "ENOMEM", "EINTR", "EAGAIN")
+    if (code := getattr(errno, name, None)) is not None
+}
+"""A folder that is there can be used in spite of it, or again soon."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +85,9 @@ def _trouble_with(folder: str) -> str | None:
         os.close(handle)
         os.unlink(probe)
     except (OSError, ValueError) as error:
+        passing = isinstance(error, OSError) and error.errno in _PASSING
+        if passing and os.path.isdir(folder):
+            return None
         return (error.strerror if isinstance(error, OSError) else None) or str(error)
     return None
 

@@ -9,11 +9,24 @@ import msgspec
 
 from pysubtask.signals import StateLayout, read_json
 from pysubtask.status import Status, without_subtask
+from pysubtask.watch import Watch
 
 if TYPE_CHECKING:
     from pysubtask.master._process import Supervisor
 
-__all__ = ["status_of_subtask", "with_state_folder", "with_supervisor"]
+__all__ = ["declared_name", "status_of_subtask", "with_state_folder", "with_supervisor"]
+
+
+def declared_name(watches: list[Watch], path: str) -> str:
+    """The key of a file in ``status().files``."""
+    for watch in watches:
+        if watch.path == path:
+            return watch.declared
+    folder, name = os.path.split(path)
+    for watch in watches:
+        if watch.is_dir and watch.path == folder:
+            return f"{watch.declared.rstrip('/' + os.sep)}/{name}"
+    return path
 
 
 def status_of_subtask(layout: StateLayout) -> Status:

@@ -80,7 +80,10 @@ def _facts(rest: bytes) -> Facts:
 
 
 def _text(value: Any, limit: int) -> str | None:
-    return value[:limit] if isinstance(value, str) and value else None
+    if not isinstance(value, str) or not value:
+        return None
+    # JSON can hold half a surrogate pair ("\\ud800"), which no UTF-8 can
+    return value[:limit].encode("utf-8", "replace").decode("utf-8")
 
 
 def _count(value: Any) -> int | None:

@@ -11,21 +11,26 @@ import hmac
 import http.client
 import json
 import smtplib
+import socket
 import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from email.headerregistry import Address
 from email.message import EmailMessage
 from email.utils import formatdate
 from typing import Any, Protocol
 
 from pysubtask.errors import LinkError, LinkLost, SettingsError
+from pysubtask.monitor.cutting import Cut
 from pysubtask.version import __version__
 
 __all__ = ["Apprise", "Channel", "Mail", "Webhook", "checked_url", "ping"]
 
 _TIMEOUT_SECS = 15.0
+_TRY_SECS = 60.0
+"""All of one try: a server that drips must not hold its channel for hours."""
 _AGENT = f"pysubtask-monitor/{__version__}"
 
 
@@ -50,15 +55,67 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return
 
 
+class _WatchedHttp(urllib.request.HTTPHandler):
+    def __init__(self, cut: Cut) -> None:
+        super().__init__()
+        self._cut = cut
+
+    def do_open(self, http_class: Any, req: urllib.request.Request, **args: Any) -> Any:
+        return super().do_open(_watched(http_class, self._cut), req, **args)
+
+
+class _WatchedHttps(urllib.request.HTTPSHandler):
+    def __init__(self, cut: Cut) -> None:
+        super().__init__()
+        self._cut = cut
+
+    def do_open(self, http_class: Any, req: urllib.request.Request, **args: Any) -> Any:
+        return super().do_open(_watched(http_class, self._cut), req, **args)
+
+
+def _watched(http_class: Any, cut: Cut) -> Callable[..., Any]:
+    """Makes connections of ``http.client``, whose sockets are watched from the first byte on."""
+
+    def connect(*args: Any, **options: Any) -> socket.socket:
+        return cut.watch(socket.create_connection(*args, **options))
+
+    def make(*args: Any, **options: Any) -> Any:
+        connection = http_class(*args, **options)
+        connection._create_connection = connect
+        return connection
+
+    return make
+
+
+class _Smtp(smtplib.SMTP):
+    def __init__(self, cut: Cut, host: str, port: int) -> None:
+        self._cut = cut
+        super().__init__(host, port, timeout=_TIMEOUT_SECS)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
+        made: socket.socket = super()._get_socket(host, port, timeout)  # type: ignore[misc]
+        return self._cut.watch(made)
+
+
+class _Smtps(smtplib.SMTP_SSL, _Smtp):
+    """Its socket is made by the class above, and then wrapped."""
+
+    def __init__(self, cut: Cut, host: str, port: int, context: ssl.SSLContext) -> None:
+        self._cut = cut
+        smtplib.SMTP_SSL.__init__(self, host, port, timeout=_TIMEOUT_SECS, context=context)
+
+
 def _request(url: str, data: bytes | None, headers: dict[str, str], operation: str) -> None:
     shown = _place(url)
     request = urllib.request.Request(  # noqa: S310  (the scheme was checked)
         url, data=data, headers={"User-Agent": _AGENT, **headers}
     )
-    opener = urllib.request.build_opener(_NoRedirect)
     try:
-        with opener.open(request, timeout=_TIMEOUT_SECS) as answer:
-            answer.read(4096)
+        with Cut(_TRY_SECS) as cut:
+            handlers = _NoRedirect, _WatchedHttp(cut), _WatchedHttps(cut)
+            opener = urllib.request.build_opener(*handlers)
+            with opener.open(request, timeout=_TIMEOUT_SECS) as answer:
+                answer.read1(4096)  # once: what it says beyond its status is of no use
     except urllib.error.HTTPError as error:
         again = error.code in (408, 425, 429) or error.code >= 500
         with error:
@@ -77,6 +134,11 @@ def _request(url: str, data: bytes | None, headers: dict[str, str], operation: s
 def _place(url: str) -> str:
     parts = urllib.parse.urlsplit(url)
     return f"{parts.scheme}://{parts.hostname or ''}" + (f":{parts.port}" if parts.port else "")
+
+
+def _mark(url: str) -> str:
+    """Tells two apart that are shown alike without their secrets."""
+    return hashlib.sha256(url.encode()).hexdigest()[:6]
 
 
 def checked_url(url: str, what: str, schemes: tuple[str, ...]) -> str:
@@ -110,8 +172,7 @@ class Webhook:
     def __init__(self, url: str, secret: str | None = None) -> None:
         self._url = checked_url(url, "--webhook", ("https", "http"))
         self._secret = secret
-        mark = hashlib.sha256(url.encode()).hexdigest()[:6]
-        self.name = f"webhook {_place(url)} #{mark}"
+        self.name = f"webhook {_place(url)} #{_mark(url)}"
 
     def send(self, facts: dict[str, Any]) -> None:
         """Send one notice."""
@@ -175,21 +236,9 @@ class Mail:
 
     def send(self, facts: dict[str, Any]) -> None:
         """Send one notice."""
-        context = ssl.create_default_context()
         try:
-            server: smtplib.SMTP
-            if self._tls:
-                server = smtplib.SMTP_SSL(
-                    self._host, self._port, timeout=_TIMEOUT_SECS, context=context
-                )
-            else:
-                server = smtplib.SMTP(self._host, self._port, timeout=_TIMEOUT_SECS)
-            with server:
-                if self._starttls:
-                    server.starttls(context=context)
-                if self._user:
-                    server.login(self._user, self._password or "")
-                server.send_message(self.message(facts))
+            with Cut(_TRY_SECS) as cut:
+                self._send(self.message(facts), cut)
         except smtplib.SMTPResponseException as error:
             text = error.smtp_error
             words = text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text)
@@ -203,6 +252,20 @@ class Mail:
             raise LinkLost(
                 str(error), operation="send a mail through", path=f"{self._host}:{self._port}"
             ) from None
+
+    def _send(self, mail: EmailMessage, cut: Cut) -> None:
+        context = ssl.create_default_context()
+        server: smtplib.SMTP
+        if self._tls:
+            server = _Smtps(cut, self._host, self._port, context)
+        else:
+            server = _Smtp(cut, self._host, self._port)
+        with server:
+            if self._starttls:
+                server.starttls(context=context)
+            if self._user:
+                server.login(self._user, self._password or "")
+            server.send_message(mail)
 
 
 class Apprise:
@@ -220,7 +283,7 @@ class Apprise:
         self._target = apprise.Apprise()
         if not self._target.add(url):
             raise SettingsError("apprise does not know this kind of URL", operation="set --apprise")
-        self.name = f"apprise {next(iter(self._target)).url(privacy=True)}"
+        self.name = f"apprise {next(iter(self._target)).url(privacy=True)} #{_mark(url)}"
 
     def send(self, facts: dict[str, Any]) -> None:
         """Send one notice."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import pathlib
@@ -20,7 +21,7 @@ from pysubtask.monitor.config import Config, descriptions, load_config
 from pysubtask.version import __version__
 
 if TYPE_CHECKING:
-    from pysubtask.monitor.fleet import Fleet
+    from pysubtask.monitor.fleet import Fleet, Scan
     from pysubtask.monitor.history import History
     from pysubtask.monitor.snapshot import Snapshot
 
@@ -37,20 +38,55 @@ _SECOND_LOOK_SECS = 1.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    parser = _parser()
-    args = parser.parse_args(argv)
+    _print_anything()
+    args = _parsed(argv)
+    checking = args.command == "check"
     try:
         code: int = args.run(args)
     except PysubtaskError as error:
-        print(f"pysubtask-monitor: {error}", file=sys.stderr)
-        return 3 if args.command == "check" else 2
+        return _unknown(error) if checking else _complain(error)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # whoever read our output has gone; nothing more can be told
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 0
+        return 3 if checking else 0
+    except Exception as error:
+        if not checking:
+            raise
+        return _unknown(error)  # a traceback would end with 1, which means late
     return code
+
+
+def _print_anything() -> None:
+    """A name that the terminal has no letters for is shown escaped, and breaks nothing."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line. A mistake in it ends this with 2, which for a plugin would be critical."""
+    try:
+        return _parser().parse_args(argv)
+    except SystemExit as end:
+        words = sys.argv[1:] if argv is None else argv
+        if end.code == 2 and "check" in words[:1]:
+            raise SystemExit(3) from None
+        raise
+
+
+def _complain(error: PysubtaskError) -> int:
+    print(f"pysubtask-monitor: {error}", file=sys.stderr)
+    return 2
+
+
+def _unknown(error: Exception) -> int:
+    """What ``check`` says when it can't say anything else: to standard output, as plugins do."""
+    known = isinstance(error, PysubtaskError)
+    words = str(error) if known else f"{type(error).__name__}: {error}"
+    print(f"HEARTBEAT UNKNOWN - {' '.join(words.split()).replace('|', '¦')}")
+    return 3
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -149,7 +185,7 @@ def _serve(args: argparse.Namespace) -> int:
     return serve(_config(args), state_folder(_config(args)), os.environ)
 
 
-def _look(args: argparse.Namespace) -> tuple[Fleet, Snapshot]:
+def _look(args: argparse.Namespace) -> tuple[Fleet, Snapshot, Scan]:
     from pysubtask.monitor.clients import Settings
     from pysubtask.monitor.fleet import Fleet
     from pysubtask.monitor.snapshot import Snapshot, SourceState, next_snapshot
@@ -172,7 +208,7 @@ def _look(args: argparse.Namespace) -> tuple[Fleet, Snapshot]:
     state = SourceState(str(source), changes.blind, None, scan.took_secs, scan.warnings)
     clients = list(fleet.clients.values())
     snapshot = next_snapshot(Snapshot.empty(str(source), now), clients, clients, now, state)
-    return fleet, snapshot
+    return fleet, snapshot, scan
 
 
 def _scan(args: argparse.Namespace) -> int:
@@ -180,7 +216,7 @@ def _scan(args: argparse.Namespace) -> int:
     from pysubtask.monitor.listing import failed_first
     from pysubtask.monitor.words import FLAG_NAMES, explain
 
-    fleet, snapshot = _look(args)
+    fleet, snapshot, _ = _look(args)
     if args.json:
         print(json.dumps(fleet_document(snapshot, snapshot.rows.values())))
         return 0 if snapshot.source.blind is None else 3
@@ -197,8 +233,8 @@ def _scan(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> int:
     from pysubtask.monitor.check import verdict
 
-    _, snapshot = _look(args)
-    code, text = verdict(snapshot, args.client)
+    _, snapshot, scan = _look(args)
+    code, text = verdict(snapshot, args.client, scan.unread)
     print(text)
     return code
 

@@ -1,7 +1,8 @@
-"""Sends what is to be told, until it is told: a thread of its own, and a queue in the history.
+"""Sends what is to be told, until it is told: threads of its own, and a queue in the history.
 
-A mail server that hangs must not delay a scan, and a restart must not lose an alert. Each channel
-of each notice is tried again with growing waits for a day.
+A mail server that hangs must not delay a scan, nor another channel: each channel has a thread. A
+restart must not lose an alert. Each channel of each notice is tried again with growing waits for a
+day; after a failure the channel's other notices wait a little, too, for its server may be away.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from pysubtask.errors import PysubtaskError
 from pysubtask.monitor.alerts import Notice
@@ -21,6 +23,9 @@ __all__ = ["Dispatch", "store_notices"]
 
 _WAITS_SECS = (10.0, 30.0, 60.0, 300.0, 900.0)
 _GIVE_UP_SECS = 86_400.0
+_MAX_HOLD_SECS = 60.0
+_STOP_SECS = 20.0
+_LOOK_SECS = 2.0
 _LOG = logging.getLogger("pysubtask.monitor")
 
 
@@ -68,36 +73,53 @@ class Dispatch:
         self._lock = lock
         self.channels = {channel.name: channel for channel in channels}
         self._ping_url, self._ping_secs, self._healthy = ping_url, ping_secs, healthy
-        self._wake = threading.Event()
+        self._failures: dict[str, int] = {}
+        self._held: dict[str, float] = {}
+        """Until when (wall clock) a channel that failed is left alone."""
+        self._news = threading.Condition()
+        self._count = 0
         self._stop = False
         self._next_ping = 0.0
-        self._thread: threading.Thread | None = None
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread = threading.Thread(target=self._run, name="monitor alerts", daemon=True)
-        self._thread.start()
+        """Start the threads."""
+        tasks: list[Callable[[], object]] = [
+            lambda name=name: self._deliver(name, time.time())  # type: ignore[misc]
+            for name in self.channels
+        ]
+        tasks += [lambda: self._drop_strangers(time.time()), self._ping]
+        for task in tasks:
+            thread = threading.Thread(
+                target=self._run, args=(task,), name="monitor alerts", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
 
     def stop(self) -> None:
-        """End the thread, after the try that is under way."""
-        self._stop = True
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join(timeout=20.0)
+        """End the threads, after the tries that are under way."""
+        with self._news:
+            self._stop = True
+            self._news.notify_all()
+        limit = time.monotonic() + _STOP_SECS
+        for thread in self._threads:
+            thread.join(timeout=max(0.0, limit - time.monotonic()))
 
     def wake(self) -> None:
         """There is something new."""
-        self._wake.set()
+        with self._news:
+            self._count += 1
+            self._news.notify_all()
 
-    def _run(self) -> None:
+    def _run(self, task: Callable[[], object]) -> None:
         while not self._stop:
-            self._wake.clear()
+            count = self._count
             try:
-                self.deliver_due(time.time())
-                self._ping()
+                task()
             except Exception:  # the thread must outlive what nobody thought of
                 _LOG.exception("sending alerts failed")
-            self._wake.wait(timeout=2.0)
+            with self._news:
+                self._news.wait_for(lambda: self._stop or self._count != count, _LOOK_SECS)  # noqa: B023
 
     def _ping(self) -> None:
         if self._ping_url is None or time.monotonic() < self._next_ping:
@@ -111,33 +133,49 @@ class Dispatch:
             _LOG.warning("%s", error)
 
     def deliver_due(self, now: float) -> int:
-        """Try everything that is due; gives how many were delivered."""
+        """Try everything that is due, one channel after the other; gives how many arrived."""
+        self._drop_strangers(now)
+        return sum(self._deliver(name, now) for name in self.channels)
+
+    def _drop_strangers(self, now: float) -> None:
+        """What was for channels that are no longer set up is given up."""
+        with self._lock:
+            names = self._history.query(
+                "SELECT DISTINCT channel FROM deliveries WHERE done_at IS NULL"
+            )
+            for (name,) in names:
+                if name not in self.channels:
+                    _LOG.warning("%s is no longer set up: its notices are given up", name)
+                    self._history.query(
+                        "UPDATE deliveries SET error = ?, done_at = ? "
+                        "WHERE channel = ? AND done_at IS NULL",
+                        "this channel is no longer set up",
+                        now,
+                        name,
+                    )
+
+    def _deliver(self, name: str, now: float) -> int:
+        """Try what is due for one channel, until one fails. New notices go before those that
+        failed; ``now``: by the wall clock, which may have been set meanwhile."""
+        if 0 < self._held.get(name, now) - now <= _MAX_HOLD_SECS:
+            return 0
         with self._lock:
             due = self._history.query(
-                "SELECT notice, channel, tries, at, facts FROM deliveries "
-                "JOIN notices ON number = notice "
-                "WHERE done_at IS NULL AND next_try <= ? ORDER BY notice LIMIT 50",
+                "SELECT notice, tries, at, facts FROM deliveries JOIN notices ON number = notice "
+                "WHERE channel = ? AND done_at IS NULL AND (next_try <= ? OR next_try > ?) "
+                "ORDER BY tries, notice LIMIT 50",
+                name,
                 now,
+                now + _WAITS_SECS[-1],
             )
         done = 0
-        for notice, name, tries, at, facts in due:
+        began = time.monotonic()
+        for notice, tries, at, facts in due:
             if self._stop:
                 break
-            error: str | None = None
-            again = False
-            channel = self.channels.get(name)
-            if channel is None:
-                error = "this channel is no longer set up"
-            else:
-                try:
-                    channel.send(json.loads(facts))
-                except PysubtaskError as trouble:
-                    error, again = str(trouble), trouble.retryable
-                except Exception as trouble:
-                    error, again = f"{type(trouble).__name__}: {trouble}", True
-                    _LOG.exception("channel %s failed", name)
-            again = again and now - at < _GIVE_UP_SECS
-            done += error is None
+            error, again = self._try(self.channels[name], json.loads(facts))
+            then = now + time.monotonic() - began
+            again = again and then - at < _GIVE_UP_SECS
             if error is not None:
                 _LOG.warning("notice %s: %s%s", notice, error, "" if again else "; given up")
             wait = _WAITS_SECS[min(tries, len(_WAITS_SECS) - 1)]
@@ -146,9 +184,31 @@ class Dispatch:
                     "UPDATE deliveries SET tries = tries + 1, error = ?, next_try = ?, "
                     "done_at = ? WHERE notice = ? AND channel = ?",
                     error,
-                    now + wait,
-                    None if again else time.time(),
+                    then + wait,
+                    None if again else then,
                     notice,
                     name,
                 )
+            if again:
+                self._hold(name, then)
+                break
+            done += error is None
+            self._failures.pop(name, None)
         return done
+
+    def _hold(self, name: str, now: float) -> None:
+        failures = self._failures.get(name, 0)
+        self._failures[name] = failures + 1
+        wait = _WAITS_SECS[min(failures, len(_WAITS_SECS) - 1)]
+        self._held[name] = now + min(wait, _MAX_HOLD_SECS)
+
+    def _try(self, channel: Channel, facts: dict[str, Any]) -> tuple[str | None, bool]:
+        """What went wrong, if anything did, and whether another try may do."""
+        try:
+            channel.send(facts)
+        except PysubtaskError as trouble:
+            return str(trouble), trouble.retryable
+        except Exception as trouble:
+            _LOG.exception("channel %s failed", channel.name)
+            return f"{type(trouble).__name__}: {trouble}", True
+        return None, False

@@ -147,9 +147,10 @@ def metrics(
     family(
         "client_deadline_timestamp_seconds",
         "gauge",
-        "The client is offline after this, unless it beats again.",
+        "The client is offline after this, unless it beats again; after a time in which nobody "
+        "could beat it is when patience ends.",
         [
-            (labels[row.id], row.deadline)
+            (labels[row.id], max(row.deadline, row.pardon_until or 0.0))
             for row in rows
             if row.deadline is not None and row.state in waited_for
         ],

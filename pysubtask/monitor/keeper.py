@@ -115,8 +115,16 @@ class Monitor:
             return False
         if self.records.trouble is not None:
             return False
+        return self.stalled_secs is None
+
+    @property
+    def stalled_secs(self) -> float | None:
+        """How long ago it looked, if that is longer than it should be: a look may hang."""
+        if self._scanned_at is None:
+            return None
+        age = self.monotonic() - self._scanned_at
         took = min(self.snapshot.source.took_secs, _LONG_PAUSE_SECS / 4)
-        return self.monotonic() - self._scanned_at < max(30.0, 4 * (self.scan_secs + took))
+        return age if age >= max(30.0, 4 * (self.scan_secs + took)) else None
 
     def start(self) -> None:
         """Start the threads."""

@@ -4,7 +4,8 @@ A server tells a file's size and modified time, no inode and no change time; so 
 when its change was seen, at most one scan late, and a modified time that is far from it is flagged.
 (Dropbox's own stamp, ``server_modified``, is believed.)
 A file is read again only when size or modified time differ. The connection is kept between scans
-and made anew after trouble.
+and made anew after trouble: at once if it broke while it was kept, for servers cut idle ones; and
+after a refused login ever more slowly, for servers ban who knocks too often.
 """
 
 from __future__ import annotations
@@ -18,7 +19,16 @@ from typing import Any
 import msgspec
 
 from pysubtask.config import build
-from pysubtask.errors import LinkLost, PysubtaskError, RemoteError, SettingsError
+from pysubtask.core.retry import refusal_wait_secs
+from pysubtask.errors import (
+    AskedToWait,
+    HostKeyRefused,
+    LinkLost,
+    LoginRefused,
+    PysubtaskError,
+    RemoteError,
+    SettingsError,
+)
 from pysubtask.monitor.beatfile import MAX_BYTES
 from pysubtask.monitor.clients import Sighting
 from pysubtask.monitor.fleet import Scan
@@ -34,6 +44,7 @@ _FLIGHT = 256
 _STALL_SECS = 30.0
 _MAX_DEPTH = 8
 _MAX_FOLDERS = 20_000
+_MAX_WAIT_SECS = 3600.0
 
 
 class RemoteFolder:
@@ -88,6 +99,9 @@ class RemoteFolder:
         self._transport: Transport | None = None
         self._tickets = itertools.count(1)
         self._seen: dict[str, Sighting] = {}
+        self._refusals = 0
+        self._again_at = 0.0  # by the monotonic clock
+        self._refused = ""
 
     def __str__(self) -> str:
         return shown(self._name)
@@ -103,14 +117,13 @@ class RemoteFolder:
         began = time.perf_counter()
         warnings: list[str] = []
         unread: list[str] = []
+        if time.monotonic() < self._again_at:
+            return Scan(error=self._refused, took_secs=0.0)
         try:
-            if self._transport is None:
-                transport = self._make()
-                transport.connect()
-                self._transport = transport
-            found = self._look(self._transport, warnings, unread)
+            found = self._look_again_if_cut(warnings, unread)
         except PysubtaskError as error:
             self.close()
+            self._note_refusal(error)
             return Scan(error=str(error), took_secs=time.perf_counter() - began)
         self._seen = {one.name: one for one in found}
         return Scan(
@@ -119,6 +132,32 @@ class RemoteFolder:
             warnings=tuple(warnings[:20]),
             unread=tuple(unread),
         )
+
+    def _look_again_if_cut(self, warnings: list[str], unread: list[str]) -> list[Sighting]:
+        if self._transport is not None:
+            try:
+                return self._look(self._transport, warnings, unread)
+            except LinkLost:
+                self.close()
+                warnings.clear()
+                unread.clear()
+        self._wake.clear()
+        transport = self._make()
+        transport.connect()
+        self._transport = transport
+        self._refusals = 0
+        return self._look(transport, warnings, unread)
+
+    def _note_refusal(self, error: PysubtaskError) -> None:
+        if isinstance(error, AskedToWait):
+            wait_secs = min(error.wait_secs, _MAX_WAIT_SECS)
+        elif isinstance(error, (LoginRefused, HostKeyRefused)):
+            self._refusals += 1
+            wait_secs = refusal_wait_secs(self._refusals)
+        else:
+            return
+        self._refused = str(error)
+        self._again_at = time.monotonic() + wait_secs
 
     def _look(self, transport: Transport, warnings: list[str], unread: list[str]) -> list[Sighting]:
         files = self._list(transport, warnings, unread)

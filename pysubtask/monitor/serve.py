@@ -8,6 +8,7 @@ import os
 import pathlib
 import signal
 import socket
+import sqlite3
 import ssl
 import sys
 import threading
@@ -24,10 +25,12 @@ from pysubtask.monitor.clients import Settings
 from pysubtask.monitor.config import Config, read_secret
 from pysubtask.monitor.history import History
 from pysubtask.monitor.keeper import Monitor
+from pysubtask.monitor.logs import spare_the_log
 from pysubtask.monitor.sources import open_source
 from pysubtask.monitor.web.access import Access, settle_password
 from pysubtask.monitor.web.app import LOOPBACK, make_app
-from pysubtask.monitor.web.stream import Hub
+from pysubtask.monitor.web.door import MAX_CONNECTIONS, Connection, Door, more_descriptors
+from pysubtask.monitor.web.stream import MAX_STREAMS, Hub
 
 __all__ = ["serve", "split_address"]
 
@@ -101,6 +104,7 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
         SettingsError: a setting can't be right, or would be unsafe.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
+    spare_the_log()
     host, port = split_address(config.listen)
     password = read_secret(config.password_file, environ, "PASSWORD")
     if host not in LOOPBACK and password is None:
@@ -120,7 +124,7 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
         _check_certificate(config.tls_cert, config.tls_key)
     source, channels = open_source(config, environ), channels_of(config, environ)
     listener = _listen(host, port)
-    with listener, _alone(state):
+    with listener, _alone(state), _in_words(state):
         history = History(state)
         monitor = Monitor(
             source,
@@ -141,7 +145,7 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
         )
         password_hash = settle_password(history, password) if password else None
         access = Access(history, monitor.lock, password_hash)
-        hub = Hub()
+        hub = Hub(min(MAX_STREAMS, listener.limit // 2))
         hosts = {*LOOPBACK, host, socket.gethostname(), *config.allow_host}
         app = make_app(
             monitor,
@@ -154,6 +158,7 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
         server = _Server(
             uvicorn.Config(
                 app,
+                http=Connection,
                 log_config=None,
                 log_level="warning",
                 access_log=False,
@@ -223,6 +228,20 @@ def _alone(state: pathlib.Path) -> Iterator[None]:
         lock.release()
 
 
+@contextlib.contextmanager
+def _in_words(state: pathlib.Path) -> Iterator[None]:
+    """A disk that refuses at the start or the end is no bug of ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StateError(
+            str(error),
+            operation="use the history",
+            path=str(state),
+            hint="the disk may be full or read-only; give another folder with --state",
+        ) from error
+
+
 def _end_with_input(server: _Server, told: _Told) -> None:
     with contextlib.suppress(OSError, ValueError):
         while sys.stdin is not None and os.read(sys.stdin.fileno(), 4096):
@@ -230,9 +249,11 @@ def _end_with_input(server: _Server, told: _Told) -> None:
     told.stop = server.should_exit = True
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> Door:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener = Door(family, socket.SOCK_STREAM)
+    # half of the descriptors are the monitor's own: for the folder, the history, alerts
+    listener.limit = min(MAX_CONNECTIONS, more_descriptors() // 2)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
 from pysubtask.monitor.clients import Client
 from pysubtask.monitor.names import shown
 from pysubtask.monitor.rule import Flag, State
 
-__all__ = ["Row", "Snapshot", "SourceState", "next_snapshot"]
+__all__ = ["Row", "Snapshot", "SourceState", "next_snapshot", "stalled_snapshot"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +36,8 @@ class Row:
     tags: tuple[str, ...]
     pause: str | None
     pause_until: float | None
+    pardon_until: float | None = None
+    """While nobody looked, beats may have been impossible: overdue only from here on."""
 
     @classmethod
     def of(cls, client: Client) -> Row:
@@ -59,6 +61,7 @@ class Row:
             client.tags,
             client.pause,
             client.pause_until,
+            client.pardon_until,
         )
 
 
@@ -130,3 +133,20 @@ def next_snapshot(
     return Snapshot(
         before.number + 1, now, source, rows, counts, tuple(fresh), tuple(turned), all_new=not same
     )
+
+
+def stalled_snapshot(snapshot: Snapshot, why: str) -> Snapshot:
+    """The same when nobody has looked since for too long: what was so then is no longer known.
+
+    As with a source that can't be read, who is paused or archived stays so.
+    """
+
+    def unknown(row: Row) -> Row:
+        if row.state in (State.ARCHIVED, State.PAUSED):
+            return replace(row, online=None)
+        return replace(row, state=State.UNKNOWN, online=None, since=snapshot.at)
+
+    rows = MappingProxyType({key: unknown(row) for key, row in snapshot.rows.items()})
+    source = replace(snapshot.source, blind=why, blind_since=snapshot.at)
+    counts = MappingProxyType(Counter(row.state for row in rows.values()))
+    return replace(snapshot, source=source, rows=rows, counts=counts, turned=(), all_new=True)

@@ -6,6 +6,7 @@ client paused, stopped or gone, counts for nothing.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import time
 from collections.abc import Sequence
@@ -44,13 +45,15 @@ def days(flips: Sequence[Past], blind: Sequence[Span], now: float, count: int = 
 
     Args:
         flips: one client's, oldest first.
-        blind: when the monitor could not see or did not run.
+        blind: when the monitor could not see or did not run, oldest first.
     """
     edges = _midnights(now, count)
     found = [Day(begin, end) for begin, end in itertools.pairwise(edges)]
+    spans = _apart(blind, now)
+    ends = [end for _, end in spans]
     for index, flip in enumerate(flips):
         until = flips[index + 1].at if index + 1 < len(flips) else now
-        for since, end, state in _cut(flip.at, min(until, now), flip.new, blind, now):
+        for since, end, state in _cut(flip.at, min(until, now), flip.new, spans, ends):
             _spread(found, since, end, state)
     return found
 
@@ -62,15 +65,32 @@ def uptime(found: Sequence[Day]) -> float | None:
     return up / known if known > 0 else None
 
 
+def _apart(blind: Sequence[Span], now: float) -> list[tuple[float, float]]:
+    """Spans that do not overlap, which they may where the clock was set back."""
+    found: list[tuple[float, float]] = []
+    for span in blind:
+        since, until = span.since, now if span.until is None else span.until
+        if found and since <= found[-1][1]:
+            since, until = found[-1][0], max(found.pop()[1], until)
+        found.append((since, until))
+    return found
+
+
 def _cut(
-    since: float, until: float, state: str, blind: Sequence[Span], now: float
+    since: float,
+    until: float,
+    state: str,
+    blind: Sequence[tuple[float, float]],
+    ends: Sequence[float],
 ) -> list[tuple[float, float, str]]:
     """The stretch, with what fell into blindness turned into unknown."""
     if state not in _UP and state != _DOWN:
         return [(since, until, state)]
     pieces = []
-    for span in blind:
-        begin, end = max(since, span.since), min(until, span.until if span.until else now)
+    for at in range(bisect.bisect_right(ends, since), len(blind)):
+        begin, end = max(since, blind[at][0]), min(until, blind[at][1])
+        if begin >= until:
+            break
         if begin >= end:
             continue
         pieces.append((since, begin, state))
@@ -81,7 +101,10 @@ def _cut(
 
 
 def _spread(found: list[Day], since: float, until: float, state: str) -> None:
-    for day in found:
+    first = bisect.bisect_right(found, since, key=lambda day: day.ends)
+    for day in itertools.islice(found, first, None):
+        if day.begins >= until:
+            break
         took = min(until, day.ends) - max(since, day.begins)
         if took <= 0:
             continue

@@ -230,6 +230,7 @@ class BaseSubtask:
         while not done() and clock.monotonic() < deadline:
             self.intake.step(clock.monotonic())
             self.sync_if_due()
+            self._still_alive()
             clock.sleep(0.01)
         finished = done()
         if self.heartbeat.due_at is not None:

@@ -330,6 +330,7 @@ class TransferSubtask(BaseSubtask):
             self.sync_if_due()
             if not self.thread.threaded:
                 self.delivery.step()
+            self._still_alive()
             clock.sleep(0.01)
         self._claim_turns(math.inf)
         finished = done()
@@ -361,6 +362,7 @@ class TransferSubtask(BaseSubtask):
         ):
             if not self.thread.threaded:
                 self.delivery.step()
+            self._still_alive()
             clock.sleep(0.01)
         self.heartbeat.remove()
 

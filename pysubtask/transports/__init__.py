@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pysubtask.transports.contract import Transport, Wake
 from pysubtask.transports.notes import Notes
+from pysubtask.transports.said import hide_secrets
 
 if TYPE_CHECKING:
     from pysubtask.seams.clock import Clock
@@ -34,6 +35,7 @@ def transport_factory(
     Raises:
         SettingsError: there is no transport for the scheme, or it can't be loaded.
     """
+    hide_secrets((destination, settings))  # before the server can say a word
     if destination.scheme == "sftp":
         from pysubtask.transports.sftp import SftpFactory
 

@@ -2,7 +2,13 @@
 
 Clients of network file systems write their pages back in any order, so that a reader on another
 machine could see a hole in a visible file: each append is one write of at most 64 KiB, and on its
-way to the server (fsync) before the next. A temporary file is synced before it is renamed.
+way to the server (fsync) before the next.
+
+A temporary file is synced every 16 MiB, and before it is renamed. What a network file system, or a
+disk, refuses of a cache is told late, by a later write, by fsync or by close, and once: afterwards
+the pages count as clean, and the next fsync succeeds (fsync(2), errseq_t; "fsyncgate"). After a
+loss of power any page since the last sync may be missing. So delivery counts on what was synced
+(:attr:`~pysubtask.core.capabilities.Capabilities.synced_every_bytes`), and writes the rest again.
 
 A mount may vanish while we deliver: :mod:`pysubtask.transports.mount` tells. Files are kept open
 only while something is being delivered (:meth:`FolderTransport.relax`), so that a stick can be
@@ -29,8 +35,9 @@ from pysubtask.errors import (
     RemoteNotFound,
 )
 from pysubtask.systems import windows
+from pysubtask.transports.beneath import open_below
 from pysubtask.transports.contract import RemoteSpace, RemoteStat, Request, Result
-from pysubtask.transports.mount import MountRule, Root
+from pysubtask.transports.mount import MountRule, Root, is_gone
 from pysubtask.transports.notes import Notes
 from pysubtask.transports.simple import SimpleTransport
 
@@ -38,8 +45,14 @@ __all__ = ["FolderTransport"]
 
 _TEMP_PREFIX = ".pysubtask-"
 _MAX_OPEN = 128
+_SYNC_EVERY_BYTES = 16 << 20
+_START_EVERY_BYTES = 1 << 20
+_MAX_NAMES = 250_000
+_MAX_NAME_BYTES = 32 << 20
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _FLAGS = os.O_RDWR | _BINARY
+_READING = os.O_RDONLY | _BINARY | getattr(os, "O_NONBLOCK", 0)
+"""Opening a named pipe would wait for somebody who writes to it."""
 
 
 class FolderTransport(SimpleTransport):
@@ -73,6 +86,7 @@ class FolderTransport(SimpleTransport):
             sequential=True,
             atomic_replace=True,
             fsync=True,
+            synced_every_bytes=_SYNC_EVERY_BYTES,
             max_write_bytes=65_536,
             max_read_bytes=1 << 20,
             max_files=64,
@@ -118,13 +132,18 @@ class FolderTransport(SimpleTransport):
 
     def write(self, path: str, offset: int, data: bytes, *, create: bool) -> None:
         try:
-            is_temp = os.path.basename(path).startswith(_TEMP_PREFIX)
+            is_temp = _is_temp(path)
             is_new = path not in self._open
-            fd = self._handle(path, create=create)
+            fd = self._handle(path, offset, create=create)
             if is_new and not is_temp:
                 os.fsync(fd)  # what was written before a break may be in this machine's cache only
             _write_at(fd, offset, data, sync=bool(data) and not is_temp)
+            if is_temp and _is_complete(_SYNC_EVERY_BYTES, offset, len(data)):
+                os.fsync(fd)
+            elif is_temp and _is_complete(_START_EVERY_BYTES, offset, len(data)):
+                _start_writing_back(fd, offset + len(data))
         except OSError as error:
+            self._forget(path)  # NFS: a handle that is stale (ESTALE) stays so; the name is good
             self._refuse("write", path, error)
 
     def finish(self, path: str, *, sync: bool) -> None:
@@ -132,7 +151,7 @@ class FolderTransport(SimpleTransport):
         if fd is None:
             return
         try:
-            if sync or os.path.basename(path).startswith(_TEMP_PREFIX):
+            if sync or _is_temp(path):
                 os.fsync(fd)
         except OSError as error:
             self._refuse("sync", path, error)
@@ -142,7 +161,7 @@ class FolderTransport(SimpleTransport):
     def read(self, path: str, offset: int, length: int) -> bytes:
         try:
             with self._root.at() as at:
-                fd = _open(self._local(path, at), os.O_RDONLY | _BINARY, at)
+                fd = _open(self._local(path, at), _READING, at)
             with open(fd, "rb") as file:
                 file.seek(offset)
                 return file.read(length)
@@ -154,7 +173,7 @@ class FolderTransport(SimpleTransport):
         self._forget(target)
         try:
             with self._root.at() as at:
-                source, goal = self._local(path, at), self._local(target, at)
+                source, goal = self._changed(path, at), self._changed(target, at)
                 if replace:
                     _replace(source, goal, at)
                     return
@@ -168,14 +187,14 @@ class FolderTransport(SimpleTransport):
         self._forget(path)
         try:
             with self._root.at() as at:
-                os.unlink(self._local(path, at), dir_fd=at)
+                os.unlink(self._changed(path, at), dir_fd=at)
         except OSError as error:
             self._refuse("remove", path, error)
 
     def make_dir(self, path: str) -> None:
         try:
             with self._root.at() as at:
-                local = self._local(path, at)
+                local = self._changed(path, at)
                 try:
                     os.mkdir(local, dir_fd=at)
                 except FileExistsError:
@@ -187,14 +206,17 @@ class FolderTransport(SimpleTransport):
             self._refuse("make folder", path, error)
 
     def list(self, path: str) -> dict[str, RemoteStat]:
-        found = {}
+        found: dict[str, RemoteStat] = {}
+        left_bytes = _MAX_NAME_BYTES
         try:
             with self._root.at() as at, _scandir(self._local(path, at), at) as entries:
                 for entry in entries:
-                    try:
-                        found[entry.name] = _from_os(entry.stat())
-                    except FileNotFoundError:
-                        continue  # removed since
+                    left_bytes -= len(entry.name)
+                    if len(found) >= _MAX_NAMES or left_bytes < 0:
+                        raise RemoteError("the folder is too large", operation="list", path=path)
+                    st = _look_at(entry)
+                    if st is not None:
+                        found[entry.name] = st
         except OSError as error:
             self._refuse("list", path, error)
         return found
@@ -228,24 +250,69 @@ class FolderTransport(SimpleTransport):
             _close(fd)
 
     def _local(self, path: str, at: int | None) -> str:
-        if "\0" in path:
+        try:
+            is_name = b"\0" not in os.fsencode(path)
+        except UnicodeEncodeError:  # half a surrogate pair
+            is_name = False
+        if not is_name:
             raise RemoteError(
                 "no file can have this name", operation="find", path=path, retryable=False
             )
         return self._root.name(path, at)
 
-    def _handle(self, path: str, *, create: bool) -> int:
+    def _changed(self, path: str, at: int | None) -> str:
+        """As :meth:`_local`, of a name that is to be changed.
+
+        Raises:
+            RemoteDenied: its folder is elsewhere, by a link.
+        """
+        name, folder = self._local(path, at), os.path.dirname(path)
+        if folder:
+            self._root.keep_inside(folder)
+        return name
+
+    def _open_to_write(self, path: str, flags: int, at: int | None) -> int:
+        name = self._local(path, at)
+        if at is None or sys.platform == "win32":
+            self._root.keep_inside(path)
+            return _open(name, flags, at)
+        return open_below(self._root.path, name, flags, at)
+
+    def _handle(self, path: str, offset: int, *, create: bool) -> int:
         fd = self._open.get(path)
         if fd is None:
-            flags = _FLAGS | (os.O_CREAT if create else 0)
+            # One that was taken away must not come back with a hole at its beginning.
+            flags = _FLAGS | (os.O_CREAT if create and not offset else 0)
             with self._root.at() as at:
-                fd = _open(self._local(path, at), flags, at)
+                fd = self._open_to_write(path, flags, at)
             self._open[path] = fd
             while len(self._open) > _MAX_OPEN:
                 _, oldest = self._open.popitem(last=False)
                 _close(oldest)
         self._open.move_to_end(path)
         return fd
+
+
+def _is_temp(path: str) -> bool:
+    return os.path.basename(path).startswith(_TEMP_PREFIX)
+
+
+def _is_complete(block_bytes: int, offset: int, size: int) -> bool:
+    """Whether a write of ``size`` bytes ends a block of the file."""
+    return (offset + size) // block_bytes > offset // block_bytes
+
+
+def _start_writing_back(fd: int, end: int) -> None:
+    """Have the system begin to write back the last block, so that the next sync waits for less: a
+    disk would rest while the cache fills. Linux begins when it is told that the pages are not
+    needed (mm/fadvise.c); elsewhere nothing happens."""
+    if sys.platform != "linux":
+        return
+    start = max(0, end - _START_EVERY_BYTES)
+    try:
+        os.posix_fadvise(fd, start, end - start, os.POSIX_FADV_DONTNEED)
+    except OSError:
+        pass  # advice
 
 
 def _write_at(fd: int, offset: int, data: bytes, *, sync: bool) -> None:
@@ -264,6 +331,19 @@ def _exists(name: str, at: int | None) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _look_at(entry: os.DirEntry[str]) -> RemoteStat | None:
+    """None if it was removed since, or is a link that leads nowhere: in a circle, through a file,
+    to where we may not look."""
+    try:
+        return _from_os(entry.stat())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if is_gone(error) or not entry.is_symlink():
+            raise
+        return None
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from contextlib import contextmanager
 from typing import Literal
 
 from pysubtask.errors import LinkError, LinkLost
+from pysubtask.transports.beneath import keep_inside
 from pysubtask.transports.notes import Notes
 
 __all__ = ["MARKER", "MountRule", "Root", "is_gone", "mount_point"]
@@ -37,6 +38,8 @@ MountRule = Literal["auto", "required", "ignored"]
 
 _MARKER_BYTES = 4096
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_UNTRUSTED = _BINARY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+"""It may be a link to another file, or a named pipe that nobody reads."""
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0)
 _HAS_DIR_FD = os.name == "posix"
 _GONE = frozenset(
@@ -154,7 +157,7 @@ class Root:
             return
         self.limits = ()
         if not marker:
-            marker = self._make_marker(at)
+            marker = self._make_marker(at, is_new=marker is None)
         self._remember({"path": self.path, "mount": mount, "id": marker, "device": device})
 
     def _remember(self, value: dict[str, object]) -> None:
@@ -174,10 +177,14 @@ class Root:
     def _read_marker(self, at: int | None) -> str | None:
         """Its id; "" if it holds none; None if there is none."""
         try:
-            fd = os.open(self.name(MARKER, at), os.O_RDONLY | _BINARY, dir_fd=at)
+            fd = os.open(self.name(MARKER, at), os.O_RDONLY | _UNTRUSTED, dir_fd=at)
         except FileNotFoundError:
             return None
-        except PermissionError:
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.EMLINK):
+                return None  # a link: not ours
+            if not isinstance(error, PermissionError):
+                raise
             return "?"  # somebody made it: that it is there is enough
         try:
             text = os.read(fd, _MARKER_BYTES)
@@ -190,12 +197,11 @@ class Root:
         found = value.get("id") if isinstance(value, dict) else None
         return found if isinstance(found, str) else ""
 
-    def _make_marker(self, at: int | None) -> str | None:
+    def _make_marker(self, at: int | None, *, is_new: bool) -> str | None:
         text = json.dumps({"id": self._new_id, "about": "pysubtask delivers to this folder"})
         try:
-            fd = os.open(
-                self.name(MARKER, at), os.O_WRONLY | os.O_CREAT | _BINARY, 0o644, dir_fd=at
-            )
+            flags = os.O_WRONLY | _UNTRUSTED | (os.O_CREAT | os.O_EXCL if is_new else 0)
+            fd = os.open(self.name(MARKER, at), flags, 0o644, dir_fd=at)
             try:
                 os.write(fd, text.encode("ascii") + b"\n")
                 os.fsync(fd)
@@ -253,6 +259,14 @@ class Root:
                 path=self.path,
             )
         return None
+
+    def keep_inside(self, path: str) -> None:
+        """Look whether the links in ``path`` lead out of the folder.
+
+        Raises:
+            RemoteDenied: so they do.
+        """
+        keep_inside(self.path, path)
 
     def name(self, path: str, at: int | None) -> str:
         """``path`` as a call takes it that gets ``dir_fd=at``."""

@@ -14,6 +14,7 @@ from pysubtask.entry_points import GROUP, offers
 from pysubtask.errors import LinkError, LinkLost, PysubtaskError, SettingsError
 from pysubtask.transports.contract import Request, Result, Transport, Wake
 from pysubtask.transports.notes import Notes
+from pysubtask.transports.said import said
 
 if TYPE_CHECKING:
     from pysubtask.seams.clock import Clock
@@ -135,4 +136,4 @@ class _Guarded:
 
 def _words(error: OSError | EOFError) -> str:
     strerror = error.strerror if isinstance(error, OSError) else None
-    return strerror or str(error) or type(error).__name__
+    return said(strerror or str(error)) or type(error).__name__

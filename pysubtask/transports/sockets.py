@@ -8,15 +8,17 @@ import socket
 import threading
 import time
 from collections.abc import Callable
+from typing import NoReturn
 
 from pysubtask.errors import LinkError
 
-__all__ = ["PatientSocket", "dial", "tune"]
+__all__ = ["PatientSocket", "dial", "is_too_slow", "tune"]
 
 _TICK_SECS = 1.0
 """How often a blocked send or receive looks up: paramiko checks its keepalive then."""
 
 _BUFFER_BYTES = 256 * 1024
+_SLOWEST_BYTES_PER_SEC = 1024
 
 
 def dial(
@@ -108,13 +110,23 @@ def tune(sock: socket.socket, dead_after_secs: float) -> None:
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
+def is_too_slow(took_secs: float, moved_bytes: int, patience_secs: float) -> str | None:
+    """Words, if what is sent moves, but too slowly: a window that opens byte by byte."""
+    if took_secs - patience_secs <= moved_bytes / _SLOWEST_BYTES_PER_SEC:
+        return None
+    if not moved_bytes:
+        return f"nothing could be sent for {took_secs:.0f} s"
+    return f"only {moved_bytes:,} bytes could be sent in {took_secs:.0f} s"
+
+
 class PatientSocket:
     """What paramiko takes for a socket: receives are buffered, sends have a limit.
 
     paramiko retries a send that times out for ever, and asks for 16 bytes and then the rest of
     each packet; it looks up ten times a second while nothing happens. Here a send that makes no
-    progress for ``send_timeout_secs`` fails, the kernel is asked once for many packets, and an
-    idle connection wakes up once a second.
+    progress for ``send_timeout_secs`` fails, as does a packet that goes out at less than 1 KiB a
+    second beyond that, the kernel is asked once for many packets, and an idle connection wakes up
+    once a second.
     """
 
     def __init__(self, sock: socket.socket, send_timeout_secs: float) -> None:
@@ -125,6 +137,9 @@ class PatientSocket:
         self._position = 0
         self._closed = False  # paramiko looks at this, as at a real socket's
         self._received_bytes = 0
+        self._packet_began: float | None = None
+        self._packet_bytes = 0
+        """Sent of a packet of which the system took a part only: the rest follows."""
         self.error: str | None = None
         """Why it broke, in words, if it did."""
         self.limit_bytes: int | None = None
@@ -167,17 +182,33 @@ class PatientSocket:
         deadline = time.monotonic() + self._send_timeout_secs
         while True:
             try:
-                return self._sock.send(data)
+                sent = self._sock.send(data)
+                self._check_pace(sent, is_all=sent == len(data))
+                return sent
             except TimeoutError:
                 if self._closed or time.monotonic() >= deadline:
-                    self.error = self.error or (
-                        f"nothing could be sent for {self._send_timeout_secs:.0f} s"
-                    )
-                    # paramiko wants both arguments
-                    raise ConnectionAbortedError(errno.ECONNABORTED, self.error) from None
+                    self._give_up(f"nothing could be sent for {self._send_timeout_secs:.0f} s")
             except OSError as error:
                 self._note(error)
                 raise
+
+    def _check_pace(self, sent_bytes: int, *, is_all: bool) -> None:
+        if is_all:
+            self._packet_began, self._packet_bytes = None, 0
+            return
+        now = time.monotonic()
+        if self._packet_began is None:
+            self._packet_began = now
+        self._packet_bytes += sent_bytes
+        took_secs = now - self._packet_began
+        words = is_too_slow(took_secs, self._packet_bytes, self._send_timeout_secs)
+        if words:
+            self._give_up(words)
+
+    def _give_up(self, words: str) -> NoReturn:
+        self.error = self.error or words
+        # paramiko wants both arguments
+        raise ConnectionAbortedError(errno.ECONNABORTED, self.error) from None
 
     def abort(self) -> None:
         """End all waiting on the socket, from any thread; idempotent, never raises."""

@@ -142,6 +142,19 @@ def test_follow_delivers_what_is_appended(target: Target, start: Started) -> Non
     assert "1 of 1 files" in notes
 
 
+def test_two_pushes_at_once_tell_of_their_own_files(target: Target, start: Started) -> None:
+    """They share a state folder, and the later one takes it over: the other told of its files,
+    and ended with "not delivered" for those of the later one."""
+    for name in "ab":
+        pathlib.Path(f"{name}.csv").write_text(f"{name}\n")
+    pushes = [start("push", name, *target.options) for name in ("a.csv", "b.csv")]
+    ended = [(push.communicate(timeout=LIMIT_SECS), push.returncode) for push in pushes]
+    for (output, notes), code in ended:
+        assert code in (0, 11), (output, notes)
+        assert code == 11 or "1 of 1 files" in notes
+    assert 0 in [code for _, code in ended]
+
+
 def test_push_gives_up_with_the_true_cause(
     target: Target, openssh: OpenSshServer, tmp_path: pathlib.Path
 ) -> None:

@@ -111,3 +111,20 @@ def test_data_are_on_stdout_progress_on_stderr(delivered: str) -> None:
     told = shell(f"pysubtask push new.csv --to {delivered} --json")
     assert told.stderr == ""
     assert messages(told.stdout)[-1]["message_type"] == "summary"
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "ascii"])
+def test_what_a_stream_can_not_say_is_no_crash(
+    encoding: str, delivered: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A piped standard output on Windows has no "●", and none of many a file's name: the command
+    ended with a traceback, a push in the middle of it."""
+    monkeypatch.setenv("PYTHONIOENCODING", encoding)
+    pathlib.Path("Ω.csv").write_text("1\n")
+    pushed = shell(f"pysubtask push Ω.csv --to {delivered}")
+    assert (pushed.returncode, "Traceback" in pushed.stderr) == (0, False)
+    assert "\\u03a9.csv" in pushed.stdout
+    shown = shell(
+        f"pysubtask status; pysubtask status Ω.csv; pysubtask verify Ω.csv --to {delivered}"
+    )
+    assert (shown.returncode, "Traceback" in shown.stderr) == (0, False)

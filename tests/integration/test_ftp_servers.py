@@ -133,7 +133,7 @@ def test_an_append_of_1_kib_to_100_mb_costs_2_kib(
         (folder / "log").chmod(0o666)
         name = f"{remote}/log"
         client.ask(Stat(name))
-        for _ in range(2):
+        for once in (1, 0):  # the first REST of a connection waits for its reply
             wait_until_quiet(way)
             way.reset_counters()
             commands = client.transport.commands
@@ -144,7 +144,7 @@ def test_an_append_of_1_kib_to_100_mb_costs_2_kib(
             assert isinstance(st, RemoteStat)
             assert st.size == size
             assert way.bytes_up + way.bytes_down <= 2048
-            assert client.transport.commands - commands <= 7
+            assert client.transport.commands - commands <= 7 + once
     assert way.connections < 20
 
 

@@ -19,6 +19,7 @@ from pysubtask.base import BaseTaskMaster
 from tests.integration.promises import Delivery, delivering, is_running, wait_until
 from tests.servers.openssh import OpenSshServer
 from tests.servers.rclone import RcloneServer
+from tests.unit.ftp_bench import IN, hostile
 
 linux = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="needs Linux' /proc")
 pytestmark = linux
@@ -157,6 +158,38 @@ def test_rclone_by_password(
         assert_kept(made, rclone.password, capfd)
         made.master.stop()
         assert_kept(made, rclone.password, capfd)
+
+
+def test_a_server_that_repeats_the_password(tmp_path: pathlib.Path) -> None:
+    """Its words are the reason why nothing is delivered: status and heartbeat show them, and the
+    heartbeat goes to the destination and to the monitor."""
+    password = "hunter2-secret/horse"
+    replies = {**IN, b"PASS": b"500 'PASS " + password.encode() + b"': command not understood\r\n"}
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.csv").write_bytes(b"1\n")
+    with hostile(replies) as server:
+        master = TaskMaster(
+            [str(tmp_path / "data" / "a.csv")],
+            to=f"ftp://edge:{quote(password, safe='')}@127.0.0.1:{server.port}/in",
+            heartbeat_interval_secs=1,
+            bak_to_folder=str(tmp_path / "state"),
+            log_to_folder=str(tmp_path / "logs"),
+            stop_timeout_secs=3,
+        )
+        with master:
+            master.notify(0)
+
+            def tells(path: pathlib.Path) -> bool:
+                return path.is_file() and b"login refused" in path.read_bytes()
+
+            wait_until(lambda: "login refused" in str(master.status()), 10, "it is refused")
+            wait_until(
+                lambda: any(map(tells, (tmp_path / "data").iterdir())), 20, "the heartbeat tells"
+            )
+            shown = str(master.status())
+            assert "PASS •••" in shown
+            assert not any(form.decode() in shown for form in forms(password))
+            assert traces_in_files([tmp_path], password) == []
 
 
 CRASHING = """

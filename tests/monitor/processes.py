@@ -20,10 +20,14 @@ START_SECS = 30.0
 class Serving:
     """The process; a context manager that always reaps it."""
 
+    prefix: tuple[str, ...] = ()
+    """What starts it, if something has to be set before."""
+
     def __init__(self, source: str, state: pathlib.Path, *options: str, **env: str) -> None:
         self.log = state.parent / f"{state.name}.log"
         command = [
-            sys.executable, "-m", "pysubtask.monitor", "serve", source, "--state", str(state),
+            *self.prefix, sys.executable, "-m", "pysubtask.monitor", "serve", source,
+            "--state", str(state),
             "--listen", "127.0.0.1:0", "--scan-secs", "0.2", *options,
         ]  # fmt: skip
         with self.log.open("ab") as log:

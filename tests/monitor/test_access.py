@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
+import time
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -114,6 +118,17 @@ def test_a_password(site: MakeSite) -> None:
         )
 
 
+def test_a_login_lives_beside_another_programs_cookie(site: MakeSite) -> None:
+    """A browser sends cookies to all ports of a host. Without: the login page again for ever."""
+    one = site(password="open sesame")
+    one.look()
+    answer = one.ask("/login", method="POST", form={"password": "open sesame"})
+    cookie = answer.headers["set-cookie"].partition(";")[0]
+    for others in ("", 'prefs={"theme":"dark"}; ', "a b=c; ", "=; ", "x; "):
+        assert one.ask("/", headers={"cookie": others + cookie}).status == 200, others
+    assert one.ask("/", headers={"cookie": 'prefs={"theme":"dark"}'}).status == 303
+
+
 def test_another_password_ends_the_sessions(site: MakeSite) -> None:
     one = site(password="correct horse")
     history = one.monitor.history
@@ -130,6 +145,35 @@ def test_more_fields_than_a_form_has_are_no_form(site: MakeSite) -> None:
     one = site(password="correct horse")
     form = {"password": "correct horse", **{f"f{n}": "" for n in range(60)}}
     assert one.ask("/login", method="POST", form=form).status == 403
+
+
+@pytest.mark.parametrize(("last", "status"), [("http.request", 413), ("http.disconnect", None)])
+def test_a_body_without_end_is_refused_quietly(
+    site: MakeSite, last: str, status: int | None
+) -> None:
+    """From anybody, and in pieces. Without: some sixty lines of traceback in the log for each."""
+    one = site(password="x" * 10)
+    sent: list[Any] = []
+    pieces = 0
+
+    async def receive() -> dict[str, object]:
+        nonlocal pieces
+        pieces += 1
+        kind = "http.request" if pieces == 1 else last
+        body = b"a" * 40_000 if kind == "http.request" else b""
+        return {"type": kind, "body": body, "more_body": True}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
+        "scheme": "http", "path": "/login", "raw_path": b"/login", "root_path": "",
+        "query_string": b"", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 1),
+        "headers": [(b"host", b"127.0.0.1"), (b"transfer-encoding", b"chunked")], "state": {},
+    }  # fmt: skip
+    asyncio.run(one.app(scope, receive, send))  # type: ignore[arg-type]
+    assert [one["status"] for one in sent if "status" in one] == ([status] if status else [])
 
 
 def test_guessing_is_slowed_down(site: MakeSite) -> None:
@@ -165,6 +209,32 @@ def test_all_together_are_slowed_down_too(site: MakeSite, monkeypatch: pytest.Mo
         assert one.access.log_in("no", f"192.0.2.{number}") is None
     with pytest.raises(PermissionError, match="wait a minute"):
         one.access.log_in("correct horse", "198.51.100.1")
+
+
+def test_few_passwords_are_hashed_at_once(site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each takes 16 MiB. Without: forty logins at once take 640."""
+    one = site(password="x" * 10)
+    running, most, enter = [0], [0], threading.Lock()
+
+    def slow(password: str, salt: bytes | None = None) -> str:
+        with enter:
+            running[0] += 1
+            most[0] = max(most[0], running[0])
+        time.sleep(0.01)
+        with enter:
+            running[0] -= 1
+        return "wrong"
+
+    monkeypatch.setattr("pysubtask.monitor.web.access.hash_password", slow)
+    threads = [
+        threading.Thread(target=one.access.log_in, args=("y", f"10.0.0.{number}"))
+        for number in range(20)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert most[0] <= 2
 
 
 def test_sessions_and_keys_end_though_they_are_remembered(site: MakeSite) -> None:

@@ -357,3 +357,18 @@ def test_whatever_happens_notices_are_true_and_in_order(
         for client in world.fleet.clients.values():
             if client.state in ("archived", "gone"):
                 down.discard(client.name)
+
+
+@pytest.mark.parametrize(
+    "name", ["All clients are up again " + "x" * 150, "\u202e" * 100, "x" * 250], ids=ascii
+)
+def test_a_title_says_what_is_the_matter_however_long_the_name(name: str) -> None:
+    """Who names the file must not write the subject of the mail. Without: down and up have the
+    same, "All clients are up again xxx"."""
+    world = world_of(name, "b")
+    world.run(300, beats=["b"])
+    world.run(100, beats=["b", name])
+    down, up = (notice.title for notice in world.notices)
+    assert down.endswith(" is down")
+    assert " is up again after " in up
+    assert max(len(down), len(up)) < 150

@@ -6,8 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pysubtask.core.liveness import Beat, beat_text
+from pysubtask.config import build
+from pysubtask.core.liveness import Beat, beat_text, expect_secs
+from pysubtask.errors import SettingsError
 from pysubtask.monitor.beatfile import MAX_INTERVAL_SECS, Facts, read_beat
+from pysubtask.urls import parse_url
 
 
 @pytest.mark.parametrize(
@@ -95,3 +98,23 @@ def test_no_bytes_make_it_raise(content: bytes) -> None:
     reading = read_beat(content)
     assert (reading.interval_secs is None) == (reading.problem is not None)
     assert reading.interval_secs is None or 0 <= reading.interval_secs <= MAX_INTERVAL_SECS
+
+
+def test_half_a_character_becomes_a_question_mark() -> None:
+    """JSON may hold it, UTF-8 may not. Without, the API answers 500 for that client."""
+    facts = read_beat(b'60\n{"last_error": "a\\ud800", "version": "\\udfff"}\n').facts
+    assert (facts.last_error, facts.version) == ("a?", "?")
+
+
+def test_the_longest_interval_that_may_be_set_is_taken() -> None:
+    """Without, a client that beats once in 30 days is accepted there and never valid here."""
+    build(
+        "ftp", destination=parse_url("sftp://h/x"), keywords={"heartbeat_interval_secs": 2_073_600}
+    )
+    assert read_beat(beat_text(expect_secs(2_073_600.0), Beat(1, 1.0))).problem is None
+    with pytest.raises(SettingsError):
+        build(
+            "ftp",
+            destination=parse_url("sftp://h/x"),
+            keywords={"heartbeat_interval_secs": 2_073_601},
+        )

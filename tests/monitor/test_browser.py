@@ -94,6 +94,19 @@ def test_a_flip_shows_by_itself(stand: Stand) -> None:
     row(page, "quick").locator("td.s-up").wait_for()
 
 
+def test_a_stream_that_falls_silent_is_opened_again(stand: Stand) -> None:
+    """The machine slept, or a router forgot the connection. Without: "live", and nothing moves."""
+    stand.beat("edge")
+    page = stand.page()
+    until(page, lambda: "live" in page.text_content("#live-state"))
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    # a minute later, before anything else is heard
+    page.evaluate("() => { const real = Date.now; Date.now = () => real() + 60000; tick(); }")
+    until(page, lambda: any("/events?" in url for url in asked))
+    until(page, lambda: "live" in page.text_content("#live-state"))
+
+
 def test_search_filters_and_saved_views(stand: Stand) -> None:
     for name in ("north1", "north2", "south1"):
         stand.beat(name)

@@ -11,14 +11,17 @@ import http.server
 import json
 import socket
 import socketserver
+import sys
 import threading
 import time
+import types
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from pysubtask.errors import LinkError, PysubtaskError, SettingsError
+from pysubtask.errors import LinkError, LinkLost, PysubtaskError, SettingsError
+from pysubtask.monitor import channels
 from pysubtask.monitor.alerts import Notice, trial_notice
 from pysubtask.monitor.channels import Apprise, Mail, Webhook, ping
 from pysubtask.monitor.dispatch import Dispatch, store_notices
@@ -135,6 +138,54 @@ def test_a_webhook_that_is_not_there() -> None:
     assert "sesame" not in str(caught.value)
 
 
+@contextlib.contextmanager
+def dripping(first: bytes, drop: bytes = b"x") -> Iterator[int]:
+    """A server that says this, and then a byte now and then, for ever; gives its port."""
+    over = threading.Event()
+
+    class Drip(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                self.request.sendall(first)
+                while not over.wait(0.05):
+                    self.request.sendall(drop)
+
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Drip)
+    server.daemon_threads = True
+    with serving(server):
+        yield server.server_address[1]
+        over.set()
+
+
+@pytest.mark.parametrize("first", [b"HTTP/1.0 503 no\r\nX: ", b""], ids=["head", "status"])
+def test_a_webhook_that_drips_is_cut(first: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each byte begins the timeout anew. Without: the channel tells nothing for hours."""
+    monkeypatch.setattr(channels, "_TRY_SECS", 0.5)
+    with dripping(first) as port:
+        began = time.monotonic()
+        with pytest.raises(LinkError):
+            Webhook(f"http://127.0.0.1:{port}/").send(FACTS)
+        assert time.monotonic() - began < 5
+
+
+def test_a_webhook_whose_answer_drips_has_answered() -> None:
+    with dripping(b"HTTP/1.0 200 OK\r\n\r\n") as port:
+        began = time.monotonic()
+        Webhook(f"http://127.0.0.1:{port}/").send(FACTS)
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("scheme", ["smtp", "smtps"])
+def test_a_mail_server_that_drips_is_cut(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channels, "_TRY_SECS", 0.5)
+    first = b"220 " if scheme == "smtp" else b"\x16\x03\x03\x3f\xff"  # a record that is long
+    with dripping(first) as port:
+        began = time.monotonic()
+        with pytest.raises(LinkError):
+            Mail(f"{scheme}://127.0.0.1:{port}?tls=off&to=ops@example.com").send(FACTS)
+        assert time.monotonic() - began < 5
+
+
 def test_names_of_channels_hold_no_secret() -> None:
     hook = Webhook("https://user:pw@hooks.example/T0/sesame")
     assert hook.name.startswith("webhook https://hooks.example #")
@@ -203,13 +254,36 @@ def test_apprise_is_optional() -> None:
         assert "sesame" not in Apprise("json://user:sesame@127.0.0.1").name
 
 
+def test_two_apprise_urls_that_look_alike_without_their_secrets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without: they are one channel, and the first of them gets nothing."""
+
+    class Stand:
+        def add(self, url: str) -> bool:
+            return True
+
+        def __iter__(self) -> Iterator[Any]:
+            return iter([self])
+
+        def url(self, privacy: bool) -> str:
+            return "discord://1...9/a...z/"
+
+    monkeypatch.setitem(sys.modules, "apprise", types.SimpleNamespace(Apprise=Stand))  # type: ignore[arg-type]
+    both = [Apprise("discord://1119/axxz"), Apprise("discord://1229/ayyz")]
+    history = History(None)
+    assert len(Dispatch(history, threading.RLock(), both).channels) == 2
+    assert both[0].name == Apprise("discord://1119/axxz").name
+    history.close()
+
+
 def test_a_notice_is_tried_again_until_it_is_delivered(hook: Any) -> None:
     history, lock = History(None), threading.RLock()
     channel = Webhook(hook.url)
     store_notices(history, [trial_notice(START)], [channel])
     dispatch = Dispatch(history, lock, [channel])
     hook.answers = [503, 503]
-    assert [dispatch.deliver_due(START + after) for after in (0, 5, 10, 35, 41, 1000)] == [
+    assert [dispatch.deliver_due(START + after) for after in (0, 5, 11, 35, 43, 1000)] == [
         0, 0, 0, 0, 1, 0
     ]  # fmt: skip
     assert len(hook.heard) == 3
@@ -235,6 +309,103 @@ def test_a_notice_is_given_up_when_it_is_hopeless_or_old(hook: Any) -> None:
     assert [error.split(": ")[-1][:20] for _, error in rows] == [
         "the server answered ", "the server answered ", "this channel is no l"
     ]  # fmt: skip
+    history.close()
+
+
+class Dead:
+    """A mail server that swallows packets: each try takes 15 s, here by the test's clock."""
+
+    name = "mail"
+
+    def __init__(self, clock: list[float]) -> None:
+        self.clock, self.tries = clock, 0
+
+    def send(self, facts: dict[str, Any]) -> None:
+        self.tries += 1
+        self.clock[0] += 15.0
+        raise LinkLost("timed out", operation="send", path="x")
+
+
+class Good:
+    """A webhook that works; when it got what."""
+
+    name = "webhook"
+
+    def __init__(self, clock: list[float]) -> None:
+        self.clock = clock
+        self.got: dict[str, float] = {}
+
+    def send(self, facts: dict[str, Any]) -> None:
+        self.got[facts["title"]] = self.clock[0]
+
+
+@pytest.mark.parametrize(("count", "every_secs"), [(12, 300), (60, 300), (40, 60), (60, 0)])
+def test_a_dead_channel_delays_no_other(count: int, every_secs: int) -> None:
+    """Even in one thread. Without: of 60 notices in five hours the good channel gets each minutes
+    late, and of 240 in eight hours the last one after 16 hours."""
+    clock = [START]
+    dead, good = Dead(clock), Good(clock)
+    history = History(None)
+    dispatch = Dispatch(history, threading.RLock(), [dead, good])
+    said: dict[str, float] = {}
+    for number in range(count):
+        said[f"n{number}"] = clock[0]
+        store_notices(history, [Notice(clock[0], "down", f"n{number}", "")], [dead, good])
+        until = clock[0] + every_secs
+        while clock[0] < until:
+            dispatch.deliver_due(clock[0])
+            clock[0] += 2
+    for _ in range(20):
+        dispatch.deliver_due(clock[0])
+        clock[0] += 2
+    assert max(good.got[title] - at for title, at in said.items()) < 60
+    hours = (clock[0] - START) / 3600
+    assert dead.tries < 10 + 60 * hours  # nor is the dead one knocked at all the time
+    history.close()
+
+
+def test_each_channel_has_a_thread() -> None:
+    """A try that hangs holds up its own channel, not another one, nor the ping."""
+    hangs, sent, pinged = threading.Event(), threading.Event(), threading.Event()
+
+    class Hanging:
+        name = "mail"
+
+        def send(self, facts: dict[str, Any]) -> None:
+            assert hangs.wait(30)
+
+    class Quick:
+        name = "webhook"
+
+        def send(self, facts: dict[str, Any]) -> None:
+            sent.set()
+
+    def healthy() -> bool:
+        pinged.set()
+        return False
+
+    history, lock = History(None), threading.RLock()
+    both = [Hanging(), Quick()]
+    dispatch = Dispatch(history, lock, both, ping_url="http://x/", healthy=healthy)
+    with lock:
+        store_notices(history, [trial_notice(time.time())], both)
+    dispatch.start()
+    try:
+        assert sent.wait(10)
+        assert pinged.wait(10)
+    finally:
+        hangs.set()
+        dispatch.stop()
+    assert history.query("SELECT COUNT(*) FROM deliveries WHERE error IS NULL") == [(2,)]
+    history.close()
+
+
+def test_a_notice_waits_for_no_clock_that_was_set_back() -> None:
+    """Without: who sets the clock back by a year hears of nothing for a year."""
+    clock = [START]
+    good, history = Good(clock), History(None)
+    store_notices(history, [trial_notice(START)], [good])
+    assert Dispatch(history, threading.RLock(), [good]).deliver_due(START - 3e7) == 1
     history.close()
 
 

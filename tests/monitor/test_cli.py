@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import sqlite3
+import subprocess
+import sys
 import time
 
 import pytest
@@ -13,6 +16,7 @@ from pysubtask.errors import SettingsError
 from pysubtask.monitor import cli
 from pysubtask.monitor.cli import main
 from pysubtask.monitor.config import Config, descriptions, load_config, read_secret
+from pysubtask.monitor.history import History
 from pysubtask.monitor.serve import split_address
 
 Drop = pathlib.Path
@@ -71,7 +75,10 @@ def test_scan_in_words(drop: Drop, capsys: pytest.CaptureFixture[str]) -> None:
         ({"a": "1\n", "b": "3600\n"}, 1, "WARNING - 1 late: a"),
         ({"a": "3600\n", "b": "0\n"}, 0, "OK - 1 of 2 up"),
         ({}, 3, "UNKNOWN - no heartbeat files"),
-        ({"a": "x\n"}, 0, "OK - 0 of 1 up"),
+        ({"a": "x\n"}, 3, "UNKNOWN - 1 without a valid heartbeat: a"),
+        ({"a": "x\n", "b": "3600\n"}, 1, "WARNING - 1 without a valid heartbeat: a"),
+        ({"a": "x\n", "b": "1\n"}, 1, "WARNING - 1 late: b"),
+        ({"a": "", "b": "0\n"}, 1, "WARNING - 1 without a valid heartbeat: a"),
     ],
 )
 def test_check(
@@ -99,6 +106,87 @@ def test_check_of_one_client(drop: Drop, capsys: pytest.CaptureFixture[str]) -> 
     assert "1 down: b¦x | down=1" in capsys.readouterr().out
     assert main([*args, "--client", "c"]) == 3
     assert main(["check", str(drop / "no")]) == 3
+
+
+def test_check_of_what_it_may_not_read(
+    drop: Drop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nagios runs as another user. Without: "OK - 0 of 3 up", however dead they are."""
+    for name in ("a", "b", "c"):
+        beat(drop, name, "1\n", age=9999.0)
+    real = os.open
+
+    def refuse(path: str, *args: int, **options: int) -> int:
+        if str(path).endswith(".heartbeat"):
+            raise PermissionError(13, "Permission denied")
+        return real(path, *args, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("pysubtask.monitor.local.os.open", refuse)
+        assert main(["check", str(drop)]) == 3
+        assert main(["check", str(drop), "--client", "b"]) == 3
+    assert "HEARTBEAT UNKNOWN" in capsys.readouterr().out
+
+
+def test_check_with_a_folder_that_it_may_not_read(
+    drop: Drop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without: "OK - 1 of 1 up", for those in the folder are not even counted."""
+    beat(drop, "edge")
+    (drop / "site").mkdir()
+    beat(drop / "site", "dead", "1\n", age=9999.0)
+    real = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).rstrip("/").endswith("site"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr("pysubtask.monitor.local.os.scandir", refuse)
+    assert main(["check", str(drop)]) == 3
+    assert "UNKNOWN - can't be read: site/ | " in capsys.readouterr().out
+    assert main(["check", str(drop), "--client", "edge"]) == 0  # who asks for one gets that one
+    beat(drop, "down", "1\n", age=4.0)
+    assert main(["check", str(drop), "--grace-secs", "0"]) == 2
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii", "utf-8"])
+def test_check_says_down_whatever_the_terminal(drop: Drop, encoding: str) -> None:
+    """Without: nothing is printed, and the exit code is 1, which means late."""
+    beat(drop, "日本語", "1\n", age=4.0)
+    done = subprocess.run(
+        [sys.executable, "-m", "pysubtask.monitor", "check", str(drop), "--grace-secs", "0"],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert done.stdout.startswith(b"HEARTBEAT CRITICAL - 1 down: ")
+    assert done.stderr == b""
+
+
+def test_check_has_no_other_words_than_a_plugins(
+    drop: Drop, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever goes wrong is unknown (3): a traceback would be 1, a wrong option 2."""
+
+    def broken(*args: object) -> None:
+        raise RuntimeError("no|\nidea")
+
+    monkeypatch.setattr("pysubtask.monitor.sources.open_source", broken)
+    assert main(["check", str(drop)]) == 3
+    assert capsys.readouterr().out == "HEARTBEAT UNKNOWN - RuntimeError: no¦ idea\n"
+    with pytest.raises(RuntimeError):
+        main(["scan", str(drop)])
+    for command, code in (("check", 3), ("scan", 2)):
+        with pytest.raises(SystemExit) as end:
+            main([command, str(drop), "--no-such-option"])
+        assert end.value.code == code
+    with pytest.raises(SystemExit) as end:
+        main(["check", "--help"])
+    assert not end.value.code
+    assert main(["check"]) == 3
+    assert "HEARTBEAT UNKNOWN - " in capsys.readouterr().out
 
 
 def test_scan_of_nothing(drop: Drop, capsys: pytest.CaptureFixture[str]) -> None:
@@ -190,3 +278,24 @@ def test_serve_refuses_the_network_without_a_password(
     assert main(["serve", str(drop), "--tls-cert", str(drop / "no.pem"), *state]) == 2
     assert "load the certificate" in capsys.readouterr().err
     assert main(["serve", "gopher://x/y", "--listen", "127.0.0.1:0", *state]) == 2
+
+
+def test_serve_says_that_its_history_can_not_be_read(
+    drop: Drop,
+    tmp_path: pathlib.Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Without: a traceback, over and over where something restarts it."""
+
+    def broken(*args: object) -> None:
+        raise sqlite3.OperationalError("disk I/O error")
+
+    state = tmp_path / "state"
+    History(state).close()
+    monkeypatch.setattr(History, "get", broken)
+    command = ["serve", str(drop), "--listen", "127.0.0.1:0", "--state", str(state)]
+    assert main(command) == 2
+    words = capsys.readouterr().err
+    assert "disk I/O error" in words
+    assert "--state" in words

@@ -334,3 +334,33 @@ def test_uptime_is_up_by_known_time() -> None:
     known = 43_200 + 86_400 - 3600 + 43_200 - 3600
     assert uptime(found) == pytest.approx((known - 1800) / known)
     assert uptime([]) is None
+
+
+def test_days_of_a_source_that_blinks() -> None:
+    """A server that cut each idle connection for 78 days: the page of one client looked through
+    all spans for each flip, for half a minute, again with each beat."""
+    now, count = 1_800_000_000.0, 22_500
+    blind = [
+        Span(now - (count - n) * 300.0, now - (count - n) * 300.0 + 5, "x") for n in range(count)
+    ]
+    flips = [Past(blind[0].since - 100.0, None, "up")]
+    for span in blind:
+        flips += [Past(span.since, "up", "unknown"), Past(span.until or now, "unknown", "up")]
+    began = time.process_time()
+    found = days(flips, blind, now, 90)
+    assert time.process_time() - began < 3
+    assert sum(day.unknown_secs for day in found) == pytest.approx(count * 5)
+    assert sum(day.up_secs for day in found) == pytest.approx(count * 295 + 100)
+
+
+def test_days_with_spans_that_overlap() -> None:
+    """The clock was set back in between."""
+    now = 1_800_000_000.0
+    blind = [
+        Span(now - 900, now - 100, "x"),
+        Span(now - 800, now - 700, "x"),
+        Span(now - 50, None, "x"),
+    ]
+    found = days([Past(now - 1000, None, "up")], blind, now, 2)
+    assert sum(day.unknown_secs for day in found) == pytest.approx(850)
+    assert sum(day.up_secs for day in found) == pytest.approx(150)

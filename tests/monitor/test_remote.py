@@ -8,8 +8,17 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from pysubtask.errors import LinkLost, RemoteDenied, SettingsError
+from pysubtask.errors import (
+    AskedToWait,
+    HostKeyRefused,
+    LinkLost,
+    LoginRefused,
+    PysubtaskError,
+    RemoteDenied,
+    SettingsError,
+)
 from pysubtask.monitor import remote
+from pysubtask.monitor.fleet import Fleet
 from pysubtask.monitor.remote import RemoteFolder
 from pysubtask.transports.contract import List, Read, RemoteStat, Request, Result
 from pysubtask.transports.folder import FolderTransport
@@ -27,6 +36,9 @@ class Moody(FolderTransport):
 
     def collect(self) -> Iterator[tuple[int, Result]]:
         if Moody.mood == "break":
+            raise LinkLost("cut")
+        if Moody.mood == "break once":
+            Moody.mood = ""
             raise LinkLost("cut")
         if Moody.mood == "silent":
             return
@@ -93,7 +105,46 @@ def test_a_link_that_breaks_is_made_anew(source: RemoteFolder) -> None:
     Moody.mood = ""
     scan = source.scan()
     assert (scan.error, len(scan.sightings)) == (None, 2)
+    assert len(source.made) == 3  # type: ignore[attr-defined]
+
+
+def test_a_link_that_was_cut_while_it_was_idle_blinds_nobody(source: RemoteFolder) -> None:
+    """Without the second try each such cut makes the whole fleet unknown for a look."""
+    assert source.scan().error is None
+    Moody.mood = "break once"
+    scan = source.scan()
+    assert (scan.error, len(scan.sightings)) == (None, 2)
     assert len(source.made) == 2  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("refusal", "waits"),
+    [
+        (LoginRefused("wrong password"), [0, 30, 90, 210]),
+        (HostKeyRefused("changed", reason="changed"), [0, 30, 90, 210]),
+        (AskedToWait("later", wait_secs=200.0), [0, 200]),
+        (LinkLost("no route"), list(range(0, 300, 5))),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_refused_login_is_repeated_ever_more_slowly(
+    refusal: PysubtaskError, waits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without: a login each five seconds, and fail2ban bans the monitor, and with it the fleet
+    behind the same address."""
+    now, tries = [1000.0], []
+
+    class Refusing(FolderTransport):
+        def connect(self) -> None:
+            tries.append(now[0] - 1000.0)
+            raise refusal
+
+    monkeypatch.setattr(remote.time, "monotonic", lambda: now[0])
+    source = RemoteFolder("sftp://watch@host/drop", make_transport=lambda wake: Refusing("/x"))
+    for _ in range(60):
+        assert source.scan().error == str(refusal)
+        now[0] += 5
+    assert tries == waits
 
 
 def test_a_server_that_falls_silent_is_given_up(
@@ -133,6 +184,29 @@ def test_what_a_limit_leaves_out_is_unread_and_whom_it_knows_goes_first(
     scan = source.scan()
     assert [one.name for one in scan.sightings] == ["edge"]
     assert sorted(scan.unread) == ["a/", "site/"]
+
+
+def test_what_a_limit_leaves_out_is_not_gone(
+    drop: pathlib.Path, source: RemoteFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may upload may create files and folders. Without: living clients are told as gone."""
+    fleet = Fleet()
+    fleet.observe(source.scan(), 1000.0, 1.0)
+    source._limit = 3
+    (drop / "a").mkdir()
+    for number in range(5):
+        (drop / "a" / f"{number}.heartbeat").write_bytes(b"60\n")
+    scan = source.scan()
+    assert {"edge", "site/edge"} <= {one.name for one in scan.sightings}
+    assert len(scan.sightings) == 3
+    assert scan.unread == ("a/",)
+    monkeypatch.setattr(remote, "_MAX_FOLDERS", 1)
+    scan = source.scan()
+    assert set(scan.unread) == {"a/", "site/"}
+    fleet.observe(scan, 1005.0, 6.0)
+    states = {one.name: one.state.value for one in fleet.clients.values()}
+    assert "gone" not in states.values()
+    assert any("folders" in words for words in scan.warnings)
 
 
 def test_schemes_without_a_transport_are_refused() -> None:

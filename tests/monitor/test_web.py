@@ -9,6 +9,7 @@ import html.parser
 import json
 import pathlib
 import re
+import time
 import urllib.parse
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
@@ -357,6 +358,60 @@ def test_the_stream_tells_what_changed_and_when_to_start_over(site: MakeSite) ->
     assert first["rows"] == [[client_id("edge"), 1, 0]]
     assert (first["all"], first["mine"], second["all"]) == (False, True, True)
     assert first["counts"] == {**first["counts"], "late": 1}  # type: ignore[dict-item]
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="another zone")
+@pytest.mark.parametrize(
+    ("zone", "now"),
+    [("Europe/Berlin", "2026-03-30 00:10"), ("America/Asuncion", "2024-11-10 12:00")],
+)
+def test_each_day_has_a_name_of_its_own(
+    site: MakeSite, monkeypatch: pytest.MonkeyPatch, zone: str, now: str
+) -> None:
+    """Without: after a day of 23 hours both that one and this are called today."""
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        world = World()
+        world.now = time.mktime(time.strptime(now, "%Y-%m-%d %H:%M"))
+        one = site(world)
+        world.beat("edge")
+        one.look()
+        page = one.ask(f"/clients/{client_id('edge')}").text
+        names = re.findall(r"<title>([^<:]+): [^<]* up", page)
+        assert (len(names), len(set(names)), names[-1]) == (90, 90, "today")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_prometheus_knows_of_patience(site: MakeSite) -> None:
+    """After blindness all deadlines are past, but the monitor grants an interval more. Without,
+    Prometheus' rules alarm for the whole fleet each time."""
+    one = site()
+    for name in "abc":
+        one.world.beat(name, secs=300)
+    one.look()
+    one.world.error = "no"
+    for _ in range(30):
+        one.look(30)
+    one.world.error = None
+    one.look()
+    one.look(40)
+    assert {row.state.value for row in one.monitor.snapshot.rows.values()} == {"late"}
+    assert all(deadline > one.world.now for deadline in deadlines(one))
+    one.look(600)
+    assert all(deadline < one.world.now for deadline in deadlines(one))
+    one.world.beat("a", secs=300)
+    one.look()
+    assert max(deadlines(one)) == pytest.approx(one.world.now + 300, abs=2)
+
+
+def deadlines(one: Site) -> list[float]:
+    text = one.ask("/metrics").text
+    lines = [line for line in text.splitlines() if line.startswith("pysubtask_client_deadline")]
+    assert lines
+    return [float(line.split()[-1]) for line in lines]
 
 
 def test_what_is_vendored_is_what_npm_gave() -> None:

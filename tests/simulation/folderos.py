@@ -19,10 +19,12 @@ import posixpath
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+from pysubtask.core.capabilities import Capabilities
 from pysubtask.errors import LinkError, LinkLost
 from pysubtask.transports import folder
 from pysubtask.transports.contract import Request, Result, Wake
@@ -38,9 +40,12 @@ from tests.simulation.remote import (
 )
 from tests.simulation.server import SimServer
 
-__all__ = ["SimFolderTransport"]
+__all__ = ["SYNC_EVERY_BYTES", "SimFolderTransport"]
 
 _CALL_BYTES = 200
+SYNC_EVERY_BYTES = 262_144
+"""Instead of 16 MiB, as files are small here."""
+_REFUSED_LATE = 0.1
 _WRITTEN_BACK_NS = (0, 1_000_000, 100_000_000, 5_000_000_000)
 
 
@@ -53,6 +58,10 @@ class SimFolderTransport(FolderTransport):
         self._wake_up = wake
         self._os = MountedOs(connector.network.server, rng)
         self._root = _SimRoot(self)  # type: ignore[assignment]
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return replace(super().capabilities, synced_every_bytes=SYNC_EVERY_BYTES)
 
     def attach(self) -> None:
         """The mount is there."""
@@ -91,6 +100,9 @@ class _SimRoot:
     def name(self, path: str, at: int | None) -> str:
         return path
 
+    def keep_inside(self, path: str) -> None:
+        """There are no links."""
+
     def lost(self, error: OSError) -> LinkError | None:
         if error.errno == errno.ENOTCONN:
             return LinkLost("the mount is gone", operation="deliver")
@@ -110,17 +122,19 @@ class MountedOs:
         self.path = posixpath
         for name in ("O_RDWR", "O_RDONLY", "O_CREAT", "SEEK_SET", "strerror", "stat_result"):
             setattr(self, name, getattr(os, name))
+        self.fsencode = os.fsencode
+        self.POSIX_FADV_DONTNEED = getattr(os, "POSIX_FADV_DONTNEED", 0)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
         """The folder's client finds this system instead of the real one."""
         names: dict[str, Any] = vars(folder)
-        before = names["os"]
-        names["os"], names["open"] = self, self._open_file
+        before = {name: names[name] for name in ("os", "_SYNC_EVERY_BYTES")}
+        names |= {"os": self, "open": self._open_file, "_SYNC_EVERY_BYTES": SYNC_EVERY_BYTES}
         try:
             yield
         finally:
-            names["os"], names["open"] = before, builtins.open
+            names |= {**before, "open": builtins.open}
 
     @property
     def _disk(self) -> RemoteDisk:
@@ -174,10 +188,26 @@ class MountedOs:
             self._server.cache.pop(file, None)
 
     def _write_back(self, file: RemoteFile) -> None:
+        waiting = self._server.cache.get(file, [])
+        if len(waiting) > 1 and self._refuses_now():
+            del waiting[self._rng.randrange(len(waiting))]
+            self._server.cache_errors.add(file)
+            self._server.on_refusal()
+            return
         try:
-            self._flush(file, min(1, len(self._server.cache.get(file, ()))))
+            self._flush(file, min(1, len(waiting)))
         except RemoteRefusal:
             self._server.cache_errors.add(file)
+
+    def _refuses_now(self) -> bool:
+        """Whether the server has no room just now (somebody else's quota, for a moment)."""
+        return self._server.kind.refuses_late and self._rng.random() < _REFUSED_LATE
+
+    def _tell(self, file: RemoteFile) -> None:
+        """Tell once what was refused since the last time."""
+        if file in self._server.cache_errors:
+            self._server.cache_errors.discard(file)
+            raise RemoteRefusal(FAILURE)
 
     def _content(self, file: RemoteFile) -> bytes:
         """As this machine sees it."""
@@ -231,6 +261,7 @@ class MountedOs:
         file, offset, whole = self._files[fd], self._at[fd], bytes(data)
 
         def store() -> None:
+            self._tell(file)
             if not self._server.kind.cached:
                 self._disk.write(file, offset, whole)
                 return
@@ -244,14 +275,15 @@ class MountedOs:
         self._at[fd] = offset + len(whole)
         return len(whole)
 
+    def posix_fadvise(self, fd: int, offset: int, length: int, advice: int) -> None:
+        """Writing back begins by itself here."""
+
     def fsync(self, fd: int) -> None:
         file = self._files[fd]
 
         def sync() -> None:
             self._flush(file)
-            if file in self._server.cache_errors:
-                self._server.cache_errors.discard(file)
-                raise RemoteRefusal(FAILURE)
+            self._tell(file)
             self._disk.sync(file)
 
         self._call("fsync", str(fd), sync)
@@ -283,7 +315,11 @@ class MountedOs:
         folder_path = path.rstrip("/")
         yield iter(
             [
-                SimpleNamespace(name=name, stat=partial(self.stat, f"{folder_path}/{name}"))
+                SimpleNamespace(
+                    name=name,
+                    stat=partial(self.stat, f"{folder_path}/{name}"),
+                    is_symlink=lambda: False,
+                )
                 for name in names
             ]
         )

@@ -6,6 +6,16 @@ from tests.simulation.planting import Edit, Plant, one
 
 __all__ = ["REALM_KNOWN", "REALM_PLANTS", "REALM_WORLDS"]
 
+_CACHE_COUNTED = (
+    Edit("subtask.delivery.pump", "Pump._certain", "if not every:", "if True:"),
+    Edit(
+        "subtask.delivery.upload",
+        "Uploads._resume_point",
+        "cached = self._session.can.synced_every_bytes > 0",
+        "cached = False",
+    ),
+)
+
 REALM_PLANTS: dict[str, Plant] = {
     "folder-unsynced": one(
         "appends to a file in a mounted folder are left to the system, which writes them back in "
@@ -19,15 +29,24 @@ REALM_PLANTS: dict[str, Plant] = {
         "a file in a folder is renamed into place before its data are on the disk",
         "transports.folder",
         "FolderTransport.finish",
-        "if sync or os.path.basename(path).startswith(_TEMP_PREFIX):",
+        "if sync or _is_temp(path):",
         "if False:",
     ),
-    "resumed-unsynced": one(
+    "folder-cache-counted": Plant(
+        "an upload to a mount goes on behind what only a cache had, which was refused late",
+        _CACHE_COUNTED,
+    ),
+    "resumed-unsynced": Plant(
         "what was written before a break is renamed into place without being synced",
-        "subtask.delivery.upload",
-        "Uploads.resume",
-        "start = min(start, max(upload.base, upload.size - 1))",
-        "pass",
+        (
+            *_CACHE_COUNTED,
+            Edit(
+                "subtask.delivery.upload",
+                "Uploads.resume",
+                "start = min(start, max(upload.base, upload.size - 1))",
+                "pass",
+            ),
+        ),
     ),
     "written-behind-anything": one(
         "what is owed is written behind a content that cannot be compared any more",
@@ -169,6 +188,7 @@ REALM_PLANTS: dict[str, Plant] = {
 REALM_WORLDS = {
     "folder-unsynced": "folder",
     "folder-temp-unsynced": "folder",
+    "folder-cache-counted": "folder",
     "resumed-unsynced": "folder",
     "written-behind-anything": "sweep:edit",
     "echo-believed": "unsteady",
@@ -191,8 +211,9 @@ REALM_WORLDS = {
 
 REALM_KNOWN: dict[str, int] = {
     "folder-unsynced": 6_000_000_003,
-    "folder-temp-unsynced": 6_000_000_061,
-    "resumed-unsynced": 6_000_000_865,
+    "folder-temp-unsynced": 6_000_000_241,
+    "folder-cache-counted": 6_000_000_006,
+    "resumed-unsynced": 6_000_000_006,
     "written-behind-anything": 7548,
     "echo-believed": 5_000_000_045,
     "answers-by-order": 4,

@@ -95,13 +95,18 @@ def _folder(rng: random.Random, config: Config, is_bent: bool) -> Config:
     server = ServerKind(calls="folder", cached=mounted)
     settings = {**config.settings, "on_remote_gone": "resend"}
     latency_ns = rng.choice([50_000, MS, 20 * MS]) if mounted else 50_000
+    bytes_per_sec = config.bytes_per_sec if mounted else 0
+    if mounted and rng.random() < 0.3:
+        server = replace(server, refuses_late=True)
+        config = replace(config, block_bytes=600_000)  # files of several writes
+        bytes_per_sec = 2_000_000
     return replace(
         config,
         server_name="mount" if mounted else "disk",
         server=server,
         settings=settings,
         latency_ns=latency_ns,
-        bytes_per_sec=config.bytes_per_sec if mounted else 0,
+        bytes_per_sec=bytes_per_sec,
     )
 
 

@@ -8,8 +8,8 @@ Excused, each time: what was in flight when a connection ended, a process died o
 a WRITE: the window as it stood, at least 256 KiB, or what had been sent behind a refused one; and
 what is compared in one go afterwards to find out what arrived (128 KiB). A server that can't be
 read gives no way to find out, so that after a death everything since the last note in the journal
-(1 MiB) comes again. A loss of power excuses all that was unfinished: the journal may not even know
-of it.
+(1 MiB) comes again. So does, of a file in a folder, what the system may still have in its cache. A
+loss of power excuses all that was unfinished: the journal may not even know of it.
 
 Whole files that are due again by the plan's table (the remote file gone, changed by another hand, a
 new version) are not counted: they are other files at the destination. Nor is a version that is
@@ -68,6 +68,8 @@ class Resends:
     again_bytes: int = 0
     excused_bytes: int = 0
     window_bytes: int = _LEAST_BYTES
+    cached_bytes: int = 0
+    """So much of a file may count as sent that a cache has, and is not believed after a break."""
     spending: Spending | None = None
     """Where a budget is kept an eye on."""
     _sent: dict[str, _Sent] = field(default_factory=dict)
@@ -148,6 +150,7 @@ class Resends:
         """A connection ended, a process died, a WRITE was refused, with so much sent behind it."""
         self.excused_bytes += max(self.window_bytes, behind_bytes)
         self.excused_bytes += _COMPARED_BYTES if self.readable else 0
+        self.excused_bytes += self.cached_bytes
         if died and not self.readable:
             self.excused_bytes += _NOTE_EVERY_BYTES
 

@@ -48,6 +48,8 @@ class ServerKind:
     """Names that differ in case, or in the form of their letters, are one."""
     cached: bool = False
     """A folder on a mount: the machine that writes keeps back what it has not synced."""
+    refuses_late: bool = False
+    """What a mount writes back by itself may be refused: it is told once, at a later call."""
     service_ns: int = 0
     """A request takes up to this long; 0: it is done at once (sequential only)."""
 

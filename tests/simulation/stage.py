@@ -9,6 +9,7 @@ from tests.simulation.beats import NAME, Beats
 from tests.simulation.checker import Checker
 from tests.simulation.clock import SimClock
 from tests.simulation.filesystem import SimFileSystem
+from tests.simulation.folderos import SYNC_EVERY_BYTES
 from tests.simulation.ledger import Ledger, Source
 from tests.simulation.network import SimNetwork
 from tests.simulation.platter import Platter
@@ -49,6 +50,8 @@ class Stage:
             self.remote.fold = folded
         self.checker = Checker(self.ledger, self.remote, lambda: self.clock.now_ns)
         self.resends = Resends(self.remote, config.server.readable)
+        if config.server.calls == "folder":
+            self.resends.cached_bytes = SYNC_EVERY_BYTES
         self.remote.observers.append(self.resends)
         self.remote.on_short_write = self.resends.broke
         if config.settings.keys() & {"max_bytes_per_day", "max_rate_bytes_per_sec"}:

@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from pysubtask.core.model import Entry, entry_from_json, entry_to_json
-from pysubtask.errors import LinkLost, RemoteError
+from pysubtask.errors import LinkLost, RemoteDenied, RemoteError, RemoteExists, RemoteNotFound
 from pysubtask.subtask.delivery.beats import BeatNames, is_beat
 from pysubtask.subtask.store.recordlog import Codec, RecordLog
 from tests.unit.core_fakes import LOG, HookedDisk, ManualClock, nothing
 from tests.unit.core_local import Local
-from tests.unit.core_remote import Remote, make_remote
+from tests.unit.core_remote import TEMP_PREFIX, Remote, make_remote
 
 TEXT = b"60\n{}\n"
 
@@ -56,6 +56,32 @@ def test_a_late_rename_does_not_publish_what_the_next_one_has_begun(remote: Remo
         beat(remote, b"later\n")
     assert first not in names_used(remote)[1:]
     assert remote.server.names() == ["edge.heartbeat"], "what was left is removed"
+
+
+@pytest.mark.parametrize("refusal", [RemoteError, RemoteExists, RemoteDenied])
+@pytest.mark.parametrize("swept", [True, False])
+def test_a_refused_rename_removes_the_last_heartbeat_only_for_a_new_one(
+    tmp_path: Path, refusal: type[RemoteError], swept: bool
+) -> None:
+    """Where a rename can't replace. Without: a temporary file that somebody swept away costs the
+    last heartbeat, and the monitor says gone."""
+    remote = make_remote(Local(tmp_path, ManualClock(), HookedDisk()), "rename-only")
+    beat(remote)
+
+    def fault(operation: str, path: str) -> None:
+        if operation != "rename":
+            return
+        if swept:
+            for name in [n for n in remote.server.names() if n.startswith(TEMP_PREFIX)]:
+                del remote.server._files[name]
+            raise RemoteNotFound("no such file", operation=operation, path=path)
+        if "edge.heartbeat" in remote.server.names():
+            raise refusal("refused", operation=operation, path=path)
+
+    remote.server.fault_before = fault
+    beat(remote, b"later\n")
+    assert remote.server.names() == ["edge.heartbeat"]
+    assert bytes(remote.server._files["edge.heartbeat"].data) == (TEXT if swept else b"later\n")
 
 
 def test_what_may_not_be_removed_yet_is_removed_later(remote: Remote) -> None:

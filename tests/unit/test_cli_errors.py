@@ -12,7 +12,9 @@ from pysubtask.cli import convert, demo, exits
 from pysubtask.cli.options import UrlType
 from pysubtask.errors import HostKeyReason
 from pysubtask.events import LinkChanged
+from pysubtask.signals import StateLayout, write_json
 from pysubtask.status import FileStatus, Status
+from pysubtask.subtask.shell.lock import process_start
 from tests.unit.cli_bench import URL, Run, elsewhere, leaves, lines, run
 
 __all__ = ["elsewhere", "run"]  # fixtures
@@ -251,3 +253,31 @@ def test_the_exit_codes_are_what_they_are() -> None:
 
 def test_a_url_type_lets_good_urls_through() -> None:
     assert UrlType().convert(URL, None, None) == URL
+
+
+@pytest.mark.parametrize(
+    ("subtask", "program", "words", "attempt"),
+    [
+        (True, True, "process {program} does it already", "or end that process: kill {program}"),
+        (True, False, "process {subtask} does it already, the subtask of a", "in a few seconds"),
+        (False, False, "another process did it meanwhile", "the same command again"),
+    ],
+)
+def test_nobody_is_told_to_kill_what_is_not_the_program(
+    tmp_path: pathlib.Path, subtask: bool, program: bool, words: str, attempt: str
+) -> None:
+    """The parent of a subtask whose program was killed is the session, or the container's first
+    process; and ``kill 0`` ends the shell that one types it into."""
+    me, parent = os.getpid(), os.getppid()
+    holder = {
+        "pid": me,
+        "start": process_start(me) if subtask else "another boot",
+        "program": parent,
+        "program_start": process_start(parent) if program else "another boot",
+    }
+    write_json(StateLayout(str(tmp_path)).holder, holder)
+    busy = exits.Busy(str(tmp_path), "push")
+    pids = {"program": parent, "subtask": me}
+    assert busy.message.startswith(f"push: {words.format(**pids)}")
+    assert attempt.format(**pids) in busy.attempt
+    assert (": kill" in busy.attempt) is program

@@ -19,6 +19,7 @@ from pysubtask.transports.contract import RemoteStat
 from pysubtask.transports.ftp.facts import parse_facts, parse_list_line, parse_time
 from pysubtask.transports.ftp.names import decode_name, encode_path
 from pysubtask.transports.ftp.replies import (
+    Momentary,
     Reply,
     ReplyReader,
     parse_epsv,
@@ -105,7 +106,8 @@ def test_ports() -> None:
         (502, "Not implemented", RemoteUnsupported),
         (504, "No", RemoteUnsupported),
         (532, "Need account", RemoteDenied),
-        (450, "File busy", RemoteError),
+        (450, "File busy", Momentary),
+        (550, "Input/output error", RemoteFull),
     ],
 )
 def test_refusals_are_told_apart(code: int, text: str, kind: type[RemoteError]) -> None:

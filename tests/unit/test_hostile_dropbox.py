@@ -3,6 +3,7 @@ the connection ends with an error of ours, in bounded memory and time."""
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
@@ -277,6 +278,41 @@ def test_a_listing_without_end_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     (result,) = answers_to(made, List("/a"))
     assert isinstance(result, RemoteError)
     assert len(there.asked) <= 6
+
+
+def test_a_listing_of_names_without_end_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages of 16 MiB, each within its own bound: together they would fill the memory."""
+    monkeypatch.setattr(client, "_MAX_NAME_BYTES", 100_000)
+    page = {"entries": [{**FILE, "name": "x" * 30_000}], "cursor": "c", "has_more": True}
+    made, there = transport(lambda: as_json(page))
+    (result,) = answers_to(made, List("/a"))
+    assert isinstance(result, RemoteError)
+    assert len(there.asked) == 4
+
+
+class _Long(io.RawIOBase):
+    """A body of 64 MiB."""
+
+    def __init__(self) -> None:
+        self.given_bytes = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        size = min(len(buffer), (64 << 20) - self.given_bytes)
+        self.given_bytes += size
+        return size
+
+
+@pytest.mark.parametrize("status", [500, 409, 400, 429])
+def test_the_words_of_a_refused_download_have_an_end(status: int) -> None:
+    """The SDK asks for a download as a stream, and then reads all that an error says."""
+    body = _Long()
+    made, _ = transport(lambda: (status, {"content-type": "application/json"}, body))
+    with contextlib.suppress(LinkError):
+        answers_to(made, Read("/a", 0, 100))
+    assert body.given_bytes < 20 << 20
 
 
 def test_names_that_lead_elsewhere_are_left_out() -> None:

@@ -54,6 +54,29 @@ def test_any_way_to_a_declared_file_touches_it(folder: pathlib.Path) -> None:
     assert (folder / "logs" / "b.csv.notify").exists()
 
 
+@pytest.mark.parametrize("way", ["{0}/logs/out", "logs/out", "./logs/out/", 1])
+def test_a_watched_folder_inside_another_is_no_file_of_it(
+    folder: pathlib.Path, way: str | int
+) -> None:
+    """``notify`` of the inner one would touch ``out.notify`` in the outer one, and none of its
+    files."""
+    (folder / "logs" / "out" / "a.csv").write_text("1\n")
+    master = make({"dir": "logs"}, {"dir": "logs/out"})
+    assert master.notify(way.format(folder) if isinstance(way, str) else way) is True
+    assert os.listdir(folder / "logs") == ["out"]
+    assert sorted(os.listdir(folder / "logs" / "out")) == ["a.csv", "a.csv.notify"]
+    assert master.notify(folder / "logs" / "out" / "a.csv") is True
+
+
+@pytest.mark.parametrize("path", ["lo\0gs/a.csv", "logs/a\0.csv", b"lo\0gs/a.csv"])
+def test_a_name_that_no_file_can_have_is_watched_by_nobody(path: Any) -> None:
+    """Not a bare ``ValueError`` out of ``notify``, where nobody expects one."""
+    master = make("logs/a.csv", {"dir": "logs/out"})
+    for call in (master.notify, master.status):
+        with pytest.raises(NotWatchedError):
+            call(path)
+
+
 def test_nothing_else_is_made_in_the_folder_before_start(folder: pathlib.Path) -> None:
     make("logs/a.csv").notify(0)
     assert sorted(os.listdir(folder / "logs")) == ["a.csv.notify", "out"]

@@ -16,6 +16,7 @@ import pytest
 
 from pysubtask import SettingsError, TaskMaster
 from pysubtask import passwords as sources
+from pysubtask.cli.options import forget_secrets
 from pysubtask.config import build
 from pysubtask.layers import Layer, merge
 from pysubtask.master._child import _environment
@@ -229,3 +230,20 @@ def test_a_variable_with_a_secret_is_kept_from_the_child(monkeypatch: pytest.Mon
     assert "COLLECTOR_PW" not in inherited
     assert inherited["COLLECTOR_PORT"] == "22"
     assert inherited["USER"] == "edge"
+
+
+def test_the_password_of_a_url_is_kept_from_the_childs_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``PYSUBTASK_TO=ftp://me:hunter2@host/`` is a way to say it, and others have variables of
+    their own; anybody of the same user could read it in ``/proc/<child>/environ``."""
+    monkeypatch.setenv("PYSUBTASK_TO", "ftp://me:hunter%202@host/in")
+    monkeypatch.setenv("COLLECTOR", "ftp://me:hunter%202@host/in")
+    monkeypatch.setenv("OTHER", "https://me:another@host/")
+    inherited = _environment(["python"], (Secret("hunter 2"), Secret("")))
+    assert inherited is not None
+    assert inherited["PYSUBTASK_TO"] == "ftp://me@host/in"
+    assert "COLLECTOR" not in inherited
+    assert inherited["OTHER"] == "https://me:another@host/"
+    forget_secrets()
+    assert os.environ["PYSUBTASK_TO"] == "ftp://me@host/in"

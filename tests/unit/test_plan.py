@@ -32,6 +32,7 @@ SFTP = Capabilities(positioned_write=True, sequential=True, atomic_replace=True)
 RENAME_ONLY = dataclasses.replace(SFTP, atomic_replace=False)
 WHOLE_FILES = dataclasses.replace(SFTP, positioned_write=False)
 CACHED = dataclasses.replace(SFTP, fsync=True)
+FOLDER = dataclasses.replace(CACHED, synced_every_bytes=1 << 20)
 DROP_BOX = dataclasses.replace(SFTP, readable=False)
 KEEP = Policy()
 REPLACE = Policy(on_first_contact="replace")
@@ -145,6 +146,8 @@ GOING_ON = [
           Append(79, 80), CACHED),
     _case("all of them arrived, and may be in a cache", GROWN, SHOWN,
           Present(100, 6.0, ours=True), Append(99, 100), CACHED),
+    _case("they are ours, in a cache that a sync may have failed for", GROWN, SHOWN,
+          Present(80, 6.0, ours=True), Append(60, 80, longer=80), FOLDER),
     _case("confirmed ones are in none", GROWN, SHOWN, Present(60, 6.0, ours=True),
           Append(60, 100), CACHED),
     _case("shorter, but ours", GROWN, SHOWN, Present(20, 6.0, ours=True), Append(20, 100)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import subprocess
 import sys
@@ -180,6 +181,7 @@ def test_the_child_is_started_isolated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)
     home = str(pathlib.Path(pysubtask.__file__).parent.parent)
     monkeypatch.setattr(_command, "_finds_by_itself", lambda folder: folder == home)
+    monkeypatch.setattr(_command, "_speaks_utf8_by_option", lambda: False)
     assert _command.child_command("pysubtask.ftp", None) == [
         sys.executable, "-P", "-m", "pysubtask.ftp",
     ]  # fmt: skip
@@ -188,6 +190,43 @@ def test_the_child_is_started_isolated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert command[1:3] == ["-P", "-c"]
     done = subprocess.run(command, capture_output=True, timeout=60, check=True)
     assert b"DeadTimeMilli" in done.stdout
+
+
+def test_a_relative_interpreter_is_counted_from_where_the_master_was_made(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As all relative paths are: a program may change its current folder before ``start()``."""
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv" / "python").symlink_to(sys.executable)
+    monkeypatch.chdir(tmp_path)
+    master = BaseTaskMaster(["a"], python="venv/python")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with master:
+        assert master.status().pid is not None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the locale says how file names are spoken")
+def test_the_child_speaks_file_names_as_the_program_does(tmp_path: pathlib.Path) -> None:
+    """``python -X utf8`` in an ASCII locale: the child would look for other names, and nothing
+    would ever arrive, or be said."""
+    code = (
+        "import pathlib, sys; from pysubtask import TaskMaster\n"
+        "path = pathlib.Path('\\u00e4.csv'); path.write_text('x')\n"
+        "pathlib.Path('dest').mkdir()\n"
+        "with TaskMaster([str(path)], to=pathlib.Path('dest').absolute().as_uri()) as master:\n"
+        "    assert master.notify(0) and master.flush(30)\n"
+    )
+    surroundings = {"LC_ALL": "POSIX", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    home = str(pathlib.Path(pysubtask.__file__).parent.parent)
+    subprocess.run(
+        [sys.executable, "-X", "utf8", "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, **surroundings, "PYTHONPATH": home},
+        timeout=60,
+        check=True,
+    )
+    assert os.listdir(os.fsencode(str(tmp_path / "dest"))) == ["\u00e4.csv".encode()]
 
 
 def test_dangerous_folders_are_not_swept(

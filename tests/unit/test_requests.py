@@ -28,7 +28,12 @@ class Setting:
         self.disk = FailingDisk()
         self.subtask = FakeSubtask(self.clock)
         self.requests = Requests(
-            self.layout, self.subtask, disk=self.disk, clock=self.clock, log=quiet_log()
+            self.layout,
+            self.subtask,
+            disk=self.disk,
+            clock=self.clock,
+            log=quiet_log(),
+            purpose="ours",
         )
 
     def ask(self, question: dict[str, Any], request_id: str = ID) -> None:
@@ -63,6 +68,32 @@ def test_flush_is_answered_when_all_is_delivered(setting: Setting) -> None:
     assert setting.asked() == []
     assert setting.subtask.calls == ["flush"]
     assert len(setting.requests) == 0
+
+
+@pytest.mark.parametrize("years", [-50, 50])
+def test_a_question_outlives_a_clock_that_is_set(setting: Setting, years: int) -> None:
+    """A small computer learns the time after its start, while ``flush()`` waits: the question
+    would be taken for an old one, and never answered."""
+    setting.ask({"ask": "flush"})
+    setting.round()
+    setting.clock.wall += years * 365 * 86_400
+    setting.round()
+    setting.subtask.delivered = True
+    setting.round()
+    assert setting.answer() == {"ok": True}
+
+
+@pytest.mark.parametrize("kind", ["flush", "snapshot", "pull"])
+def test_what_another_program_wants_to_know_is_not_answered_in_its_favour(
+    setting: Setting, kind: str
+) -> None:
+    """A program that was taken over asks the newer one's subtask, which knows nothing of its
+    files: "all is delivered" would be told of what nobody delivers."""
+    setting.subtask.delivered = True
+    setting.ask({"ask": kind, "purpose": "another", "path": "/a", "mtime_ns": 1})
+    setting.round()
+    assert (setting.answer() or {}).get("ok") is False
+    assert setting.subtask.calls == []
 
 
 def test_an_answer_to_what_was_taken_back_meanwhile_is_removed(setting: Setting) -> None:

@@ -245,6 +245,21 @@ def test_stop_file_for_another_child_is_passed_over(world: World) -> None:
     assert world.elapsed == 9.0
 
 
+def test_a_request_that_comes_after_a_signal_stays(world: World) -> None:
+    """It tells the master that the child, which was leaving, may not have seen what was notified
+    last: removed, it would say that all of that was delivered."""
+    world.stop_at(1.0, "signal")
+    stopped = world.subtask.stop
+
+    def stop(deadline: float) -> bool:
+        write_json(world.layout.stop, {"by": "master", "pid": 1, "token": "ours"})
+        return stopped(deadline)
+
+    world.subtask.stop = stop  # type: ignore[method-assign]
+    assert world.runner.run() == 0
+    assert os.path.exists(world.layout.stop)
+
+
 def test_take_over(world: World) -> None:
     world.stop_file_at(1.0, "takeover", "another")
     assert world.runner.run() == 3

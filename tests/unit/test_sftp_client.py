@@ -310,6 +310,18 @@ def test_rename_looks_first_where_the_server_may_overwrite() -> None:
     assert type(bench.collect()[1]) is RemoteExists
 
 
+@pytest.mark.parametrize("code", [3, 4])
+def test_rename_does_not_overwrite_what_could_not_be_looked_at(code: int) -> None:
+    """Go's RENAME replaces: the file that is kept under that name would be gone, because the disk
+    behind the server had no answer just then."""
+    bench = Bench(GO_EXTENSIONS)
+    bench.submit(Rename("/a", "/b"))
+    (look,) = bench.sent()
+    bench.server.answer(s.status(look.id, code, b"i/o timeout"))
+    assert isinstance(bench.collect()[1], RemoteError)
+    assert kinds(bench.server.requests()) == []
+
+
 def test_what_the_server_cannot_do_is_not_sent() -> None:
     bench = Bench(())
     bench.submit(Rename("/a", "/b", replace=True), Copy("/a", 0, 1, "/b", 0))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import logging
 import os
@@ -19,7 +20,7 @@ from pysubtask.base import BaseTaskMaster
 from pysubtask.master import _process, _state
 from pysubtask.master._log import close_log, open_log
 from pysubtask.master._state import is_network_mount, log_file, place_state
-from pysubtask.settings import Settings
+from pysubtask.settings import Secret, Settings
 
 FAKE_CHILD = """
 import json, os, signal, sys, time
@@ -35,14 +36,15 @@ if kind == "loud":
     sys.stderr.flush()
 if kind.startswith("exit"):
     sys.exit(int(kind[4:]))
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
 if kind == "deaf":
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
         time.sleep(0.05)
 while not os.path.exists(os.path.join(state, "stop")):
     os.utime(os.path.join(state, "alive"))
     time.sleep(0.01)
 stop = json.load(open(os.path.join(state, "stop")))
+os.unlink(os.path.join(state, "stop"))
 sys.exit(0 if stop == {"by": "master", "pid": os.getppid(), "token": line["token"]} else 1)
 """
 
@@ -103,6 +105,23 @@ def test_a_crashing_child_is_started_again_and_again(folder: pathlib.Path) -> No
     assert "hunter2" not in log
 
 
+@pytest.mark.parametrize(
+    ("password", "words"),
+    [("", "no bread,"), ("n", "no bread, •••"), ("two words'", "no bread, •••")],
+)
+def test_the_last_words_stay_readable_without_the_secret(
+    folder: pathlib.Path, password: str, words: str
+) -> None:
+    """An empty password would be masked between all letters, one of a letter within words."""
+    master = make("crash", password=Secret(password), restart=False)
+    master.start()
+    try:
+        wait_for(lambda: master.status().last_error)
+        assert str(master.status().last_error).endswith(words)
+    finally:
+        master.stop()
+
+
 def test_one_that_was_taken_over_is_left_alone(folder: pathlib.Path) -> None:
     master = make("exit3")
     master.start()
@@ -119,11 +138,11 @@ def test_waits_grow_and_are_forgotten_after_health(monkeypatch: pytest.MonkeyPat
     supervisor_class = _process.Supervisor
     original = supervisor_class._start_again
 
-    def note(self: Any, wait: float) -> Any:
+    def note(self: Any, child: Any, wait: float) -> Any:
         waits.append(wait)
         if len(waits) == 4:
             monkeypatch.setattr(_process, "HEALTHY_AFTER_SECS", 0.0)
-        return original(self, wait)
+        return original(self, child, wait)
 
     monkeypatch.setattr(supervisor_class, "_start_again", note)
     master.start()
@@ -165,6 +184,26 @@ def test_a_start_that_the_system_refuses(folder: pathlib.Path) -> None:
         master.start()
     assert master.status().pid is None
     master.stop()
+
+
+def test_a_start_that_was_interrupted_before_it_began_may_be_repeated(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C before there is a thread: "it runs already" would be said for ever after."""
+
+    class Interrupted(threading.Thread):
+        def start(self) -> None:
+            raise KeyboardInterrupt
+
+    master = make("well")
+    with monkeypatch.context() as patch:
+        patch.setattr(_process.threading, "Thread", Interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            master.start()
+    master.stop()
+    with master:
+        wait_for(lambda: tokens(folder))
+    assert master.status().pid is None
 
 
 def test_many_lives_leave_nothing_behind(folder: pathlib.Path) -> None:
@@ -258,6 +297,23 @@ def test_the_state_folder(folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(_state, "is_network_mount", lambda path: True)
     with pytest.raises(StateError, match="network mount"):
         place_state(wanted)
+
+
+@pytest.mark.parametrize("code", ["ENOSPC", "EMFILE", "EIO"])
+def test_the_state_folder_stays_where_it_is_when_the_disk_is_full(
+    folder: pathlib.Path, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    """With the journal left behind, what it owes is not delivered in this run, and all the rest is
+    compared anew; another child may use the folder that was left, too."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / "home"))
+
+    def refuse(**_: Any) -> Any:
+        raise OSError(getattr(errno, code), os.strerror(getattr(errno, code)))
+
+    wanted = str(folder / "x" / "state")
+    assert place_state(wanted).folder == wanted
+    monkeypatch.setattr(_state.tempfile, "mkstemp", refuse)
+    assert place_state(wanted).folder == wanted
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/mountinfo")

@@ -21,6 +21,7 @@ import pytest
 
 from pysubtask.errors import RemoteNotFound
 from pysubtask.master import _child, _state
+from pysubtask.master._waker import Waker
 from pysubtask.seams.clock import RealClock
 from pysubtask.seams.disk import RealDisk
 from pysubtask.signals import StateLayout, read_json, write_json
@@ -243,13 +244,13 @@ def test_a_child_on_windows(
     assert made.options["stdout"] == subprocess.DEVNULL
     assert child.feed()
     assert made.told.read(100) == b"line for t\n"
-    assert not child.ended(0.01)
+    assert not child.ended(0.01, Waker())
     child.hurry()
     assert made.calls == []
     child.kill()
     child.kill()  # once is enough
     assert made.calls == ["kill"]
-    assert child.ended(0.01)
+    assert child.ended(0.01, Waker())
     assert child.reap() == 1
     made.told.close()
 

@@ -18,7 +18,7 @@ from enum import IntEnum
 from pysubtask.errors import SettingsError
 from pysubtask.monitor.history import History
 
-__all__ = ["Access", "Scope", "hash_password"]
+__all__ = ["Access", "Scope", "hash_password", "place_of"]
 
 SESSION_SECS = 14 * 86_400.0
 _SCRYPT = {"n": 2**14, "r": 8, "p": 1}
@@ -26,6 +26,7 @@ _MAX_TRIES, _TRIES_SECS = 10, 60.0
 """So many wrong passwords a minute from one place; then those from there wait."""
 _MAX_TRIES_OF_ALL = 100
 """So many from all places together: then everybody waits, for each costs 50 ms and 16 MiB."""
+_HASHES_AT_ONCE = 2
 _KEY_CACHE_SECS = 10.0
 
 
@@ -75,6 +76,7 @@ class Access:
         self._history, self._lock, self._clock = history, lock, clock
         self._password = password_hash
         self._tries: list[tuple[float, str]] = []
+        self._hashing = threading.BoundedSemaphore(_HASHES_AT_ONCE)
         # What was found lately, so that not each request has to wait for the history.
         self._sessions: dict[str, float] = {}
         self._keys: dict[str, tuple[Scope, float]] = {}
@@ -94,7 +96,7 @@ class Access:
         Raises:
             PermissionError: too many were wrong lately.
         """
-        place = _place(address)
+        place = place_of(address)
         now = self._clock()
         if self._password is None:
             return None
@@ -105,7 +107,9 @@ class Access:
                 raise PermissionError("too many wrong passwords; wait a minute")
             self._tries.append((now, place))
         salt = bytes.fromhex(self._password.split("$")[1])
-        if not hmac.compare_digest(hash_password(password, salt), self._password):
+        with self._hashing:
+            found = hash_password(password, salt)
+        if not hmac.compare_digest(found, self._password):
             return None
         secret = secrets.token_urlsafe(32)
         with self._lock:
@@ -188,7 +192,7 @@ def _digest(secret: str) -> str:
     return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _place(address: str) -> str:
+def place_of(address: str) -> str:
     """An address, or the network of 64 bits that one line gives a choice of (RFC 6177)."""
     try:
         parsed = ipaddress.ip_address(address)

@@ -18,6 +18,7 @@ from pysubtask.monitor.names import client_id
 from pysubtask.monitor.snapshot import Row
 from pysubtask.monitor.web.badges import badge_json, badge_svg, client_badge, fleet_badge
 from pysubtask.monitor.web.stream import STATES
+from pysubtask.monitor.web.view import View
 
 if TYPE_CHECKING:
     from pysubtask.monitor.keeper import Monitor
@@ -41,8 +42,8 @@ def packed(request: Request, body: bytes, media_type: str) -> Response:
 class Api:
     """The routes; each answers from the latest snapshot."""
 
-    def __init__(self, monitor: Monitor) -> None:
-        self._monitor = monitor
+    def __init__(self, monitor: Monitor, view: View) -> None:
+        self._monitor, self._view = monitor, view
 
     def routes(self) -> list[BaseRoute]:
         """Which address is answered by what."""
@@ -61,7 +62,7 @@ class Api:
 
     def _find(self, name: str) -> Row | None:
         """A client by its id, its name, or its name as shown."""
-        rows = self._monitor.snapshot.rows
+        rows = self._view.snapshot.rows
         return (
             rows.get(name)
             or rows.get(client_id(name))
@@ -70,7 +71,7 @@ class Api:
 
     async def clients(self, request: Request) -> Response:
         """All clients, or those that the page's own filters (q, state, flag, tag) leave."""
-        snapshot, query = self._monitor.snapshot, Query.of(request.query_params)
+        snapshot, query = self._view.snapshot, Query.of(request.query_params)
         rows = [row for row in snapshot.rows.values() if query.wants(row)]
         body = await run_in_threadpool(
             lambda: json.dumps(fleet_document(snapshot, rows)).encode("ascii")
@@ -79,7 +80,7 @@ class Api:
 
     async def csv(self, request: Request) -> Response:
         """The same as CSV."""
-        snapshot, query = self._monitor.snapshot, Query.of(request.query_params)
+        snapshot, query = self._view.snapshot, Query.of(request.query_params)
         rows = [row for row in snapshot.rows.values() if query.wants(row)]
         body = await run_in_threadpool(lambda: fleet_csv(rows).encode())
         return packed(request, body, "text/csv; charset=utf-8")
@@ -107,7 +108,7 @@ class Api:
         elif until not in ("beat", "hand"):
             return JSONResponse({"error": 'until is "beat" or "hand"; or give secs'}, 400)
         await run_in_threadpool(self._monitor.pause, row.id, until, secs)
-        return JSONResponse(client_document(self._monitor.snapshot.rows[row.id]))
+        return JSONResponse(client_document(self._view.snapshot.rows[row.id]))
 
     async def resume(self, request: Request) -> Response:
         """End a pause."""
@@ -115,7 +116,7 @@ class Api:
         if row is None:
             return _unknown()
         await run_in_threadpool(self._monitor.resume, row.id)
-        return JSONResponse(client_document(self._monitor.snapshot.rows[row.id]))
+        return JSONResponse(client_document(self._view.snapshot.rows[row.id]))
 
     async def http_sd(self, request: Request) -> Response:
         """Prometheus' HTTP service discovery: this monitor as ``?shards=N`` targets."""
@@ -140,14 +141,14 @@ class Api:
             if found is None or int(found[1]) > int(found[2]):
                 return JSONResponse({"error": "shard is K/N with K from 1 to N"}, 400)
             shard = int(found[1]), int(found[2])
-        snapshot = self._monitor.snapshot
+        snapshot = self._view.snapshot
         text = await run_in_threadpool(lambda: metrics(snapshot, shard=shard).encode())
         return packed(request, text, "text/plain; version=0.0.4")
 
     async def badge(self, request: Request) -> Response:
         """``/badges/fleet.svg``, ``/badges/ID.svg``, or ``.json``."""
         kind, which = request.path_params["kind"], request.path_params.get("id")
-        snapshot = self._monitor.snapshot
+        snapshot = self._view.snapshot
         if which is None:
             badge = fleet_badge(snapshot)
         else:
@@ -161,7 +162,7 @@ class Api:
 
     async def map(self, request: Request) -> Response:
         """The whole fleet for the map, in columns, by name."""
-        snapshot = self._monitor.snapshot
+        snapshot = self._view.snapshot
 
         def build() -> bytes:
             rows = sorted(snapshot.rows.values(), key=lambda row: row.shown)

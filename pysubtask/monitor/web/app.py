@@ -19,6 +19,7 @@ from pysubtask.monitor.web.api import Api
 from pysubtask.monitor.web.guard import Guard
 from pysubtask.monitor.web.pages import Pages
 from pysubtask.monitor.web.stream import Hub
+from pysubtask.monitor.web.view import View
 
 if TYPE_CHECKING:
     from pysubtask.monitor.keeper import Monitor
@@ -46,10 +47,11 @@ def make_app(
         secure: it is reached by HTTPS only, so cookies are never sent in the clear.
     """
     streams = hub or Hub()
+    streams.view, streams.clock = View(monitor), monitor.clock
     monitor.on_change = streams.publish
     streams.publish(monitor.snapshot)
-    api = Api(monitor)
-    pages = Pages(monitor, access, streams, secure=secure)
+    api = Api(monitor, streams.view)
+    pages = Pages(monitor, access, streams, streams.view, secure=secure)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:

@@ -11,6 +11,7 @@ from pysubtask.monitor.history import Past, Sample
 from pysubtask.monitor.snapshot import Row
 from pysubtask.monitor.units import bytes_in_words
 from pysubtask.monitor.uptime import Day, days, uptime
+from pysubtask.monitor.web.view import View
 from pysubtask.monitor.words import explain, flag_words
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Detail:
     sequence: int | None
 
 
-def detail_of(monitor: Monitor, client_id: str) -> Detail | None:
+def detail_of(monitor: Monitor, client_id: str, view: View) -> Detail | None:
     """Everything about a client; None if there is none."""
     now = monitor.clock()
     with monitor.lock:
@@ -67,6 +68,10 @@ def detail_of(monitor: Monitor, client_id: str) -> Detail | None:
         recent = list(client.recent)
         first_seen, gone_at = client.first_seen, client.gone_at
         sequence = client.facts.sequence
+    snapshot = view.snapshot
+    if view.stalled and client_id in snapshot.rows:
+        row = snapshot.rows[client_id]
+        words = f"Not known: the monitor has not looked since. Before that: {words}"
     found = days(past, blind, now, _DAYS)
     ends = [flip.at for flip in past[1:]] + [now]
     flips = [(flip, end - flip.at) for flip, end in zip(past, ends, strict=True)]

@@ -12,9 +12,9 @@ from __future__ import annotations
 import ipaddress
 import urllib.parse
 from collections.abc import Iterable
-from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect, cookie_parser
 from starlette.responses import JSONResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -74,7 +74,12 @@ class Guard:
         if refused is not None:
             await refused(scope, receive, sending)
         else:
-            await self._app(scope, _limited(receive), sending)
+            body = _Body(receive)
+            try:
+                await self._app(scope, body, sending)
+            except ClientDisconnect:  # it went in the middle, or was made to
+                if body.too_large:
+                    await _too_large()(scope, receive, sending)
 
     def _refuse(self, scope: Scope, headers: Headers) -> Response | None:
         host = headers.get("host", "")
@@ -89,7 +94,7 @@ class Guard:
             return PlainTextResponse("This request came from another site's page.\n", 403)
         length = headers.get("content-length", "0")
         if not (length.isascii() and length.isdigit()) or int(length) > _MAX_BODY_BYTES:
-            return PlainTextResponse("Too large.\n", 413)
+            return _too_large()
         scope.setdefault("state", {})["may"] = may = self._may(headers)
         if path in _OPEN_PATHS or path.startswith("/static/"):
             return None
@@ -120,11 +125,9 @@ class Guard:
 
 def session_of(headers: Headers) -> str | None:
     """The session's secret in the cookie."""
-    try:
-        cookie = SimpleCookie(headers.get("cookie", ""))
-    except CookieError:
-        return None
-    return cookie[COOKIE].value if COOKIE in cookie else None
+    # not http.cookies: that gives up at the first cookie that it finds wrong, and another program
+    # on the same host, on whatever port, may have set one
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE)
 
 
 def _name(host: str) -> str:
@@ -150,15 +153,23 @@ def _same_site(headers: Headers, host: str) -> bool:
     return origin is None or urllib.parse.urlsplit(origin).netloc == host
 
 
-def _limited(receive: Receive) -> Receive:
-    taken = 0
+def _too_large() -> Response:
+    return PlainTextResponse("Too large.\n", 413, headers={"Connection": "close"})
 
-    async def limited() -> Message:
-        nonlocal taken
-        message = await receive()
-        taken += len(message.get("body", b""))
-        if taken > _MAX_BODY_BYTES:  # no content-length, or a wrong one
-            return {"type": "http.disconnect"}
-        return message
 
-    return limited
+class _Body:
+    """A request's body, which ends where it is too long."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._taken_bytes = 0
+
+    @property
+    def too_large(self) -> bool:
+        """There was no content-length, or a wrong one."""
+        return self._taken_bytes > _MAX_BODY_BYTES
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self._taken_bytes += len(message.get("body", b""))
+        return {"type": "http.disconnect"} if self.too_large else message

@@ -24,6 +24,7 @@ from pysubtask.monitor.web.access import Scope as May
 from pysubtask.monitor.web.detail import detail_of
 from pysubtask.monitor.web.guard import COOKIE, session_of
 from pysubtask.monitor.web.stream import Hub
+from pysubtask.monitor.web.view import View
 from pysubtask.monitor.words import FLAG_NAMES, clock
 from pysubtask.version import __version__
 
@@ -82,8 +83,11 @@ def _environment() -> jinja2.Environment:
 class Pages:
     """The routes for people."""
 
-    def __init__(self, monitor: Monitor, access: Access, hub: Hub, *, secure: bool) -> None:
+    def __init__(
+        self, monitor: Monitor, access: Access, hub: Hub, view: View, *, secure: bool
+    ) -> None:
         self._monitor, self._access, self._hub, self._secure = monitor, access, hub, secure
+        self._view = view
         self._templates = _environment()
 
     def routes(self) -> list[BaseRoute]:
@@ -101,7 +105,7 @@ class Pages:
         ]
 
     def _render(self, name: str, request: Request, status: int = 200, **given: Any) -> Response:
-        snapshot = given.setdefault("snapshot", self._monitor.snapshot)
+        snapshot = given.setdefault("snapshot", self._view.snapshot)
         text = self._templates.get_template(name).render(
             request=request,
             source=snapshot.source,
@@ -119,7 +123,7 @@ class Pages:
     async def fleet(self, request: Request) -> Response:
         """Counts, map and table; for htmx only what changes."""
         query = Query.of(request.query_params)
-        snapshot = self._monitor.snapshot
+        snapshot = self._view.snapshot
         part = "hx-request" in request.headers and "hx-history-restore-request" not in (
             request.headers
         )
@@ -145,7 +149,7 @@ class Pages:
         part = "hx-request" in request.headers
 
         def build() -> Response:
-            detail = detail_of(self._monitor, client_id)
+            detail = detail_of(self._monitor, client_id, self._view)
             if detail is None:
                 return self._render(
                     "message.html", request, 404, title="There is no such client (any more)"

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from pysubtask.monitor.rule import State
 from pysubtask.monitor.snapshot import Snapshot
+from pysubtask.monitor.web.view import View
 
 __all__ = ["STATES", "Hub", "delta"]
 
@@ -24,8 +26,8 @@ _ALIVE_SECS = 15.0
 _MAX_ROWS = 5_000
 
 
-def delta(snapshot: Snapshot, client_id: str | None) -> dict[str, Any]:
-    """What a page has to know of one step."""
+def delta(snapshot: Snapshot, client_id: str | None, now: float) -> dict[str, Any]:
+    """What a page has to know of one step. ``now``: when that is sent, by the monitor's clock."""
     rows = snapshot.rows
     turned = [
         [key, STATES.index(rows[key].state), int(bool(rows[key].flags))]
@@ -34,7 +36,7 @@ def delta(snapshot: Snapshot, client_id: str | None) -> dict[str, Any]:
     ]
     return {
         "n": snapshot.number,
-        "at": round(snapshot.at, 3),
+        "at": round(now, 3),
         "blind": snapshot.source.blind,
         "counts": {state.value: snapshot.counts.get(state, 0) for state in State},
         "all": snapshot.all_new or len(turned) > _MAX_ROWS,
@@ -45,9 +47,18 @@ def delta(snapshot: Snapshot, client_id: str | None) -> dict[str, Any]:
 
 
 class Hub:
-    """Wakes the streams. ``publish`` may be called from any thread, the rest from the loop's."""
+    """Wakes the streams. ``publish`` may be called from any thread, the rest from the loop's.
 
-    def __init__(self) -> None:
+    Args:
+        limit: at most so many streams.
+    """
+
+    view: View | None = None
+    """What is looked at now and then even if nothing is published: the monitor may stall."""
+
+    def __init__(self, limit: int = MAX_STREAMS, clock: Callable[[], float] = time.time) -> None:
+        self._limit = limit
+        self.clock = clock
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: set[asyncio.Event] = set()
         self._latest: Snapshot | None = None
@@ -72,7 +83,7 @@ class Hub:
     @property
     def full(self) -> bool:
         """Whether no further stream is taken."""
-        return len(self._waiting) >= MAX_STREAMS
+        return len(self._waiting) >= self._limit
 
     def _wake(self) -> None:
         for event in self._waiting:
@@ -81,24 +92,32 @@ class Hub:
     async def events(self, known: int, client_id: str | None) -> AsyncIterator[str]:
         """The text of one stream, for a page that knows the snapshot number ``known``."""
         event = asyncio.Event()
+        stale = False
         self._waiting.add(event)
         try:
             yield "retry: 3000\n\n"
             while not self.closing:
                 latest = self._latest
                 if latest is not None and latest.number != known:
-                    facts = delta(latest, client_id)
+                    stale = False
+                    facts = delta(latest, client_id, self.clock())
                     if latest.number != known + 1:
                         facts["all"], facts["mine"] = True, client_id is not None
                     known = latest.number
                     yield f"id: {known}\nevent: fleet\ndata: {json.dumps(facts)}\n\n"
                     continue
+                if not stale and self.view is not None and self.view.stalled:
+                    stale = True
+                    facts = delta(self.view.snapshot, client_id, self.clock())
+                    facts["mine"] = client_id is not None
+                    yield f"event: fleet\ndata: {json.dumps(facts)}\n\n"
                 event.clear()
                 if self.closing or self._latest is not latest:
                     continue  # told by a signal handler or a thread just before the clear
                 try:
                     await asyncio.wait_for(event.wait(), _ALIVE_SECS)
                 except TimeoutError:
-                    yield ": alive\n\n"
+                    # not a comment: the page is to notice when it hears nothing any more
+                    yield "event: alive\ndata: {}\n\n"
         finally:
             self._waiting.discard(event)

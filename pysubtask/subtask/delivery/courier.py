@@ -27,7 +27,7 @@ from pysubtask.core.plan import (
     Unknown,
     plan,
 )
-from pysubtask.errors import RemoteError, RemoteNotFound, RemoteUnsupported
+from pysubtask.errors import RemoteError, RemoteExists, RemoteNotFound, RemoteUnsupported
 from pysubtask.subtask.delivery.beats import BeatNames
 from pysubtask.subtask.delivery.comparison import Comparison
 from pysubtask.subtask.delivery.engine import Step, call, flight
@@ -41,7 +41,7 @@ from pysubtask.subtask.delivery.temps import Temps
 from pysubtask.subtask.delivery.upload import Uploads
 from pysubtask.subtask.store.reader import BytesLost
 from pysubtask.subtask.store.sources import is_same_content
-from pysubtask.transports.contract import Finish, Put, Remove, Rename, Stat, Write
+from pysubtask.transports.contract import Finish, Put, RemoteStat, Remove, Rename, Stat, Write
 from pysubtask.watch import leads_out
 
 __all__ = ["Courier", "FileHeld"]
@@ -198,6 +198,8 @@ class Courier:
         else:
             (renamed,) = yield from flight(Rename(temp, target))
             if isinstance(renamed, RemoteError):
+                if not isinstance(renamed, RemoteExists):
+                    yield from self._may_be_in_the_way(renamed, temp, target, len(text))
                 yield from flight(Remove(target))
                 yield from call(Rename(temp, target))
         names.done()
@@ -206,6 +208,17 @@ class Courier:
             for one, result in zip(left, results, strict=True):
                 if result is None or isinstance(result, RemoteNotFound):
                     names.removed(one)
+
+    def _may_be_in_the_way(
+        self, refused: RemoteError, temp: str, target: str, size_bytes: int
+    ) -> Steps:
+        """Return if the last heartbeat may be why the rename was refused, and a whole one is at
+        hand for its place. Else it stays: better an old heartbeat than none."""
+        new, old = yield from flight(Stat(temp), Stat(target))
+        if not isinstance(old, RemoteStat) or not isinstance(new, RemoteStat):
+            raise refused
+        if new.size != size_bytes:
+            raise refused
 
     def purge(self) -> Steps:
         """Remove temporary files of ours that the journal lost with the power."""

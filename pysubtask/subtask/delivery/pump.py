@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from pysubtask.core.delta import Kept
 from pysubtask.core.model import Entry, Upload
 from pysubtask.errors import RemoteError, RemoteFull
-from pysubtask.subtask.delivery.engine import Send, Step, Wait
+from pysubtask.subtask.delivery.allowance import BudgetSpent
+from pysubtask.subtask.delivery.engine import Send, Step, Wait, call
 from pysubtask.subtask.delivery.session import Session, Steps
 from pysubtask.subtask.store.reader import VersionReader
 from pysubtask.transports.contract import Copy, Finish, Request, Stat, Write
@@ -47,6 +48,8 @@ class Pump:
         self._reader = reader
         self.acked = 0
         """Up to here everything was acknowledged."""
+        self._synced = 0
+        """Up to here nothing is in a cache only, where the destination has one."""
 
     def run(
         self, kept: list[Kept], start: int, *, create: bool, finish: Finish | None = None
@@ -63,7 +66,7 @@ class Pump:
         can = self._session.can
         asks_each_time = can.short_writes and can.sequential and not self._upload.token
         copied_bytes = 0
-        self.acked = noted = sent_to = end = start
+        self.acked = self._synced = noted = sent_to = end = start
         todo = self._requests(kept, start, create)
         at_once = 1 if self._upload.token else _MAX_UNANSWERED
         request: Request | None = None
@@ -93,11 +96,11 @@ class Pump:
                 # The first one goes in any case: what was read back for it must not be in vain.
                 is_first = sent_to == start
                 if request is not None and not unanswered and not is_first:
-                    allowance.go_on(_WORTH_BYTES)  # what is under way is waited for first
+                    yield from self._go_on()  # what is under way is waited for first
                 if request is not None and room and (is_first or allowance.has_bytes):
                     if self._upload.token:
                         noted = self.acked
-                        self._note(reach=end)  # where the server may stand, before it does
+                        self._note(self.acked, reach=end)  # where the server may stand by then
                     ticket = yield Send(request, unless_refused=True)
                     asked = None
                     if asks_each_time:  # what follows a write of which a part is missing hides that
@@ -115,12 +118,35 @@ class Pump:
                         raise short_write(self._upload.temp, reached - self.acked, reached - there)
                 copied_bytes -= copies
                 self.acked = reached
-                if reached - noted >= _NOTE_EVERY_BYTES:
-                    noted = reached
-                    self._note(reach=self.acked)
+                if self._certain() - noted >= _NOTE_EVERY_BYTES:
+                    noted = self._certain()
+                    self._note(noted, reach=noted)
         except (GeneratorExit, RemoteError):
-            if self.acked > noted:
-                self._note(reach=self.acked)
+            if self._certain() > noted:
+                self._note(self._certain(), reach=self._certain())
+            raise
+
+    def _certain(self) -> int:
+        """Up to where neither a loss of power nor a late error can leave a hole."""
+        every, base = self._session.can.synced_every_bytes, self._upload.base
+        if not every:
+            return self.acked
+        whole = (self.acked - base) // every * every
+        return max(self._synced, base + whole)
+
+    def _go_on(self) -> Steps:
+        """Ask for more of a budget. If there is none, what was sent is made certain, so that it is
+        not sent again: it may be more than the next share of the budget.
+
+        Raises:
+            BudgetSpent: not now.
+        """
+        try:
+            self._session.allowance.go_on(_WORTH_BYTES)
+        except BudgetSpent:
+            if self._certain() < self.acked:
+                yield from call(Finish(self._upload.temp, sync=True))
+                self._synced = self.acked
             raise
 
     def _next(
@@ -166,8 +192,8 @@ class Pump:
             at += len(data)
             yield None
 
-    def _note(self, reach: int) -> None:
-        noted = replace(self._upload, acked=self.acked, reach=reach)
+    def _note(self, acked: int, reach: int) -> None:
+        noted = replace(self._upload, acked=acked, reach=reach)
         self._session.ledger.update(self._path, lambda e: with_upload(e, noted), must=False)
         self._session.hooks.progress()
 

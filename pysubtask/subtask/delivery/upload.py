@@ -164,8 +164,8 @@ class Uploads:
 
         Nothing beyond the acknowledged bytes is believed for its size: of two writes on their way
         the first may have been refused (a full disk) and the second not. They are read back; where
-        that can't be, or copying them once more costs less, the acknowledged bytes count. None:
-        what is there is not ours.
+        that can't be, or copying them once more costs less, the acknowledged bytes count. They
+        do as well where reading may show what is in a cache only. None: what is there is not ours.
         """
         end = upload.base + remote_size
         if end < upload.acked or end > upload.size:
@@ -179,7 +179,8 @@ class Uploads:
             return None  # what is there can't be continued
         if not self._session.can.readable:
             return upload.acked
-        if self._reuse.is_likely(path, entry, version, upload):
+        cached = self._session.can.synced_every_bytes > 0
+        if cached or self._reuse.is_likely(path, entry, version, upload):
             end = upload.acked
         start = max(upload.base, upload.acked - READ_BACK_BYTES)
         while start < end:
@@ -346,7 +347,8 @@ class Uploads:
         try:
             finished, *now = yield from flight(*requests)
         except GeneratorExit:  # the link broke: what was written need not be sent again
-            self._placing.note(path, replace(upload, acked=upload.size, reach=upload.size))
+            if not self._session.can.synced_every_bytes:
+                self._placing.note(path, replace(upload, acked=upload.size, reach=upload.size))
             raise
         if isinstance(finished, RemoteError):
             raise finished

@@ -153,6 +153,7 @@ class StateLock:
     Args:
         layout: the folder.
         token: names this child.
+        program_pid: the program whose child this is; 0 if that does not matter.
     """
 
     def __init__(
@@ -163,8 +164,10 @@ class StateLock:
         disk: Disk,
         clock: Clock,
         log: logging.Logger,
+        program_pid: int = 0,
         system: System | None = None,
     ) -> None:
+        self._program_pid = program_pid
         self._layout = layout
         self._token = token
         self._disk = disk
@@ -284,6 +287,9 @@ class StateLock:
             "token": self._token,
             "since": self._clock.time(),
         }
+        if self._program_pid:
+            holder["program"] = self._program_pid
+            holder["program_start"] = self._system.start_of(self._program_pid)
         try:
             self._disk.write_whole(self._layout.holder, json.dumps(holder).encode("ascii"))
         except OSError as error:

@@ -10,97 +10,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
-import re
 import sys
-import urllib.parse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from logging.handlers import RotatingFileHandler
 from typing import IO, Any
 
-from pysubtask.secret import Secret
+from pysubtask.redaction import MASK, escape, redactor, secrets_of
 
 __all__ = ["LineFormatter", "close_logs", "open_logs", "secrets_of"]
 
 LOGGER_NAME = "pysubtask"
 
-_MASK = "•••"
 _CHATTY = ("paramiko", "filelock", "watchdog", "asyncio", "dropbox", "urllib3")
 """Libraries whose INFO lines are of no use in this log."""
-
-# C0 and C1 controls, the line and paragraph separators, and the marks that turn the direction of
-# writing (https://www.unicode.org/reports/tr9/): what could make a line look like another one.
-_UNSAFE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-_WHOLE_WORD_UP_TO = 3
-
-
-def _escape(text: str) -> str:
-    return _UNSAFE.sub(_escaped, text)
-
-
-def _escaped(match: re.Match[str]) -> str:
-    return match[0].encode("unicode_escape").decode("ascii")
-
-
-def secrets_of(thing: object) -> list[str]:
-    """All secrets in a handover: looks into structs, dataclasses, mappings and sequences."""
-    found: list[str] = []
-    _collect(thing, found, depth=0)
-    return sorted(set(found), key=len, reverse=True)
-
-
-def _collect(thing: object, found: list[str], depth: int) -> None:
-    if isinstance(thing, Secret):
-        if thing.reveal():
-            found.append(thing.reveal())
-        return
-    if depth > 8 or thing is None or isinstance(thing, str | bytes | int | float):
-        return
-    parts: Iterable[object]
-    if isinstance(thing, Mapping):
-        parts = thing.values()
-    elif isinstance(thing, list | tuple | set | frozenset):
-        parts = thing
-    else:
-        names: Iterable[str] = (
-            getattr(thing, "__struct_fields__", ())
-            or getattr(thing, "__slots__", ())
-            or getattr(thing, "__dict__", ())
-        )
-        parts = [getattr(thing, name, None) for name in names]
-    for part in parts:
-        _collect(part, found, depth + 1)
-
-
-def _redactor(secrets: Iterable[str]) -> re.Pattern[str] | None:
-    """A pattern that finds each secret in every spelling in which it may be printed.
-
-    A secret of up to three characters is only found as a word of its own: taking each ``a`` out
-    of a log would tell more than it hides.
-    """
-    spellings: set[str] = set()
-    for secret in secrets:
-        raw = secret.encode("utf-8", "surrogatepass")
-        spellings.update(
-            (
-                secret,
-                _escape(secret),
-                repr(secret)[1:-1],
-                repr(raw)[2:-1],
-                json.dumps(secret)[1:-1],
-                urllib.parse.quote(raw, safe=""),
-                urllib.parse.quote(raw),
-                urllib.parse.quote_plus(raw),
-            )
-        )
-    patterns = [
-        re.escape(text) if len(text) > _WHOLE_WORD_UP_TO else rf"(?<!\w){re.escape(text)}(?!\w)"
-        for text in sorted(spellings, key=len, reverse=True)
-        if text
-    ]
-    return re.compile("|".join(patterns)) if patterns else None
 
 
 class LineFormatter(logging.Formatter):
@@ -114,21 +38,21 @@ class LineFormatter(logging.Formatter):
     def __init__(self, label: str, secrets: Iterable[str] = ()) -> None:
         super().__init__(datefmt="%Y-%m-%d %H:%M:%S")
         self.label = label
-        self._secret_pattern = _redactor(secrets)
+        self._secret_pattern = redactor(secrets)
 
     def redact(self, text: str) -> str:
         """``text`` without the secrets."""
-        return self._secret_pattern.sub(_MASK, text) if self._secret_pattern else text
+        return self._secret_pattern.sub(MASK, text) if self._secret_pattern else text
 
     def format(self, record: logging.LogRecord) -> str:
         foreign = record.name != LOGGER_NAME and not record.name.startswith(LOGGER_NAME + ".")
-        who = f"{self.label} {_escape(record.name)}" if foreign else self.label
+        who = f"{self.label} {escape(record.name)}" if foreign else self.label
         try:
             message = record.getMessage()
         except Exception as error:  # a mistake in a log call must not hide what it meant to say
             message = f"{record.msg!s} (arguments do not fit: {error})"
         head = f"{self.formatTime(record, self.datefmt)} [{who}]: {record.levelname}: "
-        line = head + _escape(self.redact(message))
+        line = head + escape(self.redact(message))
         details = []
         if record.exc_info:
             details.append(self.formatException(record.exc_info))
@@ -136,7 +60,7 @@ class LineFormatter(logging.Formatter):
             details.append(self.formatStack(record.stack_info))
         for detail in details:
             for row in self.redact(detail).splitlines():
-                line += "\n    " + _escape(row)
+                line += "\n    " + escape(row)
         return line
 
 

@@ -112,7 +112,12 @@ class _Child:
         self._layout = StateLayout(handover.state_dir)
         self.hard_exit = HardExit()
         self._lock = StateLock(
-            self._layout, token=handover.token, disk=self._disk, clock=self._clock, log=self._log
+            self._layout,
+            token=handover.token,
+            disk=self._disk,
+            clock=self._clock,
+            log=self._log,
+            program_pid=handover.parent_pid,
         )
         self._sign_of_life = SignOfLife(
             self._layout.alive, settings.watchdog_secs / 4, clock=self._clock, log=self._log

@@ -41,6 +41,7 @@ class Requests:
     Args:
         layout: the state folder.
         subtask: who knows the answers.
+        purpose: what the subtask is there for (:func:`pysubtask.handover.purpose_of`).
         before_answer: brings ``status.json`` up to date, so that whoever hears of a flush or a
             snapshot finds it there.
     """
@@ -53,8 +54,10 @@ class Requests:
         disk: Disk,
         clock: Clock,
         log: logging.Logger,
+        purpose: str = "",
         before_answer: Callable[[], None] = lambda: None,
     ) -> None:
+        self._purpose = purpose
         self._before_answer = before_answer
         self._layout = layout
         self._subtask = subtask
@@ -112,7 +115,8 @@ class Requests:
                 match = _NAME.fullmatch(name)
                 if match is None or st is None:
                     continue
-                if abs(now - st.mtime_ns / 1e9) > STALE_SECS:
+                waits = match["id"] in self._open  # the clock may have been set since it was asked
+                if not waits and abs(now - st.mtime_ns / 1e9) > STALE_SECS:
                     self._drop(name, "old" if match["kind"] == "ask" else None)
                 elif match["kind"] == "ask" and not match["temporary"]:
                     asked.add(match["id"])
@@ -154,6 +158,9 @@ class Requests:
 
     def _understand(self, ask: dict[str, Any]) -> Callable[[], dict[str, Any] | None]:
         kind = ask["ask"]
+        if ask.get("purpose", self._purpose) != self._purpose:
+            # by a program that was taken over by ours: we can't know of its files
+            return lambda: {"ok": False, "error": "this subtask is there for something else"}
         if kind == "flush":
             delivered = self._subtask.request_flush()
             return lambda: {"ok": True} if delivered() else None

@@ -122,6 +122,7 @@ class Runner:
             disk=context.disk,
             clock=context.clock,
             log=context.log,
+            purpose=context.handover.purpose,
             before_answer=self._write_status_now,
         )
         self._events: Events | None = None
@@ -143,7 +144,7 @@ class Runner:
             StateError, SettingsError: see above.
             Exception: what the subtask raised when it started, or once too often.
         """
-        self._sign_of_life.touch_if_due()
+        self._sign_of_life.touch()  # the master may send signals from here on
         self._events = self._open_events(self.on_hint)
         try:
             self._watch_folders(early=True)
@@ -326,6 +327,8 @@ class Runner:
 
     def _stop(self) -> int:
         by = self._stops.by
+        if by == "signal":  # the file may have come since
+            by = self._asked_by_file() or by
         assert by is not None
         self._stopping = True
         code = EXIT_TAKEN_OVER if by == "takeover" else EXIT_STOPPED
@@ -347,7 +350,9 @@ class Runner:
         self._requests.answer()
         self._status_file.changed()
         self._write_status_last()
-        if self._asked_by_file() == "master":
+        # A request that came after a signal stays: it tells the master that it was not heard, and
+        # that what was notified last may be left.
+        if by == "master" and self._asked_by_file() == "master":
             try:
                 self._context.disk.remove(self._layout.stop)
             except OSError:

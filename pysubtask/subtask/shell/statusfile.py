@@ -182,10 +182,12 @@ class SignOfLife:
 
     def touch_if_due(self) -> None:
         """Touch the file if the last time is long enough ago."""
-        now = self._clock.monotonic()
-        if now < self.due():
-            return
-        self._next = now + self._interval_secs
+        if self._clock.monotonic() >= self.due():
+            self.touch()
+
+    def touch(self) -> None:
+        """Touch the file now, whether or not there is a watchdog."""
+        self._next = self._clock.monotonic() + self._interval_secs
         try:
             self._touch()
         except OSError as error:

@@ -85,7 +85,7 @@ class _Bounded(BaseAdapter):
         answer: requests.Response = self._inner.send(
             request, stream=True, timeout=timeout, verify=verify, cert=cert, proxies=proxies
         )
-        if not stream:
+        if not stream or answer.status_code >= 400:  # which the SDK reads, whole, for its words
             patience_secs = timeout if isinstance(timeout, int | float) else 30.0
             whole = False
             try:

@@ -13,6 +13,7 @@ Limits are Dropbox's own: https://www.dropbox.com/developers/documentation/http/
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,6 +39,7 @@ _TOGETHER_FROM = 4
 _TOGETHER_BYTES = 4 * 1024 * 1024
 _MAX_FILES = 64
 _MAX_NAMES = 250_000
+_MAX_NAME_BYTES = 32 << 20
 _MAX_PAGES = 10_000
 _LIMIT = (
     "Dropbox takes files as a whole: one that grows or changed inside is sent whole, each time; "
@@ -156,19 +158,19 @@ class DropboxTransport(SimpleTransport):
     def list(self, path: str) -> dict[str, RemoteStat]:
         with refusals("list", path):
             page = self._api.files_list_folder(_api_path("list", path))
-            entries, pages = list(page.entries), 1
-            while page.has_more:
-                page = self._api.files_list_folder_continue(page.cursor)
-                entries += page.entries
-                pages += 1
-                if len(entries) > _MAX_NAMES or pages > _MAX_PAGES:
+            found: dict[str, RemoteStat] = {}
+            names = name_bytes = 0
+            for pages in itertools.count(1):
+                names += len(page.entries)
+                name_bytes += sum(len(entry.name) for entry in page.entries)
+                if names > _MAX_NAMES or name_bytes > _MAX_NAME_BYTES or pages > _MAX_PAGES:
                     raise RemoteError("the folder is too large", operation="list", path=path)
+                found.update((e.name, _stat_of(e)) for e in page.entries if _is_plain(e.name))
+                if not page.has_more:
+                    break
+                page = self._api.files_list_folder_continue(page.cursor)
         self._listed[path] = page.cursor
-        return {
-            entry.name: _stat_of(entry)
-            for entry in entries
-            if entry.name not in ("", ".", "..") and "/" not in entry.name
-        }
+        return found
 
     def change_waiter(self, path: str) -> FolderChanges | None:
         """Waits for changes since the folder was listed last."""
@@ -413,6 +415,11 @@ def _timestamp(modified: float | None) -> datetime | None:
         return datetime.fromtimestamp(int(modified), UTC).replace(tzinfo=None)
     except (OverflowError, ValueError, OSError):
         return None
+
+
+def _is_plain(name: str) -> bool:
+    """Whether it leads nowhere else."""
+    return name not in ("", ".", "..") and "/" not in name
 
 
 def _stat_of(entry: Any) -> RemoteStat:

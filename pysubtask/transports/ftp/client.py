@@ -6,6 +6,7 @@ waiting when their turn comes go into one STOR, and are acknowledged together by
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 from collections import deque
@@ -27,7 +28,7 @@ from pysubtask.transports.ftp.appending import Appending, Quiet
 from pysubtask.transports.ftp.files import Files
 from pysubtask.transports.ftp.login import FtpConnector, Session
 from pysubtask.transports.ftp.streaming import Stream
-from pysubtask.transports.ftp.transfers import Transfers
+from pysubtask.transports.ftp.transfers import RestRefused, Transfers
 from pysubtask.transports.ftp.trial import Learned, limits_of, product_of, told_of, try_out
 from pysubtask.transports.ftp.writing import SLICE_SECS, TEMP_PREFIX, Writing, is_temp
 from pysubtask.transports.simple import SimpleTransport
@@ -238,18 +239,22 @@ class FtpTransport(SimpleTransport):
         """Only what concerns the open upload; the rest waits."""
         for index, (ticket, request) in enumerate(self._waiting):
             if request.path == stream.path:
+                if _begins_elsewhere(request, stream):
+                    self._end_stream(stream)
+                    return True
                 del self._waiting[index]
                 self._end(ticket, lambda request=request: self._into_stream(stream, request))  # type: ignore[misc]
                 return True
         if self._clock.monotonic() < self.due_at:
             return False
-        # its job is gone; the next one sees what has become of the file
-        self._writing.stream = None
-        try:
-            stream.finish()
-        except RemoteError:
-            pass
+        self._end_stream(stream)
         return True
+
+    def _end_stream(self, stream: Stream) -> None:
+        """Its job is gone; the next one sees what has become of the file."""
+        self._writing.stream = None
+        with contextlib.suppress(RemoteError):
+            stream.finish()
 
     def _into_stream(self, stream: Stream, request: Request) -> Result:
         if isinstance(request, Write) and request.offset == stream.position:
@@ -314,6 +319,7 @@ class FtpTransport(SimpleTransport):
             )
         except RemoteError as error:
             self._written.pop(first.path, None)
+            self._check_learned(error)
             self._done.extend((ticket, error) for ticket, _ in batch)
             return
         reached = first.offset + stored
@@ -331,6 +337,19 @@ class FtpTransport(SimpleTransport):
             self._waiting.extendleft(reversed(rest))
             return
 
+    def _check_learned(self, error: RemoteError) -> None:
+        """Raises:
+        LinkLost: the server can't do what plans count on; the next connection tries it anew.
+        """
+        if isinstance(error, RestRefused):
+            self._memory.learned = Learned()
+            raise LinkLost(
+                f"it takes no offset any more: {error.message}",
+                operation=error.operation,
+                path=error.path,
+                hint="the connection is made anew, and what the server can do is tried again",
+            ) from error
+
     # --- the other requests ---------------------------------------------------------------------
 
     def write(self, path: str, offset: int, data: bytes, *, create: bool) -> None:
@@ -344,6 +363,7 @@ class FtpTransport(SimpleTransport):
         try:
             data = self._transfers.fetch(path, start, length) if length else b""
         except RemoteError as refused:
+            self._check_learned(refused)
             error = self._files.explained(refused, path)
             self._done.extend((ticket, error) for ticket, _ in batch)
             return
@@ -394,3 +414,8 @@ class FtpTransport(SimpleTransport):
 
     def list(self, path: str) -> dict[str, RemoteStat]:
         return self._files.list(path)
+
+
+def _begins_elsewhere(request: Request, stream: Stream) -> bool:
+    """Whether it is a write that needs a transfer of its own."""
+    return isinstance(request, Write) and bool(request.data) and request.offset != stream.position

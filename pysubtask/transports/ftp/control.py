@@ -49,8 +49,17 @@ class Control:
 
         Raises:
             HostKeyRefused: the certificate does not check.
-            LinkError: the handshake failed.
+            LinkError: the handshake failed, or there is more than was asked for: somebody on the
+                way may add to the last reply in the clear, and what he says would answer the
+                commands that only the server should see (compare CVE-2021-22947 of curl).
         """
+        if not self._reader.is_empty:
+            raise LinkError(
+                "it said more than it was asked before the encryption began",
+                operation="connect to",
+                path=host,
+                hint="somebody on the way may have added it; nothing of it was believed",
+            )
         self._sock.settimeout(self._reply_timeout_secs)
         self._sock = shake_tls_hands(self._sock, context, host)
 
@@ -64,10 +73,15 @@ class Control:
         return self.reply(timeout_secs)
 
     def send(self, *commands: bytes) -> None:
-        """Send commands, their replies to be read later, in order."""
+        """Send commands, their replies to be read later, in order; the former ones' were read.
+
+        Raises:
+            LinkLost: the connection broke, or something was said that nobody had asked for.
+        """
         for command in commands:
             if b"\r" in command or b"\n" in command or b"\0" in command:
                 raise ValueError("a command holds a line end or NUL")
+        self._check_in_step()
         self.commands += len(commands)
         try:
             self._sock.settimeout(self._reply_timeout_secs)
@@ -112,19 +126,16 @@ class Control:
                 state = new
                 deadline = min(latest, self.clock.monotonic() + patience)
         if found.code == 421:
-            raise LinkLost(f"the server ends the connection: {str(found)!r}")
+            raise _ended_by(found)
         return found
 
     def is_alive(self) -> bool:
         """While nothing is awaited: False if the server closed the connection or said goodbye."""
         try:
-            self._sock.settimeout(0)
-            self._sock.recv(4096)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return True
-        except OSError:
-            return False
-        return False  # its goodbye (421), or its end
+            self._check_in_step()
+        except LinkLost:
+            return False  # its goodbye (421), or its end
+        return True
 
     def close(self) -> None:
         """Say goodbye, without waiting for an answer, and close. Idempotent, never raises."""
@@ -137,6 +148,25 @@ class Control:
         with contextlib.suppress(OSError):
             self._sock.close()
 
+    def _check_in_step(self) -> None:
+        """Before commands leave: a reply that comes twice, or late, would be taken for the next
+        command's, and that one's for the one after it, to the end of the connection.
+
+        Raises:
+            LinkLost: something is there, or the connection is gone.
+        """
+        self._receive(0)
+        if self._reader.is_empty:
+            return
+        found = self._reader.next_reply()
+        if found is not None and found.code == 421:
+            raise _ended_by(found)
+        raise LinkLost(
+            f"the server said what nobody had asked for: {str(found or 'a part of a reply')!r}",
+            operation="send a command",
+            hint="the connection is closed and made anew, for its replies would be mistaken",
+        )
+
     def _receive(self, timeout_secs: float) -> None:
         try:
             pending = isinstance(self._sock, ssl.SSLSocket) and self._sock.pending()
@@ -144,7 +174,7 @@ class Control:
                 return
             self._sock.settimeout(timeout_secs)
             data = self._sock.recv(16_384)
-        except (TimeoutError, ssl.SSLWantReadError):
+        except (TimeoutError, BlockingIOError, ssl.SSLWantReadError):
             return
         except (OSError, ValueError) as error:
             raise self._broken(error) from error
@@ -157,6 +187,10 @@ class Control:
             return LinkLost(f"nothing could be sent for {self._reply_timeout_secs:.0f} s")
         words = error.strerror if isinstance(error, OSError) else None
         return LinkLost(f"the connection broke: {words or error}")
+
+
+def _ended_by(reply: Reply) -> LinkLost:
+    return LinkLost(f"the server ends the connection: {str(reply)!r}")
 
 
 def shake_tls_hands(

@@ -19,11 +19,14 @@ from pysubtask.errors import (
 from pysubtask.transports.contract import RemoteStat
 from pysubtask.transports.ftp.facts import parse_facts, parse_list_line, parse_time
 from pysubtask.transports.ftp.login import Session
-from pysubtask.transports.ftp.names import encode_path
-from pysubtask.transports.ftp.replies import remote_error
-from pysubtask.transports.ftp.transfers import Transfers, size_of
+from pysubtask.transports.ftp.names import decode_name, encode_path
+from pysubtask.transports.ftp.replies import Momentary, check_that_it_looked, remote_error
+from pysubtask.transports.ftp.transfers import Transfers, size_told
 
 __all__ = ["Files"]
+
+_UNEXPLAINED = (RemoteError, Momentary)
+"""Neither the text nor the code told why: a look may."""
 
 
 class Files:
@@ -42,11 +45,12 @@ class Files:
 
         Raises:
             RemoteNotFound: nothing is there, or nothing that we may see.
+            RemoteError: the server can't look at the moment.
         """
         raw = encode_path(path)
         if self._session.has("MLST"):
             reply = self._control.ask(b"MLST " + raw if raw else b"MLST")
-            if not reply.ok:
+            if not reply.done:
                 raise _missing(remote_error(reply, "stat", path))
             found = parse_facts(reply.lines[1]) if len(reply.lines) > 2 else None
             if found is not None:
@@ -66,11 +70,14 @@ class Files:
         """The size of a file by SIZE (RFC 3659, 4); None if there is no such file.
 
         Where the server has no SIZE, LIST tells.
+
+        Raises:
+            RemoteError: the server can't look at the moment.
         """
         if self.has_size:
             reply = self._control.ask(b"SIZE " + encode_path(path))
             if reply.code not in (500, 502):
-                return size_of(reply)
+                return size_told(reply, path)
             self.has_size = False
         listed = self._listed(path)
         return None if listed is None or listed.is_dir else listed.size
@@ -90,16 +97,16 @@ class Files:
         if not replace and self.exists(target):
             raise RemoteExists(f"{target} is there already", operation="rename", path=path)
         reply = self._control.ask(b"RNFR " + raw)
-        if reply.ok:
+        if reply.goes_on:
             reply = self._control.ask(b"RNTO " + raw_target)
-            if reply.ok:
+            if reply.done:
                 return
             error = remote_error(reply, "rename", path)
-            if type(error) is RemoteError and not self._folder_is_there(target):
+            if type(error) in _UNEXPLAINED and not self._folder_is_there(target):
                 error = RemoteNotFound("the folder is not there", operation="rename", path=target)
-            elif type(error) is RemoteError and not self.exists(path):
+            elif type(error) in _UNEXPLAINED and not self.exists(path):
                 error = RemoteNotFound("it was taken meanwhile", operation="rename", path=path)
-            elif type(error) is RemoteError and not self.exists(target):
+            elif type(error) in _UNEXPLAINED and not self.exists(target):
                 error = _denied(error, "rename", path)
             raise error
         raise self.explained(remote_error(reply, "rename", path), path)
@@ -107,19 +114,21 @@ class Files:
     def remove(self, path: str) -> None:
         """DELE."""
         reply = self._control.ask(b"DELE " + encode_path(path))
-        if not reply.ok:
+        if not reply.done:
             raise self.explained(remote_error(reply, "remove", path), path)
 
     def make_dir(self, path: str) -> None:
         """MKD; a folder that is there is as good."""
         raw = encode_path(path)
         reply = self._control.ask(b"MKD " + raw)
-        if reply.ok or self._is_folder(raw):
+        if reply.done:
             return
         error = remote_error(reply, "make folder", path)
-        if type(error) in (RemoteError, RemoteDenied) and not self._folder_is_there(path):
+        if self._is_folder(raw):
+            return
+        if type(error) in (*_UNEXPLAINED, RemoteDenied) and not self._folder_is_there(path):
             error = RemoteNotFound("its folder is not there", operation="make folder", path=path)
-        elif type(error) is RemoteError and not self.exists(path):
+        elif type(error) in _UNEXPLAINED and not self.exists(path):
             error = _denied(error, "make folder", path)
         raise error
 
@@ -156,7 +165,7 @@ class Files:
 
     def why_not_written(self, error: RemoteError, path: str) -> RemoteError:
         """A refused STOR: what is missing, the folder or the permission?"""
-        if type(error) not in (RemoteError, RemoteDenied):
+        if type(error) not in (*_UNEXPLAINED, RemoteDenied):
             return error
         if not self._folder_is_there(path):
             return RemoteNotFound("its folder is not there", operation="write", path=path)
@@ -166,13 +175,13 @@ class Files:
 
     def explained(self, error: RemoteError, path: str) -> RemoteError:
         """A refusal that may only mean that nothing is there: look."""
-        if type(error) is RemoteError:
-            if not self.exists(path):
-                return RemoteNotFound(
-                    "there is no such file or folder", operation=error.operation, path=path
-                )
-            return _denied(error, error.operation, path)
-        return error
+        if type(error) not in _UNEXPLAINED:
+            return error
+        if not self.exists(path):
+            return RemoteNotFound(
+                "there is no such file or folder", operation=error.operation, path=path
+            )
+        return _denied(error, error.operation, path)
 
     def _listed(self, path: str) -> RemoteStat | None:
         return self.list(posixpath.dirname(path)).get(posixpath.basename(path))
@@ -205,11 +214,14 @@ class Files:
             if b"\r" in home or b"\0" in home:  # it could never be sent back
                 raise LinkLost(f"the server's current folder is none: {str(reply)!r}")
             self._home = home
-        return self._control.ask(b"CWD " + raw).ok
+        reply = self._control.ask(b"CWD " + raw)
+        if not reply.done:
+            check_that_it_looked(reply, decode_name(raw))
+        return reply.done
 
     def _leave(self) -> None:
         assert self._home is not None
-        if not self._control.ask(b"CWD " + self._home).ok:
+        if not self._control.ask(b"CWD " + self._home).done:
             raise LinkLost("the server does not let us back into the login folder")
 
 
@@ -219,7 +231,9 @@ def _missing(error: RemoteError) -> RemoteError:
     return error
 
 
-def _denied(error: RemoteError, operation: str | None, path: str) -> RemoteDenied:
+def _denied(error: RemoteError, operation: str | None, path: str) -> RemoteError:
     """A refusal without a reason, of something that is there in a folder that is there."""
+    if type(error) is Momentary:
+        return error
     words = error.message.replace("the server refuses", "most likely no permission, or read-only")
     return RemoteDenied(words, operation=operation, path=path, retryable=True)

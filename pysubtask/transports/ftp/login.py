@@ -167,7 +167,7 @@ class FtpConnector:
         if self.tls != "off":
             control.ask(b"PBSZ 0")
             private = control.ask(b"PROT P")
-            if not private.ok:
+            if not private.done:
                 raise LinkError(
                     f"the server does not encrypt data: {str(private)!r}",
                     operation="connect to",
@@ -180,7 +180,7 @@ class FtpConnector:
                 f"no login at the moment: {str(reply)!r}", operation="log in to", path=self.host
             )
         words, hint = f"login refused for {user}: {str(reply)!r}", None
-        lowered = reply.text.lower()
+        lowered = reply.lowered
         if any(word in lowered for word in ("tls", "ssl", "encrypt", "secure")):
             hint = "the server wants TLS: use ftps://" if self.tls == "off" else None
         elif self._password is None and self._user is not None:
@@ -199,7 +199,7 @@ class FtpConnector:
         if "MLST" in features:
             control.ask(b"OPTS MLST type;size;modify;")
         kind = control.ask(b"TYPE I")
-        if not kind.ok:
+        if not kind.done:
             raise LinkError(
                 f"the server has no binary mode: {str(kind)!r}",
                 operation="connect to",

@@ -4,6 +4,10 @@ Servers use few codes for many troubles (550 above all), and vsftpd says "Could 
 a missing folder and a denied one alike. So the text is looked at first, then the code; where
 neither tells, the error is a plain :class:`~pysubtask.errors.RemoteError`, and the client asks
 further.
+
+A refusal for the moment (4xx, or words such as "Input/output error") says nothing of what is there:
+a file that could not be looked at must never pass for one that is missing, whose place another may
+take.
 """
 
 from __future__ import annotations
@@ -20,12 +24,24 @@ from pysubtask.errors import (
     RemoteNotFound,
     RemoteUnsupported,
 )
-from pysubtask.transports.said import said
+from pysubtask.transports.said import said, visible
 
-__all__ = ["Reply", "ReplyReader", "parse_epsv", "parse_pasv", "remote_error"]
+__all__ = [
+    "Momentary",
+    "Reply",
+    "ReplyReader",
+    "check_that_it_looked",
+    "parse_epsv",
+    "parse_pasv",
+    "remote_error",
+]
 
 _MAX_LINE_BYTES = 8192
 _MAX_REPLY_BYTES = 262_144
+
+
+class Momentary(RemoteError):
+    """A refusal for the moment; for programs a :class:`~pysubtask.errors.RemoteError` as any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +52,14 @@ class Reply:
     lines: tuple[bytes, ...]
 
     @property
-    def ok(self) -> bool:
-        """Done (2xx), or the next command of a pair is expected (3xx)."""
-        return 200 <= self.code < 400
+    def done(self) -> bool:
+        """What was asked is done (2xx)."""
+        return 200 <= self.code < 300
+
+    @property
+    def goes_on(self) -> bool:
+        """The next command of a pair is expected (3xx)."""
+        return 300 <= self.code < 400
 
     @property
     def begins(self) -> bool:
@@ -48,7 +69,16 @@ class Reply:
     @property
     def text(self) -> str:
         """What it says, for people; one line, not too long."""
-        return said(b" ".join(line.strip() for line in self.lines))
+        return said(self._joined)
+
+    @property
+    def lowered(self) -> str:
+        """The same in lower case, to look for words: a password may be one of them."""
+        return visible(self._joined).lower()
+
+    @property
+    def _joined(self) -> bytes:
+        return b" ".join(line.strip() for line in self.lines)
 
     def __str__(self) -> str:
         return f"{self.code} {self.text}".strip()
@@ -61,6 +91,11 @@ class ReplyReader:
         self._buffer = bytearray()
         self._lines: list[bytes] = []
         self._bytes = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """All that was fed has been given out."""
+        return not self._buffer and not self._lines
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the control connection."""
@@ -76,7 +111,7 @@ class ReplyReader:
             line = bytes(self._buffer[:end]).rstrip(b"\r")
             del self._buffer[: end + 1]
             self._lines.append(line)
-            self._bytes += len(line)
+            self._bytes += end + 1  # with its end: a line may have nothing else
             if self._bytes > _MAX_REPLY_BYTES:
                 raise _not_ftp(b"a reply without end")
             first = self._lines[0]
@@ -115,6 +150,7 @@ def parse_pasv(reply: Reply) -> int | None:
     return int(found[1]) * 256 + int(found[2]) or None
 
 
+_AT_THE_MOMENT = "the server can't at the moment"
 _FULL_WORDS = (
     "no space",
     "disk full",
@@ -127,6 +163,31 @@ _LIKELY_FULL_WORDS = (  # of a write; the server does not tell why it failed
     "failure writing to local file",  # vsftpd
     "input/output error",  # ProFTPD, where only a part of a piece found room (mod_xfer.c)
     "none; transfer aborted",  # pyftpdlib, which loses the number of the error
+)
+_MOMENTARY_WORDS = (  # of its disk, its own server or its memory; with 550, too
+    "input/output error",
+    "i/o error",
+    "i/o device error",
+    "stale file handle",
+    "stale nfs",
+    "timed out",
+    "timeout",
+    "temporarily",
+    "try again",
+    "busy",
+    "being used by another",  # Windows
+    "too many open",
+    "out of memory",
+    "allocate memory",
+    "transport endpoint",
+    "connection refused",
+    "connection reset",
+    "host is down",
+    "no route to host",
+    "network is ",
+    "network name",
+    "network path",  # Windows: "The network path was not found."
+    "network error",
 )
 _MISSING_WORDS = (
     "no such file",
@@ -148,13 +209,15 @@ _DENIED_WORDS = (
     "forbidden",
     "not enough privileges",
 )
-_BY_WORDS: tuple[tuple[tuple[str, ...], type[RemoteError], str], ...] = (
-    (_FULL_WORDS, RemoteFull, "no space is left on the server"),
-    (_MISSING_WORDS, RemoteNotFound, "there is no such file or folder"),
-    (_EXISTS_WORDS, RemoteExists, "something is there already"),
-    (_DENIED_WORDS, RemoteDenied, "the server denies permission"),
-)
 _TELLING_CODES = {426, 450, 451, 501, 521, 550, 551, 552, 553}
+_PERMANENT_CODES = {501, 521, 550, 551, 552, 553}
+_FILE_CODES = {450} | _PERMANENT_CODES  # with 426 and 451 something of the server may be missing
+_BY_WORDS: tuple[tuple[tuple[str, ...], type[RemoteError], str, set[int]], ...] = (
+    (_MOMENTARY_WORDS, Momentary, _AT_THE_MOMENT, _PERMANENT_CODES),
+    (_MISSING_WORDS, RemoteNotFound, "there is no such file or folder", _FILE_CODES),
+    (_EXISTS_WORDS, RemoteExists, "something is there already", _TELLING_CODES),
+    (_DENIED_WORDS, RemoteDenied, "the server denies permission", _TELLING_CODES),
+)
 _BY_CODE: dict[int, tuple[type[RemoteError], str]] = {
     452: (RemoteFull, "no space is left on the server"),
     552: (RemoteFull, "the quota on the server is used up"),
@@ -175,26 +238,49 @@ def remote_error(reply: Reply, operation: str, path: str) -> RemoteError:
     """
     if reply.code < 400:
         raise LinkLost(f"the server answered {operation!r} with {reply}", operation=operation)
-    lowered = reply.text.lower()
-    if reply.code in _TELLING_CODES:
-        for words, kind, meaning in _BY_WORDS:
-            if any(word in lowered for word in words):
-                return kind(f"{meaning}: {str(reply)!r}", operation=operation, path=path)
-        if operation == "write" and any(word in lowered for word in _LIKELY_FULL_WORDS):
-            return RemoteFull(
-                f"most likely no space is left on the server: {str(reply)!r}",
-                operation=operation,
-                path=path,
-            )
-    if reply.code in (425, 426, 522):  # 522: its TLS (RFC 4217, 10.2)
+    by_words = _by_words(reply, operation, path) if reply.code in _TELLING_CODES else None
+    if by_words is None and reply.code in (425, 426, 522):  # 522: its TLS (RFC 4217, 10.2)
         raise LinkLost(
             f"the data connection failed: {str(reply)!r}",
             operation=operation,
             path=path,
             hint="the server's passive ports must be reachable",
         )
-    kind, meaning = _BY_CODE.get(reply.code, (RemoteError, "the server refuses"))
+    unknown = (
+        (Momentary, _AT_THE_MOMENT) if reply.code < 500 else (RemoteError, "the server refuses")
+    )
+    kind, meaning = by_words or _BY_CODE.get(reply.code, unknown)
     return kind(f"{meaning}: {str(reply)!r}", operation=operation, path=path)
+
+
+def _by_words(reply: Reply, operation: str, path: str) -> tuple[type[RemoteError], str] | None:
+    lowered, name = reply.lowered, path.lower()
+
+    def says(words: tuple[str, ...]) -> bool:
+        return any(word in lowered and word not in name for word in words)  # it may quote the name
+
+    if says(_FULL_WORDS):
+        return RemoteFull, "no space is left on the server"
+    if operation == "write" and says(_LIKELY_FULL_WORDS):
+        return RemoteFull, "most likely no space is left on the server"
+    for words, kind, meaning, codes in _BY_WORDS:
+        if reply.code in codes and says(words):
+            return kind, meaning
+    return None
+
+
+def check_that_it_looked(reply: Reply, path: str) -> None:
+    """Of a refused look: whether it says that nothing is there, be it by leaving its reason open.
+
+    Raises:
+        RemoteError: it says that the server could not look.
+        LinkLost: see :func:`remote_error`.
+    """
+    error = remote_error(reply, "stat", path)
+    if isinstance(error, RemoteNotFound):
+        return
+    if reply.code < 500 or isinstance(error, Momentary | RemoteFull):
+        raise error
 
 
 def _not_ftp(data: bytes) -> LinkLost:

@@ -62,7 +62,7 @@ class Stream:
             reply = self._control.reply(progress=self._connection.unsent, sent_bytes=self.position)
         finally:
             self._connection.close()
-        if not reply.ok:
+        if not reply.done:
             raise remote_error(reply, "write", self.path)
 
     def close(self) -> None:

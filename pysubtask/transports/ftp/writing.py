@@ -149,6 +149,12 @@ class Writing:
         found = self._files.size(path)
         if found is None or found >= offset + written:
             return written  # None: the consumer has it, with these bytes
+        if not self._is_new(path, found, data[max(0, size - offset) :], size):
+            raise RemoteError(
+                f"the server took {written} bytes at {offset} and has {found}",
+                operation="write",
+                path=path,
+            )
         aside = posixpath.join(posixpath.dirname(path), f"{self._scratch}d")
         try:
             self._files.rename(path, aside, replace=True)
@@ -156,6 +162,14 @@ class Writing:
             return written  # the consumer has taken the new one, too
         self._files.remove(aside)
         raise RemoteNotFound("it was taken a moment ago", operation="write", path=path)
+
+    def _is_new(self, path: str, found: int, sent: memoryview, size: int) -> bool:
+        """Whether a file that is too short is one that APPE has made, of ``sent`` alone. It may as
+        well be the one that had ``size`` bytes: on a full disk, or by a size that is not up to
+        date. Then what it holds must stay."""
+        if found != len(sent) or found != size:
+            return found == len(sent)
+        return self._learned.readable and self._transfers.fetch(path, 0, found) == sent
 
 
 def is_temp(path: str) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import getpass
 import os
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 from pysubtask.errors import LinkLost, LoginRefused
 
@@ -17,6 +17,8 @@ __all__ = ["Credentials", "RevealsText"]
 LastWords: TypeAlias = Callable[[], str | None]
 
 _DEFAULT_KEYS = ("~/.ssh/id_ed25519", "~/.ssh/id_ecdsa", "~/.ssh/id_rsa")
+
+_AGENT_SECS = 10.0
 
 _MOST_KEYS = 5
 """Servers hang up after six tries (``MaxAuthTries`` of ``sshd_config(5)``)."""
@@ -220,22 +222,38 @@ def _load(path: str, passphrase: str | None) -> paramiko.PKey:
 
 def _own_keys() -> Iterator[paramiko.PKey]:
     """The agent's keys, then the default files that need no passphrase."""
-    import paramiko
+    from paramiko.agent import get_agent_connection
 
-    try:
-        agent = paramiko.Agent()
-    except (paramiko.SSHException, OSError, EOFError):
-        agent = None
-    if agent is not None:
+    connection = get_agent_connection()
+    if connection is not None:
         try:
-            yield from agent.get_keys()
+            yield from _agent_keys(connection)
         finally:
-            agent.close()
+            connection.close()
     for path in _DEFAULT_KEYS:
         if os.path.isfile(os.path.expanduser(path)):
             key = _load_if_open(path)
             if key is not None:
                 yield key
+
+
+def _agent_keys(connection: Any) -> Sequence[paramiko.PKey]:
+    """None of an agent that does not answer: one behind a forwarding whose link is gone, say."""
+    import paramiko
+    from paramiko.agent import AgentSSH
+
+    agent: Any = AgentSSH()
+    set_timeout = getattr(connection, "settimeout", None)  # on Windows it is no socket
+    try:
+        if set_timeout is not None:
+            set_timeout(_AGENT_SECS)
+        agent._connect(connection)
+        if set_timeout is not None:
+            set_timeout(None)  # to sign may take a touch; that is the login's own limit
+    except (paramiko.SSHException, OSError, EOFError):
+        return ()
+    keys: Sequence[paramiko.PKey] = agent.get_keys()
+    return keys
 
 
 def _load_if_open(path: str) -> paramiko.PKey | None:

@@ -71,8 +71,12 @@ class Names:
             def checked(reply: Reply) -> None:
                 if reply.kind == codec.ATTRS:
                     self._end(ticket, _taken(request))
-                else:
+                    return
+                error = remote_error(reply, "rename", request.path)
+                if isinstance(error, RemoteNotFound):
                     self._send_rename(ticket, request, raw, raw_target)
+                else:  # nobody knows whether the name is free
+                    self._end(ticket, error)
 
             self._wire.put(codec.encode_stat(self._wire.ask(checked), raw_target))
 

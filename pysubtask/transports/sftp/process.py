@@ -20,6 +20,7 @@ import shlex
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from typing import IO, Any
 
@@ -35,6 +36,7 @@ from pysubtask.systems import frozen, processes
 from pysubtask.transports.contract import Wake
 from pysubtask.transports.said import said
 from pysubtask.transports.sftp.channel import Channel
+from pysubtask.transports.sockets import is_too_slow
 
 if sys.platform == "linux":
     import fcntl
@@ -187,10 +189,15 @@ class _ProcessChannel:
     def send(self, *parts: bytes) -> None:
         with self._room:
             before = -1
+            began, unsent_bytes = time.monotonic(), self._unsent_bytes
             while self._unsent_bytes > _MOST_UNSENT_BYTES and not self._broken:
                 if self._unsent_bytes == before:
                     self._give_up(f"nothing could be sent for {self._send_timeout_secs:.0f} s")
                 before = self._unsent_bytes
+                took_secs = time.monotonic() - began
+                slow = is_too_slow(took_secs, unsent_bytes - before, self._send_timeout_secs)
+                if slow:
+                    self._give_up(slow)
                 self._room.wait(self._send_timeout_secs)
             if not self._broken:
                 self._unsent.extend(parts)

@@ -29,7 +29,7 @@ from pysubtask.transports.sftp.hostkeys import HostKeyPolicy, policy_for
 from pysubtask.transports.sftp.library import load_paramiko
 from pysubtask.transports.sftp.limits import bound, bound_channel
 from pysubtask.transports.sftp.login import Credentials, RevealsText
-from pysubtask.transports.sockets import PatientSocket, dial
+from pysubtask.transports.sockets import PatientSocket, dial, is_too_slow
 
 if TYPE_CHECKING:
     import paramiko
@@ -319,22 +319,27 @@ class _SshChannel:
         channel = self._channel
         is_open = True
         began = time.monotonic()
+        moved_bytes = 0
+        slow: str | None = None
         try:
             for piece in _pieces(parts, self._piece_bytes):
                 rest = piece
-                while rest and is_open:
+                while rest and is_open and not slow:
                     sent = channel.send(rest)
                     is_open = sent > 0
                     rest = rest[sent:]
+                    moved_bytes += sent
+                    took_secs = time.monotonic() - began
+                    slow = is_too_slow(took_secs, moved_bytes, self._send_timeout_secs)
         except TimeoutError:
             words = f"nothing could be sent for {self._send_timeout_secs:.0f} s"
         except (paramiko.SSHException, EOFError, OSError) as error:
             words = self._why(error)
         else:
-            if is_open:
+            if is_open and not slow:
                 self._compression.sent(parts, began, time.monotonic())
                 return
-            words = self._reason()
+            words = slow or self._reason()
         self.close()
         raise LinkLost(words)
 

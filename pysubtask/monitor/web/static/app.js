@@ -27,7 +27,14 @@ function tick() {
     const text = words(now - Number(one.dataset.since));
     if (one.textContent !== text) one.textContent = text;
   }
+  // a connection may die without a word: the machine slept, or a router forgot it
+  if (source && Date.now() - heardAt > 45000) {
+    say("· no news from the monitor: what you see may be old", true);
+    deafen();
+    listen();
+  }
 }
+let heardAt = Date.now();
 setInterval(tick, 1000);
 
 // --- the stream: closed while nobody looks, caught up with when somebody does
@@ -59,6 +66,7 @@ function refresh(name, soon) {
 
 function heard(event) {
   const facts = JSON.parse(event.data);
+  heardAt = Date.now();
   known = facts.n;
   skew = facts.at - Date.now() / 1000;
   say(facts.blind ? "· blind" : "· live", Boolean(facts.blind));
@@ -79,8 +87,13 @@ let lastBlind = null;
 function listen() {
   if (source || document.hidden) return;
   source = new EventSource(`/events?known=${known}&client=${encodeURIComponent(client)}`);
+  heardAt = Date.now();
   source.addEventListener("fleet", heard);
-  source.onopen = () => say("· live", false);
+  source.addEventListener("alive", () => { heardAt = Date.now(); });
+  source.onopen = () => {
+    heardAt = Date.now();
+    if (!lastBlind) say("· live", false);
+  };
   source.onerror = () => {
     say("· no connection to the monitor: what you see may be old", true);
     if (source && source.readyState === EventSource.CLOSED) {

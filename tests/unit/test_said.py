@@ -1,0 +1,75 @@
+"""A server's words: fit to be shown, and without the secrets that it was told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import quote
+
+import pytest
+
+from pysubtask.errors import LoginRefused
+from pysubtask.seams.clock import RealClock
+from pysubtask.settings import Secret, Settings
+from pysubtask.transports import said as module
+from pysubtask.transports import transport_factory
+from pysubtask.transports.ftp.replies import Reply
+from pysubtask.transports.said import hide_secrets, said, visible
+from pysubtask.urls import parse_url
+from tests.unit.ftp_bench import IN, hostile
+
+Hide = Callable[[str], None]
+
+
+@pytest.fixture(autouse=True)
+def hide(monkeypatch: pytest.MonkeyPatch) -> Hide:
+    """Hides one secret, until the end of the test."""
+    monkeypatch.setattr(module, "_secrets", frozenset())
+    monkeypatch.setattr(module, "_pattern", None)
+    return lambda text: hide_secrets([Secret(text)])
+
+
+@pytest.mark.parametrize(
+    "secret", ["hunter2-secret", "a b  c\td", "sch\u00f6n/§", "x\x1b[31my", '"q\\']
+)
+def test_a_secret_is_hidden_however_it_is_written(hide: Hide, secret: str) -> None:
+    hide(secret)
+    for written in (secret, quote(secret, safe="")):
+        assert said(f"500 'PASS {written}': not understood") == "500 'PASS •••': not understood"
+        assert said(f"500 {written}".encode()) == "500 •••"
+
+
+def test_no_part_of_it_is_left_where_the_words_are_cut(hide: Hide) -> None:
+    hide("hunter2-secret")
+    for blanks in range(180, 201):
+        assert "hunt" not in said("x" * blanks + "hunter2-secret")
+
+
+def test_all_secrets_of_a_process_are_hidden(hide: Hide) -> None:
+    """It may deliver to one server and fetch from others."""
+    hide("first-secret")
+    hide("second-secret")
+    assert said("first-secret second-secret") == "••• •••"
+
+
+def test_a_short_one_is_hidden_as_a_word_of_its_own(hide: Hide) -> None:
+    hide("a")
+    assert said("PASS a failed") == "PASS ••• failed"
+
+
+def test_a_password_that_is_a_common_word_changes_no_meaning(hide: Hide) -> None:
+    hide("quota")
+    reply = Reply(550, (b"Disk quota exceeded",))
+    assert str(reply) == "550 Disk ••• exceeded"
+    assert "quota" in reply.lowered
+    assert visible("Disk quota") == "Disk quota"
+
+
+@pytest.mark.parametrize("words", ["500 'PASS hunter2-secret': no", "530 hunter2-secret is wrong"])
+def test_whoever_makes_a_transport_hides_what_it_tells_the_server(words: str) -> None:
+    with hostile({**IN, b"PASS": words.encode() + b"\r\n"}) as server:
+        destination = parse_url(f"ftp://edge:hunter2-secret@127.0.0.1:{server.port}/in")
+        made = transport_factory(destination, Settings(), RealClock(), lambda: None)()
+        with pytest.raises(LoginRefused, match="•••") as caught:
+            made.connect()
+        made.close()
+    assert "hunter2" not in str(caught.value)
