@@ -153,7 +153,7 @@ PLANTS: dict[str, Plant] = {
         "the journal is never brought to the disk",
         "subtask.store.recordlog",
         "RecordLog._sync",
-        "handle.sync()",
+        "self._file.sync()",
         "pass",
     ),
     "torn-read": one(

@@ -347,7 +347,7 @@ def test_group_commit_is_due_sync_secs_after_the_first_record(bench: Bench) -> N
 
 def _fill(journal: Journal, size: int) -> None:
     n = 0
-    while journal._size <= size:
+    while journal._file.size <= size:
         n += 1
         _put(journal, "/a", n)
 

@@ -170,7 +170,7 @@ def test_a_journal_is_closed_before_it_is_replaced(
         real(one, other)
 
     monkeypatch.setattr(os, "replace", replace)
-    journal._rewrite(clean=False)
+    journal.write_anew()
     assert seen == [False]
     assert is_open()
     journal.close()

@@ -15,15 +15,15 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from pysubtask.seams.clock import Clock
-from pysubtask.seams.disk import Disk, WriteHandle
+from pysubtask.seams.disk import Disk
 from pysubtask.subtask.store.newfolder import NewFolder
+from pysubtask.subtask.store.recordfile import RecordFile
 from pysubtask.subtask.store.recordlines import FORMAT, as_count, encode, lines, refuse_newer
 
 __all__ = ["Codec", "RecordLog"]
@@ -94,11 +94,8 @@ class RecordLog(Generic[R]):
         self._syncing = threading.Lock()
         """Taken before :attr:`lock`, never while it is held."""
         self._entries: dict[str, R] = {}
-        self._handle: WriteHandle | None = None
-        self._size = 0
-        self._tail = b""
-        """The last line that was written."""
-        self._rewrites = 0
+        self._file = RecordFile(disk, path)
+        self._is_open = False
         self._live_bytes: dict[str, int] = {}
         self._live_total = 0
         self._unsaved: set[str] = set()
@@ -106,7 +103,6 @@ class RecordLog(Generic[R]):
         self._after_sync: list[Callable[[], None]] = []
         self._folder = NewFolder(disk, path)
         self._closing = False
-        self._closed = False
         self._new_id = new_id
         self._before_sync = before_sync
         self.client_id = ""
@@ -151,19 +147,14 @@ class RecordLog(Generic[R]):
             self._set_aside(data)
             self.damaged = True
             self.unclean_boot = True
-        elif good_end == len(data) and data:
-            self._handle = self._disk.open_append(self._path)
-            self._size = good_end
+            self._rewrite()
         elif data:
-            self._handle = self._disk.open_append(self._path)
-            self._handle.truncate(good_end)
-            self._size = good_end
-        if self._handle is None:
-            self._rewrite(clean=False)
-        else:
+            self._file.open(good_end, len(data))
             self._write_line(self._header(clean=False))
-        assert self._handle is not None
-        self._handle.sync()  # that it is in use must be known to whoever finds it after the power
+        else:
+            self._rewrite()
+        self._is_open = True
+        self._file.sync()  # that it is in use must be known to whoever finds it after the power
         try:
             self._folder.sync()  # the one that made it may have died before it could
         except OSError as error:
@@ -286,7 +277,7 @@ class RecordLog(Generic[R]):
                 self._live_total -= self._live_bytes.pop(path, 0)
                 self._unsaved.discard(path)
             if known:
-                self._rewrite(clean=False)
+                self._rewrite()
 
     def after_sync(self, action: Callable[[], None]) -> None:
         """Call ``action`` once everything written so far is on the disk."""
@@ -325,10 +316,8 @@ class RecordLog(Generic[R]):
                 # What comes from here on is for the next sync.
                 self._dirty_since = None
                 actions, self._after_sync = self._after_sync, []
-                handle = self._handle
             self._before_sync()
-            if handle is not None:
-                handle.sync()  # without the lock: a slow card must not hold up the deliveries
+            self._file.sync()
             if self._folder.is_due:
                 self._folder.sync()
             if refused is not None:
@@ -360,9 +349,7 @@ class RecordLog(Generic[R]):
     def last_written(self) -> tuple[int, int, bytes] | None:
         """Of the file as we left it: how often it was made anew, its size, its last line. None
         while it is not open. Hold :attr:`lock`."""
-        if self._handle is None or self._closing:
-            return None
-        return self._rewrites, self._size, self._tail
+        return None if self._closing else self._file.last_written
 
     def write_anew(self) -> None:
         """Write all entries to a new file.
@@ -372,17 +359,17 @@ class RecordLog(Generic[R]):
         """
         with self.lock:
             if not self._closing:
-                self._rewrite(clean=False)
+                self._rewrite()
 
     def _compact(self) -> None:
         """Rewrite the log if most of it is history. A full disk leaves it as it is."""
         with self.lock:
-            if self._handle is None or self._closing:
+            if not self._is_open or self._closing:
                 return
-            if self._size <= max(_COMPACT_MIN_BYTES, _COMPACT_FACTOR * self._live_total):
+            if self._file.size <= max(_COMPACT_MIN_BYTES, _COMPACT_FACTOR * self._live_total):
                 return
             try:
-                self._rewrite(clean=False)
+                self._rewrite()
             except OSError as error:
                 self._log.warning("rewrite journal %s: %s; will be repeated", self._path, error)
 
@@ -394,7 +381,7 @@ class RecordLog(Generic[R]):
                 later is to be noticed.
         """
         with self._syncing, self.lock:
-            if self._handle is None:
+            if not self._is_open or self._closing:
                 return
             self._closing = True
             try:
@@ -402,10 +389,7 @@ class RecordLog(Generic[R]):
             except OSError as error:
                 self._log.warning("close journal %s: %s", self._path, error)
             self._sync()
-            self._closed = True
-            if self._handle is not None:
-                self._handle.close()
-                self._handle = None
+            self._file.close()
 
     # -- the file ----------------------------------------------------------------------------
 
@@ -428,44 +412,23 @@ class RecordLog(Generic[R]):
         self._live_bytes[path] = size
 
     def _write_line(self, record: dict[str, Any]) -> int:
-        if self._handle is None:
-            if self._closed:
-                raise OSError(9, "the journal is closed", self._path)
-            self._handle = self._disk.open_append(self._path)  # it could not be, last time
-            self._size = self._disk.stat(self._path).size
         line = encode(record)
         try:
-            self._handle.append(line)
+            self._file.append(line)
         except OSError:
-            try:
-                self._handle.truncate(self._size)  # half a line must not precede the next
-            except OSError:
-                self._rewrite(clean=False)
+            if self._file.is_torn:
+                self._rewrite()
             raise
-        self._size += len(line)
-        self._tail = line
         if self._dirty_since is None:
             self._dirty_since = self._clock.monotonic()
         return len(line)
 
-    def _rewrite(self, *, clean: bool) -> None:
-        lines = [encode(self._header(clean=clean))]
+    def _rewrite(self) -> None:
+        lines = [encode(self._header(clean=False))]
         self._live_total = 0
         for entry in self._entries.values():
             line = encode(self._codec.to_json(entry))
             self._live_bytes[entry.path] = len(line)
             self._live_total += len(line)
             lines.append(line)
-        data = b"".join(lines)
-        if sys.platform == "win32" and self._handle is not None:
-            self._handle.close()  # an open file can't be replaced there
-            self._handle = None
-        self._disk.write_whole(self._path, data, sync=True)
-        if self._handle is not None:
-            self._handle.close()
-            self._handle = None
-        self._size = len(data)
-        self._tail = lines[-1]
-        self._rewrites += 1
-        self._handle = self._disk.open_append(self._path)
-        self._disk.sync_dir(os.path.dirname(self._path) or ".")
+        self._file.replace(lines)
