@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -193,6 +194,50 @@ def test_damage_in_the_middle_keeps_the_rest_and_the_evidence(bench: Bench) -> N
     aside = f"{bench.path}.damaged-{int(bench.clock.time())}"
     assert Path(aside).read_bytes() == damaged
     assert not bench.open().damaged
+
+
+class _Killed(BaseException):
+    """The process dies."""
+
+
+@pytest.mark.parametrize("end", [disk_full, _Killed], ids=["full", "killed"])
+def test_a_damaged_journal_is_there_until_the_new_one_is(
+    bench: Bench, end: Callable[[], BaseException]
+) -> None:
+    """Without any, the next start would owe nothing, and remove all copies as nobody's."""
+    _history(bench)
+    damaged = bench.data.replace(b"/b", b"/x", 1)
+    bench.data = damaged
+    bench.disk.before = fail_with(end, "write_whole", suffix="journal")
+    with pytest.raises((OSError, _Killed)):
+        bench.open()
+    assert bench.data == damaged
+    bench.disk.before = nothing
+    journal = bench.open()
+    assert not journal.fresh
+    assert journal.damaged
+    assert _sizes(journal) == {"/a": 7, "/\udcff": 3, "/c": 5, "/b": 6}
+    aside = f"{bench.path}.damaged-{int(bench.clock.time())}"
+    assert Path(aside).read_bytes() == damaged
+
+
+@pytest.mark.parametrize("copied", [True, False])
+def test_evidence_where_files_have_one_name_only(bench: Bench, copied: bool) -> None:
+    """FAT has no second names: it is copied; what there is no room for is not kept, but read."""
+    _history(bench)
+    damaged = bench.data.replace(b"/b", b"/x", 1)
+    bench.data = damaged
+
+    def before(operation: str, path: str) -> None:
+        if operation == "link":
+            raise PermissionError(errno.EPERM, "Operation not permitted", path)
+        if operation == "write_whole" and not copied and ".damaged-" in path:
+            raise disk_full()
+
+    bench.disk.before = before
+    assert _sizes(bench.open()) == {"/a": 7, "/\udcff": 3, "/c": 5, "/b": 6}
+    kept = list(Path(bench.path).parent.glob("journal.damaged-*"))
+    assert [path.read_bytes() for path in kept] == ([damaged] if copied else [])
 
 
 def test_a_newer_format_is_refused_and_not_touched(bench: Bench) -> None:

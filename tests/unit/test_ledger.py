@@ -75,6 +75,21 @@ def test_a_piece_goes_only_after_its_record_is_on_the_disk(local: Local) -> None
     assert order.index("sync") < order.index("remove")
 
 
+def test_a_damaged_journal_on_a_full_disk_costs_no_copy(local: Local) -> None:
+    """Moved away before the new one is there, it would leave the next start without any: nothing
+    would be owed, and the only copy of what the program has truncated since be removed."""
+    name = _owe(local)
+    journal = local.folder / "state" / "journal"
+    journal.write_bytes(journal.read_bytes().replace(b"\n", b"\n\0\0\0\0\n", 1))
+    local.disk.before = fail_with(disk_full, "write_whole", suffix="journal")
+    with pytest.raises(OSError, match="No space left"):
+        local.open()
+    local.disk.before = nothing
+    local.open()
+    assert local.ledger.owed == {local.path: 10}
+    assert local.outbox_files() == {name}
+
+
 def test_a_piece_stays_while_the_disk_refuses_the_record(local: Local) -> None:
     name = _owe(local)
     local.disk.before = fail_with(disk_full, "append", "sync")

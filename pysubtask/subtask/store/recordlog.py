@@ -127,8 +127,8 @@ class RecordLog(Generic[R]):
     def open(self) -> None:
         """Read the log and make it ready to be appended to.
 
-        A torn last line is cut off. A log that is damaged in the middle is set aside as
-        ``<path>.damaged-<unix seconds>`` and rewritten from the lines that are whole.
+        A torn last line is cut off. A log that is damaged in the middle gets a second name,
+        ``<path>.damaged-<unix seconds>``, and is replaced by the lines that are whole.
 
         Raises:
             StateError: the log was written by a newer version.
@@ -144,7 +144,7 @@ class RecordLog(Generic[R]):
             self.was_killed = not header.get("clean")
             self.starts = as_count(header.get("starts")) + 1
         if data and (header is None or self.damaged):
-            self._set_aside(data)
+            self._keep_evidence(data)
             self.damaged = True
             self.unclean_boot = True
             self._rewrite()
@@ -203,8 +203,16 @@ class RecordLog(Generic[R]):
                 good_end = end
         return good_end, header
 
-    def _set_aside(self, data: bytes) -> None:
+    def _keep_evidence(self, data: bytes) -> None:
+        """Under a second name: a disk that refuses the new log, or a kill before it is there, must
+        not leave us without any, which would mean that nothing is owed."""
         aside = f"{self._path}.damaged-{int(self._clock.time())}"
+        try:
+            self._disk.link(self._path, aside)
+        except FileExistsError:
+            pass  # by a process that did not get further, within this second
+        except OSError:
+            aside = self._copy_aside(data, aside)
         self._log.error(
             "journal %s is damaged (%d bytes); kept as %s. What is on the server is compared "
             "before anything is sent.",
@@ -212,7 +220,14 @@ class RecordLog(Generic[R]):
             len(data),
             aside,
         )
-        self._disk.rename(self._path, aside)
+
+    def _copy_aside(self, data: bytes, aside: str) -> str:
+        """Where files have one name only (FAT). Gives where the copy is; a full disk has none."""
+        try:
+            self._disk.write_whole(aside, data)
+        except OSError as error:
+            return f"nothing ({error})"
+        return aside
 
     # -- reading -----------------------------------------------------------------------------
 
