@@ -79,7 +79,12 @@ class _WriteHandle(_Handle):
         self._disk.file_system.truncate_inode(self._inode, size)
 
     def sync(self) -> None:
-        self._enter("sync")
+        try:
+            self._enter("sync")
+        except OSError as error:
+            if error.errno == errno.EIO:
+                self._inode.fail_sync()
+            raise
         self._disk.file_system.sync_file(self._inode)
 
 

@@ -196,6 +196,8 @@ class SimFileSystem:
         """As ``ftruncate``."""
         self.used_bytes += size - len(inode.data)
         write_into(inode.data, size, None)
+        if inode.lost:
+            inode.cut(size)
         self._stamp(inode)
         inode.pending.append((size, None, inode.mtime_ns, inode.ctime_ns))
         if inode.links:

@@ -15,6 +15,7 @@ class Inode:
         "data",
         "durable",
         "links",
+        "lost",
         "made",
         "mtime_ns",
         "number",
@@ -37,19 +38,47 @@ class Inode:
         """Data, mtime and ctime that a loss of power can't take."""
         self.pending: list[tuple[int, bytes | None, int, int]] = []
         """Changes since: (offset, data, mtime, ctime) writes, (size, None, ...) truncates."""
+        self.lost: list[tuple[int, int]] = []
+        """Ranges (start, end) that processes see, and that no sync brings to the platter any
+        more."""
 
     def sync(self) -> None:
         """fsync: what is in the file now stays."""
         if self.pending:
-            self.durable = (bytes(self.data), self.mtime_ns, self.ctime_ns)
+            kept = self._without_lost() if self.lost else bytes(self.data)
+            self.durable = (kept, self.mtime_ns, self.ctime_ns)
             self.pending.clear()
+
+    def _without_lost(self) -> bytes:
+        kept = bytearray(self.data)
+        for start, end in self.lost:
+            kept[start:end] = bytes(len(kept[start:end]))
+        return bytes(kept)
+
+    def fail_sync(self) -> None:
+        """fsync failed, and what it should have written counts as written (fsync(2), "Errors")."""
+        data, mtime_ns, ctime_ns = self.durable
+        shorter = bytearray(data)
+        for offset, written, mtime_ns, ctime_ns in self.pending:  # noqa: B007
+            if written is None:
+                write_into(shorter, offset, None)
+                self.cut(offset)
+            elif written:
+                self.lost.append((offset, offset + len(written)))
+        self.durable = (bytes(shorter), mtime_ns, ctime_ns)
+        self.pending.clear()
+
+    def cut(self, size: int) -> None:
+        """What is lost beyond it is not in the file any more."""
+        self.lost = [(start, min(end, size)) for start, end in self.lost if start < size]
 
     def settle(
         self, rng: random.Random, zero_tails: bool, zero_writes: bool, share: int | None = None
     ) -> None:
         """The power fails: choose what is left (``share``: see :func:`last_kept`)."""
-        if not self.pending:
+        if not self.pending and not self.lost:
             return
+        self.lost.clear()
         kept = _how_many_survive(rng, len(self.pending), share)
         saved, mtime_ns, ctime_ns = self.durable
         data = bytearray(saved)

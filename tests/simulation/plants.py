@@ -152,7 +152,7 @@ PLANTS: dict[str, Plant] = {
     "journal-unsynced": one(
         "the journal is never brought to the disk",
         "subtask.store.recordlog",
-        "RecordLog._sync",
+        "RecordLog._sync_file",
         "self._file.sync()",
         "pass",
     ),

@@ -408,7 +408,7 @@ def test_a_log_much_longer_than_what_it_says_is_rewritten(
     journal.sync()
     assert len(bench.data) < 1000
     assert _sizes(bench.open()) == said
-    _put(journal, "/b", 6)
+    _put(bench.open(), "/b", 6)
     assert _sizes(bench.open()) == {**said, "/b": 6}
 
 

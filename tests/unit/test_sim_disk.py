@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import tempfile
@@ -191,6 +192,30 @@ def test_power_loss_keeps_what_was_synced_and_a_prefix_of_the_rest(zero_tails: b
     assert b"hardsoftMORE" in seen
     assert len(seen) > 4
     assert any(b"\0" in left for left in seen) == zero_tails
+
+
+def test_what_a_failed_sync_did_not_write_is_seen_and_lost() -> None:
+    """fsync(2), "Errors": Linux counts it as written, and the next one succeeds without it."""
+    _, file_system, disk = _sim()
+    handle = disk.open_append("/w/a")
+    handle.append(b"one,")
+    handle.sync()
+    handle.append(b"two,")
+
+    def refuse(operation: str, path: str) -> None:
+        raise OSError(errno.EIO, "injected", path)
+
+    disk.before_call = refuse
+    with pytest.raises(OSError, match="injected"):
+        handle.sync()
+    disk.before_call = _nothing
+    handle.append(b"three,cut")
+    handle.truncate(14)
+    handle.sync()
+    assert file_system.read("/w/a") == b"one,two,three,"
+    disk.forget()
+    file_system.crash(random.Random(1))
+    assert file_system.read("/w/a") == b"one,\0\0\0\0three,"
 
 
 def test_power_loss_undoes_names_in_order_within_a_folder() -> None:

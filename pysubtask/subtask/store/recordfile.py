@@ -9,6 +9,8 @@ from pysubtask.seams.disk import Disk, WriteHandle
 
 __all__ = ["RecordFile"]
 
+_READ_BYTES = 1 << 20
+
 
 class RecordFile:
     """One file, open for as long as the log is. Whoever uses it holds the log's lock, but for
@@ -29,11 +31,35 @@ class RecordFile:
         """Bytes of the lines that are whole."""
         self.is_torn = False
         """Half a line is at its end, and could not be cut off."""
+        self.is_doubtful = False
+        """A sync failed. Linux takes what it could not write for written then, and the next sync
+        succeeds without it (fsync(2), "Errors"; lwn.net/Articles/752063): what was added since the
+        last good one can be read, but may never reach the disk. Only a new file does."""
 
     @property
     def last_written(self) -> tuple[int, int, bytes] | None:
         """How often it was replaced, its size, its last line; None while it is not open."""
         return None if self._handle is None else (self._replaced, self.size, self._tail)
+
+    def read(self) -> bytes:
+        """All of it; nothing if it is not there.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        try:
+            handle = self._disk.open_read(self._path)
+        except FileNotFoundError:
+            return b""
+        try:
+            parts = []
+            offset = 0
+            while part := handle.read_at(offset, _READ_BYTES):
+                parts.append(part)
+                offset += len(part)
+            return b"".join(parts)
+        finally:
+            handle.close()
 
     def open(self, size: int, found: int) -> None:
         """Go on with a file that is there.
@@ -90,6 +116,7 @@ class RecordFile:
             self._handle.close()  # an open file can't be replaced there
             self._handle = None
         self._disk.write_whole(self._path, data, sync=True)
+        self.is_doubtful = True  # until its name is on the disk
         if self._handle is not None:
             self._handle.close()
             self._handle = None
@@ -99,17 +126,24 @@ class RecordFile:
         self._replaced += 1
         self._handle = self._disk.open_append(self._path)
         self._disk.sync_dir(os.path.dirname(self._path) or ".")
+        self.is_doubtful = False
 
     def sync(self) -> None:
-        """Bring what was added to the disk. Needs no lock: a slow card must not hold up those who
-        add more.
+        """Bring what was added to the disk; no use while :attr:`is_doubtful`. Needs no lock: a slow
+        card must not hold up those who add more.
 
         Raises:
             OSError: the disk refused.
         """
         handle = self._handle
-        if handle is not None:
+        if handle is None:
+            return
+        try:
             handle.sync()
+        except OSError:
+            if handle is self._handle:  # else another file is there, all of it on the disk
+                self.is_doubtful = True
+            raise
 
     def close(self) -> None:
         """Let go of it; nothing can be added any more."""

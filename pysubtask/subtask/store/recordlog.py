@@ -31,7 +31,6 @@ __all__ = ["Codec", "RecordLog"]
 _SYNC_AGAIN_SECS = 1.0
 _COMPACT_MIN_BYTES = 1 << 20
 _COMPACT_FACTOR = 4
-_READ_BYTES = 1 << 20
 
 
 class Record(Protocol):
@@ -103,6 +102,8 @@ class RecordLog(Generic[R]):
         self._after_sync: list[Callable[[], None]] = []
         self._folder = NewFolder(disk, path)
         self._closing = False
+        self._clean = False
+        """It is left cleanly."""
         self._new_id = new_id
         self._before_sync = before_sync
         self.client_id = ""
@@ -134,8 +135,9 @@ class RecordLog(Generic[R]):
             StateError: the log was written by a newer version.
             OSError: it can't be read or written.
         """
-        data = self._read()
+        data = self._file.read()
         good_end, header = self._load(data)
+        left_open = False
         self.fresh = not data
         self.client_id = str((header or {}).get("id") or self._new_id())
         if header is not None:
@@ -148,11 +150,11 @@ class RecordLog(Generic[R]):
             self.damaged = True
             self.unclean_boot = True
             self._rewrite()
-        elif data:
-            self._file.open(good_end, len(data))
-            self._write_line(self._header(clean=False))
-        else:
+        elif not data:
             self._rewrite()
+        elif not self.was_killed or left_open or not self._take_over():
+            self._file.open(good_end, len(data))
+            self._write_line(self._header())
         self._is_open = True
         self._file.sync()  # that it is in use must be known to whoever finds it after the power
         try:
@@ -160,20 +162,17 @@ class RecordLog(Generic[R]):
         except OSError as error:
             self._log.warning("sync the folder of %s: %s; will be repeated", self._path, error)
 
-    def _read(self) -> bytes:
+    def _take_over(self) -> bool:
+        """Write the log of a process that was killed anew: it may have been refused a sync (see
+        :attr:`RecordFile.is_doubtful`), which nobody can tell by now. On a disk without room for it
+        the old one stays: False."""
         try:
-            handle = self._disk.open_read(self._path)
-        except FileNotFoundError:
-            return b""
-        try:
-            parts = []
-            offset = 0
-            while part := handle.read_at(offset, _READ_BYTES):
-                parts.append(part)
-                offset += len(part)
-            return b"".join(parts)
-        finally:
-            handle.close()
+            self._rewrite()
+        except OSError as error:
+            if self._file.size and self._file.last_written is None:
+                raise  # it is there, and can't be opened
+            self._log.warning("rewrite journal %s: %s", self._path, error)
+        return self._file.size > 0
 
     def _load(self, data: bytes) -> tuple[int, dict[str, Any] | None]:
         header: dict[str, Any] | None = None
@@ -306,7 +305,7 @@ class RecordLog(Generic[R]):
         since = self._dirty_since
         return None if since is None else since + self._sync_secs
 
-    def sync(self, *, must: bool = False) -> None:
+    def sync(self, *, must: bool = False) -> bool:
         """Bring everything written so far to the disk, then run what waits for that.
 
         A failing disk is logged; the sync is repeated after a second, or ``sync_secs`` if less.
@@ -315,27 +314,30 @@ class RecordLog(Generic[R]):
         Args:
             must: what follows relies on it.
 
+        Returns:
+            Whether all of it is there.
+
         Raises:
             OSError: the disk refused (``must``).
         """
         with self._syncing:
-            self._sync(must)
+            return self._sync(must)
 
-    def _sync(self, must: bool = False) -> None:
+    def _sync(self, must: bool = False) -> bool:
         actions: list[Callable[[], None]] = []
         try:
             with self.lock:
                 if self._dirty_since is None:
-                    return
+                    return True
                 refused = self._write_unsaved()
                 # What comes from here on is for the next sync.
                 self._dirty_since = None
                 actions, self._after_sync = self._after_sync, []
             self._before_sync()
-            self._file.sync()
+            self._sync_file()
             if self._folder.is_due:
                 self._folder.sync()
-            if refused is not None:
+            if refused is not None and self._unsaved:
                 raise refused  # all others are on the disk
         except OSError as error:
             self._log.warning("sync journal %s: %s; will be repeated", self._path, error)
@@ -345,10 +347,18 @@ class RecordLog(Generic[R]):
                 self._after_sync[:0] = actions
             if must:
                 raise
-            return
+            return False
         for action in actions:
             action()
         self._compact()
+        return True
+
+    def _sync_file(self) -> None:
+        if not self._file.is_doubtful:
+            self._file.sync()
+            return
+        with self.lock:
+            self._rewrite()
 
     def _write_unsaved(self) -> OSError | None:
         """Write the entries that could not be written before; gives why one still can't be."""
@@ -399,22 +409,32 @@ class RecordLog(Generic[R]):
             if not self._is_open or self._closing:
                 return
             self._closing = True
+            self._clean = clean
             try:
-                self._write_line(self._header(clean=clean))
+                self._write_line(self._header())
             except OSError as error:
                 self._log.warning("close journal %s: %s", self._path, error)
-            self._sync()
+            if not (self._sync() or self._sync()):  # the second one is to a new file
+                self._leave_open()
             self._file.close()
+
+    def _leave_open(self) -> None:
+        """What is in the log may not be on the disk: the next start must not believe it."""
+        self._clean = False
+        try:
+            self._write_line(self._header())
+        except OSError as error:
+            self._log.warning("close journal %s: %s", self._path, error)
 
     # -- the file ----------------------------------------------------------------------------
 
-    def _header(self, *, clean: bool) -> dict[str, Any]:
+    def _header(self) -> dict[str, Any]:
         return {
             "journal": FORMAT,
             "id": self.client_id,
             "boot": self._boot_id,
-            "clean": clean,
-            "unclean": self.unclean_boot and not (clean and self.purged),
+            "clean": self._clean,
+            "unclean": self.unclean_boot and not (self._clean and self.purged),
             "starts": self.starts,
         }
 
@@ -439,7 +459,7 @@ class RecordLog(Generic[R]):
         return len(line)
 
     def _rewrite(self) -> None:
-        lines = [encode(self._header(clean=False))]
+        lines = [encode(self._header())]
         self._live_total = 0
         for entry in self._entries.values():
             line = encode(self._codec.to_json(entry))
@@ -447,3 +467,4 @@ class RecordLog(Generic[R]):
             self._live_total += len(line)
             lines.append(line)
         self._file.replace(lines)
+        self._unsaved.clear()
