@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pysubtask.seams.disk import WriteHandle
+from pysubtask.subtask.store import recordfile
 from tests.unit.core_fakes import HookedDisk, disk_full, fail_with, nothing
 from tests.unit.test_journal import Bench, _put, _sizes
 
@@ -200,3 +201,32 @@ def test_a_full_disk_keeps_nobody_from_taking_over(forgetful: Forgetful) -> None
     again = forgetful.open()
     assert _sizes(again) == {"/a": 1, "/b": 2}
     assert again.starts == 3
+
+
+# -- half a line -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("must", [True, False])
+@pytest.mark.parametrize("on_windows", [False, True])
+def test_half_a_line_precedes_nothing_whatever_was_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, must: bool, on_windows: bool
+) -> None:
+    """The next record, told to be written, would be taken for a torn end with it after a kill."""
+    bench = Bench(tmp_path)
+    journal = bench.open()
+    _put(journal, "/a", 1)
+    if on_windows:  # the file is closed before it is replaced there
+        monkeypatch.setattr(recordfile.sys, "platform", "win32")
+    bench.disk.before = fail_with(eio, "append", "truncate", "write_whole")
+    if must:
+        with pytest.raises(OSError, match="Input/output"):
+            _put(journal, "/a", 2)
+    else:
+        _put(journal, "/a", 2, must=False)
+    bench.disk.before = fail_with(eio, "truncate", "write_whole")
+    with pytest.raises(OSError, match="Input/output"):
+        _put(journal, "/b", 3)
+    bench.disk.before = nothing
+    _put(journal, "/c", 4)
+    monkeypatch.undo()
+    assert _sizes(bench.open()) == {"/a": 1, "/c": 4}

@@ -86,22 +86,24 @@ class RecordFile:
             raise OSError(9, "the journal is closed", self._path)
         if self._handle is None:
             self._handle = self._disk.open_append(self._path)  # it could not be, last time
-            self.size = self._disk.stat(self._path).size
+        if self.is_torn:
+            self._cut(self._handle)
         try:
             self._handle.append(line)
         except OSError:
-            self._cut(self._handle)
+            self.is_torn = True
+            try:
+                self._cut(self._handle)
+            except OSError:
+                pass  # before the next line
             raise
         self.size += len(line)
         self._tail = line
 
     def _cut(self, handle: WriteHandle) -> None:
-        """Half a line must not precede the next one."""
-        self.is_torn = True
-        try:
-            handle.truncate(self.size)
-        except OSError:
-            return
+        """Half a line must not precede the next one: a process that reads them takes both for a
+        torn end."""
+        handle.truncate(self.size)
         self.is_torn = False
 
     def replace(self, lines: list[bytes]) -> None:

@@ -17,6 +17,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -452,7 +453,8 @@ class RecordLog(Generic[R]):
             self._file.append(line)
         except OSError:
             if self._file.is_torn:
-                self._rewrite()
+                with suppress(OSError):  # then nothing is added before it can be cut off
+                    self._rewrite()
             raise
         if self._dirty_since is None:
             self._dirty_since = self._clock.monotonic()
