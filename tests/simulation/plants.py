@@ -209,7 +209,7 @@ PLANTS: dict[str, Plant] = {
     "copy-unsynced": one(
         "the journal relies on outbox pieces that are not on the disk yet",
         "subtask.store.outbox",
-        "Outbox.sync",
+        "Outbox._sync",
         "names = list(self._dirty)",
         "names: list[str] = []",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -265,6 +266,49 @@ def test_a_piece_that_goes_while_it_is_synced_stays_gone(bench: Bench) -> None:
     except FileNotFoundError:
         pass
     assert bench.files() == []
+
+
+def test_what_is_added_while_the_other_thread_syncs_is_synced_next(bench: Bench) -> None:
+    """Else the journal would speak of bytes that nobody brings to the disk."""
+    name, _, _ = bench.box.store([b"one"])
+
+    def add() -> None:
+        bench.disk.before = nothing
+        bench.box.extend(name, [b"two"])
+
+    bench.disk.before = on_nth("sync", ".piece", 1, add)
+    bench.box.sync()
+    assert _synced(bench) == [name, "outbox"]
+    assert _synced(bench) == []
+
+
+def test_who_relies_on_a_sync_waits_for_the_one_under_way(bench: Bench) -> None:
+    """The keeper puts a copy in the file's place once it is synced: not while it is being synced,
+    which may fail."""
+    bench.box.store([b"one"])
+    order: list[str] = []
+    second = threading.Thread(target=lambda: (bench.box.sync(), order.append("second")))
+
+    def slow() -> None:
+        bench.disk.before = nothing
+        second.start()
+        second.join(0.2)  # it can't get on
+        order.append("first")
+
+    bench.disk.before = on_nth("sync", ".piece", 1, slow)
+    bench.box.sync()
+    second.join(60)
+    assert order == ["first", "second"]
+
+
+def test_a_folder_whose_sync_failed_is_synced_the_next_time(bench: Bench) -> None:
+    """Else the power could take the pieces' names, with nothing left to sync."""
+    bench.box.store([b"x"])
+    bench.disk.before = fail_with(lambda: OSError(5, "Input/output error"), "sync_dir")
+    with pytest.raises(OSError, match="Input/output"):
+        bench.box.sync()
+    assert _synced(bench) == ["outbox"]
+    assert _synced(bench) == []
 
 
 # -- going -------------------------------------------------------------------------------------

@@ -37,6 +37,10 @@ class Outbox:
         self._folder = folder
         self._next = 1
         self._lock = threading.Lock()
+        self._syncing = threading.Lock()
+        """Who wants to rely on a sync waits for the one that is under way."""
+        self._names_due = False
+        """The folder's names are to be synced."""
         self.held_bytes = 0
         """Bytes in the outbox now."""
         self.has_room: Callable[[int], bool] = lambda size: True
@@ -141,29 +145,46 @@ class Outbox:
         Raises:
             OSError: the disk refused.
         """
-        names = list(self._dirty)  # one step: the delivering thread may drop some meanwhile
+        with self._syncing:
+            self._sync()
+
+    def _sync(self) -> None:
+        names = list(self._dirty)  # one step: the other thread may add or drop some meanwhile
+        self._names_due = self._names_due or bool(names)
         for name in names:
-            if name not in self._dirty:
-                continue
             self._still_alive()
-            try:
-                self._disk.stat(self._path(name))
-            except FileNotFoundError:
-                continue  # dropped since; opening it would make it anew
-            state = self._hashes.get(name)
-            reached = None if state is None else (self._sizes[name], state.hexdigest())
-            handle = self._disk.open_append(self._path(name))
-            try:
-                handle.sync()
-            finally:
-                handle.close()
-                if name not in self._sizes:  # dropped between the look and the opening
-                    self._remove(self._path(name))
-            self._dirty.pop(name, None)
-            if reached is not None:
-                self._synced[name] = reached
-        if names:
+            self._sync_piece(name)
+        if self._names_due:
             self._disk.sync_dir(self._folder)
+            self._names_due = False
+
+    def _sync_piece(self, name: str) -> None:
+        if name not in self._dirty:
+            return
+        self._dirty.pop(name, None)  # now: what is added from here on marks it anew
+        try:
+            self._bring(name)
+        except BaseException:
+            self._dirty[name] = None
+            raise
+
+    def _bring(self, name: str) -> None:
+        path = self._path(name)
+        try:
+            self._disk.stat(path)
+        except FileNotFoundError:
+            return  # dropped since; opening it would make it anew
+        state = self._hashes.get(name)
+        reached = None if state is None else (self._sizes[name], state.hexdigest())
+        handle = self._disk.open_append(path)
+        try:
+            handle.sync()
+        finally:
+            handle.close()
+            if name not in self._sizes:  # dropped between the look and the opening
+                self._remove(path)
+        if reached is not None:
+            self._synced[name] = reached
 
     def whole_part(self, piece: Piece) -> Piece | None:
         """What can be believed of a piece: all of it, what was synced before it was extended, or
