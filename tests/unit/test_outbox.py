@@ -282,6 +282,25 @@ def test_what_is_added_while_the_other_thread_syncs_is_synced_next(bench: Bench)
     assert _synced(bench) == []
 
 
+def test_what_is_noted_as_synced_has_its_own_digest(bench: Bench) -> None:
+    """A size with the digest of another one is never whole: after a loss of power nothing of the
+    piece would be believed."""
+    box = Outbox(bench.disk, str(bench.folder), still_alive=lambda: look())
+    looks: list[tuple[int, str]] = []
+
+    def look() -> None:
+        """The other thread syncs after each part that was added."""
+        if not box._syncing.locked():
+            box.sync()
+            looks.extend(box.synced(name) for name in bench.files())
+
+    box.open(())
+    name, _, _ = box.store([b"one"])
+    box.extend(name, [b"two", b"three"])
+    assert (6, digest_of(b"onetwo")) in looks
+    assert all(box.is_whole(Piece(0, size, name, digest)) for size, digest in looks[:] if size)
+
+
 def test_who_relies_on_a_sync_waits_for_the_one_under_way(bench: Bench) -> None:
     """The keeper puts a copy in the file's place once it is synced: not while it is being synced,
     which may fail."""

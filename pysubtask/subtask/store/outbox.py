@@ -124,11 +124,11 @@ class Outbox:
         try:
             for chunk in chunks:
                 handle.append(chunk)
-                state.update(chunk)
-                self._still_alive()
-                with self._lock:
+                with self._lock:  # sync() notes both in one step
+                    state.update(chunk)
                     self._sizes[name] += len(chunk)
                     self.held_bytes += len(chunk)
+                self._still_alive()
         finally:
             handle.close()
             self._dirty[name] = None
@@ -174,8 +174,9 @@ class Outbox:
             self._disk.stat(path)
         except FileNotFoundError:
             return  # dropped since; opening it would make it anew
-        state = self._hashes.get(name)
-        reached = None if state is None else (self._sizes[name], state.hexdigest())
+        with self._lock:
+            state = self._hashes.get(name)
+            reached = None if state is None else (self._sizes[name], state.hexdigest())
         handle = self._disk.open_append(path)
         try:
             handle.sync()
