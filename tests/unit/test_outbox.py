@@ -255,7 +255,8 @@ def test_a_sync_that_failed_is_due_again(bench: Bench) -> None:
     bench.disk.before = fail_with(disk_full, "sync")
     with pytest.raises(OSError, match="No space left"):
         bench.box.sync()
-    assert _synced(bench) == [name, "outbox"]
+    assert _synced(bench) == ["000000000002.piece", "outbox"], "in a new file"
+    assert bench.files() == [name]
 
 
 def test_a_piece_that_goes_while_it_is_synced_stays_gone(bench: Bench) -> None:

@@ -6,8 +6,10 @@ the disk without it; whatever nobody speaks of at the start is removed.
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 
 from pysubtask.blake import blake2b
 from pysubtask.core.model import Piece
@@ -49,6 +51,10 @@ class Outbox:
         self._hashes: dict[str, blake2b] = {}
         self._dirty: dict[str, None] = {}
         self._synced: dict[str, tuple[int, str]] = {}
+        self._doubtful: set[str] = set()
+        """Pieces of which a sync failed."""
+        self._extended: set[str] = set()
+        """Pieces that are being written."""
 
     def open(self, wanted: Iterable[str]) -> None:
         """Make the folder, count what is there, remove pieces that nobody refers to."""
@@ -77,9 +83,7 @@ class Outbox:
         Raises:
             OSError: the disk refused; nothing is left behind.
         """
-        with self._lock:  # both threads store pieces
-            name = f"{self._next:012x}{_SUFFIX}"
-            self._next += 1
+        name = self._new_name()
         self._hashes[name] = new_hash()
         self._sizes[name] = 0
         try:
@@ -89,17 +93,24 @@ class Outbox:
             raise
         return name, self._sizes[name], digest
 
+    def _new_name(self) -> str:
+        with self._lock:  # both threads store pieces
+            name = f"{self._next:012x}{_SUFFIX}"
+            self._next += 1
+        return name
+
     def may_extend(self, name: str, size: int) -> bool:
         """Whether :meth:`extend` can add to a piece that should have ``size`` bytes now.
 
         Only pieces of this run, since their hash is at hand, and only up to 64 MiB.
         """
         known = self._sizes.get(name)
-        return name in self._hashes and known == size and size < _EXTEND_UP_TO_BYTES
+        return self.is_own(name) and known == size and size < _EXTEND_UP_TO_BYTES
 
     def is_own(self, name: str) -> bool:
-        """Whether this process wrote the piece: no loss of power can have damaged it."""
-        return name in self._hashes
+        """Whether this process wrote the piece: no loss of power can have damaged it, nor a sync
+        that failed."""
+        return name in self._hashes and name not in self._doubtful
 
     def extend(self, name: str, chunks: Iterable[bytes]) -> tuple[int, str]:
         """Add bytes to a piece. Gives its new size and its new digest.
@@ -120,6 +131,18 @@ class Outbox:
 
     def _append(self, name: str, chunks: Iterable[bytes], *, create_new: bool) -> str:
         state = self._hashes[name]
+        with self._lock:
+            if name in self._doubtful:  # by the other thread, just now
+                raise OSError(errno.EIO, "a sync of it failed", self._path(name))
+            self._extended.add(name)
+        try:
+            return self._append_all(name, state, chunks, create_new=create_new)
+        finally:
+            self._extended.discard(name)
+
+    def _append_all(
+        self, name: str, state: blake2b, chunks: Iterable[bytes], *, create_new: bool
+    ) -> str:
         handle = self._disk.open_append(self._path(name), create_new=create_new)
         try:
             for chunk in chunks:
@@ -163,7 +186,10 @@ class Outbox:
             return
         self._dirty.pop(name, None)  # now: what is added from here on marks it anew
         try:
-            self._bring(name)
+            if name in self._doubtful:
+                self._renew(name)
+            else:
+                self._bring(name)
         except BaseException:
             self._dirty[name] = None
             raise
@@ -180,12 +206,64 @@ class Outbox:
         handle = self._disk.open_append(path)
         try:
             handle.sync()
+        except OSError:
+            self._doubtful.add(name)
+            raise
         finally:
             handle.close()
             if name not in self._sizes:  # dropped between the look and the opening
+                self._doubtful.discard(name)
                 self._remove(path)
         if reached is not None:
             self._synced[name] = reached
+
+    def _renew(self, name: str) -> None:
+        """Write a piece whose sync failed to a new file: what that sync did not write can be read,
+        and no other one will write it (as of :attr:`RecordFile.is_doubtful`).
+
+        Raises:
+            OSError: the disk refuses, or does not show what was written.
+        """
+        with self._lock:
+            size = self._sizes.get(name)
+            state = self._hashes.get(name)
+            digest = None if state is None else state.hexdigest()
+            if name in self._extended:
+                raise OSError(errno.EAGAIN, "it is being added to", self._path(name))
+        if size is None:
+            return  # dropped since
+        copy = self._path(self._new_name())  # nobody speaks of it: it goes at the next start
+        try:
+            found = self._copy(name, copy, size)
+            if found[0] != size or digest not in (None, found[1]):
+                raise OSError(errno.EIO, "it can't be read as it was written", self._path(name))
+            with self._lock:
+                if name not in self._sizes:
+                    raise FileNotFoundError(errno.ENOENT, "it was removed", self._path(name))
+                self._disk.rename(copy, self._path(name))
+        except OSError:
+            self._remove(copy)
+            raise
+        self._doubtful.discard(name)
+        if digest is not None:
+            self._synced[name] = found
+
+    def _copy(self, name: str, target: str, size: int) -> tuple[int, str]:
+        """Copy a piece to another file, on the disk. Gives what was read: its size and digest."""
+        state = new_hash()
+        at = 0
+        with ExitStack() as stack:
+            source = self.open_piece(name)
+            stack.callback(source.close)
+            handle = self._disk.open_append(target, create_new=True)
+            stack.callback(handle.close)
+            while at < size and (data := source.read_at(at, min(_READ_BYTES, size - at))):
+                handle.append(data)
+                state.update(data)
+                at += len(data)
+                self._still_alive()
+            handle.sync()
+        return at, state.hexdigest()
 
     def whole_part(self, piece: Piece) -> Piece | None:
         """What can be believed of a piece: all of it, what was synced before it was extended, or
@@ -234,6 +312,7 @@ class Outbox:
                 self.held_bytes -= self._sizes.pop(name, 0)
             self._hashes.pop(name, None)
             self._synced.pop(name, None)
+            self._doubtful.discard(name)
             self._dirty.pop(name, None)
             self._remove(self._path(name))
 
