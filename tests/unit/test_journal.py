@@ -376,6 +376,34 @@ def test_pieces_that_do_not_reach_the_disk_hold_back_the_records(bench: Bench) -
     assert journal.sync_due() is not None
 
 
+def test_one_copy_in_a_bad_block_does_not_hold_back_the_records_for_ever(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else the outbox fills with what was delivered, a loss of power takes all that was noted
+    since, and the log has a line for each second."""
+
+    def refuse() -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    journal = bench.open(before_sync=refuse)
+    done: list[float] = []
+    for n in range(600):
+        bench.clock.advance(1)
+        _put(journal, "/a", n + 1)
+        journal.after_sync(lambda: done.append(bench.clock.now))
+        due = journal.sync_due()
+        if due is not None and due <= bench.clock.now:
+            journal.sync()
+    assert len(done) > 500
+    _put(journal, "/b", 1)
+    due = journal.sync_due()
+    assert due is not None
+    assert due <= bench.clock.now + 5.0, "as ever"
+    assert len(caplog.records) <= 11
+    with pytest.raises(OSError, match="Input/output"):
+        journal.sync(must=True)
+
+
 def test_group_commit_is_due_sync_secs_after_the_first_record(bench: Bench) -> None:
     journal = bench.open(sync_secs=5.0)
     journal.sync()

@@ -321,6 +321,16 @@ def test_who_relies_on_a_sync_waits_for_the_one_under_way(bench: Bench) -> None:
     assert order == ["first", "second"]
 
 
+def test_one_that_can_not_be_synced_keeps_no_other_from_the_disk(bench: Bench) -> None:
+    bad, _, _ = bench.box.store([b"x"])
+    good, _, _ = bench.box.store([b"y"])
+    bench.disk.before = fail_with(lambda: OSError(5, "Input/output error"), "sync", suffix=bad)
+    with pytest.raises(OSError, match="Input/output"):
+        bench.box.sync()
+    assert bench.box.synced(good) == (1, digest_of(b"y"))
+    assert bench.box.synced(bad) == (0, "")
+
+
 def test_a_folder_whose_sync_failed_is_synced_the_next_time(bench: Bench) -> None:
     """Else the power could take the pieces' names, with nothing left to sync."""
     bench.box.store([b"x"])

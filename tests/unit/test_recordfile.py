@@ -140,6 +140,16 @@ def test_who_is_killed_after_a_failed_sync_leaves_no_trap(forgetful: Forgetful) 
     assert _sizes(forgetful.open("two")) == {"/a": 1, "/b": 2}
 
 
+def test_what_a_killed_process_has_copied_is_brought_to_the_disk(forgetful: Forgetful) -> None:
+    """Its log is written anew at once; what that speaks of is not on the disk with it."""
+    _put(forgetful.open(), "/a", 1)
+    order: list[str] = []
+    again = forgetful.open(before_sync=lambda: order.append("pieces"))
+    assert again.sync_due() is not None
+    again.sync()
+    assert order == ["pieces"]
+
+
 def test_who_stops_while_the_disk_fails_leaves_none_either(forgetful: Forgetful) -> None:
     journal = forgetful.open()
     _put(journal, "/a", 1)

@@ -174,12 +174,18 @@ class Outbox:
     def _sync(self) -> None:
         names = list(self._dirty)  # one step: the other thread may add or drop some meanwhile
         self._names_due = self._names_due or bool(names)
+        refused: OSError | None = None
         for name in names:
             self._still_alive()
-            self._sync_piece(name)
+            try:
+                self._sync_piece(name)
+            except OSError as error:
+                refused = error
         if self._names_due:
             self._disk.sync_dir(self._folder)
             self._names_due = False
+        if refused is not None:
+            raise refused  # all others are on the disk
 
     def _sync_piece(self, name: str) -> None:
         if name not in self._dirty:

@@ -61,6 +61,25 @@ class RecordFile:
         finally:
             handle.close()
 
+    def keep_as(self, aside: str, data: bytes) -> str:
+        """Give a damaged file a second name. It keeps its own: a disk that refuses the new one, or
+        a kill before it is there, must not leave us without any, which would mean that nothing is
+        owed. Gives where it is.
+
+        Args:
+            data: what it holds; copied where files have one name only (FAT).
+        """
+        try:
+            self._disk.link(self._path, aside)
+        except FileExistsError:
+            pass  # by a process that did not get further, within this second
+        except OSError:
+            try:
+                self._disk.write_whole(aside, data)
+            except OSError as error:
+                return f"nothing ({error})"
+        return aside
+
     def open(self, size: int, found: int) -> None:
         """Go on with a file that is there.
 

@@ -26,10 +26,10 @@ from pysubtask.seams.disk import Disk
 from pysubtask.subtask.store.newfolder import NewFolder
 from pysubtask.subtask.store.recordfile import RecordFile
 from pysubtask.subtask.store.recordlines import FORMAT, as_count, encode, lines, refuse_newer
+from pysubtask.subtask.store.refusals import Refusals
 
 __all__ = ["Codec", "RecordLog"]
 
-_SYNC_AGAIN_SECS = 1.0
 _COMPACT_MIN_BYTES = 1 << 20
 _COMPACT_FACTOR = 4
 
@@ -101,6 +101,7 @@ class RecordLog(Generic[R]):
         self._unsaved: set[str] = set()
         self._dirty_since: float | None = None
         self._after_sync: list[Callable[[], None]] = []
+        self._refusals = Refusals()
         self._folder = NewFolder(disk, path)
         self._closing = False
         self._clean = False
@@ -150,13 +151,14 @@ class RecordLog(Generic[R]):
             self._keep_evidence(data)
             self.damaged = True
             self.unclean_boot = True
-            self._rewrite()
-        elif not data:
+        if self.damaged or not data:
             self._rewrite()
         elif not self.was_killed or left_open or not self._take_over():
             self._file.open(good_end, len(data))
             self._write_line(self._header())
         self._is_open = True
+        if data:  # what it speaks of may not be on the disk either
+            self._dirty_since = self._clock.monotonic()
         self._file.sync()  # that it is in use must be known to whoever finds it after the power
         try:
             self._folder.sync()  # the one that made it may have died before it could
@@ -165,8 +167,7 @@ class RecordLog(Generic[R]):
 
     def _take_over(self) -> bool:
         """Write the log of a process that was killed anew: it may have been refused a sync (see
-        :attr:`RecordFile.is_doubtful`), which nobody can tell by now. On a disk without room for it
-        the old one stays: False."""
+        :attr:`RecordFile.is_doubtful`). On a disk without room the old one stays: False."""
         try:
             self._rewrite()
         except OSError as error:
@@ -204,15 +205,7 @@ class RecordLog(Generic[R]):
         return good_end, header
 
     def _keep_evidence(self, data: bytes) -> None:
-        """Under a second name: a disk that refuses the new log, or a kill before it is there, must
-        not leave us without any, which would mean that nothing is owed."""
-        aside = f"{self._path}.damaged-{int(self._clock.time())}"
-        try:
-            self._disk.link(self._path, aside)
-        except FileExistsError:
-            pass  # by a process that did not get further, within this second
-        except OSError:
-            aside = self._copy_aside(data, aside)
+        aside = self._file.keep_as(f"{self._path}.damaged-{int(self._clock.time())}", data)
         self._log.error(
             "journal %s is damaged (%d bytes); kept as %s. What is on the server is compared "
             "before anything is sent.",
@@ -220,14 +213,6 @@ class RecordLog(Generic[R]):
             len(data),
             aside,
         )
-
-    def _copy_aside(self, data: bytes, aside: str) -> str:
-        """Where files have one name only (FAT). Gives where the copy is; a full disk has none."""
-        try:
-            self._disk.write_whole(aside, data)
-        except OSError as error:
-            return f"nothing ({error})"
-        return aside
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -310,6 +295,8 @@ class RecordLog(Generic[R]):
         """Bring everything written so far to the disk, then run what waits for that.
 
         A failing disk is logged; the sync is repeated after a second, or ``sync_secs`` if less.
+        After ten times in a row the records no longer wait for what ``before_sync`` can't bring to
+        the disk.
         Any thread: one that comes second waits, so that what it wrote is on the disk, too.
 
         Args:
@@ -334,25 +321,48 @@ class RecordLog(Generic[R]):
                 # What comes from here on is for the next sync.
                 self._dirty_since = None
                 actions, self._after_sync = self._after_sync, []
-            self._before_sync()
+            missing = self._bring_before()
             self._sync_file()
             if self._folder.is_due:
                 self._folder.sync()
             if refused is not None and self._unsaved:
                 raise refused  # all others are on the disk
         except OSError as error:
-            self._log.warning("sync journal %s: %s; will be repeated", self._path, error)
+            self._repeat(error, min(self._sync_secs, self._refusals.wait_secs))
             with self.lock:
-                again_secs = min(self._sync_secs, _SYNC_AGAIN_SECS)
-                self._dirty_since = self._clock.monotonic() - self._sync_secs + again_secs
                 self._after_sync[:0] = actions
             if must:
                 raise
             return False
+        if missing is None:
+            self._refusals.clear()
+        else:
+            self._repeat(missing, self._sync_secs)
         for action in actions:
             action()
         self._compact()
-        return True
+        if missing is not None and must:
+            raise missing
+        return missing is None
+
+    def _bring_before(self) -> OSError | None:
+        """One copy in a bad block must not keep all records from the disk for ever: what lasts is
+        given, not raised. Copies are checked by their digests after a loss of power."""
+        try:
+            self._before_sync()
+        except OSError as error:
+            if not self._refusals.is_lasting:
+                raise
+            return error
+        return None
+
+    def _repeat(self, error: OSError, wait_secs: float) -> None:
+        """It was refused: say so, and when the next sync is due."""
+        now = self._clock.monotonic()
+        if self._refusals.note(error, now):
+            self._log.warning("sync journal %s: %s; will be repeated", self._path, error)
+        with self.lock:
+            self._dirty_since = now - self._sync_secs + wait_secs
 
     def _sync_file(self) -> None:
         if not self._file.is_doubtful:
@@ -420,12 +430,10 @@ class RecordLog(Generic[R]):
             self._file.close()
 
     def _leave_open(self) -> None:
-        """What is in the log may not be on the disk: the next start must not believe it."""
+        """What can be read may not be on the disk: the next start must not believe it."""
         self._clean = False
-        try:
+        with suppress(OSError):  # then its line before is not there either
             self._write_line(self._header())
-        except OSError as error:
-            self._log.warning("close journal %s: %s", self._path, error)
 
     # -- the file ----------------------------------------------------------------------------
 
