@@ -21,6 +21,7 @@ from tests.unit.core_fakes import (
     make_entry,
     make_version,
     nothing,
+    on_nth,
 )
 from tests.unit.core_local import Local
 
@@ -73,6 +74,24 @@ def test_a_piece_goes_only_after_its_record_is_on_the_disk(local: Local) -> None
     local.ledger.journal.sync()
     assert local.outbox_files() == set()
     assert order.index("sync") < order.index("remove")
+
+
+def test_a_piece_that_is_delivered_while_it_is_added_to_is_no_trouble(local: Local) -> None:
+    """The look finds that its entry has changed, and copies what came into a piece of its own."""
+    local.write(b"one,")
+    local.take()
+    local.write(b"x" * (3 << 20), "ab")
+
+    def deliver() -> None:
+        local.disk.before = nothing
+        done = Delivered(1, 4)
+        local.ledger.update(local.path, lambda e: drop_superseded(record_delivery(e, done)))
+        local.ledger.make_durable()  # as the delivering thread does before it renames
+
+    local.disk.before = on_nth("append", ".piece", 2, deliver)
+    assert local.take().result == "taken"
+    assert local.content(None, 4) == b"x" * (3 << 20)
+    assert not local.outbox_litter()
 
 
 def test_a_damaged_journal_on_a_full_disk_costs_no_copy(local: Local) -> None:

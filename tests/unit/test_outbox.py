@@ -150,6 +150,22 @@ def test_what_was_never_synced_has_no_part_that_can_be_believed(bench: Bench) ->
     assert Piece(0, size, name, digest, *bench.box.synced(name)).synced_part is None
 
 
+@pytest.mark.parametrize("nth", [0, 1, 2])
+def test_a_piece_that_goes_while_it_is_added_to_stays_gone(bench: Bench, nth: int) -> None:
+    """It was delivered meanwhile, by the other thread: a KeyError would end all looks of a step."""
+    name, _, _ = bench.box.store([b"one"])
+
+    def deliver() -> None:
+        bench.disk.before = nothing
+        bench.box.discard([name])
+
+    bench.disk.before = on_nth("append" if nth else "open_append", ".piece", nth or 1, deliver)
+    assert bench.box.extend(name, [b"two", b"three"]) == (11, digest_of(b"onetwothree"))
+    assert bench.files() == []
+    assert bench.box.held_bytes == 0
+    assert _synced(bench) == []
+
+
 # -- a disk that refuses -----------------------------------------------------------------------
 
 

@@ -87,11 +87,10 @@ class Outbox:
         self._hashes[name] = new_hash()
         self._sizes[name] = 0
         try:
-            digest = self._append(name, chunks, create_new=True)
+            return name, *self._append(name, chunks, create_new=True)
         except BaseException:
             self.discard([name])
             raise
-        return name, self._sizes[name], digest
 
     def _new_name(self) -> str:
         with self._lock:  # both threads store pieces
@@ -115,47 +114,56 @@ class Outbox:
     def extend(self, name: str, chunks: Iterable[bytes]) -> tuple[int, str]:
         """Add bytes to a piece. Gives its new size and its new digest.
 
+        One that the other thread discards meanwhile stays gone. No entry speaks of it then, which
+        is found by whoever notes what he has added.
+
         Raises:
             OSError: the disk refused; the piece can't be extended again, what it had is still good.
         """
         try:
-            digest = self._append(name, chunks, create_new=False)
+            return self._append(name, chunks, create_new=False)
         except BaseException:
             self._hashes.pop(name, None)
             raise
-        return self._sizes[name], digest
 
     def synced(self, name: str) -> tuple[int, str]:
         """How many bytes of a piece of this run are on the disk, and their digest."""
         return self._synced.get(name, (0, ""))
 
-    def _append(self, name: str, chunks: Iterable[bytes], *, create_new: bool) -> str:
-        state = self._hashes[name]
+    def _append(self, name: str, chunks: Iterable[bytes], *, create_new: bool) -> tuple[int, str]:
         with self._lock:
+            state, size = self._hashes.get(name) or new_hash(), self._sizes.get(name, 0)
             if name in self._doubtful:  # by the other thread, just now
                 raise OSError(errno.EIO, "a sync of it failed", self._path(name))
             self._extended.add(name)
         try:
-            return self._append_all(name, state, chunks, create_new=create_new)
+            size += self._append_all(name, state, chunks, create_new=create_new)
         finally:
             self._extended.discard(name)
+        return size, state.hexdigest()
 
     def _append_all(
         self, name: str, state: blake2b, chunks: Iterable[bytes], *, create_new: bool
-    ) -> str:
+    ) -> int:
+        added = 0
         handle = self._disk.open_append(self._path(name), create_new=create_new)
         try:
             for chunk in chunks:
                 handle.append(chunk)
                 with self._lock:  # sync() notes both in one step
                     state.update(chunk)
-                    self._sizes[name] += len(chunk)
-                    self.held_bytes += len(chunk)
+                    if name in self._sizes:
+                        self._sizes[name] += len(chunk)
+                        self.held_bytes += len(chunk)
+                added += len(chunk)
                 self._still_alive()
         finally:
             handle.close()
             self._dirty[name] = None
-        return state.hexdigest()
+            if name not in self._sizes:  # the opening may have made it anew
+                self._dirty.pop(name, None)
+                self._remove(self._path(name))
+        return added
 
     def unneeded(self, names: Iterable[str]) -> None:
         """These pieces are about to go: they need not reach the disk any more."""

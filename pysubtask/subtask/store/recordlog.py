@@ -90,7 +90,7 @@ class RecordLog(Generic[R]):
         self._boot_id = boot_id
         self._log = log or logging.getLogger(__name__)
         self.lock = threading.RLock()
-        """Held for every change; for changes that belong together, by their caller."""
+        """Held for every change; for those that belong together, by their caller."""
         self._syncing = threading.Lock()
         """Taken before :attr:`lock`, never while it is held."""
         self._entries: dict[str, R] = {}
