@@ -66,6 +66,8 @@ class FileStat(msgspec.Struct, frozen=True, gc=False):
         return hash((self.size, self.mtime_ns, self.ctime_ns, self.ino, self.dev))
 
 
+_NO_SYNC = frozenset({errno.EINVAL, errno.EBADF, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""What file systems say that sync no folders (fsync(2); PostgreSQL passes over the first two)."""
 _FULL = frozenset({errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)})
 
 
@@ -352,6 +354,9 @@ class RealDisk:
         fd = os.open(path, os.O_RDONLY)
         try:
             os.fsync(fd)
+        except OSError as error:
+            if error.errno not in _NO_SYNC:
+                raise
         finally:
             os.close(fd)
 

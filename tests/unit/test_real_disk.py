@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import sys
@@ -29,6 +30,25 @@ def test_a_folder_that_is_made_survives_a_loss_of_power(
     assert synced == [tmp_path.stat().st_ino, (tmp_path / "a").stat().st_ino]
     RealDisk().make_dirs(str(tmp_path / "a" / "b"))
     assert len(synced) == 2  # it was there
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="folders can't be synced there")
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EIO])
+def test_file_systems_that_sync_no_folders_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Some FUSE and network mounts: the first start would fail, and no copy ever count as safe. A
+    disk that fails is another matter."""
+
+    def fsync(fd: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if code == errno.EIO:
+        with pytest.raises(OSError, match="Input/output"):
+            RealDisk().sync_dir(str(tmp_path))
+    else:
+        RealDisk().sync_dir(str(tmp_path))
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="modes are the system's own there")
