@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import errno
+import random
 from pathlib import Path
 
 import pytest
 
 from pysubtask.seams.disk import WriteHandle
 from pysubtask.subtask.store import recordfile
-from tests.unit.core_fakes import HookedDisk, disk_full, fail_with, nothing
+from pysubtask.subtask.store.journal import Journal
+from tests.simulation.clock import SimClock
+from tests.simulation.disk import SimDisk
+from tests.simulation.filesystem import FileSystemKind, SimFileSystem
+from tests.unit.core_fakes import LOG, HookedDisk, ManualClock, disk_full, fail_with, nothing
 from tests.unit.test_journal import Bench, _put, _sizes
 
 
@@ -240,3 +245,32 @@ def test_half_a_line_precedes_nothing_whatever_was_refused(
     _put(journal, "/c", 4)
     monkeypatch.undo()
     assert _sizes(bench.open()) == {"/a": 1, "/c": 4}
+
+
+def test_the_simulated_disk_takes_what_a_failed_sync_did_not_write() -> None:
+    """As the histories do it: EIO in one fsync, and the power goes long after the next one."""
+    clock = SimClock()
+    file_system = SimFileSystem(clock, FileSystemKind())
+    file_system.make_dirs("/state")
+    file_system.write_back()
+    refused: list[str] = []
+
+    def refuse(operation: str, path: str) -> None:
+        if operation == "sync" and not refused:
+            refused.append(path)
+            raise OSError(errno.EIO, "injected", path)
+
+    disk = SimDisk(file_system, lambda operation, path: None)
+    journal = Journal(disk, ManualClock(), "/state/journal", boot_id="one", log=LOG)
+    journal.open()
+    _put(journal, "/a", 1)
+    disk.before_call = refuse
+    assert not journal.sync()
+    assert journal.sync()
+    disk.forget()
+    file_system.crash(random.Random(1), "nothing")
+    disk.before_call = lambda operation, path: None
+    again = Journal(disk, ManualClock(), "/state/journal", boot_id="two", log=LOG)
+    again.open()
+    assert refused == ["/state/journal"]
+    assert _sizes(again) == {"/a": 1}
