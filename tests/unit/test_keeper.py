@@ -8,11 +8,20 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from pysubtask.core.model import Entry, Upload
+from pysubtask.core.model import Delivered, Entry, Upload
 from pysubtask.subtask.intake.keeper import Keeper
+from pysubtask.subtask.store.ledger import drop_superseded, record_delivery
 from pysubtask.subtask.store.reader import BytesLost, VersionReader
 from pysubtask.subtask.store.space import Space
-from tests.unit.core_fakes import LOG, HookedDisk, ManualClock, disk_full, fail_with, nothing
+from tests.unit.core_fakes import (
+    LOG,
+    HookedDisk,
+    ManualClock,
+    disk_full,
+    fail_with,
+    nothing,
+    on_nth,
+)
 from tests.unit.core_local import Local
 from tests.unit.core_remote import make_remote, numbered
 
@@ -112,6 +121,58 @@ def test_a_file_that_changes_while_it_is_copied_is_not_copied(kept: Kept) -> Non
     kept.minute()
     assert kept.local.current.pieces == before
     assert len(kept.local.outbox_files()) == 1
+
+
+def _deliver_one(kept: Kept, end: int) -> None:
+    """The delivering thread records that the destination shows so much of the first version."""
+    done = Delivered(1, end)
+    kept.local.ledger.update(kept.local.path, lambda e: drop_superseded(record_delivery(e, done)))
+
+
+def test_what_is_called_safe_is_copied_although_a_delivery_ended_meanwhile(kept: Kept) -> None:
+    """The copy was of what that delivery had sent, too, and was thrown away. The program would
+    have been told that it may truncate its file, and ``two,`` been lost."""
+    kept.append(b"one,")
+    kept.append(b"two,")
+
+    def deliver() -> None:
+        kept.local.disk.before = nothing
+        _deliver_one(kept, 4)
+
+    kept.local.disk.before = on_nth("append", ".piece", 1, deliver)
+    assert kept.keeper.secure_all(kept.local.path)
+    kept.local.write(b"")
+    assert kept.local.content(1, 4) == b"two,"
+    assert not kept.local.outbox_litter()
+
+
+def test_what_could_not_be_copied_for_deliveries_is_not_called_safe(kept: Kept) -> None:
+    """One ends each time that a copy is made: it is asked for again, and made in the end."""
+    for _ in range(6):
+        kept.append(b"row,")
+    begun: list[str] = []
+
+    def deliver(operation: str, path: str) -> None:
+        if operation == "append" and path.endswith(".piece") and path not in begun:
+            begun.append(path)
+            _deliver_one(kept, 4 * len(begun))
+
+    kept.local.disk.before = deliver
+    assert not kept.keeper.secure_all(kept.local.path)
+    kept.local.disk.before = nothing
+    assert kept.keeper.secure_all(kept.local.path)
+    kept.local.write(b"")
+    assert kept.local.content(1, 12) == b"row,row,row,"
+    assert not kept.local.outbox_litter()
+
+
+def test_a_file_that_was_truncated_before_it_was_copied_has_nothing_left_to_keep(
+    kept: Kept,
+) -> None:
+    """A program that waits is not kept waiting for what is gone."""
+    kept.append(b"one,")
+    kept.local.write(b"")
+    assert kept.keeper.secure_all(kept.local.path)
 
 
 def test_at_the_limit_nothing_is_copied_and_the_file_is_delivered(tmp_path: Path) -> None:

@@ -84,8 +84,8 @@ class Keeper:
         return safe
 
     def secure(self, path: str, number: int) -> bool:
-        """Copy what only the file has of a version. False if there is no room, or the disk
-        refused, so that it may help to ask again."""
+        """Copy what only the file has of a version. False if there is no room, the disk refused,
+        or deliveries ended while the copies were made, so that it may help to ask again."""
         entry = self._ledger.get(path)
         version = entry.version(number) if entry is not None else None
         runs = live_runs(version.pieces) if version is not None else []
@@ -95,14 +95,16 @@ class Keeper:
             return False
         try:
             with self._sources.borrow(path, version) as handle:
-                self._rescue.copy_live_pieces(path, number, handle)
+                noted = self._rescue.copy_live_pieces(path, number, handle)
         except OSError as error:
             self._log.warning("copy %s to the outbox: %s", path, error)
             return isinstance(error, FileNotFoundError)  # gone: there is nothing left to keep
         entry = self._ledger.get(path)
         version = entry.version(number) if entry is not None else None
-        if entry is None or version is None or live_runs(version.pieces):
-            return version is None or self._space.full is None
+        if entry is None or version is None:
+            return True
+        if live_runs(version.pieces):  # there is no room, or the file is another by now
+            return noted and self._space.full is None
         if version is not entry.current:
             self._sources.release(path, number)  # a deleted file takes no room any longer
         return True

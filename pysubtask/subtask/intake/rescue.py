@@ -18,6 +18,8 @@ from pysubtask.subtask.store.sources import Sources, is_same_content
 __all__ = ["Rescue", "chunks"]
 
 _CHUNK_BYTES = 1 << 20
+_MOST_COPIES = 3
+"""A copy is made so often because deliveries end meanwhile."""
 
 
 def chunks(handle: ReadHandle, start: int, end: int) -> Iterator[bytes]:
@@ -70,32 +72,43 @@ class Rescue:
 
         self._ledger.update(path, mark)
 
-    def copy_live_pieces(self, path: str, number: int, handle: ReadHandle) -> None:
+    def copy_live_pieces(self, path: str, number: int, handle: ReadHandle) -> bool:
         """Copy what is owed of a version from the file into the outbox, where there is room.
+
+        Returns:
+            False if there is a copy that could not be noted, since each time a delivery ended
+            meanwhile: it may help to ask again.
 
         Raises:
             OSError: the disk refused; the file stays the source.
         """
+        return any(self._copy_once(path, number, handle) for _ in range(_MOST_COPIES))
+
+    def _copy_once(self, path: str, number: int, handle: ReadHandle) -> bool:
+        """False if what was to be replaced by a copy had changed when the copy was there."""
         entry = self._ledger.get(path)
         version = entry.version(number) if entry is not None else None
         runs = live_runs(version.pieces) if version is not None else []
         if version is None or not runs or not is_same_content(handle, version):
-            return
+            return True
         copies: list[_Copy] = []
         try:
             for before, run in runs:
                 if self._ledger.outbox.has_room(run[-1].end - run[0].start):
                     copies.append(self._copy_run(handle, before, run))
             if not copies:
-                return
+                return True
             self._ledger.outbox.sync()  # the file was safer than a copy that the power may take
             same = is_same_content(handle, version)
+            noted = True
             while copies:
                 copy = copies[0]
                 fits = same and copy.is_exact
                 if not (fits and self._swap(path, number, copy.old, copy.piece)):
                     self._discard(copy)
+                    noted = noted and not fits
                 del copies[0]
+            return noted
         except OSError:
             for copy in copies:
                 self._discard(copy)
