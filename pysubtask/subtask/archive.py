@@ -27,6 +27,7 @@ from pysubtask.core.aging import Found, LocalTime, day_folder, decide, numbered
 from pysubtask.core.model import Entry, Version
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import Disk, FileStat, is_full, local_words
+from pysubtask.subtask.store.alive import AliveHandle
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.subtask.store.sources import is_same_content
 from pysubtask.watch import Watch, home_folder
@@ -72,6 +73,7 @@ class Archive:
         is_settled: whether no look at a path is planned or due.
         is_own: whether a name is that of one of our logs.
         moved: a file was moved away: its ``.notify`` has no use any more.
+        still_alive: called again and again while something takes long.
         to_local: the clock on the wall.
     """
 
@@ -91,6 +93,7 @@ class Archive:
         is_own: Callable[[str], bool],
         moved: Callable[[str], bool],
         log: logging.Logger,
+        still_alive: Callable[[], None] = lambda: None,
         to_local: LocalTime = datetime.fromtimestamp,
     ) -> None:
         self._disk = disk
@@ -104,6 +107,7 @@ class Archive:
         self._is_own = is_own
         self._moved = moved
         self._log = log
+        self._still_alive = still_alive
         self._to_local = to_local
         self._declared = {watch.path for watch in watches if not watch.is_dir}
         self._declared_files: set[tuple[int, int]] | None = None
@@ -266,7 +270,7 @@ class Archive:
         """Inodes are used again: only the content tells. ``unread``: what is said of a file that
         can't be read."""
         try:
-            handle = self._disk.open_read(path)
+            handle = AliveHandle(self._disk.open_read(path), self._still_alive)
         except OSError:
             return unread
         try:

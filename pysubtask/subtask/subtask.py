@@ -272,9 +272,14 @@ class BaseSubtask:
         """A look found something, and no burst holds it back."""
 
     def _still_alive(self) -> None:
-        """Something takes long on the main thread, and gets on: the watchdog is to know."""
+        """Something takes long, and gets on: whoever watches this thread is to know."""
         if threading.current_thread() is threading.main_thread():
             self.context.still_alive()
+        else:
+            self.thread_gets_on()
+
+    def thread_gets_on(self) -> None:
+        """Something takes long on a thread beside the main one; here, there is none."""
 
     def declared_name(self, path: str) -> str:
         """The path as the program declared it (folder + ``/`` + name in a watched folder)."""
@@ -335,6 +340,7 @@ class BaseSubtask:
             is_own=self._is_own_log,
             moved=self.intake.retire,
             log=self.log,
+            still_alive=self._still_alive,
         )
 
     def is_settled(self, path: str) -> bool:

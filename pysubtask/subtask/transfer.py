@@ -73,6 +73,7 @@ class TransferSubtask(BaseSubtask):
         self._boot = boot
         self._rng = rng or random.SystemRandom()
         super().__init__(context)
+        self._life = LifeClock(context.clock)
         settings = context.handover.settings
         destination = context.handover.destination
         if destination is None and not context.handover.sources:
@@ -90,7 +91,9 @@ class TransferSubtask(BaseSubtask):
             changed=context.status_changed,
         )
         self.ledger.outbox.has_room = self.space.has_room
-        self.sources = Sources(context.disk, is_watched=self.intake.is_watched)
+        self.sources = Sources(
+            context.disk, is_watched=self.intake.is_watched, still_alive=self._still_alive
+        )
         self.signatures = Signatures(context.disk, context.layout.signatures, delta or DeltaRule())
         self.snapshots = Snapshots(
             context.disk,
@@ -128,7 +131,7 @@ class TransferSubtask(BaseSubtask):
             context.disk, context.clock, limits, context.layout.budget, context.log
         )
         self.account = Account(context.clock, self.ledger, context.log, self.group_and_name)
-        life = LifeClock(context.clock)
+        life = self._life
         self._turns = Turns()
         self.names = Names(
             context.disk,
@@ -250,6 +253,10 @@ class TransferSubtask(BaseSubtask):
         """Copy what the link has owed for a minute, so that rotation can't lose it."""
         self.account.tick()
         self.keeper.interval()
+
+    def thread_gets_on(self) -> None:
+        """Reading takes long on the delivering thread, of which asking for the time tells."""
+        self._life.monotonic()
 
     def process_heartbeat(self, path: str) -> None:
         """Deliver it, before anything else that waits."""

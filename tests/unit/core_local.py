@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +28,7 @@ class Local:
     boot: str = "one"
     rotated_as: str = ""
     path: str = ""
+    still_alive: Callable[[], None] = lambda: None
     ledger: Ledger = field(init=False)
     sources: Sources = field(init=False)
     snapshots: Snapshots = field(init=False)
@@ -39,7 +41,7 @@ class Local:
         """As a new process does; what was open before is left as a kill leaves it."""
         state = self.folder / "state"
         state.mkdir(exist_ok=True)
-        outbox = Outbox(self.disk, str(state / "outbox"))
+        outbox = Outbox(self.disk, str(state / "outbox"), still_alive=self.still_alive)
         journal = Journal(
             self.disk,
             self.clock,
@@ -51,7 +53,7 @@ class Local:
         )
         self.ledger = Ledger(journal, outbox)
         self.ledger.open()
-        self.sources = Sources(self.disk)
+        self.sources = Sources(self.disk, still_alive=self.still_alive)
         self.snapshots = Snapshots(
             self.disk,
             self.clock,

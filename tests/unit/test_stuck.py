@@ -3,6 +3,7 @@ another."""
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -10,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from pysubtask.seams.clock import Clock, RealClock
-from pysubtask.seams.disk import RealDisk
+from pysubtask.seams.disk import Disk, RealDisk
 from pysubtask.subtask.context import Context
 from pysubtask.subtask.transfer import TransferSubtask
 from pysubtask.testing import MemoryServer, MemoryTransport
 from pysubtask.transports import Transport
 from pysubtask.urls import parse_url
 from pysubtask.watch import parse_watches
+from tests.unit.core_fakes import HookedDisk
 from tests.unit.shell_fakes import FakeClock, make_handover, make_state, quiet_log
 
 
@@ -44,22 +46,29 @@ class Stuck(MemoryTransport):
 
 
 def make_subtask(
-    tmp_path: Path, clock: Clock, make_transport: Callable[[], Transport]
+    tmp_path: Path,
+    clock: Clock,
+    make_transport: Callable[[], Transport],
+    *,
+    data: bytes = b"1\n",
+    disk: Disk | None = None,
+    outbox_max_bytes: int = 1 << 30,
 ) -> TransferSubtask:
     (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a").write_bytes(b"1\n")
+    (tmp_path / "data" / "a").write_bytes(data)
     handover = make_handover(
         tmp_path / "state",
-        watches=parse_watches([{"dir": "data"}], str(tmp_path)),
+        watches=parse_watches([{"dir": "data", "growth": "rewrite"}], str(tmp_path)),
         destination=parse_url("sftp://edge@nowhere.invalid/in"),
         settle_secs=0.0,
+        outbox_max_bytes=outbox_max_bytes,
     )
 
     return TransferSubtask(
         Context(
             handover=handover,
             layout=make_state(tmp_path),
-            disk=RealDisk(),
+            disk=disk or RealDisk(),
             clock=clock,
             log=quiet_log(),
             wake=lambda: None,
@@ -95,6 +104,42 @@ def test_stuck(tmp_path: Path, where: str, says: str) -> None:
         clock.now += 4
         with pytest.raises(RuntimeError, match="delivery has not moved for"):
             subtask.step()
+    finally:
+        release.set()
+        subtask.stop(clock.now)
+
+
+def test_a_delivery_that_hashes_a_big_file_is_not_stuck(tmp_path: Path) -> None:
+    """A file of 10 GB is read for minutes before its first byte is sent. The child would be ended,
+    and the next one begin with the same."""
+    reached, release = threading.Event(), threading.Event()
+    clock, disk, server = FakeClock(), HookedDisk(), MemoryServer()
+    reads = itertools.count(1)
+
+    def slow(operation: str, path: str) -> None:
+        is_main = threading.current_thread() is threading.main_thread()
+        if operation == "read" and path.endswith("/a") and not is_main:
+            clock.now += 30
+            if next(reads) == 4:
+                reached.set()
+                release.wait(60)
+
+    disk.before = slow
+    subtask = make_subtask(
+        tmp_path,
+        clock,
+        lambda: MemoryTransport(server),
+        data=b"x" * (5 << 20),
+        disk=disk,
+        outbox_max_bytes=1,
+    )
+    subtask.start()
+    try:
+        for _ in range(3):
+            subtask.step()
+            clock.now += 0.1
+        assert reached.wait(20)
+        subtask.step()
     finally:
         release.set()
         subtask.stop(clock.now)

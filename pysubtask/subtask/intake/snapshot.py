@@ -54,7 +54,6 @@ class Snapshots:
         verify_up_to_bytes: int,
         log: logging.Logger,
     ) -> None:
-        self._disk = disk
         self._clock = clock
         self._ledger = ledger
         self._sources = sources
@@ -111,7 +110,7 @@ class Snapshots:
         entry = self._ledger.get(path)
         previous = entry.current if entry is not None else None
         try:
-            handle = self._disk.open_read(path)
+            handle = self._sources.open(path)
         except FileNotFoundError:
             try:
                 self._finish(path, previous, growth, None)

@@ -146,7 +146,9 @@ class VersionReader:
             except FileNotFoundError as error:
                 raise BytesLost(f"{error.filename}: {error.strerror}") from error
             if piece.name is None:
+                st = handle.stat()
                 self._check(handle)
+                self._checked = st
             elif not self._outbox.is_own(piece.name) and not self._outbox.is_whole(piece):
                 raise BytesLost(
                     f"outbox piece {piece.name} is not what the snapshot of {self._path} noted"

@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from pysubtask.core.model import Version
 from pysubtask.core.prints import print_of
 from pysubtask.seams.disk import Disk, FileStat, ReadHandle
+from pysubtask.subtask.store.alive import AliveHandle
 
 __all__ = ["Sources", "is_same_content"]
 
@@ -54,6 +55,7 @@ class Sources:
     Args:
         is_watched: whether a file is watched itself, and so never what another was renamed to.
         hold: keep handles open between looks.
+        still_alive: called with each reading, for it may be one of many.
     """
 
     def __init__(
@@ -62,12 +64,22 @@ class Sources:
         *,
         is_watched: Callable[[str], bool] = lambda path: False,
         hold: bool = sys.platform != "win32",
+        still_alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._disk = disk
         self._is_watched = is_watched
         self._hold = hold
+        self._still_alive = still_alive
         self._held: OrderedDict[tuple[str, int], _Held] = OrderedDict()
         self._lock = threading.Lock()
+
+    def open(self, path: str) -> ReadHandle:
+        """Open a file to look at it, however long that takes.
+
+        Raises:
+            OSError: it is not there, or can't be read.
+        """
+        return AliveHandle(self._disk.open_read(path), self._still_alive)
 
     def hold(self, path: str, number: int, handle: ReadHandle) -> None:
         """Keep ``handle`` for this version, instead of one of another file; takes it over."""
@@ -173,7 +185,7 @@ class Sources:
         why: OSError = FileNotFoundError(2, "what was there at the last look is gone", path)
         here: ReadHandle | None = None
         try:
-            here = self._disk.open_read(path)
+            here = self.open(path)
         except FileNotFoundError:
             pass
         except OSError as error:
@@ -215,7 +227,7 @@ class Sources:
             if st.size < version.size or other == path or self._is_watched(other):
                 continue
             try:
-                handle = self._disk.open_read(other)
+                handle = self.open(other)
             except FileNotFoundError as error:
                 raise _Moved from error
             is_other = handle.stat().ino != version.identity.ino
