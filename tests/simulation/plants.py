@@ -231,8 +231,8 @@ PLANTS: dict[str, Plant] = {
         "the handle that is held stays the one of the first look, whatever file came in its place",
         "subtask.store.sources",
         "Sources.hold",
-        "if not self._hold or (held is not None and _same_file(held.handle, handle)):",
-        "if not self._hold or held is not None:",
+        "if not self._hold:",
+        "if not self._hold or key in self._held:",
     ),
     "ours-of-another-version": one(
         "what was compared with one version is believed of the next",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import logging
+import os
 import time
 from collections.abc import Callable, Iterable
 
@@ -56,16 +57,23 @@ class _Reading:
         self._disk = disk
         self._handle = handle
         self._path = path
+        self.stale: tuple[int, tuple[str, ...]] | None = None
 
     def stat(self) -> FileStat:
+        self._refuse_if_stale("fstat")
         self._disk.before("fstat", self._path)
         return self._handle.stat()
 
     def read_at(self, offset: int, length: int) -> bytes:
+        self._refuse_if_stale("read")
         self._disk.before("read", self._path)
         data = self._handle.read_at(offset, length)
         self._disk.read_bytes += len(data)
         return data
+
+    def _refuse_if_stale(self, operation: str) -> None:
+        if self.stale is not None and operation in self.stale[1]:
+            raise OSError(self.stale[0], os.strerror(self.stale[0]), self._path)
 
     def close(self) -> None:
         self._disk.open_handles.discard(self)
@@ -117,6 +125,12 @@ class HookedDisk(RealDisk):
         self.open_handles.add(handle)
         _opened.append(handle)
         return handle
+
+    def go_stale(self, code: int, *operations: str) -> None:
+        """What is open for reading refuses these operations from now on: the file server was
+        started anew, or the stick taken out and put back."""
+        for handle in self.open_handles:
+            handle.stale = code, operations
 
     def open_append(
         self, path: str, *, create_new: bool = False, private: bool = True

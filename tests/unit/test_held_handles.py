@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -30,6 +31,37 @@ def test_rotated_and_deleted_files_are_closed(tmp_path: Path, growth: str) -> No
     local.write(b"last\n")
     local.take(growth)
     assert len(disk.open_handles) <= 2
+
+
+@pytest.mark.parametrize("growth", ["append", "auto"])
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("operations", [("fstat", "read"), ("read",)])
+@pytest.mark.parametrize("code", [errno.ESTALE, errno.EIO])
+def test_a_handle_that_went_stale_keeps_no_look_from_its_file(
+    tmp_path: Path, code: int, operations: tuple[str, ...], replaced: bool, growth: str
+) -> None:
+    """The mount went away and came back. All looks at the file would fail until the next start,
+    and each leave a handle open."""
+    disk = HookedDisk()
+    local = Local(tmp_path, ManualClock(), disk)
+    local.write(b"one,")
+    local.take(growth)
+    local.write(b"two,", "ab")
+    assert local.take(growth).result == "taken"
+    local.deliver_all()
+    disk.go_stale(code, *operations)
+    if replaced:  # by another client: nothing says what became of the file that is open
+        Path(local.path + ".new").write_bytes(b"one,two,")
+        os.replace(local.path + ".new", local.path)
+    looks = []
+    for _ in range(12):
+        local.write(b"more,", "ab")
+        looks.append(local.take(growth).result)
+    assert looks[-1] == "taken"
+    assert looks[0] == "taken" or (replaced and code == errno.EIO)
+    assert len(disk.open_handles) <= 1
+    start = 8 if local.current.number == 1 else 0
+    assert local.content(start=start).endswith(b"more," * 12)
 
 
 def test_long_copies_give_signs_of_life(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -228,11 +229,12 @@ def test_each_version_has_its_own_file(bench: Bench) -> None:
     assert len(bench.disk.open_handles) == 2
 
 
-def test_the_same_file_is_held_once(bench: Bench) -> None:
+def test_the_same_file_is_held_once_by_the_latest_handle(bench: Bench) -> None:
     bench.hold()
-    (handle,) = bench.disk.open_handles
+    (first,) = bench.disk.open_handles
     bench.hold()
-    assert bench.disk.open_handles == {handle}
+    assert len(bench.disk.open_handles) == 1
+    assert first not in bench.disk.open_handles
 
 
 def test_another_file_takes_the_place_of_the_one_held(bench: Bench) -> None:
@@ -268,6 +270,56 @@ def test_where_nothing_may_be_held(tmp_path: Path) -> None:
     assert not bench.disk.open_handles
     assert not bench.sources.is_held(bench.path, 1)
     assert bench.read(bench.version()) == b"content"
+    assert not bench.disk.open_handles
+
+
+# -- handles that went stale -------------------------------------------------------------------
+
+
+BOTH = ("fstat", "read")
+
+
+@pytest.mark.parametrize("operations", [BOTH, ("read",)])
+def test_a_stale_handle_gives_way_to_the_file_itself(
+    bench: Bench, operations: tuple[str, ...]
+) -> None:
+    """A stick that was taken out and put back: no delivery of what was not copied could go on."""
+    version = bench.version()
+    bench.hold()
+    bench.disk.go_stale(errno.EIO, *operations)
+    assert bench.read(version) == b"content"
+    assert not bench.sources.is_held(bench.path, 1)
+    assert not bench.disk.open_handles
+
+
+def test_a_stale_handle_of_a_file_that_is_nowhere_is_let_go_of(bench: Bench) -> None:
+    """Another client of the file server has replaced it: there is nothing to be waited for."""
+    version = bench.version()
+    bench.hold()
+    os.unlink(bench.path)
+    bench.disk.go_stale(errno.ESTALE, *BOTH)
+    with pytest.raises(FileNotFoundError):
+        bench.read(version)
+    assert not bench.disk.open_handles
+
+
+def test_a_disk_that_refuses_for_a_moment_does_not_cost_the_only_handle(bench: Bench) -> None:
+    """A deleted file is nowhere else: it is given up only if it can't be read for long."""
+    version = bench.version()
+    bench.hold()
+    os.unlink(bench.path)
+    for _ in range(sources_module._MOST_REFUSALS - 1):
+        bench.disk.go_stale(errno.EIO, "read")
+        with pytest.raises(OSError, match="Input/output"):
+            bench.read(version)
+    bench.disk.go_stale(errno.EIO)  # it refuses nothing any more
+    assert bench.read(version) == b"content"
+    bench.disk.go_stale(errno.EIO, "read")
+    for _ in range(sources_module._MOST_REFUSALS - 1):
+        with pytest.raises(OSError, match="Input/output"):
+            bench.read(version)
+    with pytest.raises(FileNotFoundError):
+        bench.read(version)
     assert not bench.disk.open_handles
 
 

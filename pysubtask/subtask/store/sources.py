@@ -7,12 +7,14 @@ handle would keep the program from renaming its file onto another.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TypeAlias
 
 from pysubtask.core.model import Version
 from pysubtask.core.prints import print_of
@@ -23,6 +25,8 @@ __all__ = ["Sources", "is_same_content"]
 
 _MAX_HELD = 256
 _MOST_SCANS = 3
+_MOST_REFUSALS = 8
+"""What was held and is nowhere else is given up once it could not be read so often in a row."""
 
 
 def is_same_content(handle: ReadHandle, version: Version) -> bool:
@@ -31,9 +35,16 @@ def is_same_content(handle: ReadHandle, version: Version) -> bool:
     return print_of(handle.read_at, kept.kind, kept.size) == kept
 
 
-def _same_file(a: ReadHandle, b: ReadHandle) -> bool:
-    first, second = a.stat(), b.stat()
-    return (first.ino, first.dev) == (second.ino, second.dev)
+_Key: TypeAlias = tuple[str, int]
+"""Path and version number."""
+
+
+def _close(handle: ReadHandle) -> None:
+    """Some file systems say at the closing only what went wrong, which concerns no reader."""
+    try:
+        handle.close()
+    except OSError:
+        pass
 
 
 class _Moved(Exception):
@@ -41,12 +52,23 @@ class _Moved(Exception):
 
 
 class _Held:
-    __slots__ = ("dropped", "handle", "users")
+    __slots__ = ("dropped", "handle", "refusals", "users")
 
     def __init__(self, handle: ReadHandle) -> None:
         self.handle = handle
         self.users = 0
+        self.refusals = 0
         self.dropped = False
+
+    def test(self) -> OSError | None:
+        """Why it can't be read, if it can't: what it was opened on may be gone for good (a server
+        that was started anew, a stick that was taken out and put back)."""
+        try:
+            self.handle.stat()
+            self.handle.read_at(0, 1)
+        except OSError as error:
+            return error
+        return None
 
 
 class Sources:
@@ -70,7 +92,7 @@ class Sources:
         self._is_watched = is_watched
         self._hold = hold
         self._still_alive = still_alive
-        self._held: OrderedDict[tuple[str, int], _Held] = OrderedDict()
+        self._held: OrderedDict[_Key, _Held] = OrderedDict()
         self._lock = threading.Lock()
 
     def open(self, path: str) -> ReadHandle:
@@ -82,14 +104,14 @@ class Sources:
         return AliveHandle(self._disk.open_read(path), self._still_alive)
 
     def hold(self, path: str, number: int, handle: ReadHandle) -> None:
-        """Keep ``handle`` for this version, instead of one of another file; takes it over."""
+        """Keep ``handle`` for this version; takes it over. One that is held goes, be it of the same
+        file: it may be stale since, and this one was just read from."""
         key = (path, number)
         with self._lock:
-            held = self._held.get(key)
-            if not self._hold or (held is not None and _same_file(held.handle, handle)):
-                handle.close()
+            if not self._hold:
+                _close(handle)
                 return
-            if held is not None:
+            if key in self._held:
                 self._drop(key)
             self._held[key] = _Held(handle)
             while len(self._held) > _MAX_HELD:
@@ -144,11 +166,11 @@ class Sources:
             for key in list(self._held):
                 self._drop(key)
 
-    def _drop(self, key: tuple[str, int]) -> None:
+    def _drop(self, key: _Key) -> None:
         held = self._held.pop(key)
         held.dropped = True
         if not held.users:
-            held.handle.close()
+            _close(held.handle)
 
     @contextmanager
     def borrow(self, path: str, version: Version) -> Iterator[ReadHandle]:
@@ -158,25 +180,60 @@ class Sources:
             FileNotFoundError: its content is nowhere to be found.
             OSError: it can't be read.
         """
+        key = (path, version.number)
+        held = self._lend(key)
+        if held is not None:
+            try:
+                refusal = held.test()
+                if refusal is None:
+                    held.refusals = 0
+                    yield held.handle
+                    return
+            finally:
+                self._take_back(held)
+            handle = self._find_instead(key, version, held, refusal)
+        else:
+            handle = self._find(path, version)
+        try:
+            yield handle
+        finally:
+            handle.close()
+
+    def _lend(self, key: _Key) -> _Held | None:
         with self._lock:
-            held = self._held.get((path, version.number))
+            held = self._held.get(key)
             if held is not None:
                 held.users += 1
-                self._held.move_to_end((path, version.number))
-        if held is None:
-            handle = self._find(path, version)
-            try:
-                yield handle
-            finally:
-                handle.close()
-            return
+                self._held.move_to_end(key)
+            return held
+
+    def _take_back(self, held: _Held) -> None:
+        with self._lock:
+            held.users -= 1
+            if held.dropped and not held.users:
+                _close(held.handle)
+
+    def _find_instead(
+        self, key: _Key, version: Version, held: _Held, refusal: OSError
+    ) -> ReadHandle:
+        """The file of a held handle that can't be read, opened anew. If it is nowhere to be found,
+        the handle may be all there is of it: it stays for a while, unless it is stale for good."""
+        held.refusals += 1
+        is_hopeless = refusal.errno == errno.ESTALE or held.refusals >= _MOST_REFUSALS
         try:
-            yield held.handle
-        finally:
-            with self._lock:
-                held.users -= 1
-                if held.dropped and not held.users:
-                    held.handle.close()
+            handle = self._find(key[0], version)
+        except FileNotFoundError:
+            if not is_hopeless:
+                raise refusal from None
+            self._drop_if_held(key, held)
+            raise
+        self._drop_if_held(key, held)
+        return handle
+
+    def _drop_if_held(self, key: _Key, held: _Held) -> None:
+        with self._lock:
+            if self._held.get(key) is held:
+                self._drop(key)
 
     def _find(self, path: str, version: Version) -> ReadHandle:
         """The inode goes before the content, for the file that took its place may begin with all
