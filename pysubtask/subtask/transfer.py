@@ -92,7 +92,10 @@ class TransferSubtask(BaseSubtask):
         )
         self.ledger.outbox.has_room = self.space.has_room
         self.sources = Sources(
-            context.disk, is_watched=self.intake.is_watched, still_alive=self._still_alive
+            context.disk,
+            is_watched=self.intake.is_watched,
+            is_needed=self.ledger.is_in_file,
+            still_alive=self._still_alive,
         )
         self.signatures = Signatures(context.disk, context.layout.signatures, delta or DeltaRule())
         self.snapshots = Snapshots(

@@ -53,7 +53,9 @@ class Local:
         )
         self.ledger = Ledger(journal, outbox)
         self.ledger.open()
-        self.sources = Sources(self.disk, still_alive=self.still_alive)
+        self.sources = Sources(
+            self.disk, is_needed=self.ledger.is_in_file, still_alive=self.still_alive
+        )
         self.snapshots = Snapshots(
             self.disk,
             self.clock,

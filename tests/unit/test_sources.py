@@ -262,6 +262,40 @@ def test_no_more_than_so_many_are_held_and_the_oldest_goes(
     assert len(bench.disk.open_handles) == 3
 
 
+def test_of_too_many_the_one_that_bytes_would_go_with_goes_last(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deleted file that is still owed: of more than 256 growing ones it was the first to go, if
+    it was used longest ago."""
+    monkeypatch.setattr(sources_module, "_MAX_HELD", 3)
+    names = ["deleted and owed", "owed", "neither", "new", "newer", "newest"]
+    paths = [str(bench.folder / name) for name in names]
+    owed = set(paths[:2])
+    bench.sources = Sources(bench.disk, is_needed=lambda path, number: path in owed)
+    for path in paths:
+        Path(path).write_bytes(path.encode())
+    versions = [bench.version(1, path) for path in paths]
+    for path in paths[:3]:
+        bench.hold(1, path)
+    os.unlink(paths[0])
+
+    def held() -> list[str]:
+        return [n for n, path in zip(names, paths, strict=True) if bench.sources.is_held(path, 1)]
+
+    bench.hold(1, paths[3])
+    assert held() == ["deleted and owed", "owed", "new"]
+    owed.add(paths[3])
+    bench.hold(1, paths[4])
+    assert held() == ["deleted and owed", "new", "newer"], "what has a name can be found by it"
+    owed.add(paths[4])
+    for path in paths[3:5]:
+        os.unlink(path)
+    bench.hold(1, paths[5])
+    assert held() == ["new", "newer", "newest"], "there is an end to what can be held"
+    with bench.sources.borrow(paths[1], versions[1]) as handle:
+        assert handle.read_at(0, 1000) == paths[1].encode()
+
+
 def test_where_nothing_may_be_held(tmp_path: Path) -> None:
     """Windows: an open handle would keep the program from renaming onto the file."""
     (tmp_path / "a.csv").write_bytes(b"content")

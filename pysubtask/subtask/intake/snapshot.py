@@ -329,7 +329,7 @@ class Snapshots:
                     path,
                     sum(p.end - p.start for p in version.pieces if p.name is None),
                 )
-        if (found or current is None) and not self._is_source(path, previous.number):
+        if (found or current is None) and not self._ledger.is_in_file(path, previous.number):
             self._sources.release(path, previous.number)
         return found
 
@@ -337,12 +337,6 @@ class Snapshots:
         entry = self._ledger.get(path)
         current = entry.current if entry is not None else None
         return current.size if current is not None else None
-
-    def _is_source(self, path: str, number: int) -> bool:
-        """Whether bytes of a version were not copied: there was no room."""
-        entry = self._ledger.get(path)
-        version = entry.version(number) if entry is not None else None
-        return version is not None and any(p.name is None for p in version.pieces)
 
 
 def _may_continue(previous: Version, st: FileStat, growth: str) -> bool:

@@ -53,6 +53,12 @@ class Ledger:
         """The entry of a local path, or None."""
         return self.journal.get(path)
 
+    def is_in_file(self, path: str, number: int) -> bool:
+        """Whether bytes that are owed of a version are in its file only."""
+        entry = self.get(path)
+        version = entry.version(number) if entry is not None else None
+        return version is not None and any(p.name is None for p in version.pieces)
+
     def update(
         self, path: str, change: Callable[[Entry], Entry], *, remote: str = "", must: bool = True
     ) -> Entry:

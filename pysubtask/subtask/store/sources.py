@@ -60,6 +60,13 @@ class _Held:
         self.refusals = 0
         self.dropped = False
 
+    def is_deleted(self) -> bool:
+        """Whether the file has no name any more, as far as can be told."""
+        try:
+            return self.handle.stat().links == 0
+        except OSError:
+            return False
+
     def test(self) -> OSError | None:
         """Why it can't be read, if it can't: what it was opened on may be gone for good (a server
         that was started anew, a stick that was taken out and put back)."""
@@ -76,6 +83,7 @@ class Sources:
 
     Args:
         is_watched: whether a file is watched itself, and so never what another was renamed to.
+        is_needed: whether bytes of a version, by path and number, are owed and in its file only.
         hold: keep handles open between looks.
         still_alive: called with each reading, for it may be one of many.
     """
@@ -85,11 +93,13 @@ class Sources:
         disk: Disk,
         *,
         is_watched: Callable[[str], bool] = lambda path: False,
+        is_needed: Callable[[str, int], bool] = lambda path, number: False,
         hold: bool = sys.platform != "win32",
         still_alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._disk = disk
         self._is_watched = is_watched
+        self._is_needed = is_needed
         self._hold = hold
         self._still_alive = still_alive
         self._held: OrderedDict[_Key, _Held] = OrderedDict()
@@ -115,7 +125,7 @@ class Sources:
                 self._drop(key)
             self._held[key] = _Held(handle)
             while len(self._held) > _MAX_HELD:
-                self._drop(next(iter(self._held)))
+                self._drop(self._least_needed(key))
 
     def is_watched(self, path: str) -> bool:
         """Whether a file is watched itself."""
@@ -165,6 +175,19 @@ class Sources:
         with self._lock:
             for key in list(self._held):
                 self._drop(key)
+
+    def _least_needed(self, latest: _Key) -> _Key:
+        """What goes when there are too many: the one used longest ago of those that are not owed,
+        else of those that can be found again by a name; one of a deleted file last of all, for its
+        bytes would go with it."""
+        others = [key for key in self._held if key != latest]
+        for key in others:
+            if not self._is_needed(*key):
+                return key
+        for key in others:
+            if not self._held[key].is_deleted():
+                return key
+        return others[0]
 
     def _drop(self, key: _Key) -> None:
         held = self._held.pop(key)
