@@ -95,6 +95,7 @@ class TransferSubtask(BaseSubtask):
             context.disk,
             is_watched=self.intake.is_watched,
             is_needed=self.ledger.is_in_file,
+            now=context.clock.time,
             still_alive=self._still_alive,
         )
         self.signatures = Signatures(context.disk, context.layout.signatures, delta or DeltaRule())

@@ -152,7 +152,8 @@ class SimFileSystem:
     def stat_of(self, node: Inode | Directory) -> FileStat:
         """As ``fstat`` would tell."""
         if isinstance(node, Directory):
-            return FileStat(4096, 0, 0, node.number, 42, is_file=False, is_dir=True)
+            at_ns = node.changed_ns
+            return FileStat(4096, at_ns, at_ns, node.number, 42, is_file=False, is_dir=True)
         stamps = (node.mtime_ns, node.ctime_ns)
         return FileStat(len(node.data), *stamps, node.number, 42, links=node.links)
 
@@ -217,6 +218,8 @@ class SimFileSystem:
             else:
                 directory.entries[name] = node
         directory.pending.append((self._sequence, list(names)))
+        now_ns = self.clock.wall_ns()
+        directory.changed_ns = now_ns - now_ns % self.kind.tick_ns
 
     def create(self, path: str) -> Inode:
         """A new, empty file."""

@@ -117,11 +117,13 @@ def _how_many_survive(rng: random.Random, count: int, share: int | None) -> int:
 class Directory:
     """Names, as they are and as they would survive."""
 
-    __slots__ = ("durable", "entries", "number", "path", "pending")
+    __slots__ = ("changed_ns", "durable", "entries", "number", "path", "pending")
 
     def __init__(self, number: int, path: str) -> None:
         self.number = number
         self.path = path
+        self.changed_ns = 0
+        """When a name came or went last."""
         self.entries: dict[str, Inode | Directory] = {}
         self.durable: dict[str, Inode | Directory] = {}
         self.pending: list[tuple[int, list[tuple[str, Inode | Directory | None]]]] = []

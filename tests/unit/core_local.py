@@ -54,7 +54,10 @@ class Local:
         self.ledger = Ledger(journal, outbox)
         self.ledger.open()
         self.sources = Sources(
-            self.disk, is_needed=self.ledger.is_in_file, still_alive=self.still_alive
+            self.disk,
+            is_needed=self.ledger.is_in_file,
+            now=self.clock.time,
+            still_alive=self.still_alive,
         )
         self.snapshots = Snapshots(
             self.disk,

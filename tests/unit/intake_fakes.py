@@ -118,7 +118,7 @@ class Bench:
         journal = Journal(self.disk, self.clock, self.layout.journal, boot_id="one", log=LOG)
         self.ledger = Ledger(journal, outbox)
         self.ledger.open()
-        self.sources = Sources(self.disk)
+        self.sources = Sources(self.disk, now=self.clock.time)
         self.snapshots = Snapshots(
             self.disk, self.clock, self.ledger, self.sources, verify_up_to_bytes=1 << 24, log=LOG
         )

@@ -127,17 +127,18 @@ class Snapshots:
             if not edited and touch is None and previous and is_untouched(previous, before):
                 return Outcome("unchanged")
             outcome: Outcome | None = None
-            is_finished = False
+            was_finished = False
             goes_on = not edited and previous and _may_continue(previous, before, growth)
             if goes_on and previous is not None and before.ino != previous.identity.ino:
                 # The same beginning in another file: a longer copy moved into place, unless
                 # the file of before lives on under another name.
                 goes_on = not self._finish(path, previous, growth, before)
-                is_finished = self._size_noted(path) != previous.size
-                if is_finished and self._read_on < _MOST_READ_ON:
+                was_finished = True
+                has_grown = self._size_noted(path) != previous.size
+                if has_grown and self._read_on < _MOST_READ_ON:
                     self._read_on += 1
                     raise Clash  # that one had gained bytes: does this one begin with all of them?
-                goes_on = goes_on and not is_finished  # somebody goes on writing to it
+                goes_on = goes_on and not has_grown  # somebody goes on writing to it
             if goes_on and previous is not None:
                 outcome = self._growing.extend(path, previous, handle, before, growth, touch)
                 if outcome is not None and outcome.result == "unstable":
@@ -145,7 +146,7 @@ class Snapshots:
                         return outcome
                     outcome = None
             if outcome is None:
-                if not is_finished:
+                if not was_finished:
                     self._finish(path, previous, growth, before)
                 kept_as = self._kept_as(path, before, growth, rotated_as) if rotated_as else None
                 outcome = self._begin(

@@ -8,7 +8,6 @@ handle would keep the program from renaming its file onto another.
 from __future__ import annotations
 
 import errno
-import os
 import sys
 import threading
 from collections import OrderedDict
@@ -20,11 +19,11 @@ from pysubtask.core.model import Version
 from pysubtask.core.prints import print_of
 from pysubtask.seams.disk import Disk, FileStat, ReadHandle
 from pysubtask.subtask.store.alive import AliveHandle
+from pysubtask.subtask.store.renamed import Renamed
 
 __all__ = ["Sources", "is_same_content"]
 
 _MAX_HELD = 256
-_MOST_SCANS = 3
 _MOST_REFUSALS = 8
 """What was held and is nowhere else is given up once it could not be read so often in a row."""
 
@@ -45,10 +44,6 @@ def _close(handle: ReadHandle) -> None:
         handle.close()
     except OSError:
         pass
-
-
-class _Moved(Exception):
-    """A file got another name while it was looked for."""
 
 
 class _Held:
@@ -85,6 +80,7 @@ class Sources:
         is_watched: whether a file is watched itself, and so never what another was renamed to.
         is_needed: whether bytes of a version, by path and number, are owed and in its file only.
         hold: keep handles open between looks.
+        now: Unix seconds, to tell whether a folder is at rest.
         still_alive: called with each reading, for it may be one of many.
     """
 
@@ -95,6 +91,7 @@ class Sources:
         is_watched: Callable[[str], bool] = lambda path: False,
         is_needed: Callable[[str, int], bool] = lambda path, number: False,
         hold: bool = sys.platform != "win32",
+        now: Callable[[], float] | None = None,
         still_alive: Callable[[], None] = lambda: None,
     ) -> None:
         self._disk = disk
@@ -102,6 +99,9 @@ class Sources:
         self._is_needed = is_needed
         self._hold = hold
         self._still_alive = still_alive
+        self._renamed = Renamed(
+            disk, open_file=self.open, is_watched=is_watched, is_same=is_same_content, now=now
+        )
         self._held: OrderedDict[_Key, _Held] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -275,55 +275,10 @@ class Sources:
                 stack.callback(here.close)
             found = None
             if here is None or here.stat().ino != version.identity.ino:
-                found = self._find_renamed(path, version)
+                found = self._renamed.find(path, version)
             if found is None and here is not None and is_same_content(here, version):
                 stack.pop_all()
                 found = here
         if found is None:
             raise why
         return found
-
-    def _find_renamed(self, path: str, version: Version) -> ReadHandle | None:
-        if not version.size:
-            return None  # every file begins with nothing
-        for _ in range(_MOST_SCANS):
-            try:
-                return self._scan_for(path, version)
-            except _Moved:
-                pass  # its new name may have come into the folder after it was listed
-        return None
-
-    def _scan_for(self, path: str, version: Version) -> ReadHandle | None:
-        """The file that holds ``version`` under another name.
-
-        Raises:
-            _Moved: a name stood for it when the folder was listed, and not when it was opened.
-        """
-        folder = os.path.dirname(path)
-        for name, st in self._disk.scan(folder):
-            if st is None or not st.is_file or st.ino != version.identity.ino:
-                continue
-            other = os.path.join(folder, name)
-            if st.size < version.size or other == path or self._is_watched(other):
-                continue
-            try:
-                handle = self.open(other)
-            except FileNotFoundError as error:
-                raise _Moved from error
-            is_other = handle.stat().ino != version.identity.ino
-            if self._matches(handle, version):
-                return handle
-            if is_other:
-                raise _Moved
-        return None
-
-    @staticmethod
-    def _matches(handle: ReadHandle, version: Version) -> bool:
-        """As :func:`is_same_content`; a handle that does not match is closed."""
-        same = False
-        try:
-            same = is_same_content(handle, version)
-        finally:
-            if not same:
-                handle.close()
-        return same
