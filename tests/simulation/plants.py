@@ -159,7 +159,7 @@ PLANTS: dict[str, Plant] = {
     "torn-read": one(
         "a file is taken as it was read, whether or not it stood still meanwhile",
         "subtask.intake.snapshot",
-        "Snapshots._begin",
+        "Snapshots._begin_with",
         'if growth != "append":',
         "if False:",
     ),

@@ -210,6 +210,39 @@ def test_a_full_disk_at_rotation_fails_the_look_and_the_old_version_waits(
     assert not local.outbox_litter()
 
 
+@pytest.mark.parametrize("growth", ["auto", "rewrite"])
+@pytest.mark.parametrize("operation", ["fstat", "read"])
+def test_a_look_that_fails_after_it_has_copied_leaves_no_litter(
+    local: Local, growth: str, operation: str
+) -> None:
+    """A bad block that is read well only once, say. The look is tried again and again: one file of
+    1 GB would fill the outbox, and nothing of other files be copied."""
+    local.write(b"x" * 1000)
+
+    def refuse() -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    for _ in range(5):
+        local.disk.before = on_nth(operation, "a.csv", 2, refuse)
+        assert local.take(growth).result == "failed"
+    local.disk.before = nothing
+    assert local.ledger.outbox.held_bytes == 0
+    assert not local.outbox_litter()
+    assert local.take(growth).result == "taken"
+
+
+def test_a_copy_that_can_not_be_opened_to_be_checked_leaves_no_litter(tmp_path: Path) -> None:
+    """There are too many open files at that moment."""
+    local = Local(tmp_path, ManualClock(), HookedDisk(), verify_up_to_bytes=10)
+    local.write(b"x" * 1000)
+    too_many = OSError(errno.EMFILE, "Too many open files")
+    local.disk.before = fail_with(lambda: too_many, "open_read", suffix=".piece")
+    assert local.take().result == "failed"
+    local.disk.before = nothing
+    assert local.ledger.outbox.held_bytes == 0
+    assert not local.outbox_litter()
+
+
 @pytest.mark.parametrize("nth_read", [1, 2, 3])
 def test_unstable_looks_leave_no_litter(local: Local, nth_read: int) -> None:
     local.write(b"AAAA")

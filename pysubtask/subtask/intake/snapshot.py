@@ -13,7 +13,7 @@ import posixpath
 
 from msgspec.structs import replace
 
-from pysubtask.core.model import Entry, Piece, Print, PrintKind, Version
+from pysubtask.core.model import Entry, Identity, Piece, Print, PrintKind, Stamp, Version
 from pysubtask.core.prints import choose_kind, print_of
 from pysubtask.seams.clock import Clock
 from pysubtask.seams.disk import Disk, FileStat, ReadHandle
@@ -191,23 +191,53 @@ class Snapshots:
         *,
         final: bool,
     ) -> Outcome:
-        identity, stamp, settled = seen_facts(st, self._clock.time())
-        pieces: tuple[Piece, ...] = ()
-        if st.size:
-            if growth == "append":
-                piece = self._growing.live_piece(handle, 0, st.size)
-            elif not self._ledger.outbox.has_room(st.size):
-                piece = piece_in_file(handle, 0, st.size)
-            else:
-                name, size, digest = self._ledger.outbox.store(chunks(handle, 0, st.size))
-                piece = Piece(0, size, name, digest)
-            pieces = (piece,)
-            if piece.end != st.size:
-                return self._unstable(pieces)
+        """Begin a version with all that the file holds; a copy that comes to nothing goes."""
+        facts = seen_facts(st, self._clock.time())
+        pieces = self._pieces_of(handle, st.size, growth)
+        try:
+            outcome = self._begin_with(
+                pieces, path, remote, handle, st, facts, growth, touch, kept_as, final=final
+            )
+        except (OSError, Clash):
+            self._discard(pieces)
+            raise
+        if outcome.result != "taken":
+            self._discard(pieces)
+        return outcome
+
+    def _pieces_of(self, handle: ReadHandle, size: int, growth: str) -> tuple[Piece, ...]:
+        """Where the bytes of a new version can be read from now on; fewer if the file shrank."""
+        if not size:
+            return ()
+        if growth == "append":
+            return (self._growing.live_piece(handle, 0, size),)
+        if not self._ledger.outbox.has_room(size):
+            return (piece_in_file(handle, 0, size),)
+        name, copied, digest = self._ledger.outbox.store(chunks(handle, 0, size))
+        return (Piece(0, copied, name, digest),)
+
+    def _begin_with(
+        self,
+        pieces: tuple[Piece, ...],
+        path: str,
+        remote: str,
+        handle: ReadHandle,
+        st: FileStat,
+        facts: tuple[Identity, Stamp, bool],
+        growth: str,
+        touch: Touch | None,
+        kept_as: str | None,
+        *,
+        final: bool,
+    ) -> Outcome:
+        """Note the version, if the pieces are what the file held at one time."""
+        identity, stamp, settled = facts
+        if pieces and pieces[0].end != st.size:
+            return Outcome("unstable")
         kind = choose_kind(growth, st.size, self._verify_up_to_bytes)
         fingerprint = self._print_of_copy(pieces, kind, st.size, handle)
         if fingerprint is None:
-            return self._unstable(pieces)
+            return Outcome("unstable")
         grew = False
         if growth != "append":
             after = handle.stat()
@@ -217,11 +247,10 @@ class Snapshots:
                 # It grew between the look at its size and the reading, and may have been changed
                 # as well: what was read may be a part of a state, not one.
                 self._regrown += 1
-                self._unstable(pieces)
                 raise Clash
             if not grew and not (same and _same_times(st, after)):
                 if not final:
-                    return self._unstable(pieces)
+                    return Outcome("unstable")
                 self._log.warning(
                     "snapshot %s: it never stood still; sent as it was. A program that "
                     "rewrites a file should write a new one and rename it.",
@@ -250,11 +279,7 @@ class Snapshots:
                 e = replace(e, rotated=(*e.rotated, (previous.number, kept_as)))
             return with_served(drop_superseded(e.with_version(version)), touch)
 
-        try:
-            self._ledger.update(path, begin, remote=remote)
-        except OSError:
-            self._unstable(pieces)
-            raise
+        self._ledger.update(path, begin, remote=remote)
         return Outcome("taken")
 
     def _print_of_copy(
@@ -271,9 +296,8 @@ class Snapshots:
         finally:
             copy.close()
 
-    def _unstable(self, pieces: tuple[Piece, ...]) -> Outcome:
+    def _discard(self, pieces: tuple[Piece, ...]) -> None:
         self._ledger.outbox.discard(p.name for p in pieces if p.name is not None)
-        return Outcome("unstable")
 
     def _kept_as(self, path: str, current: FileStat, growth: str, pattern: str) -> str | None:
         """The name at the destination that the version before this one is to get."""
