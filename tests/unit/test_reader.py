@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from pysubtask.core.model import Identity, Piece, Version
 from pysubtask.core.prints import print_of
+from pysubtask.subtask.store import slices
 from pysubtask.subtask.store.outbox import Outbox
 from pysubtask.subtask.store.reader import BytesLost, VersionReader
 from pysubtask.subtask.store.sources import Sources
@@ -137,13 +138,58 @@ def test_a_held_file_that_was_rewritten(bench: Bench) -> None:
         reader.read(0, 5)
 
 
+@pytest.fixture
+def small_slices(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slices, "_SLICE_BYTES", 5)
+
+
+@pytest.mark.usefixtures("small_slices")
 def test_a_file_that_shrinks_between_two_reads(bench: Bench) -> None:
     reader = bench.reader(_live(0, 26))
     assert reader.read(0, 5) == DATA[:5]
     os.truncate(bench.path, 7)
-    with pytest.raises(BytesLost, match="shrank"):
+    with pytest.raises(BytesLost, match="not what its snapshot noted"):
         reader.read(5, 5)
     reader.close()
+
+
+@pytest.mark.usefixtures("small_slices")
+def test_what_changes_between_two_reads_is_told_where_it_is_read(bench: Bench) -> None:
+    """Each part is compared with what it was when all of the file was hashed: a big one that
+    somebody writes to can't be hashed again for each part, nor be kept in memory."""
+    reader = bench.reader(_live(0, 26))
+    assert reader.read(0, 7) == DATA[:7]
+    with open(bench.path, "r+b") as file:
+        file.seek(21)
+        file.write(b"V")
+    bench.disk.read_bytes = 0
+    assert reader.read(7, 13) == DATA[7:20]
+    assert bench.disk.read_bytes <= 15
+    with pytest.raises(BytesLost, match="not what its snapshot noted"):
+        reader.read(20, 2)
+    reader.close()
+
+
+def test_of_a_big_file_a_small_part_is_in_memory(bench: Bench) -> None:
+    """A sixteenth of 10 GB, twice, would be the end of a child on a small machine."""
+    data = DATA * 200_000
+    Path(bench.path).write_bytes(data)
+    kept = print_of(lambda at, n: data[at : at + n], "whole", len(data))
+    assert kept is not None
+    version = replace(bench.version(_live(0, len(data))), size=len(data), print=kept)
+    reader = VersionReader(bench.path, version, bench.outbox, bench.sources)
+    most_bytes, before_bytes = 0, 0
+
+    def watch(operation: str, path: str) -> None:
+        nonlocal most_bytes, before_bytes
+        most_bytes = max(most_bytes, bench.disk.read_bytes - before_bytes)
+        before_bytes = bench.disk.read_bytes
+
+    bench.disk.before = watch
+    assert reader.read(2_000_000, 1_000) == data[2_000_000:2_001_000]
+    reader.close()
+    watch("", "")
+    assert most_bytes <= 1 << 20
 
 
 def _appended_to(bench: Bench, data: bytes) -> VersionReader:

@@ -9,12 +9,12 @@ from pysubtask.core.model import Piece, Stamp, Version
 from pysubtask.core.ticks import tick_secs
 from pysubtask.seams.disk import FileStat, ReadHandle
 from pysubtask.subtask.store.outbox import Outbox
+from pysubtask.subtask.store.slices import Slices
 from pysubtask.subtask.store.sources import Sources, is_same_content
 
 __all__ = ["BytesLost", "VersionReader"]
 
 _TRIES = 5
-_AHEAD_SHARE = 16
 
 
 class BytesLost(Exception):
@@ -25,9 +25,10 @@ class VersionReader:
     """Reads ranges of one version; handles stay open until :meth:`close`.
 
     An outbox piece that this process did not write is checked against its digest, and the watched
-    file against the version's print, before a byte of it is used; and once more after each reading
-    if it may have changed meanwhile; where the program promised to append only, only its ends are
-    looked at, for such a file may yet be copied and truncated.
+    file against the version's print, before a byte of it is used; and with each reading once more:
+    where all of it was hashed, what is read; else its samples, if it may have changed meanwhile.
+    Where the program promised to append only, only its ends are looked at, for such a file may yet
+    be copied and truncated.
 
     Args:
         now: Unix seconds, to tell whether a time stamp is old enough to be believed.
@@ -48,8 +49,10 @@ class VersionReader:
         self._version = version
         self._outbox = outbox
         self._sources = sources
-        self._ahead: tuple[int, bytes] = 0, b""
-        """Bytes of the watched file that were checked, and where they begin."""
+        self._slices: Slices | None = None
+        """Of the watched file, where all of it was hashed."""
+        self._slice: tuple[int, bytes] = 0, b""
+        """The one that was read last, and where it begins."""
         self._open: dict[str | None, ReadHandle] = {}
         self._stack = ExitStack()
 
@@ -66,7 +69,7 @@ class VersionReader:
             take = min(length, piece.end - offset)
             handle = self._handle(piece)
             if piece.name is None:
-                data = self._read_source(handle, offset, take, piece.end)
+                data = self._read_source(handle, offset, take)
             else:
                 data = handle.read_at(offset - piece.start, take)
             if len(data) < take:
@@ -76,12 +79,8 @@ class VersionReader:
             length -= take
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def _read_source(self, handle: ReadHandle, offset: int, length: int, end: int) -> bytes:
-        """From the watched file; the bytes that the snapshot saw, whatever the program does.
-
-        Where that takes hashing all of the file, a sixteenth of it is read and checked at once:
-        else a file that somebody writes to would be hashed for each 32 KiB that are sent of it.
-        """
+    def _read_source(self, handle: ReadHandle, offset: int, length: int) -> bytes:
+        """From the watched file; the bytes that the snapshot saw, whatever the program does."""
         kind = self._version.print.kind
         if kind == "ends":  # growth="append": what was written stays
             data = handle.read_at(offset, length)
@@ -90,14 +89,24 @@ class VersionReader:
                 self._check(handle)
                 self._checked = st
             return data
-        if kind != "whole":
-            return self._read_checked(handle, offset, length)
-        start, data = self._ahead
-        if not start <= offset <= offset + length <= start + len(data):
-            most = max(length, self._version.size // _AHEAD_SHARE)
-            start, data = offset, self._read_checked(handle, offset, min(most, end - offset))
-            self._ahead = start, data
-        return data[offset - start : offset - start + length]
+        if self._slices is not None:
+            return self._read_slices(handle, self._slices, offset, length)
+        return self._read_checked(handle, offset, length)
+
+    def _read_slices(self, handle: ReadHandle, slices: Slices, offset: int, length: int) -> bytes:
+        """A part may have changed while another one was sent, and is told from what it was."""
+        parts: list[bytes] = []
+        while length > 0:
+            start, data = self._slice
+            if not start <= offset < start + len(data):
+                found = slices.read(handle, offset)
+                if found is None:
+                    raise self._changed()
+                start, data = self._slice = found
+            parts.append(data[offset - start : offset - start + length])
+            offset += len(parts[-1])
+            length -= len(parts[-1])
+        return b"".join(parts)
 
     def _read_checked(self, handle: ReadHandle, offset: int, length: int) -> bytes:
         for _ in range(_TRIES):
@@ -109,7 +118,7 @@ class VersionReader:
                 return data
             self._checked = st
             if not is_same_content(handle, self._version):
-                raise BytesLost(f"{self._path} is not what its snapshot noted any more")
+                raise self._changed()
             if handle.stat() == st and handle.read_at(offset, length) == data:
                 return data
         raise BytesLost(f"{self._path} changes all the time")
@@ -146,9 +155,7 @@ class VersionReader:
             except FileNotFoundError as error:
                 raise BytesLost(f"{error.filename}: {error.strerror}") from error
             if piece.name is None:
-                st = handle.stat()
-                self._check(handle)
-                self._checked = st
+                self._check_first(handle)
             elif not self._outbox.is_own(piece.name) and not self._outbox.is_whole(piece):
                 raise BytesLost(
                     f"outbox piece {piece.name} is not what the snapshot of {self._path} noted"
@@ -166,9 +173,22 @@ class VersionReader:
         if handle is not None:
             self._check(handle)
 
+    def _check_first(self, handle: ReadHandle) -> None:
+        st = handle.stat()
+        if self._version.print.kind == "whole":
+            self._slices = Slices.of(handle, self._version.print)
+            if self._slices is None:
+                raise self._changed()
+        else:
+            self._check(handle)
+        self._checked = st
+
     def _check(self, handle: ReadHandle) -> None:
         if not is_same_content(handle, self._version):
-            raise BytesLost(f"{self._path} is not what its snapshot noted any more")
+            raise self._changed()
+
+    def _changed(self) -> BytesLost:
+        return BytesLost(f"{self._path} is not what its snapshot noted any more")
 
     def close(self) -> None:
         """Let go of the handles."""
