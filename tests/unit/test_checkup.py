@@ -19,6 +19,7 @@ from tests.unit.test_delta import BIG
 
 RULE = DeltaRule(from_bytes=4096)
 SLICE_SECS = 0.25
+MOST_SLICES = 50
 BETWEEN_SAMPLES = 9000
 """Samples are 4 KiB at 17 places of BIG's 2 MiB."""
 
@@ -59,7 +60,7 @@ class Bench:
         while (due := self.checkup.step(self.clock.now)) != math.inf:
             self.clock.now = max(self.clock.now, due)
             slices += 1
-            assert slices < 50
+            assert slices < MOST_SLICES
         return slices
 
 
@@ -129,6 +130,20 @@ def test_a_file_that_grew_is_no_edited_one(bench: Bench) -> None:
     assert bench.look() == "taken"
     bench.run()
     assert bench.changed == []
+
+
+def test_blocks_that_are_bigger_than_a_slice(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of a file of 512 GiB: the same slice would be read for ever, and nothing else checked."""
+    monkeypatch.setattr("pysubtask.subtask.intake.checkup._SLICE_BYTES", 100)
+    os.utime(bench.local.path)
+    bench.look()
+    monkeypatch.setattr("tests.unit.test_checkup.MOST_SLICES", 10_000)
+    assert bench.run() > 1
+    assert bench.changed == []
+    bench.edit()
+    bench.look()
+    bench.run()
+    assert bench.changed == [bench.local.path]
 
 
 def test_it_takes_a_hundredth_of_the_time(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,8 +127,9 @@ class Checkup:
             self.close()
             return
         block_bytes = check.signature.block_bytes
+        slice_bytes = max(_SLICE_BYTES, block_bytes)  # one block at least: a big file has big ones
         try:
-            data = check.handle.read_at(check.block * block_bytes, _SLICE_BYTES)
+            data = check.handle.read_at(check.block * block_bytes, slice_bytes)
             same_file = check.handle.stat().ino == version.identity.ino
         except OSError as error:
             self._log.warning("check %s: %s", check.path, error)
@@ -145,7 +146,7 @@ class Checkup:
                     self._found(check)
                     return
                 check.block += 1
-        if check.block >= len(check.signature) or len(data) < _SLICE_BYTES:
+        if check.block >= len(check.signature) or len(data) < slice_bytes:
             self._checked[check.path] = (check.number, check.mtime_ns)
             self.close()
 
