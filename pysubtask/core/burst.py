@@ -13,10 +13,11 @@ it waits to fill a transfer, and no later than ``max_delay_secs`` after the firs
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-__all__ = ["Burst", "BurstRule", "ByteRule", "Rule", "advance", "notified"]
+__all__ = ["Burst", "BurstRule", "ByteRule", "Rule", "advance", "forgettable_at", "notified"]
 
 _PATIENCE = 6.0
 """More is expected for so many of the usual gaps between two notifies."""
@@ -80,6 +81,17 @@ def advance(burst: Burst, now: float) -> tuple[Burst, bool]:
         return burst, False
     kept = replace(burst, quick=0, began_at=None, release_at=None, sent_bytes=burst.size_bytes)
     return kept, True
+
+
+def forgettable_at(burst: Burst, rule: Rule) -> float | None:
+    """From when (monotonic) on the next notify is treated like the first; None: data waits."""
+    if burst.release_at is not None:
+        return None
+    if burst.last_at is None:
+        return -math.inf
+    if isinstance(rule, ByteRule):
+        return burst.last_at + rule.max_delay_secs
+    return burst.last_at + rule.start_trigger_secs
 
 
 def _by_calls(burst: Burst, now: float, rule: BurstRule, *, due: bool) -> tuple[Burst, bool]:

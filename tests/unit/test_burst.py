@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pysubtask.core.burst import Burst, BurstRule, ByteRule, Rule, advance, notified
+from pysubtask.core.burst import (
+    Burst,
+    BurstRule,
+    ByteRule,
+    Rule,
+    advance,
+    forgettable_at,
+    notified,
+)
 
 RULE = BurstRule(start_trigger_secs=1.0, start_trigger_count=2, expire_secs=5.0)
 
@@ -52,6 +62,23 @@ def _releases(times: list[float], rule: BurstRule, until: float) -> list[float]:
 )
 def test_when_data_goes(times: list[float], goes: list[float]) -> None:
     assert _releases(times, RULE, 100.0) == goes
+
+
+@pytest.mark.parametrize("rule", [RULE, ByteRule(100, 3.0)])
+def test_after_a_while_the_next_notify_is_treated_like_the_first(rule: Rule) -> None:
+    """So nothing has to be kept until then; nor before, if data waits."""
+    burst = Burst()
+    assert forgettable_at(burst, rule) == -math.inf
+    for now in (10.0, 10.25, 10.5, 10.75):
+        burst, goes = notified(burst, now, rule, 10)
+        assert (forgettable_at(burst, rule) is None) == (burst.release_at is not None)
+    assert burst.release_at is not None
+    burst, goes = advance(burst, burst.release_at)
+    at = forgettable_at(burst, rule)
+    assert goes
+    assert at is not None
+    assert at > 10.75
+    assert notified(burst, at, rule, 20)[1]
 
 
 steps = st.lists(st.sampled_from([0.0, 0.25, 0.5, 1.0, 1.5, 6.0]), min_size=1, max_size=60)

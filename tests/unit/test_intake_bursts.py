@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
 from pathlib import Path
 
 import pytest
 
-from pysubtask.core.burst import ByteRule
+from pysubtask.core.burst import BurstRule, ByteRule, Rule
 from tests.unit.intake_fakes import Bench
 
 
@@ -138,6 +139,25 @@ def test_a_flush_lets_everything_go(tmp_path: Path, hold_looks: bool, seen: bool
     assert bench.taken() == b"0123"
     assert bench.ready
     assert not bench.intake.held_by_burst(bench.path("a.csv"))
+
+
+@pytest.mark.parametrize("rule", [BurstRule(), ByteRule(100, 3.0)])
+@pytest.mark.parametrize("notifies", [1, 2, 5])
+def test_files_of_a_folder_are_forgotten_after_their_bursts(
+    tmp_path: Path, rule: Rule, notifies: int
+) -> None:
+    """Or memory would grow with each name that was ever notified."""
+    bench = Bench(tmp_path, burstmode=True, burst_rule=rule)
+    for number in range(5):
+        for _ in range(notifies):
+            bench.write(f"outgoing/{number}", b"x")
+            bench.touch(f"outgoing/{number}")
+            bench.run(0.1)
+        os.unlink(bench.path(f"outgoing/{number}.notify"))
+    bench.run(0.5)
+    assert len(bench.intake._targets.all()) > 1, "more may come of them"
+    bench.run(30)
+    assert [target.path for target in bench.intake._targets.all()] == [bench.path("a.csv")]
 
 
 def test_files_of_a_folder_have_bursts_of_their_own(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import heapq
 import logging
 from collections.abc import Callable
 
-from pysubtask.core.burst import advance
+from pysubtask.core.burst import Rule, advance, forgettable_at
 from pysubtask.core.pace import LONGEST_WAIT_SECS, Pace
 from pysubtask.core.retry import RetryRule, file_wait_secs
 from pysubtask.core.ticks import tick_secs
@@ -36,6 +36,7 @@ class Looks:
     Args:
         look, ready: as :class:`~pysubtask.subtask.intake.intake.Intake` takes them.
         done_with: nothing is expected of the file of a watched folder any more.
+        burst_rule: how long a notify counts for the next ones.
         settle_secs: so long a file in a watched folder has to hold still.
         settle_max_secs: a file that is being rewritten all the time is taken after so long.
         paced: files that the program promises only to append to are looked at again and again for
@@ -51,6 +52,7 @@ class Looks:
         look: Callable[[Target, Touch | None, bool], Outcome],
         ready: Callable[[str], None],
         done_with: Callable[[Target], None],
+        burst_rule: Rule,
         settle_secs: float,
         settle_max_secs: float,
         retry_rule: RetryRule,
@@ -64,6 +66,7 @@ class Looks:
         self._look = look
         self._ready = ready
         self._done_with = done_with
+        self._burst_rule = burst_rule
         self._settle_secs = settle_secs
         self._settle_max_secs = settle_max_secs
         self._retry_rule = retry_rule
@@ -133,6 +136,8 @@ class Looks:
                 self._serve_measured(target, now)
                 still_alive()
                 now = self._clock.monotonic()
+            else:
+                self._forget_if_idle(target, now)
         return self._due[0][0] if self._due else None
 
     def _serve_measured(self, target: Target, now: float) -> None:
@@ -208,9 +213,18 @@ class Looks:
         self._plan_second_look(target, outcome, now)
         if target.burst.release_at is None:
             self._ready(target.path)  # even "missing" may have read a deleted file to its end
-        if not target.watch.is_dir or target.look_at is not None:
+        self._forget_if_idle(target, now)
+
+    def _forget_if_idle(self, target: Target, now: float) -> None:
+        """There may be very many files in watched folders, each with its own name."""
+        if not target.watch.is_dir or target.look_at is not None or not target.is_calm:
             return
-        if target.burst.last_at is None and target.failures == 0:
+        at = forgettable_at(target.burst, self._burst_rule)
+        if at is None:
+            return  # its data waits, and then this is asked again
+        if at > now:
+            self.wake(target, at)
+        else:
             self._done_with(target)
 
     def _plan_second_look(self, target: Target, outcome: Outcome, now: float) -> None:

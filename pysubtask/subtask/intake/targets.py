@@ -75,6 +75,11 @@ class Targets:
         """Nothing is expected of it any more."""
         self._known.pop(path, None)
 
+    def done_with(self, target: Target) -> None:
+        """As :meth:`forget`, unless something is expected of its file anew."""
+        if self._known.get(target.path) is target:
+            del self._known[target.path]
+
     def is_declared(self, path: str) -> bool:
         """Whether it is one of the declared files (any thread)."""
         return path in self._declared_files
