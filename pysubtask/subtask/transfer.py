@@ -115,6 +115,7 @@ class TransferSubtask(BaseSubtask):
             self.space,
             log=context.log,
             changed=context.status_changed,
+            look=self.intake.hint_look,
         )
         self._any_lines = any(w.records == "lines" for w in context.handover.watches)
         self.lines = LineHold(context.clock, settings.line_wait_secs, self._has_lines)

@@ -34,7 +34,7 @@ class Kept:
     def __init__(self, folder: Path, limit: int = 1 << 30) -> None:
         self.local = Local(folder, ManualClock(), HookedDisk())
         self.limit = limit
-        self.changes = 0
+        self.looks: list[str] = []
         self.open()
 
     def open(self) -> None:
@@ -56,6 +56,7 @@ class Kept:
             self.space,
             log=LOG,
             changed=lambda: None,
+            look=self.looks.append,
         )
 
     def append(self, data: bytes, growth: str = "append") -> None:
@@ -420,6 +421,56 @@ def test_a_deleted_one_that_fits_is_copied_and_let_go(tmp_path: Path) -> None:
     assert not kept.local.sources.is_held(kept.local.path, 1)
     assert kept.local.content(1) == numbered(4000)
     assert kept.local.ledger.given_up_bytes == 0
+
+
+def test_one_that_was_deleted_without_an_event_takes_no_room_once_it_is_delivered(
+    kept: Kept,
+) -> None:
+    """Of a file server no events come: the room of a growing file would be had at the next start
+    only."""
+    local = kept.local
+    kept.append(numbered(4000))
+    local.write(b"the last row", "ab")
+    os.unlink(local.path)
+    kept.keeper.interval()
+    assert not kept.looks, "it is owed, and goes on to be"
+    local.deliver_all()
+    kept.keeper.interval()
+    assert kept.looks == [local.path]
+    assert local.take("append").result == "missing"
+    assert local.content(start=4000) == b"the last row"
+    local.deliver_all()
+    kept.keeper.interval()
+    local.take("append")
+    assert not local.sources.is_held(local.path, 1)
+    assert not local.disk.open_handles
+
+
+def test_one_that_was_begun_anew_has_a_look_to_come(kept: Kept) -> None:
+    """The program says when there is something to see."""
+    kept.append(b"one,")
+    kept.local.deliver_all()
+    os.unlink(kept.local.path)
+    kept.local.write(b"half a r")
+    kept.keeper.interval()
+    assert not kept.looks
+
+
+def test_an_earlier_one_that_is_delivered_is_let_go_of(kept: Kept) -> None:
+    local = kept.local
+    local.ledger.outbox.has_room = lambda size: False
+    kept.append(b"one,")
+    os.rename(local.path, local.path + ".1")
+    local.write(b"the next")
+    local.take("append")
+    os.unlink(local.path + ".1")
+    kept.keeper.interval()
+    assert local.sources.is_held(local.path, 1)
+    local.deliver_all()
+    kept.keeper.interval()
+    assert not kept.looks
+    assert not local.sources.is_held(local.path, 1)
+    assert local.sources.is_held(local.path, 2)
 
 
 def test_a_disk_that_refuses_is_asked_again_in_a_minute(

@@ -28,7 +28,12 @@ _Key: TypeAlias = tuple[str, int]
 
 
 class Keeper:
-    """Copies what only its file has, and lets go of what there is no room for. Main thread."""
+    """Copies what only its file has, and lets go of what there is no room for. Main thread.
+
+    Args:
+        changed: the status is another.
+        look: has a look at a file planned.
+    """
 
     def __init__(
         self,
@@ -40,6 +45,7 @@ class Keeper:
         *,
         log: logging.Logger,
         changed: Callable[[], None],
+        look: Callable[[str], None],
     ) -> None:
         self._clock = clock
         self._ledger = ledger
@@ -48,6 +54,7 @@ class Keeper:
         self._space = space
         self._log = log
         self._changed = changed
+        self._look = look
         self._since: dict[_Key, float] = {}
 
     def interval(self) -> None:
@@ -72,6 +79,7 @@ class Keeper:
                     self._since[key] = now if self._space.full is None else began
                     left.append(key)
         self._let_go_of_deleted(left)
+        self._let_go_of_delivered()
         self._space.review(is_needed=is_source)
 
     def secure_all(self, path: str) -> bool:
@@ -123,6 +131,17 @@ class Keeper:
             if not self._sources.is_used(path, number):
                 self._space.pinned_bytes -= deleted[path, number]
                 self._give_up(path, number)
+
+    def _let_go_of_delivered(self) -> None:
+        """A file may have been deleted without an event, or while it was owed: a look reads it to
+        its end, and lets go of it. One that has another in its place has its look to come."""
+        for path, number in self._sources.unneeded_deleted():
+            entry = self._ledger.get(path)
+            current = entry.current if entry is not None else None
+            if current is None or current.number != number:
+                self._sources.release(path, number)
+            elif self._sources.is_gone(path):
+                self._look(path)
 
     def _worth(self, key: _Key) -> tuple[bool, float, int]:
         """Sorts what is to be kept longest to the front."""

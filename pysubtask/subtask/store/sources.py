@@ -149,6 +149,23 @@ class Sources:
             held = self._held.get((path, number))
             return held is not None and held.users > 0
 
+    def is_gone(self, path: str) -> bool:
+        """Whether nothing has that name."""
+        try:
+            self._disk.stat(path)
+        except FileNotFoundError:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def unneeded_deleted(self) -> list[_Key]:
+        """What is held of files that have no name any more, though nothing is owed from it: their
+        room on the disk is had once it is released."""
+        with self._lock:
+            held = list(self._held.items())
+        return [key for key, h in held if not self._is_needed(*key) and h.is_deleted()]
+
     def deleted_bytes(self, path: str, number: int) -> int:
         """The size of the file held for a version if it has no name any more, else 0."""
         with self._lock:
