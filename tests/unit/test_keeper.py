@@ -491,6 +491,22 @@ def test_a_disk_that_refuses_is_asked_again_in_a_minute(
     assert None not in kept.names()
 
 
+def test_a_disk_that_refuses_is_not_asked_at_each_question(
+    kept: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A program that waits for its snapshot asks several times a second: the disk would be written
+    to, and the log, for as long as it refuses."""
+    kept.append(b"one,")
+    kept.local.disk.before = fail_with(disk_full, "append", suffix=".piece")
+    for _ in range(100):
+        assert not kept.keeper.secure_all(kept.local.path)
+        kept.local.clock.advance(0.1)
+    assert len(caplog.records) == 2
+    kept.local.disk.before = nothing
+    kept.local.clock.advance(5)
+    assert kept.keeper.secure_all(kept.local.path)
+
+
 def test_copies_that_the_journal_could_not_note_are_removed(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     kept.append(numbered(1000))

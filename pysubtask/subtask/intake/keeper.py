@@ -8,6 +8,7 @@ copied to the outbox, so that whatever becomes of the file can't lose it. At a l
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -22,6 +23,9 @@ from pysubtask.subtask.store.space import Space
 __all__ = ["Keeper"]
 
 _COPY_AFTER_SECS = 60.0
+_ASK_AGAIN_SECS = 5.0
+"""A disk that refused is not asked again sooner, however often somebody asks whether a copy is
+there: it would be copied to, and the log written to, at each question."""
 
 _Key: TypeAlias = tuple[str, int]
 """Path and version number."""
@@ -56,6 +60,8 @@ class Keeper:
         self._changed = changed
         self._look = look
         self._since: dict[_Key, float] = {}
+        self._refused_at: dict[_Key, float] = {}
+        """When the disk refused a copy last (monotonic), of what somebody waits for."""
 
     def interval(self) -> None:
         """Copy what the link has owed for a minute, so that rotation can't lose it."""
@@ -78,17 +84,22 @@ class Keeper:
                     # in a minute
                     self._since[key] = now if self._space.full is None else began
                     left.append(key)
+        self._refused_at = {k: v for k, v in self._refused_at.items() if k in self._since}
         self._let_go_of_deleted(left)
         self._let_go_of_delivered()
         self._space.review(is_needed=is_source)
 
     def secure_all(self, path: str) -> bool:
-        """As :meth:`secure` for all versions of a file."""
+        """As :meth:`secure` for all versions of a file; to be asked as often as one likes."""
         entry = self._ledger.get(path)
+        now = self._clock.monotonic()
         safe = True
         for version in entry.versions if entry is not None else ():
-            if any(p.name is None for p in version.pieces):
-                safe = self.secure(path, version.number) and safe
+            if all(p.name is not None for p in version.pieces):
+                continue
+            refused_at = self._refused_at.get((path, version.number), -math.inf)
+            is_asked = now - refused_at >= _ASK_AGAIN_SECS
+            safe = is_asked and self.secure(path, version.number) and safe
         return safe
 
     def secure(self, path: str, number: int) -> bool:
@@ -106,7 +117,11 @@ class Keeper:
                 noted = self._rescue.copy_live_pieces(path, number, handle)
         except OSError as error:
             self._log.warning("copy %s to the outbox: %s", path, error)
-            return isinstance(error, FileNotFoundError)  # gone: there is nothing left to keep
+            if isinstance(error, FileNotFoundError):
+                return True  # gone: there is nothing left to keep
+            self._refused_at[path, number] = self._clock.monotonic()
+            return False
+        self._refused_at.pop((path, number), None)
         entry = self._ledger.get(path)
         version = entry.version(number) if entry is not None else None
         if entry is None or version is None:
