@@ -94,6 +94,7 @@ class TransferSubtask(BaseSubtask):
         self.sources = Sources(
             context.disk,
             is_watched=self.intake.is_watched,
+            is_watched_folder=self.intake.is_watched_folder,
             is_needed=self.ledger.is_in_file,
             now=context.clock.time,
             still_alive=self._still_alive,

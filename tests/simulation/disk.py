@@ -122,10 +122,14 @@ class SimDisk:
             return None
         return st.mtime_ns, st.ctime_ns
 
-    def scan(self, folder: str) -> Iterator[tuple[str, FileStat | None]]:
+    def scan(
+        self, folder: str, only: Callable[[str], bool] | None = None
+    ) -> Iterator[tuple[str, FileStat | None]]:
         self.before_call("scan", folder)
         directory = self.file_system.directory(folder)
         for name in list(directory.entries):
+            if only is not None and not only(name):
+                continue
             node = directory.entries.get(name)
             yield name, None if node is None else self.file_system.stat_of(node)
 

@@ -52,6 +52,8 @@ class StampingDisk(HookedDisk):
         super().__init__()
         self.stamp_ns: int | None = None
         self.scans: list[str] = []
+        self.scanned = 0
+        """Names of which a stat was asked in all of them."""
 
     def stamped(self, st: FileStat) -> FileStat:
         if self.stamp_ns is None or st.mtime_ns == 0:
@@ -61,10 +63,13 @@ class StampingDisk(HookedDisk):
     def stat(self, path: str, *, follow: bool = True) -> FileStat:
         return self.stamped(super().stat(path, follow=follow))
 
-    def scan(self, folder: str) -> Iterator[tuple[str, FileStat | None]]:
+    def scan(
+        self, folder: str, only: Callable[[str], bool] | None = None
+    ) -> Iterator[tuple[str, FileStat | None]]:
         self.scans.append(folder)
         self.before("scan", folder)
-        for name, st in super().scan(folder):
+        for name, st in super().scan(folder, only):
+            self.scanned += 1
             yield name, None if st is None else self.stamped(st)
 
     def open_read(self, path: str) -> ReadHandle:
@@ -118,7 +123,11 @@ class Bench:
         journal = Journal(self.disk, self.clock, self.layout.journal, boot_id="one", log=LOG)
         self.ledger = Ledger(journal, outbox)
         self.ledger.open()
-        self.sources = Sources(self.disk, now=self.clock.time)
+        self.sources = Sources(
+            self.disk,
+            is_watched_folder=lambda folder: folder == str(self.outgoing),
+            now=self.clock.time,
+        )
         self.snapshots = Snapshots(
             self.disk, self.clock, self.ledger, self.sources, verify_up_to_bytes=1 << 24, log=LOG
         )

@@ -384,6 +384,10 @@ class Intake:
         """Whether ``path`` belongs to a watch (any thread)."""
         return self.watch_of(path) is not None
 
+    def is_watched_folder(self, folder: str) -> bool:
+        """Whether the data files in it belong to a watch (any thread)."""
+        return folder in self._targets.folders
+
     def remote_path(self, path: str) -> str | None:
         """Where ``path`` goes, relative to the destination; None if it is not watched."""
         target = self._targets.find(path)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pysubtask.core.model import Stamp, Version
 from pysubtask.core.ticks import COARSE_TICK_SECS
 from pysubtask.seams.disk import Disk, ReadHandle
+from pysubtask.suffixes import has_own_suffix
 
 __all__ = ["Renamed"]
 
@@ -42,6 +43,7 @@ class Renamed:
     Args:
         open_file: opens a file for reading.
         is_watched: whether a file is watched itself, and so never what another was renamed to.
+        is_watched_folder: whether all data files of a folder are: few other names are in there.
         is_same: whether an open file begins with the bytes of a version.
         now: Unix seconds; without it, nothing is shared.
     """
@@ -52,12 +54,14 @@ class Renamed:
         *,
         open_file: Callable[[str], ReadHandle],
         is_watched: Callable[[str], bool],
+        is_watched_folder: Callable[[str], bool],
         is_same: Callable[[ReadHandle, Version], bool],
         now: Callable[[], float] | None,
     ) -> None:
         self._disk = disk
         self._open = open_file
         self._is_watched = is_watched
+        self._is_watched_folder = is_watched_folder
         self._is_same = is_same
         self._now = now
         self._listings: dict[str, _Listing] = {}
@@ -119,7 +123,8 @@ class Renamed:
             return known.names.get(ino, [])
         taken_at = self._now() if self._now is not None else 0.0
         names: dict[int, list[str]] = {}
-        for name, st in self._disk.scan(folder):
+        only = _is_no_data if self._is_watched_folder(folder) else None
+        for name, st in self._disk.scan(folder, only):
             if st is not None and st.is_file:
                 names.setdefault(st.ino, []).append(name)
         if before is not None and _is_at_rest(before, taken_at):
@@ -148,6 +153,11 @@ class Renamed:
     def _forget(self, folder: str) -> None:
         with self._lock:
             self._listings.pop(folder, None)
+
+
+def _is_no_data(name: str) -> bool:
+    """Whether a name in a watched folder is not that of a data file."""
+    return name.startswith(".") or has_own_suffix(name)
 
 
 def _is_at_rest(stamp: Stamp, now: float) -> bool:

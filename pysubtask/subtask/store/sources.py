@@ -78,6 +78,7 @@ class Sources:
 
     Args:
         is_watched: whether a file is watched itself, and so never what another was renamed to.
+        is_watched_folder: whether all data files of a folder are.
         is_needed: whether bytes of a version, by path and number, are owed and in its file only.
         hold: keep handles open between looks.
         now: Unix seconds, to tell whether a folder is at rest.
@@ -89,6 +90,7 @@ class Sources:
         disk: Disk,
         *,
         is_watched: Callable[[str], bool] = lambda path: False,
+        is_watched_folder: Callable[[str], bool] = lambda folder: False,
         is_needed: Callable[[str, int], bool] = lambda path, number: False,
         hold: bool = sys.platform != "win32",
         now: Callable[[], float] | None = None,
@@ -100,7 +102,12 @@ class Sources:
         self._hold = hold
         self._still_alive = still_alive
         self._renamed = Renamed(
-            disk, open_file=self.open, is_watched=is_watched, is_same=is_same_content, now=now
+            disk,
+            open_file=self.open,
+            is_watched=is_watched,
+            is_watched_folder=is_watched_folder,
+            is_same=is_same_content,
+            now=now,
         )
         self._held: OrderedDict[_Key, _Held] = OrderedDict()
         self._lock = threading.Lock()
