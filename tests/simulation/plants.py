@@ -403,7 +403,7 @@ KNOWN: dict[str, int] = {
     "ours-of-another-version": 23,
     "leftovers-stay": 50,
     "short-write-believed": 18_000_000_001,
-    "short-write-hidden": 18_000_000_630,
+    "short-write-hidden": 18_000_001_765,
     "crash-unnoticed": 50,
     "not-settled": 561,
     "comparison-ignored": 1521,
