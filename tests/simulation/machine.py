@@ -93,6 +93,9 @@ class Machine(Stage):
         self._rolled_back = False
         self._unsynced_since_ns: int | None = None
         """A child died then, and the next one has not brought to the disk yet what it wrote."""
+        self._turn_ns = 0
+        """When the last turn of the main loop that came to its end began: this is one thread, and
+        while the delivering one waits, it may be kept from bringing data to the disk."""
         self._refused_syncs_ns: list[int] = []
         """When the disk failed in what brings data to it."""
         self._unseen: list[Lineage] = []
@@ -186,6 +189,7 @@ class Machine(Stage):
         if self.beats is not None:
             self.beats.began(self._pid)
         self._due_ns = self.clock.now_ns
+        self._turn_ns = self.clock.now_ns
         self._child.start()
         # Only now does it know what the last one has noted.
         self.checker.slots.has_claim = self._child.has_claim
@@ -271,7 +275,9 @@ class Machine(Stage):
             clock.advance_to(wanted_ns)
             if wanted_ns >= end_ns:
                 break
+            began_ns = clock.now_ns
             due = child.look() if child.delivers else child.sync()
+            self._turn_ns = began_ns
             due_ns = max(self._process.clock.true_ns(due), clock.now_ns + MS)
             self._woken = False
         clock.advance_to(end_ns)
@@ -362,7 +368,7 @@ class Machine(Stage):
             self.server.go_down()
             self.remote.lose(self.rng, self._survival or "some")
         self.program.lose_power()
-        last_ns = self.clock.now_ns
+        last_ns = min(self.clock.now_ns, self._turn_ns)
         if self._unsynced_since_ns is not None:
             last_ns = self._unsynced_since_ns  # nobody was there to bring it to the disk
         window_ns = int((self.config.settings["sync_secs"] + 1.0) * SEC)

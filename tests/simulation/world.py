@@ -89,7 +89,9 @@ class World(Machine):
         self.counts["steps"] += 1
         if self.counts["steps"] > _MAX_STEPS:
             raise Violation("spin", "the child never comes to rest")
+        began_ns = self.clock.now_ns
         due = self._child.step()
+        self._turn_ns = max(self._turn_ns, began_ns)
         self._due_ns = max(self._process.clock.true_ns(due), self.clock.now_ns + 1_000)
         self._after_step()
         if self._stop_request is not None:
