@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pysubtask.errors import PysubtaskError
 from pysubtask.monitor.alerts import Notice
@@ -51,6 +52,12 @@ def store_notices(history: History, notices: Iterable[Notice], channels: Iterabl
             )
 
 
+class _Result(NamedTuple):
+    error: str | None
+    next_try: float
+    done_at: float | None
+
+
 class Dispatch:
     """Delivers from the history's queue.
 
@@ -73,6 +80,9 @@ class Dispatch:
         self._lock = lock
         self.channels = {channel.name: channel for channel in channels}
         self._ping_url, self._ping_secs, self._healthy = ping_url, ping_secs, healthy
+        self._results: dict[str, dict[int, _Result]] = {name: {} for name in self.channels}
+        """What became of notices and could not be written yet: on a full disk they would be sent
+        again and again."""
         self._failures: dict[str, int] = {}
         self._held: dict[str, float] = {}
         """Until when (wall clock) a channel that failed is left alone."""
@@ -157,7 +167,7 @@ class Dispatch:
     def _deliver(self, name: str, now: float) -> int:
         """Try what is due for one channel, until one fails. New notices go before those that
         failed; ``now``: by the wall clock, which may have been set meanwhile."""
-        if 0 < self._held.get(name, now) - now <= _MAX_HOLD_SECS:
+        if not self._note_results(name) or 0 < self._held.get(name, now) - now <= _MAX_HOLD_SECS:
             return 0
         with self._lock:
             due = self._history.query(
@@ -179,22 +189,35 @@ class Dispatch:
             if error is not None:
                 _LOG.warning("notice %s: %s%s", notice, error, "" if again else "; given up")
             wait = _WAITS_SECS[min(tries, len(_WAITS_SECS) - 1)]
-            with self._lock:
-                self._history.query(
-                    "UPDATE deliveries SET tries = tries + 1, error = ?, next_try = ?, "
-                    "done_at = ? WHERE notice = ? AND channel = ?",
-                    error,
-                    then + wait,
-                    None if again else then,
-                    notice,
-                    name,
-                )
+            self._results[name][notice] = _Result(error, then + wait, None if again else then)
+            done += error is None
             if again:
                 self._hold(name, then)
+            else:
+                self._failures.pop(name, None)
+            if not self._note_results(name) or again:
                 break
-            done += error is None
-            self._failures.pop(name, None)
         return done
+
+    def _note_results(self, name: str) -> bool:
+        """Write what became of a channel's notices; False if that can't be done now."""
+        results = self._results[name]
+        try:
+            with self._lock:
+                for notice, result in list(results.items()):
+                    self._history.query(
+                        "UPDATE deliveries SET tries = tries + 1, error = ?, next_try = ?, "
+                        "done_at = ? WHERE notice = ? AND channel = ?",
+                        result.error,
+                        result.next_try,
+                        result.done_at,
+                        notice,
+                        name,
+                    )
+                    del results[notice]
+        except sqlite3.Error:
+            return False  # who writes the history says so
+        return True
 
     def _hold(self, name: str, now: float) -> None:
         failures = self._failures.get(name, 0)

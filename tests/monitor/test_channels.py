@@ -11,6 +11,7 @@ import http.server
 import json
 import socket
 import socketserver
+import sqlite3
 import sys
 import threading
 import time
@@ -309,6 +310,33 @@ def test_a_notice_is_given_up_when_it_is_hopeless_or_old(hook: Any) -> None:
     assert [error.split(": ")[-1][:20] for _, error in rows] == [
         "the server answered ", "the server answered ", "this channel is no l"
     ]  # fmt: skip
+    history.close()
+
+
+def test_a_notice_is_not_sent_again_and_again_while_the_disk_is_full(
+    hook: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without: that it has gone could not be noted, so it goes again every 2 s."""
+    history = History(None)
+    channel = Webhook(hook.url)
+    store_notices(history, [trial_notice(START)], [channel])
+    dispatch = Dispatch(history, threading.RLock(), [channel])
+    query = history.query
+
+    def full(sql: str, *values: Any) -> Any:
+        if sql.startswith("UPDATE"):
+            raise sqlite3.OperationalError("database or disk is full")
+        return query(sql, *values)
+
+    monkeypatch.setattr(history, "query", full)
+    for after in range(0, 60, 2):
+        dispatch.deliver_due(START + after)
+    assert len(hook.heard) == 1
+    monkeypatch.setattr(history, "query", query)
+    dispatch.deliver_due(START + 60)
+    assert len(hook.heard) == 1
+    ((tries, done_at),) = history.query("SELECT tries, done_at FROM deliveries")
+    assert (tries, done_at is None) == (1, False)
     history.close()
 
 
