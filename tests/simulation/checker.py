@@ -247,6 +247,7 @@ class Checker:
         lineages = source.lineages
         content = file.content
         size = len(content)
+        before = (view.index, view.size)
         if (
             data
             and not view.exempt
@@ -269,7 +270,7 @@ class Checker:
             view.floor = -1
         view.past.append((self._now_ns(), view.index, view.size))
         shown = lineages[view.index]
-        if source.lines and self.disk.has_room:
+        if source.lines and self.disk.has_room and (view.index, view.size) != before:
             self._check_lines(source, shown, view)
         shown.shown = max(shown.shown, view.size)
         if not shown.known_ns and shown.shown > source.found_size:
@@ -329,8 +330,10 @@ class Checker:
     def _advance_again(self, source: Source, view: _View, content: bytearray) -> bool:
         """After a loss of power the journal may have forgotten what a consumer took lately: it
         comes again, or what the disk kept of an older lineage goes on where that was shown. A few
-        bytes may stand in several places: more of them show which it was."""
+        bytes may stand in several places: more of them show which it was, and until then it may
+        have been any."""
         view.guessed = True
+        found = False
         for lineage in source.lineages[max(0, min(view.floor, view.index)) :]:
             start = lineage.content.rfind(content)
             before = lineage.content[: max(start, 0)]
@@ -338,10 +341,13 @@ class Checker:
                 other.shown >= start and other.content.startswith(before)
                 for other in source.lineages
             ):
+                if found:
+                    lineage.shown = max(lineage.shown, start + len(content))
+                    continue
+                found = True
                 view.index, view.size = lineage.index, start + len(content)
                 view.taken_end = view.size
-                return True
-        return False
+        return found
 
     def _start_of(self, source: Source, view: _View, content: bytearray) -> int | None:
         """At which local offset a piece begins; the latest possible, but leaving no gap."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import errno
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pysubtask.seams.disk import FileStat
@@ -61,6 +61,19 @@ class FileSystemKind:
     """The lost end of a file may come back as zeros."""
     zero_writes: bool = False
     """It has the length of the whole write then (XFS: the size was written, the data not)."""
+
+
+_Names = Sequence[tuple[str, Inode | Directory | None]]
+_Change = tuple[Directory, int, _Names]
+"""The folder, the number of the change, and what its names stand for from then on."""
+
+
+def _apply(entries: dict[str, Inode | Directory], names: _Names) -> None:
+    for name, node in names:
+        if node is None:
+            entries.pop(name, None)
+        else:
+            entries[name] = node
 
 
 class SimFileSystem:
@@ -212,11 +225,7 @@ class SimFileSystem:
     # -- names -----------------------------------------------------------------------------------
 
     def _change(self, directory: Directory, *names: tuple[str, Inode | Directory | None]) -> None:
-        for name, node in names:
-            if node is None:
-                directory.entries.pop(name, None)
-            else:
-                directory.entries[name] = node
+        _apply(directory.entries, names)
         directory.pending.append((self._sequence, list(names)))
         now_ns = self.clock.wall_ns()
         directory.changed_ns = now_ns - now_ns % self.kind.tick_ns
@@ -349,36 +358,54 @@ class SimFileSystem:
         """
         names_share, data_share = SURVIVALS[how]
         kept = self._surviving_names(rng, names_share)
+        changes = [
+            (d, sequence, names)
+            for d in self._directories.values()
+            for sequence, names in d.pending
+        ]
         for directory in self._directories.values():
             entries = dict(directory.durable)
             for sequence, names in directory.pending:
                 if sequence > kept[directory.path]:
                     break
-                for name, node in names:
-                    if node is None:
-                        entries.pop(name, None)
-                    else:
-                        entries[name] = node
+                _apply(entries, names)
             directory.entries = entries
             directory.pending.clear()
-        self._remove_replaced()
+        self._remove_replaced(changes)
         self._directories = {}
         self.used_bytes = 0
         self._recover(self._root, "", rng, {}, data_share)
 
-    def _remove_replaced(self) -> None:
-        """Where a file survived that was given the number of a removed one, so did the removal."""
+    def _remove_replaced(self, changes: Sequence[_Change]) -> None:
+        """Where a file survived that was given the number of a removed one, so did the removal, and
+        all that it was a part of: a rename puts another file in the place of the one it removes.
+
+        Args:
+            changes: of all folders, that were not on the disk.
+        """
         newest: dict[int, int] = {}
         for directory in self._directories.values():
             for node in directory.entries.values():
                 if isinstance(node, Inode):
                     newest[node.number] = max(node.made, newest.get(node.number, 0))
         for directory in self._directories.values():
-            directory.entries = {
-                name: node
-                for name, node in directory.entries.items()
-                if not isinstance(node, Inode) or node.made == newest[node.number]
-            }
+            for name, node in list(directory.entries.items()):
+                if not isinstance(node, Inode) or node.made == newest[node.number]:
+                    continue
+                del directory.entries[name]
+                removal = next(
+                    (
+                        sequence
+                        for changed, sequence, names in changes
+                        if changed is directory
+                        and any(n == name and x is not node for n, x in names)
+                    ),
+                    None,
+                )
+                for changed, sequence, names in changes:
+                    if sequence == removal:
+                        _apply(changed.entries, names)
+        for directory in self._directories.values():
             directory.durable = dict(directory.entries)
 
     def _surviving_names(self, rng: random.Random, share: int | None) -> dict[str, int]:
