@@ -430,7 +430,10 @@ class Alerts:
             self.troubles = {key: Trouble(**one) for key, one in kept["troubles"].items()}
             self.recovered = {key: (one[0], one[1]) for key, one in kept["recovered"].items()}
             self.flapping = set(kept["flapping"])
-            self.stuck = {key: Stuck(**one) for key, one in kept.get("stuck", {}).items()}
+            self.stuck = {
+                key: Stuck(**one) if isinstance(one, dict) else Stuck(one, one)
+                for key, one in kept.get("stuck", {}).items()
+            }
             self.mass_at, self.mass_wait_secs = kept["mass_at"], float(kept["mass_wait_secs"])
             self.blind_since, self.blind_told = kept["blind_since"], bool(kept["blind_told"])
             self.unseen = {key: Unseen(**one) for key, one in kept.get("unseen", {}).items()}

@@ -21,6 +21,7 @@ class Cut:
         self._timer = threading.Timer(secs, self._cut)
         self._timer.daemon = True
         self._watched: list[socket.socket] = []
+        self._is_over = False
 
     def __enter__(self) -> Cut:
         self._timer.start()
@@ -39,9 +40,12 @@ class Cut:
     def watch(self, connection: socket.socket) -> socket.socket:
         """Watch this one, and give it back; TLS may wrap it afterwards."""
         self._watched.append(connection.dup())  # TLS takes the descriptor out of the one it wraps
+        if self._is_over:  # finding an address has taken all of the time
+            self._cut()
         return connection
 
     def _cut(self) -> None:
-        for one in self._watched:
+        self._is_over = True
+        for one in list(self._watched):
             with contextlib.suppress(OSError):
                 one.shutdown(socket.SHUT_RDWR)

@@ -85,6 +85,8 @@ class Monitor:
         """Called in the scanning thread after each scan."""
         self.records = Records(history, self.fleet, self.alerts, self.channels)
         self._scanned_at: float | None = None
+        self._usual_secs = 0.0
+        """From the end of a look to the end of the next, where each takes long."""
         self._next_forget = 0.0
         self._warnings: tuple[str, ...] = ()
         self._closed = False
@@ -124,7 +126,8 @@ class Monitor:
             return None
         age = self.monotonic() - self._scanned_at
         took = min(self.snapshot.source.took_secs, _LONG_PAUSE_SECS / 4)
-        return age if age >= max(30.0, 4 * (self.scan_secs + took)) else None
+        limit = max(30.0, 4 * (self.scan_secs + took), 2 * self._usual_secs)
+        return age if age >= limit else None
 
     def start(self) -> None:
         """Start the threads."""
@@ -155,7 +158,9 @@ class Monitor:
                 took = self.step().source.took_secs
             except Exception:  # a monitor that ends silently is the worst of all
                 _LOG.exception("a scan failed")
-            self._hurry.wait(timeout=self._pause_secs(before, took))
+            pause = self._pause_secs(before, took)
+            self._usual_secs = min(before, took) + pause
+            self._hurry.wait(timeout=pause)
             self._hurry.clear()
 
     def _pause_secs(self, *took: float) -> float:

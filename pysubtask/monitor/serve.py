@@ -159,6 +159,7 @@ def serve(config: Config, state: pathlib.Path, environ: Mapping[str, str]) -> in
             uvicorn.Config(
                 app,
                 http=Connection,
+                loop="asyncio",  # uvloop accepts by itself, past the door
                 log_config=None,
                 log_level="warning",
                 access_log=False,

@@ -211,6 +211,17 @@ def test_it_goes_on_after_a_restart() -> None:
     assert world.told() == ["down", "up"]
 
 
+def test_what_was_kept_before_silences_had_an_end_is_taken_over() -> None:
+    """Without: all open troubles are forgotten, and nobody hears that they are over."""
+    world = world_of("edge")
+    world.run(300)
+    kept = world.alerts.keep() | {"stuck": {"edge": 1000.0}}
+    again = Alerts(AlertSettings())
+    again.recall(kept)
+    assert again.troubles.keys() == world.alerts.troubles.keys() != set()
+    assert again.stuck["edge"].since == 1000.0
+
+
 @pytest.mark.parametrize("kept", [None, {}, [], {"troubles": {"x": {"y": 1}}}, {"troubles": 7}])
 def test_what_was_kept_by_nobody_knows_whom_is_no_obstacle(kept: object) -> None:
     alerts = Alerts()

@@ -25,6 +25,7 @@ from pysubtask.errors import LinkError, LinkLost, PysubtaskError, SettingsError
 from pysubtask.monitor import channels
 from pysubtask.monitor.alerts import Notice, trial_notice
 from pysubtask.monitor.channels import Apprise, Mail, Webhook, ping
+from pysubtask.monitor.cutting import Cut
 from pysubtask.monitor.dispatch import Dispatch, store_notices
 from pysubtask.monitor.history import History
 from pysubtask.monitor.names import shown
@@ -338,6 +339,16 @@ def test_a_notice_is_not_sent_again_and_again_while_the_disk_is_full(
     ((tries, done_at),) = history.query("SELECT tries, done_at FROM deliveries")
     assert (tries, done_at is None) == (1, False)
     history.close()
+
+
+def test_a_connection_that_is_made_after_the_time_is_over_is_cut_at_once() -> None:
+    """Finding the address may take all of it. Without: it may drip for ever."""
+    near, far = socket.socketpair()
+    with near, far, Cut(0.0) as cut:
+        near.settimeout(20)
+        cut._timer.join(20)
+        cut.watch(near)
+        assert near.recv(1) == b""
 
 
 class Dead:

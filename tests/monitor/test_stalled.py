@@ -41,6 +41,24 @@ def test_while_a_look_hangs_nobody_is_called_up(site: MakeSite) -> None:
     assert one.ask("/badges/fleet.json").json()["message"] == "1 up"
 
 
+def test_looks_that_all_take_long_are_no_look_that_hangs(site: MakeSite) -> None:
+    """Of a slow server. The pause between two such looks is four times as long as they are.
+    Without:
+    everybody is unknown for a part of each pause."""
+    one = site()
+    one.world.beat("edge", 3600)
+    one.look()
+    monitor = one.monitor
+    for took in (25.0, 100.0):
+        pause = monitor._pause_secs(took, took)
+        monitor._usual_secs = took + pause
+        one.world.monotonic += took + pause
+        assert monitor.stalled_secs is None
+        one.world.monotonic += 2 * (took + pause)
+        assert monitor.stalled_secs is not None
+        one.look()
+
+
 def test_the_stream_tells_of_a_look_that_hangs(site: MakeSite) -> None:
     """And gives the time of sending: a page sets its clock by it. Without, one that was hidden for
     two hours of that would show ages that are two hours too small."""

@@ -141,7 +141,10 @@ class Connection(H11Protocol):
     def on_response_complete(self) -> None:
         """The next request, or the end: what is not taken of the answer must not stay for ever."""
         super().on_response_complete()
-        self._give(_TAKE_SECS if self.transport.is_closing() else _ASK_SECS)
+        if self.transport.is_closing():
+            self._give(_TAKE_SECS)
+        else:  # the next one may have come, and be under way
+            self._give(_ASK_SECS if self._owes_request() else None)
 
     def timeout_keep_alive_handler(self) -> None:
         """As above."""
