@@ -136,3 +136,28 @@ def test_a_size_that_can_not_be_told_right_before_a_write_is_no_taken_file() -> 
         assert isinstance(found, RemoteError)
         assert not isinstance(found, RemoteNotFound)
         assert not any(line.startswith(b"DELE") for line in server.seen)
+
+
+@pytest.mark.parametrize("words", [b"450 busy\r\n", b"550 in/a.csv: Input/output error\r\n"])
+@pytest.mark.parametrize("base", [WITH_MLST, WITHOUT_MLST])
+def test_a_read_whose_refusal_can_not_be_explained_is_refused_alone(
+    base: dict[bytes, bytes], words: bytes
+) -> None:
+    """The look that follows it fails as well: the session goes on with what others asked."""
+    verbs = (b"MLST", b"SIZE", b"CWD", b"RETR", b"STOR", b"DELE", b"RNFR", b"MKD")
+    bad = dict.fromkeys(verbs, words)
+    replies = {**base, b"EPSV": b"229 x (|||PORT|)\r\n", b"PWD": b'257 "/"\r\n', **bad}
+    known = Learned(tried=True, product="proftpd", positioned=True, replaces=True, readable=True)
+    asked = (
+        Read("in/a.csv", 0, 10),
+        Read("in/a.csv", 10, 10),
+        Write("in/a.csv", 0, b"x", create=True),
+        Write("in/a.csv", 0, b"", create=True),
+        Remove("in/a.csv"),
+        Rename("in/a.csv", "in/b.csv", replace=True),
+        MakeDir("in/a.csv"),
+    )
+    with hostile(replies) as server:
+        found = answers_to(connected(server, learned=known), *asked)
+    assert all(isinstance(each, RemoteError) for each in found)
+    assert not any(isinstance(each, RemoteNotFound) for each in found)

@@ -361,15 +361,20 @@ class FtpTransport(SimpleTransport):
         path, start = batch[0][1].path, batch[0][1].offset
         length = sum(request.length for _, request in batch)
         try:
-            data = self._transfers.fetch(path, start, length) if length else b""
-        except RemoteError as refused:
-            self._check_learned(refused)
-            error = self._files.explained(refused, path)
+            data = self._fetch(path, start, length) if length else b""
+        except RemoteError as error:
             self._done.extend((ticket, error) for ticket, _ in batch)
             return
         for ticket, request in batch:
             at = request.offset - start
             self._done.append((ticket, data[at : at + request.length]))
+
+    def _fetch(self, path: str, start: int, length: int) -> bytes:
+        try:
+            return self._transfers.fetch(path, start, length)
+        except RemoteError as error:
+            self._check_learned(error)
+            raise self._files.explained(error, path) from error
 
     def stat(self, path: str) -> RemoteStat:
         return self._files.stat(path)
