@@ -161,3 +161,22 @@ def test_a_read_whose_refusal_can_not_be_explained_is_refused_alone(
         found = answers_to(connected(server, learned=known), *asked)
     assert all(isinstance(each, RemoteError) for each in found)
     assert not any(isinstance(each, RemoteNotFound) for each in found)
+
+
+@pytest.mark.parametrize("words", [b"450 busy\r\n", b"550 x: Input/output error\r\n"])
+def test_a_hole_that_can_not_be_looked_for_is_one(words: bytes) -> None:
+    """The trial goes on; a consumer's file is the safer for it."""
+    replies = {
+        **WITHOUT_MLST,
+        **RENAMES,
+        b"EPSV": b"229 x (|||PORT|)\r\n",
+        b"REST": b"350 go on\r\n",
+        b"STOR": b"150 go on\r\n226 done\r\n",
+        b"RETR": b"550 no\r\n",
+        b"DELE": b"250 gone\r\n",
+    }
+    script = [b"213 16\r\n", b"213 20\r\n", words, b"213 3\r\n", b"550 no\r\n"]
+    with hostile(replies, script) as server:
+        made = connected(server, learned=Learned())
+        made.close()
+    assert made.learned == Learned(tried=True, positioned=True, leaves_holes=True, replaces=True)

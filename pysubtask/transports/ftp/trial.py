@@ -81,7 +81,7 @@ def try_out(session: Session, folder: str, scratch: str, product: str | None) ->
     """
     try:
         return _try_out(session, folder, scratch, product)
-    except RemoteFull as error:
+    except RemoteError as error:  # RemoteFull; nothing else may leave connect() either
         raise LinkError(error.message, operation=error.operation, path=error.path) from error
 
 
@@ -220,7 +220,12 @@ def _leaves_holes(transfers: Transfers, files: Files, path: str) -> bool:
         raise
     except RemoteError:
         return False
-    return (files.size(path) or 0) > 5
+    try:
+        return (files.size(path) or 0) > 5
+    except RemoteFull:
+        raise
+    except RemoteError:
+        return True  # it took the bytes, wherever it put them
 
 
 def _appends(transfers: Transfers, files: Files, path: str) -> bool:
