@@ -29,6 +29,10 @@ FOR_THE_MOMENT = [
     b"550 Connection timed out",
     b"550 The process cannot access the file because it is being used by another process. ",
     b"550 The network path was not found. ",
+    b"550 /srv/in/a.csv:Input/output error",
+    b"550 /srv/in/a.csv:Connection timed out",
+    b"550 can't open '/srv/in/a.csv': Device or resource busy, won't try",
+    b"550 C:\\srv\\in\\a.csv: Connection timed out",
 ]
 MISSING = [  # as vsftpd, ProFTPD, pyftpdlib, IIS, FileZilla, Pure-FTPd and others have it
     b"550 Could not get file size.",
@@ -41,6 +45,14 @@ MISSING = [  # as vsftpd, ProFTPD, pyftpdlib, IIS, FileZilla, Pure-FTPd and othe
     b"550 nope",
     b"450 in/a.csv: No such file or directory",
     b"553 nope",
+    b"550 /srv/busybox/in/a.csv: No such file or directory",
+    b"550 Can't open /mnt/timeout-test/in/a.csv: No such file or directory",
+    b"550 /srv/our busy box/in/a.csv: No such file or directory",
+    b"550 C:\\busy\\in\\a.csv: The system cannot find the path specified. ",
+    b"550 /srv/busybox/in/a.csv is not retrievable.",
+    b"550 '/srv/our busy box/in/a.csv': not found",
+    b'550 "C:\\our busy box\\in\\a.csv": not found',
+    b"550 /srv/quota/in/a.csv: No such file or directory",
 ]
 
 

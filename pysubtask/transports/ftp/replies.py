@@ -189,9 +189,14 @@ _MOMENTARY_WORDS = (  # of its disk, its own server or its memory; with 550, too
     "network path",  # Windows: "The network path was not found."
     "network error",
 )
-_MISSING_WORDS = (
+_CLEARLY_MISSING_WORDS = (  # of a file; "not found" may be of the network
     "no such file",
     "no such directory",
+    "cannot find the file",
+    "cannot find the path",
+)
+_MISSING_WORDS = (
+    *_CLEARLY_MISSING_WORDS,
     "not found",
     "does not exist",
     "doesn't exist",
@@ -212,9 +217,14 @@ _DENIED_WORDS = (
 _TELLING_CODES = {426, 450, 451, 501, 521, 550, 551, 552, 553}
 _PERMANENT_CODES = {501, 521, 550, 551, 552, 553}
 _FILE_CODES = {450} | _PERMANENT_CODES  # with 426 and 451 something of the server may be missing
+_PATHS = re.compile(r"""["'](?:[a-z]:)?[/\\].*?["']|[^\s:;,]*[/\\][^\s:;,]*""")
+"""The server's own paths, which are not those that it was asked for: ``/srv/busybox/a.csv``. A
+reason without a space before it (``/srv/a.csv:timeout``) is none of them."""
+_MISSING = "there is no such file or folder"
 _BY_WORDS: tuple[tuple[tuple[str, ...], type[RemoteError], str, set[int]], ...] = (
+    (_CLEARLY_MISSING_WORDS, RemoteNotFound, _MISSING, _FILE_CODES),
     (_MOMENTARY_WORDS, Momentary, _AT_THE_MOMENT, _PERMANENT_CODES),
-    (_MISSING_WORDS, RemoteNotFound, "there is no such file or folder", _FILE_CODES),
+    (_MISSING_WORDS, RemoteNotFound, _MISSING, _FILE_CODES),
     (_EXISTS_WORDS, RemoteExists, "something is there already", _TELLING_CODES),
     (_DENIED_WORDS, RemoteDenied, "the server denies permission", _TELLING_CODES),
 )
@@ -255,16 +265,21 @@ def remote_error(reply: Reply, operation: str, path: str) -> RemoteError:
 
 def _by_words(reply: Reply, operation: str, path: str) -> tuple[type[RemoteError], str] | None:
     lowered, name = reply.lowered, path.lower()
+    bare = _PATHS.sub(" ", lowered)
 
-    def says(words: tuple[str, ...]) -> bool:
-        return any(word in lowered and word not in name for word in words)  # it may quote the name
+    def says(words: tuple[str, ...], *, beside_paths: bool = False) -> bool:
+        return any(
+            word in (bare if beside_paths and "/" not in word else lowered)
+            and word not in name  # it may quote the name
+            for word in words
+        )
 
-    if says(_FULL_WORDS):
+    if says(_FULL_WORDS, beside_paths=True):
         return RemoteFull, "no space is left on the server"
     if operation == "write" and says(_LIKELY_FULL_WORDS):
         return RemoteFull, "most likely no space is left on the server"
     for words, kind, meaning, codes in _BY_WORDS:
-        if reply.code in codes and says(words):
+        if reply.code in codes and says(words, beside_paths=kind is Momentary):
             return kind, meaning
     return None
 
