@@ -158,7 +158,7 @@ def test_a_full_disk_is_no_sign_of_what_the_server_can_do() -> None:
 
 
 def test_what_was_learned_holds_while_the_greeting_differs_in_numbers_only() -> None:
-    memory = Memory("You are number .", Learned(tried=True, positioned=True))
+    memory = Memory("you are number .", Learned(tried=True, positioned=True))
     for greeting, tries in (("220 You are number 5.", False), ("220 Another one", True)):
         with server({**LOGIN, "STAT": "502 no", "EPSV": ""}, greeting) as (port, seen):
             made = transport(port, memory)

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from urllib.parse import quote
 
 import pytest
 
-from pysubtask.errors import LoginRefused
+from pysubtask.errors import LoginRefused, RemoteFull
 from pysubtask.seams.clock import RealClock
 from pysubtask.settings import Secret, Settings
 from pysubtask.transports import said as module
 from pysubtask.transports import transport_factory
+from pysubtask.transports.ftp.login import FtpConnector
 from pysubtask.transports.ftp.replies import Reply
+from pysubtask.transports.ftp.trial import product_of
 from pysubtask.transports.said import hide_secrets, said, visible
+from pysubtask.transports.sftp.codec import FX_FAILURE, STATUS
+from pysubtask.transports.sftp.codec import Reply as Status
+from pysubtask.transports.sftp.statuses import remote_error as status_error
 from pysubtask.urls import parse_url
 from tests.unit.ftp_bench import IN, hostile
 
@@ -62,6 +68,22 @@ def test_a_password_that_is_a_common_word_changes_no_meaning(hide: Hide) -> None
     assert str(reply) == "550 Disk ••• exceeded"
     assert "quota" in reply.lowered
     assert visible("Disk quota") == "Disk quota"
+    hide("space")
+    error = status_error(Status(1, STATUS, FX_FAILURE, b"no space left"), "write", "a.csv")
+    assert isinstance(error, RemoteFull)
+    assert "no ••• left" in str(error)
+
+
+@pytest.mark.parametrize("greeting", [b"220 (vsFTPd 3.0.5)\r\n", b"220 hello\r\n"])
+def test_a_password_that_names_a_program_hides_none(hide: Hide, greeting: bytes) -> None:
+    hide("vsFTPd")
+    stat = b"211-vsFTPd 3.0.5\r\n211 end\r\n"
+    replies = {**IN, b"FEAT": b"502 no\r\n", b"STAT": stat}
+    with (
+        hostile(replies, greeting=greeting) as server,
+        closing(FtpConnector("127.0.0.1", server.port, RealClock(), tls="off")()) as session,
+    ):
+        assert product_of(session, may_ask=True) == "vsftpd"
 
 
 @pytest.mark.parametrize("words", ["500 'PASS hunter2-secret': no", "530 hunter2-secret is wrong"])

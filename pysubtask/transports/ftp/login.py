@@ -28,7 +28,8 @@ class Session:
     """One session, logged in.
 
     Attributes:
-        greeting: what the server said first; it mostly names the program.
+        greeting: what the server said first, in lower case; it mostly names the program. Not to be
+            shown.
         features: names of FEAT (RFC 2389), in upper case, with what follows them.
     """
 
@@ -151,7 +152,7 @@ class FtpConnector:
                     "990 uses TLS from the start",
                 )
             control.start_tls(context, self.host)
-        return greeting.text
+        return greeting.lowered
 
     def _log_in(self, control: Control) -> None:
         user = self._user or "anonymous"

@@ -60,10 +60,10 @@ class Learned:
 
 def product_of(session: Session, *, may_ask: bool) -> str | None:
     """The server's program, if its ways are known: by its greeting, or by STAT."""
-    words = session.greeting.lower()
+    words = session.greeting
     found = next((name for name in _KNOWN if name in words), None)
     if found is None and may_ask:
-        words = session.control.ask(b"STAT").text.lower()
+        words = session.control.ask(b"STAT").lowered
         found = next((name for name in _KNOWN if name in words), None)
     return found
 

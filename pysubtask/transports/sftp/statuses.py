@@ -10,7 +10,7 @@ from pysubtask.errors import (
     RemoteNotFound,
     RemoteUnsupported,
 )
-from pysubtask.transports.said import said
+from pysubtask.transports.said import said, visible
 from pysubtask.transports.sftp.codec import (
     FX_EOF,
     FX_FAILURE,
@@ -80,7 +80,7 @@ def remote_error(reply: Reply, operation: str, path: str) -> RemoteError:
         raise broken_protocol(f"it answered {operation!r} with OK and nothing else")
     raw = reply.value if isinstance(reply.value, bytes) else b""
     text = said(raw)
-    lowered = text.lower()
+    lowered = visible(raw).lower()  # with secrets: a password may be one of the words
     kind, words = _BY_CODE.get(code, (RemoteError, "the server gives no reason"))
     if code == FX_EOF:
         words = "the file ends before that"
