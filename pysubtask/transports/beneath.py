@@ -19,7 +19,9 @@ from pysubtask.errors import RemoteDenied
 __all__ = ["keep_inside", "open_below"]
 
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_PARENT = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0) | _NO_FOLLOW
+_TO_PASS = getattr(os, "O_PATH", getattr(os, "O_SEARCH", os.O_RDONLY))
+"""A folder may be passed through, and written to, by who may not list it (``-wx``)."""
+_PARENT = _TO_PASS | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_CLOEXEC", 0) | _NO_FOLLOW
 _MET_A_LINK = frozenset({errno.ELOOP, errno.EMLINK, errno.ENOTDIR})
 """Of ``O_NOFOLLOW``: the first, on FreeBSD the second; with ``O_DIRECTORY`` the third."""
 

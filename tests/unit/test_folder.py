@@ -383,6 +383,31 @@ def test_links_to_somewhere_in_the_folder_are_followed(there: Path) -> None:
     assert (there / "real" / "inner" / "b.csv").read_bytes() == b"x"
 
 
+@pytest.mark.skipif(not hasattr(os, "O_PATH"), reason="this system opens no folder without reading")
+def test_a_folder_that_may_not_be_listed_is_written_to(
+    there: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``-wx``: a mailbox. Root may list it nevertheless, so the system's refusal is a stand-in."""
+    (there / "in" / "inner").mkdir(parents=True)
+    (there / "in").chmod(0o300)
+    real = os.open
+
+    def refuse(path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+        if path == "in" and not flags & os.O_PATH:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return real(path, flags, mode, dir_fd=dir_fd)
+
+    monkeypatch.setattr(os, "open", refuse)
+    made = opened(there)
+    for name in ("in/a.csv", "in/inner/a.csv"):
+        assert ask(made, Write(name, 0, b"one\n", create=True)) is None
+        assert ask(made, Write(name, 4, b"two\n")) is None
+    made.close()
+    monkeypatch.undo()
+    (there / "in").chmod(0o700)
+    assert (there / "in" / "a.csv").read_bytes() == b"one\ntwo\n"
+
+
 def test_a_folder_that_is_a_link_itself_is_a_destination(there: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(there)
     (there / "sub").mkdir()
