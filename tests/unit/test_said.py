@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
+from unittest.mock import Mock
 from urllib.parse import quote
 
 import pytest
@@ -19,6 +20,7 @@ from pysubtask.transports.ftp.trial import product_of
 from pysubtask.transports.said import hide_secrets, said, visible
 from pysubtask.transports.sftp.codec import FX_FAILURE, STATUS
 from pysubtask.transports.sftp.codec import Reply as Status
+from pysubtask.transports.sftp.ssh import _SshChannel
 from pysubtask.transports.sftp.statuses import remote_error as status_error
 from pysubtask.urls import parse_url
 from tests.unit.ftp_bench import IN, hostile
@@ -84,6 +86,15 @@ def test_a_password_that_names_a_program_hides_none(hide: Hide, greeting: bytes)
         closing(FtpConnector("127.0.0.1", server.port, RealClock(), tls="off")()) as session,
     ):
         assert product_of(session, may_ask=True) == "vsftpd"
+
+
+def test_a_password_that_names_an_ssh_server_hides_none(hide: Hide) -> None:
+    """By its name is known which one writes zeroes where an upload goes on."""
+    hide("rclone")
+    transport, channel = Mock(remote_version="SSH-2.0-rclone/v1.60"), Mock(out_max_packet_size=9999)
+    made = _SshChannel(transport, channel, Mock(), lambda: None, 1.0, Mock())
+    assert made.software == "rclone/v1.60"
+    assert "rclone" not in made.described
 
 
 @pytest.mark.parametrize("words", ["500 'PASS hunter2-secret': no", "530 hunter2-secret is wrong"])

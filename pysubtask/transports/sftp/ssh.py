@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 from pysubtask.core.compression import Compress, CompressionChoice
 from pysubtask.errors import HostKeyRefused, LinkError, LinkLost
 from pysubtask.transports.contract import Wake
-from pysubtask.transports.said import said
+from pysubtask.transports.said import said, visible
 from pysubtask.transports.sftp.channel import HUNG_UP, Channel
 from pysubtask.transports.sftp.hostkeys import HostKeyPolicy, policy_for
 from pysubtask.transports.sftp.library import load_paramiko
@@ -307,8 +307,9 @@ class _SshChannel:
         self._arrival = _Arrival(wake)
         channel.in_buffer.set_event(self._arrival)
         key = transport.get_remote_server_key().get_name()
-        version = said(transport.remote_version.removeprefix("SSH-2.0-"), 60)
-        self.software = version
+        software = transport.remote_version.removeprefix("SSH-2.0-")
+        version = said(software, 60)
+        self.software = visible(software, 60)
         self.described = (
             f"as {transport.get_username()} ({version}, {transport.remote_cipher}, {key})"
         )
