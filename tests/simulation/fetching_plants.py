@@ -148,7 +148,7 @@ FETCHING_KNOWN: dict[str, int] = {
     "fetch-removed-unread": 16_000_000_134,
     "fetch-removed-unsafe": 16_000_000_017,
     "fetch-added-unsynced": 16_000_001_314,
-    "fetch-name-unsynced": 16_000_022_035,
+    "fetch-name-unsynced": 16_000_013_193,
     "fetch-name-believed": 16_000_003_640,
     "fetch-no-sleep": 16_000_000_001,
 }

@@ -105,6 +105,8 @@ class FetchingWorld:
         self.boot = 0
         self.boot_ns = 0
         self.disk: SimDisk | None = None
+        self.journal: RecordLog[Pulled] | None = None
+        """The last child's."""
         self.connector: SimConnector | None = None
         self.in_child = False
         self.woken = False
@@ -167,6 +169,11 @@ class FetchingWorld:
 
     def _refuses(self, operation: str, path: str) -> int | None:
         return DENIED if self.troubled and self.rng.random() < self.refuse_share else None
+
+    def noted_size(self, name: str) -> int | None:
+        """How much of a file is here, as the journal of the last child says."""
+        entry = self.journal.get(f"{INBOX}/{name}") if self.journal is not None else None
+        return entry.size if entry is not None and entry.source is not None else None
 
     def refuse_for(self, secs: float) -> None:
         """No connection can be made for a while."""
@@ -253,6 +260,7 @@ class FetchingWorld:
                         raise Violation("spin", "it never comes to rest")
                     self._sleep(puller.step())
                 puller.close()
+                assert self.journal is not None
                 self.journal.close(clean=puller.is_settled)
                 self.in_child = False
                 disk, self.disk = self.disk, None

@@ -392,6 +392,8 @@ class SimFileSystem:
             for name, node in list(directory.entries.items()):
                 if not isinstance(node, Inode) or node.made == newest[node.number]:
                     continue
+                if directory.entries.get(name) is not node:
+                    continue  # it went with another one
                 del directory.entries[name]
                 removal = next(
                     (

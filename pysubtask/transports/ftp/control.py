@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import ssl
 from collections.abc import Callable
 
 from pysubtask.errors import HostKeyRefused, LinkError, LinkLost
 from pysubtask.seams.clock import Clock
+from pysubtask.transports.ftp.ready import is_ready
 from pysubtask.transports.ftp.replies import Reply, ReplyReader
 
 __all__ = ["Control", "shake_tls_hands"]
@@ -170,7 +170,7 @@ class Control:
     def _receive(self, timeout_secs: float) -> None:
         try:
             pending = isinstance(self._sock, ssl.SSLSocket) and self._sock.pending()
-            if not pending and not select.select([self._sock], [], [], timeout_secs)[0]:
+            if not pending and not is_ready(self._sock, timeout_secs):
                 return
             self._sock.settimeout(timeout_secs)
             data = self._sock.recv(16_384)

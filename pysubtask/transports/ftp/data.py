@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import socket
 import ssl
 import struct
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pysubtask.errors import HostKeyRefused, LinkError, LinkLost
 from pysubtask.seams.clock import Clock
 from pysubtask.transports.ftp.control import SLOWEST_BYTES_PER_SEC, Control, shake_tls_hands
+from pysubtask.transports.ftp.ready import is_ready
 from pysubtask.transports.ftp.replies import parse_epsv, parse_pasv
 from pysubtask.transports.sockets import tune
 
@@ -180,7 +180,7 @@ class DataConnection:
         has unread bytes (TLS 1.3 tickets) resets the connection and may lose what was sent."""
         if isinstance(self._sock, ssl.SSLSocket):
             with contextlib.suppress(OSError, ValueError):
-                select.select([], [self._sock], [], self._sock.gettimeout() or 0)
+                is_ready(self._sock, self._sock.gettimeout() or 0, to_write=True)
                 self._sock.settimeout(0)
                 self._sock.unwrap()  # sends close_notify; the server's is not waited for
         with contextlib.suppress(OSError):
