@@ -6,61 +6,57 @@ import os
 import select
 import sys
 import threading
+from contextlib import suppress
 
-__all__ = ["Waker"]
+__all__ = ["Waker", "identity"]
 
 
 class Waker:
     """Lets one thread sleep until somebody calls :meth:`wake`, from any thread and from a signal
     handler, which may run between any two steps of the main thread: a ``threading.Event`` would
     then be waited for with a lock that its own thread holds. A bare lock that is locked while there
-    is nothing to do has no such state, and neither has an eventfd (eventfd(2)), which can be
-    waited for together with the end of a process.
+    is nothing to do has no such state, and neither has a pipe, which can be waited for together
+    with the end of a process. (Not an eventfd: it has its inode in common with every other, so that
+    nobody could tell whether a number still means ours.)
     """
 
     def __init__(self) -> None:
         self._asleep = threading.Lock()
         self._asleep.acquire()
-        self._fd = -1
+        self._ends = (-1, -1)
         self._made: tuple[int, int] | None = None
         if sys.platform == "linux":
-            try:
-                self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
-                self._made = _identity(self._fd)
-            except OSError:
-                pass  # no descriptor is left, or a sandbox denies it
+            with suppress(OSError):  # no descriptor is left
+                self._ends = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+                self._made = identity(self._ends[0])
 
     def __del__(self) -> None:
-        fd = self.fd
-        if fd >= 0:
-            os.close(fd)
+        for fd in self._ends:
+            if self._is_ours(fd):
+                with suppress(OSError):
+                    os.close(fd)
+
+    def _is_ours(self, fd: int) -> bool:
+        return self._made is not None and identity(fd) == self._made
 
     @property
     def fd(self) -> int:
         """Readable after a call; -1 where there is none. It lives as long as this object does,
         unless the program closes whatever is open: its number may be another file's then."""
-        if self._fd >= 0 and _identity(self._fd) != self._made:
-            self._fd = -1
-        return self._fd
+        return self._ends[0] if all(map(self._is_ours, self._ends)) else -1
 
     def wake(self) -> None:
         """End the current wait, or the next one. Never blocks."""
-        fd = self.fd
-        if sys.platform == "linux" and fd >= 0:
-            try:
-                os.eventfd_write(fd, 1)
-            except BlockingIOError:
-                pass  # so many calls wait to be noticed
-            return
-        try:
-            self._asleep.release()
-        except RuntimeError:
-            pass  # not locked: a call waits to be noticed already
+        if self.fd >= 0:
+            with suppress(OSError):  # full: so many calls wait to be noticed; or closed just now
+                os.write(self._ends[1], b"!")
+        with suppress(RuntimeError):  # not locked: a call waits to be noticed already
+            self._asleep.release()  # beside a pipe, too: that may be closed before it is read
 
     def wait(self, timeout_secs: float) -> bool:
         """Sleep for at most ``timeout_secs``; True if woken before that."""
         fd = self.fd
-        if sys.platform == "linux" and fd >= 0:
+        if sys.platform != "win32" and fd >= 0:
             poller = select.poll()
             poller.register(fd, select.POLLIN)
             return bool(poller.poll(max(0.0, timeout_secs) * 1000)) and self.noticed()
@@ -69,15 +65,15 @@ class Waker:
     def noticed(self) -> bool:
         """Forget the calls so far, after :attr:`fd` was found readable. Always True."""
         fd = self.fd
-        if sys.platform == "linux" and fd >= 0:
-            try:
-                os.eventfd_read(fd)
-            except BlockingIOError:
-                pass
+        if fd >= 0:
+            with suppress(OSError):
+                os.read(fd, 1 << 16)
+        self._asleep.acquire(blocking=False)
         return True
 
 
-def _identity(fd: int) -> tuple[int, int] | None:
+def identity(fd: int) -> tuple[int, int] | None:
+    """What tells an open file from another one that has its number; None if it is closed."""
     try:
         found = os.fstat(fd)
     except OSError:

@@ -20,6 +20,7 @@ from pysubtask.base import BaseTaskMaster
 from pysubtask.master import _process, _state
 from pysubtask.master._log import close_log, open_log
 from pysubtask.master._state import is_network_mount, log_file, place_state
+from pysubtask.master._waker import Waker
 from pysubtask.settings import Secret, Settings
 
 FAKE_CHILD = """
@@ -204,6 +205,40 @@ def test_a_start_that_was_interrupted_before_it_began_may_be_repeated(
     with master:
         wait_for(lambda: tokens(folder))
     assert master.status().pid is None
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it has no descriptor")
+@pytest.mark.parametrize("lost", [(0,), (1,), (0, 1)])
+def test_a_wake_up_call_that_was_closed_is_heard_and_touches_nothing(
+    lost: tuple[int, ...],
+) -> None:
+    """A program that becomes a daemon closes all; an event loop of its own has the numbers then."""
+    waker = Waker()
+    ends = waker._ends
+    assert not waker.wait(0.0)
+    waker.wake()
+    assert waker.wait(0.0)
+    waker.wake()  # nobody has noticed it when it is closed
+    stranger = os.eventfd(0, os.EFD_NONBLOCK)
+    for number in lost:
+        os.dup2(stranger, ends[number])
+    assert waker.fd == -1
+    for _ in range(2):
+        assert waker.wait(0.0)
+        assert not waker.wait(0.0)
+        waker.wake()
+    waker.noticed()
+    del waker
+    gc.collect()
+    with pytest.raises(BlockingIOError):
+        os.eventfd_read(stranger)
+    for number, fd in enumerate(ends):
+        if number in lost:
+            os.close(fd)  # which the waker has left open
+        else:
+            with pytest.raises(OSError, match="Bad file"):
+                os.fstat(fd)
+    os.close(stranger)
 
 
 def test_many_lives_leave_nothing_behind(folder: pathlib.Path) -> None:
