@@ -8,9 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from pysubtask.errors import StartError
-from pysubtask.master._waker import Waker
+from pysubtask.master._waker import Waker, identity
 from pysubtask.secret import Secret
 from pysubtask.systems import frozen, processes
 
@@ -19,6 +20,7 @@ __all__ = ["Child"]
 _POLL_SECS = 0.25
 _PLAIN = {"HOME", "HOSTNAME", "LANG", "LOGNAME", "PATH", "PWD", "SHELL", "TERM", "USER", "USERNAME"}
 """Variables that hold no secret, though somebody's password may be his name."""
+_REAPED = b"Pid:\t-1"
 
 
 class Child:
@@ -60,6 +62,7 @@ class Child:
                 self._pidfd = os.pidfd_open(self.pid)  # Linux 5.3
             except OSError:
                 pass
+        self._made = identity(self._pidfd), _process_of(self._pidfd)
         if sys.platform != "win32" and self._popen.stdin is not None:
             os.set_blocking(self._popen.stdin.fileno(), False)
             self.feed()
@@ -81,19 +84,16 @@ class Child:
         """Sleep until the process ends or ``waker`` is called, at most so long. True if it has
         ended."""
         wake_fd = waker.fd
-        if sys.platform != "win32" and self._pidfd >= 0 and wake_fd >= 0:
+        if sys.platform != "win32" and wake_fd >= 0 and self._has_pidfd():
             poller = select.poll()
             for fd in (self._pidfd, wake_fd):
                 poller.register(fd, select.POLLIN)
             ready = dict(poller.poll(timeout_secs * 1000))
             if wake_fd in ready:
                 waker.noticed()
-            if self._pidfd not in ready:
-                return False
-            if self._popen.poll() is not None:
-                return True
-            self._pidfd = -1  # the program has closed whatever was open: the number is another's
-            return False
+            if self._pidfd in ready:
+                self._close_pidfd()
+            return self._popen.poll() is not None
         until = time.monotonic() + timeout_secs
         while self._popen.poll() is None:
             rest = min(_POLL_SECS, until - time.monotonic())
@@ -142,9 +142,20 @@ class Child:
         self._close_pidfd()
         self._popen.returncode = 0  # or the Popen object would complain when it is collected
 
-    def _close_pidfd(self) -> None:
+    def _has_pidfd(self) -> bool:
+        """Forgets it when the program has closed whatever was open: its number may be another
+        file's then."""
+        inode, process = self._made
         if self._pidfd >= 0:
-            os.close(self._pidfd)
+            now = process and _process_of(self._pidfd)
+            if identity(self._pidfd) != inode or now not in (process, _REAPED, None):
+                self._pidfd = -1
+        return self._pidfd >= 0
+
+    def _close_pidfd(self) -> None:
+        if self._has_pidfd():
+            with suppress(OSError):
+                os.close(self._pidfd)
             self._pidfd = -1
 
     def last_words(self, limit_bytes: int = 4096) -> str:
@@ -167,6 +178,19 @@ class Child:
                     os.truncate(self.stderr, 0)
             except OSError:
                 pass
+
+
+def _process_of(pidfd: int) -> bytes | None:
+    """Whose it is, as the system words it. (Before Linux 6.9, all pidfds have one inode, which
+    is that of much else.) None if nobody says."""
+    if pidfd < 0:
+        return None
+    try:
+        with open(f"/proc/self/fdinfo/{pidfd}", "rb") as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return None
+    return next((line for line in lines if line.startswith(b"Pid:")), b"")
 
 
 def _environment(command: list[str], secrets: Sequence[Secret] = ()) -> dict[str, str] | None:

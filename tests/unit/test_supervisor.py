@@ -18,6 +18,7 @@ import pytest
 from pysubtask import StartError, StateError
 from pysubtask.base import BaseTaskMaster
 from pysubtask.master import _process, _state
+from pysubtask.master._child import Child
 from pysubtask.master._log import close_log, open_log
 from pysubtask.master._state import is_network_mount, log_file, place_state
 from pysubtask.master._waker import Waker
@@ -239,6 +240,35 @@ def test_a_wake_up_call_that_was_closed_is_heard_and_touches_nothing(
             with pytest.raises(OSError, match="Bad file"):
                 os.fstat(fd)
     os.close(stranger)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the end of a process has no number")
+@pytest.mark.parametrize("stranger", ["none", "eventfd", "pidfd"])
+@pytest.mark.parametrize("alive", [True, False])
+def test_the_end_of_a_child_is_told_though_its_descriptor_was_closed(
+    folder: pathlib.Path, stranger: str, alive: bool
+) -> None:
+    """A program that becomes a daemon closes all. What it opens then looks much the same, may be
+    readable, and stays open."""
+    cat = Child(["/bin/cat"], lambda token: b"x", token="t", stderr=None, cwd=str(folder))
+    number, waker = cat._pidfd, Waker()
+    assert not cat.ended(0.0, waker)
+    if not alive:
+        cat.close_life_line()
+        time.sleep(0.2)
+    os.close(number)
+    if stranger != "none":
+        fd = os.eventfd(1) if stranger == "eventfd" else os.pidfd_open(os.getpid())
+        if fd != number:
+            os.dup2(fd, number)
+            os.close(fd)
+    if alive:
+        assert not cat.ended(0.0, waker)
+        cat.close_life_line()
+    assert cat.ended(20.0, waker)
+    assert cat.reap() == 0
+    if stranger != "none":
+        os.close(number)
 
 
 def test_many_lives_leave_nothing_behind(folder: pathlib.Path) -> None:
