@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import signal
 import sys
 import threading
 import time
@@ -330,6 +331,10 @@ class Supervisor:
         """Note how the child ended; whether to start another."""
         if self._is_moved_by_another(child, code):
             return False
+        if self._stopping and why is None and code in (0, -signal.SIGTERM):
+            # the system asks all that belongs to a service to leave, not the program alone
+            self._say(logging.INFO, "subtask ended (%s)", _code_words(code))
+            return self._settings.restart
         words = child.last_words()
         from pysubtask.redaction import MASK, redactor  # late: most programs never need it
 
@@ -415,8 +420,6 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 def _code_words(code: int) -> str:
     if code < 0:
-        import signal
-
         try:
             name = signal.Signals(-code).name
         except ValueError:

@@ -7,6 +7,7 @@ import gc
 import logging
 import os
 import pathlib
+import signal
 import sys
 import threading
 import time
@@ -36,6 +37,16 @@ if kind == "crash":
 if kind == "loud":
     sys.stderr.write("x" * 1_000_000)
     sys.stderr.flush()
+if kind in ("slow to leave", "dies slowly"):
+    def leave(*_):
+        time.sleep(0.5)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        if kind == "dies slowly":
+            os.kill(os.getpid(), signal.SIGTERM)
+        sys.exit(0)
+    signal.signal(signal.SIGTERM, leave)
+    open(os.path.join(state, "ready"), "w").close()
+    time.sleep(60)
 if kind.startswith("exit"):
     sys.exit(int(kind[4:]))
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -167,6 +178,24 @@ def test_a_deaf_child_is_killed_by_stop_and_by_the_watchdog(folder: pathlib.Path
     wait_for(lambda: master.status().restarts)
     assert "no sign of life" in str(master.status().last_error)
     master.stop(forcekill=True)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("kind", ["slow to leave", "dies slowly"])
+def test_a_stop_of_what_was_asked_to_leave_by_the_system_is_no_error(
+    folder: pathlib.Path, kind: str
+) -> None:
+    """The end of a service: all of its processes have the signal, and the program stops then."""
+    master = make(kind, restart=False)
+    master.start()
+    wait_for((folder / "data" / "upload" / "base" / "ready").exists)
+    supervisor: Any = master._supervisor
+    os.kill(supervisor.pid, signal.SIGTERM)
+    master.stop()
+    assert supervisor.last_error is None
+    log = (folder / "data" / "logs" / "base_taskmaster.log.txt").read_text()
+    assert "subtask ended (" in log
+    assert "ERROR" not in log
 
 
 def test_standard_error_never_fills_the_disk(
