@@ -18,6 +18,7 @@ from pysubtask.errors import (
     SettingsError,
     StateError,
 )
+from pysubtask.signals import StateLayout, read_json
 from pysubtask.states import holder_pid, holder_program
 from pysubtask.status import Status
 
@@ -82,6 +83,11 @@ class Busy(Failure):
         if program is not None:
             said = f"process {program} does it already"
             attempt = f"{look}; or end that process: kill {program}"
+        elif subtask is not None and "program" not in (
+            read_json(StateLayout(state_dir).holder) or {}
+        ):  # a former version's, which says nothing of its program
+            said = f"process {subtask} does it already"
+            attempt = f"{look}; or end the program whose subtask that process is"
         elif subtask is not None:
             said = f"process {subtask} does it already, the subtask of a program that has ended"
             attempt = f"the same command again in a few seconds; {look}"

@@ -251,6 +251,18 @@ def test_the_exit_codes_are_what_they_are() -> None:
     }  # fmt: skip
 
 
+def test_a_subtask_that_says_nothing_of_its_program_may_have_one(tmp_path: pathlib.Path) -> None:
+    """A former version's, that an upgrade has not ended."""
+    me = os.getpid()
+    holder = {"pid": me, "start": process_start(me), "token": "t", "since": 0.0}
+    write_json(StateLayout(str(tmp_path)).holder, holder)
+    busy = exits.Busy(str(tmp_path), "push")
+    assert busy.message == f"push: process {me} does it already"
+    assert "end the program" in busy.attempt
+    assert "in a few seconds" not in busy.attempt
+    assert "kill" not in busy.attempt
+
+
 def test_a_url_type_lets_good_urls_through() -> None:
     assert UrlType().convert(URL, None, None) == URL
 
