@@ -110,7 +110,7 @@ def _put_alike(world: FetchingWorld, rng: random.Random) -> None:
     changed_secs = world.remote.files[f"{FOLDER}/{name}"].mtime
     if not complete or world.server_secs() - changed_secs < 3:
         return
-    if world.noted_size(name) != len(content):
+    if not world.is_noted_whole(name, content):
         return  # of what has only begun to come, beginning and end tell too little
     new = f"like-{len(server.lines)}.dat"
     middle = _HEAD_BYTES + rng.randrange(len(content) - _ENDS_BYTES)

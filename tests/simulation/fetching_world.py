@@ -10,7 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 from pysubtask.config import build
-from pysubtask.core.pull import Pulled, pulled_from_json, pulled_to_json
+from pysubtask.core.pull import (
+    HEAD_BYTES,
+    Pulled,
+    print_of,
+    pulled_from_json,
+    pulled_to_json,
+)
 from pysubtask.pull import Pull
 from pysubtask.subtask.pull.news import News
 from pysubtask.subtask.pull.places import TEMP_PREFIX, Places
@@ -170,10 +176,13 @@ class FetchingWorld:
     def _refuses(self, operation: str, path: str) -> int | None:
         return DENIED if self.troubled and self.rng.random() < self.refuse_share else None
 
-    def noted_size(self, name: str) -> int | None:
-        """How much of a file is here, as the journal of the last child says."""
-        entry = self.journal.get(f"{INBOX}/{name}") if self.journal is not None else None
-        return entry.size if entry is not None and entry.source is not None else None
+    def is_noted_whole(self, name: str, content: bytes) -> bool:
+        """Whether the last child's journal has all of a file, and of no other name a part of it."""
+        if self.journal is None:
+            return False
+        head = print_of(content[:HEAD_BYTES])
+        sizes = {e.path: e.size for e in self.journal.entries() if e.head == head}
+        return f"{INBOX}/{name}" in sizes and set(sizes.values()) == {len(content)}
 
     def refuse_for(self, secs: float) -> None:
         """No connection can be made for a while."""
