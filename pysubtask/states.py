@@ -74,7 +74,7 @@ def holder_program(state_dir: str) -> int | None:
 
 
 def _living(state_dir: str, pid_key: str, start_key: str) -> int | None:
-    from pysubtask.subtask.shell.lock import process_start
+    from pysubtask.systems.processes import process_start
 
     holder = read_json(StateLayout(state_dir).holder) or {}
     pid, start = holder.get(pid_key), holder.get(start_key)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterable
@@ -422,7 +423,7 @@ class TaskMaster(Conveniences):
 
     def _close_log(self) -> None:
         log, self._log = self._log, None
-        if log is not None:
+        if log is not None and not sys.is_finalizing():  # then nothing can be imported any more
             from pysubtask.master._log import close_log
 
             close_log(log)

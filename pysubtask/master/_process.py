@@ -165,6 +165,10 @@ class Supervisor:
         if not self._running:
             return True  # the thread will see that it has nothing to do, if there is one
         child = self._child
+        if sys.is_finalizing():  # the interpreter ends: its thread will never run again
+            if child is not None:
+                child.close_life_line()  # that is how the child learns of it
+            return True
         if sys.platform == "win32" and child is not None and not self._wait_for_end():
             child.kill()  # its thread waits for it to read; a handle is never another process's
         if not self._wait_for_end():
@@ -399,8 +403,16 @@ class Supervisor:
             request = read_json(self._layout.stop) or {}
             return request.get("by") == "takeover" and request.get("token") != child.token
         # Not by the exit code alone, which a program hides that reaps all its children (SIGCHLD
-        # ignored). What was there before ours is left of somebody who was killed.
-        return holder not in (None, self._holder_before)
+        # ignored). What was there before ours is left of somebody who was killed; so may be what
+        # is there since.
+        return holder not in (None, self._holder_before) and self._holder_lives()
+
+    def _holder_lives(self) -> bool:
+        from pysubtask.systems.processes import process_start  # late: rarely needed
+
+        named = read_json(self._layout.holder) or {}
+        pid, start = named.get("pid"), named.get("start")
+        return isinstance(pid, int) and start is not None and process_start(pid) == start
 
 
 def _make_file(path: str) -> None:

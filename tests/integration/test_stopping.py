@@ -3,6 +3,7 @@ with a newer program at the door. And who answers for what, once that has taken 
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import signal
@@ -383,6 +384,63 @@ def test_a_hung_child_that_a_newer_program_killed_is_not_started_again(
             assert not newer.status().taken_over
             assert newer.status().restarts == 0
         older.communicate("", timeout=30)
+
+
+@posix
+def test_a_newer_program_that_died_at_the_door_is_not_waited_for(tmp_path: pathlib.Path) -> None:
+    """It had the folder for a moment, between two lives of our subtask, and was killed with its
+    own. Without: our master takes it for one that lives, and starts no subtask any more."""
+    (tmp_path / "a.csv").write_text("1\n")
+    with to_a_folder(tmp_path, "a.csv") as master:
+        master.start()
+        assert master.flush(20)
+        first = master.status().pid
+        assert first is not None
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        dead.wait()
+        os.kill(first, signal.SIGKILL)
+        wait_until(lambda: not is_running(first))
+        left = {"pid": dead.pid, "start": "before:1", "token": "f" * 16, "since": time.time()}
+        pathlib.Path(master._layout.holder).write_text(json.dumps(left))
+        wait_until(lambda: master.status().pid not in (None, first))
+        assert not master.status().taken_over
+        (tmp_path / "a.csv").write_text("1\n2\n")
+        master.notify(str(tmp_path / "a.csv"))
+        assert master.flush(20)
+        assert (tmp_path / "dest" / "a.csv").read_text() == "1\n2\n"
+
+
+def test_a_stop_while_the_interpreter_ends_does_not_wait_for_a_frozen_thread(
+    tmp_path: pathlib.Path,
+) -> None:
+    """By the ``__del__`` of a global, say. Without: the program ends 16 s late, and an error in its
+    log says that the subtask can't even be killed."""
+    said = said_by(
+        tmp_path,
+        """
+        import logging
+        logging.basicConfig()
+        from pysubtask import TaskMaster
+
+        class App:
+            def __init__(self):
+                os.makedirs("dest")
+                to = "file://" + os.getcwd() + "/dest"
+                self.master = TaskMaster(["a.csv"], to=to, stop_timeout_secs=20)
+                self.master.start()
+
+            def __del__(self):
+                self.master.stop()
+                os.write(1, b"stopped\\n")
+
+        app = App()
+        assert app.master.flush(20)
+        app.itself = app
+        """,
+    )
+    assert "stopped" in said
+    assert "does not end" not in said, said
+    wait_until(lambda: not list((tmp_path / "upload").rglob("holder.json")))
 
 
 def test_nothing_is_said_to_be_delivered_that_the_newer_program_does_not_deliver(

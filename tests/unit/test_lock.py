@@ -20,8 +20,9 @@ from pysubtask.errors import StateError
 from pysubtask.seams.clock import RealClock
 from pysubtask.seams.disk import RealDisk
 from pysubtask.signals import StateLayout, read_json, write_json
-from pysubtask.subtask.shell.lock import StateLock, process_start
+from pysubtask.subtask.shell.lock import StateLock
 from pysubtask.systems.locks import file_lock
+from pysubtask.systems.processes import process_start
 from tests.unit.shell_fakes import make_state, quiet_log
 
 HOLDER = """

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pysubtask.errors import StateError
 from pysubtask.signals import StateLayout, json_object
 from pysubtask.systems.locks import HeldFile, file_lock
+from pysubtask.systems.processes import process_start
 
 if TYPE_CHECKING:
     import logging
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from pysubtask.seams.clock import Clock
     from pysubtask.seams.disk import Disk
 
-__all__ = ["StateLock", "System", "process_start"]
+__all__ = ["StateLock", "System"]
 
 POLITE_SECS = 5.0
 ROUNDS = 3
@@ -43,36 +44,6 @@ _NO_LOCKS = {
     if (code := getattr(errno, name, None)) is not None
 }
 _UNUSABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
-
-
-def process_start(pid: int) -> str | None:
-    """Which process has this pid: a text that no other process ever has with the same pid.
-
-    Linux: the boot's id and the start time in clock ticks since the boot (field 22 of
-    ``/proc/<pid>/stat``, proc(5)), which a step of the wall clock does not change. Elsewhere: the
-    start time as psutil tells it.
-
-    Returns:
-        None if there is no such process, or it can't be told.
-    """
-    if sys.platform == "linux":
-        try:
-            with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-                boot = file.read().strip()
-            with open(f"/proc/{pid}/stat", "rb") as raw:
-                fields = raw.read().rpartition(b")")[2].split()
-            # after the command's name in brackets: the state is field 3, so field 22 is the 20th
-            if fields[0] in (b"Z", b"X"):
-                return None
-            return f"{boot}:{int(fields[19])}"
-        except (OSError, ValueError, IndexError):
-            return None
-    import psutil  # type: ignore[import-untyped, unused-ignore]  # only systems without /proc
-
-    try:
-        return f"{psutil.Process(pid).create_time():.3f}"
-    except psutil.Error:
-        return None
 
 
 def _has_open(pid: int, path: str) -> bool:
