@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
@@ -518,3 +519,33 @@ def test_copies_that_the_journal_could_not_note_are_removed(tmp_path: Path) -> N
     kept.local.disk.before = nothing
     kept.minute()
     assert None not in kept.names()
+
+
+def _put_another_in_a_bad_block(kept: Kept) -> str:
+    """A copy of another file that can neither be synced nor read."""
+    name, _, _ = kept.local.ledger.outbox.store([b"other file's bytes"])
+
+    def refuse(operation: str, path: str) -> None:
+        if operation in ("sync", "open_read") and path.endswith(name):
+            raise OSError(errno.EIO, "Input/output error")
+
+    kept.local.disk.before = refuse
+    return name
+
+
+def test_a_copy_in_a_bad_block_does_not_keep_other_files_from_being_copied(kept: Kept) -> None:
+    _put_another_in_a_bad_block(kept)
+    kept.append(b"one,")
+    kept.local.ledger.make_durable()
+    kept.minute()
+    assert None not in kept.names()
+    assert kept.keeper.secure_all(kept.local.path)
+
+
+def test_nor_from_being_rotated(kept: Kept) -> None:
+    kept.append(b"one,")
+    _put_another_in_a_bad_block(kept)
+    kept.local.ledger.make_durable()
+    _rotate(kept)
+    assert kept.local.content(1) == b"one,"
+    assert kept.local.content(2) == b"the next file"

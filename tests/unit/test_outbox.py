@@ -347,6 +347,21 @@ def test_one_that_can_not_be_synced_keeps_no_other_from_the_disk(bench: Bench) -
     assert bench.box.synced(bad) == (0, "")
 
 
+def test_who_names_his_pieces_hears_of_them_and_of_the_folder_only(bench: Bench) -> None:
+    bad, _, _ = bench.box.store([b"x"])
+    good, _, _ = bench.box.store([b"y"])
+    bench.disk.before = fail_with(lambda: OSError(5, "Input/output error"), "sync", suffix=bad)
+    bench.box.sync({good})
+    assert bench.box.synced(good) == (1, digest_of(b"y"))
+    with pytest.raises(OSError, match="Input/output"):
+        bench.box.sync({bad})
+    bench.disk.before = fail_with(lambda: OSError(5, "Input/output error"), "sync_dir")
+    late, _, _ = bench.box.store([b"z"])
+    with pytest.raises(OSError, match="Input/output"):
+        bench.box.sync({late})
+    assert _synced(bench)[-1] == "outbox"
+
+
 def test_a_folder_whose_sync_failed_is_synced_the_next_time(bench: Bench) -> None:
     """Else the power could take the pieces' names, with nothing left to sync."""
     bench.box.store([b"x"])

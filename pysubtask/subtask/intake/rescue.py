@@ -98,7 +98,8 @@ class Rescue:
                     copies.append(self._copy_run(handle, before, run))
             if not copies:
                 return True
-            self._ledger.outbox.sync()  # the file was safer than a copy that the power may take
+            # the file was safer than a copy that the power may take
+            self._ledger.outbox.sync({c.piece.name for c in copies if c.piece.name is not None})
             same = is_same_content(handle, version)
             noted = True
             while copies:

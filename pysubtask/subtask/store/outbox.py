@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 
 from pysubtask.blake import blake2b
@@ -170,17 +170,23 @@ class Outbox:
         for name in names:
             self._dirty.pop(name, None)
 
-    def sync(self) -> None:
+    def sync(self, only: Collection[str] | None = None) -> None:
         """Bring what was written to the disk; the journal calls it before its own sync.
+
+        Args:
+            only: the pieces that the caller relies on. Another one, in a bad block, is no reason
+                to keep no copy of any file.
 
         Raises:
             OSError: the disk refused.
         """
         with self._syncing:
-            self._sync()
+            self._sync(only)
 
-    def _sync(self) -> None:
+    def _sync(self, only: Collection[str] | None) -> None:
         names = list(self._dirty)  # one step: the other thread may add or drop some meanwhile
+        if only is not None:
+            names = [name for name in names if name in only]
         self._names_due = self._names_due or bool(names)
         refused: OSError | None = None
         for name in names:
