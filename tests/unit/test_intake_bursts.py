@@ -160,6 +160,27 @@ def test_files_of_a_folder_are_forgotten_after_their_bursts(
     assert [target.path for target in bench.intake._targets.all()] == [bench.path("a.csv")]
 
 
+@pytest.mark.parametrize("rule", [BurstRule(2.0, 1000, 5.0), ByteRule(100, 3.0)])
+def test_a_file_that_is_notified_again_and_again_is_waited_for_once(
+    tmp_path: Path, rule: Rule
+) -> None:
+    """Each of its looks would add a time at which to forget it, and each of those the next one."""
+    bench = Bench(tmp_path, burstmode=True, burst_rule=rule)
+    bench.step()
+    planned: list[int] = []
+    for number in range(100):
+        bench.write("outgoing/x", b"x" * 200 * (number + 1))
+        bench.touch("outgoing/x")
+        bench.step()
+        bench.run(0.5)
+        planned.append(len(bench.intake._looks._due))
+    assert max(planned) <= 3
+    assert bench.intake._looks._order < 5 * 100
+    os.unlink(bench.path("outgoing/x.notify"))
+    bench.run(30)
+    assert [target.path for target in bench.intake._targets.all()] == [bench.path("a.csv")]
+
+
 def test_files_of_a_folder_have_bursts_of_their_own(tmp_path: Path) -> None:
     bench = _transfer(tmp_path)
     for name in ("outgoing/x", "outgoing/y"):

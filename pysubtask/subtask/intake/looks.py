@@ -127,6 +127,8 @@ class Looks:
             if not self._due or self._due[0][0] > now:
                 break
             at, _, target = heapq.heappop(self._due)
+            if target.forget_at == at:
+                target.forget_at = None
             target.burst, go = advance(target.burst, now)
             if go:
                 self._ready(target.path)
@@ -222,10 +224,11 @@ class Looks:
         at = forgettable_at(target.burst, self._burst_rule)
         if at is None:
             return  # its data waits, and then this is asked again
-        if at > now:
-            self.wake(target, at)
-        else:
+        if at <= now:
             self._done_with(target)
+        elif target.forget_at is None:  # else the one that is planned plans the next
+            target.forget_at = at
+            self.wake(target, at)
 
     def _plan_second_look(self, target: Target, outcome: Outcome, now: float) -> None:
         """Look once more where the look came too soon after a change to trust the stamps."""

@@ -44,6 +44,8 @@ class Target(msgspec.Struct, eq=False):
     look_at: float | None = None
     waits_in_turn: bool = False
     """``look_at`` is its turn in a row of many."""
+    forget_at: float | None = None
+    """When it is seen whether it can be forgotten."""
     looked_at: float | None = None
     """When it was looked at last, by this process."""
     is_complete: bool = False
