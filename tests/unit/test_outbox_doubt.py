@@ -104,14 +104,24 @@ def test_one_of_an_earlier_process_is_copied_as_it_is(bench: Forgetful) -> None:
     assert bench.content(name) == b"one"
 
 
-def test_one_that_goes_meanwhile_stays_gone(bench: Forgetful) -> None:
+@pytest.mark.parametrize("call", ["open_read", "append"])
+def test_one_that_goes_meanwhile_stays_gone(bench: Forgetful, call: str) -> None:
     name = bench.store(b"one")
-    bench.disk.before = on_nth("append", ".piece", 1, lambda: bench.box.discard([name]))
-    with pytest.raises(FileNotFoundError):
-        bench.box.sync()
+    bench.disk.before = on_nth(call, ".piece", 1, lambda: bench.box.discard([name]))
+    bench.box.sync()
     bench.disk.before = nothing
     assert bench.files() == []
     bench.box.sync()
+
+
+def test_one_that_is_missing_is_not_told_as_the_loss_of_the_file_that_is_copied(
+    bench: Forgetful,
+) -> None:
+    name = bench.store(b"one")
+    os.unlink(bench.folder / name)
+    with pytest.raises(OSError, match="it is not there") as caught:
+        bench.box.sync()
+    assert not isinstance(caught.value, FileNotFoundError)
 
 
 def test_one_that_is_being_added_to_is_renewed_later(bench: Forgetful) -> None:

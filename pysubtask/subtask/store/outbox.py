@@ -241,8 +241,11 @@ class Outbox:
         """Write a piece whose sync failed to a new file: what that sync did not write can be read,
         and no other one will write it (as of :attr:`RecordFile.is_doubtful`).
 
+        One that the other thread discards meanwhile stays gone, which is no error.
+
         Raises:
-            OSError: the disk refuses, or does not show what was written.
+            OSError: the disk refuses, or does not show what was written. Never FileNotFoundError:
+                whoever copies a file would take that for the file.
         """
         with self._lock:
             size = self._sizes.get(name)
@@ -261,12 +264,16 @@ class Outbox:
                 if name not in self._sizes:
                     raise FileNotFoundError(errno.ENOENT, "it was removed", self._path(name))
                 self._disk.rename(copy, self._path(name))
-        except OSError:
+                self._doubtful.discard(name)
+                if digest is not None:
+                    self._synced[name] = found
+        except OSError as error:
             self._remove(copy)
+            if name not in self._sizes:
+                return
+            if isinstance(error, FileNotFoundError):
+                raise OSError(errno.EIO, "it is not there", self._path(name)) from error
             raise
-        self._doubtful.discard(name)
-        if digest is not None:
-            self._synced[name] = found
 
     def _copy(self, name: str, target: str, size: int) -> tuple[int, str]:
         """Copy a piece to another file, on the disk. Gives what was read: its size and digest."""
