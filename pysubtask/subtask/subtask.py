@@ -60,7 +60,12 @@ class BaseSubtask:
             settings.retry_growth,
             settings.retry_max_wait_secs,
         )
-        outbox = Outbox(context.disk, context.layout.outbox, still_alive=self._still_alive)
+        outbox = Outbox(
+            context.disk,
+            context.layout.outbox,
+            still_alive=self._still_alive,
+            now=context.clock.monotonic,
+        )
         journal = Journal(
             context.disk,
             context.clock,

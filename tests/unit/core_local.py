@@ -41,7 +41,12 @@ class Local:
         """As a new process does; what was open before is left as a kill leaves it."""
         state = self.folder / "state"
         state.mkdir(exist_ok=True)
-        outbox = Outbox(self.disk, str(state / "outbox"), still_alive=self.still_alive)
+        outbox = Outbox(
+            self.disk,
+            str(state / "outbox"),
+            still_alive=self.still_alive,
+            now=self.clock.monotonic,
+        )
         journal = Journal(
             self.disk,
             self.clock,

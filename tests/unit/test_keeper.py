@@ -549,3 +549,25 @@ def test_nor_from_being_rotated(kept: Kept) -> None:
     _rotate(kept)
     assert kept.local.content(1) == b"one,"
     assert kept.local.content(2) == b"the next file"
+
+
+def test_a_copy_in_a_bad_block_is_not_written_again_for_each_delivery(
+    kept: Kept, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = _put_another_in_a_bad_block(kept)
+    refuse = kept.local.disk.before
+    reads: list[str] = []
+
+    def count(operation: str, path: str) -> None:
+        if operation == "open_read" and path.endswith(name):
+            reads.append(path)
+        refuse(operation, path)
+
+    kept.local.disk.before = count
+    began = kept.local.clock.now
+    for number in range(100):
+        kept.append(b"%d," % number)
+        kept.local.ledger.make_durable()
+    minutes = (kept.local.clock.now - began) / MINUTE
+    assert len(reads) < 15
+    assert len(caplog.records) <= minutes + 2

@@ -119,9 +119,59 @@ def test_one_that_is_missing_is_not_told_as_the_loss_of_the_file_that_is_copied(
 ) -> None:
     name = bench.store(b"one")
     os.unlink(bench.folder / name)
-    with pytest.raises(OSError, match="it is not there") as caught:
+    with pytest.raises(OSError, match="No such file") as caught:
         bench.box.sync()
     assert not isinstance(caught.value, FileNotFoundError)
+
+
+def _tries(bench: Forgetful, name: str, secs: int) -> tuple[list[int], set[str]]:
+    """Sync each second, on a disk that has no room for a new file. Gives when one was begun, and
+    what was said."""
+    now = [100.0]
+    bench.box._now = lambda: now[0]
+    at: list[int] = []
+    said: set[str] = set()
+
+    def refuse(operation: str, path: str) -> None:
+        if operation == "append" and not path.endswith(name):
+            at.append(int(now[0]) - 100)
+            raise disk_full()
+
+    bench.disk.before = refuse
+    for _ in range(secs):
+        with pytest.raises(OSError, match="No space left") as caught:
+            bench.box.sync()
+        said.add(str(caught.value))
+        now[0] += 1
+    bench.disk.before = nothing
+    return at, said
+
+
+def test_one_that_can_not_be_renewed_is_tried_ever_more_rarely(bench: Forgetful) -> None:
+    """Each delivery would write all of it again, and the log have a line for each."""
+    name = bench.store(b"one")
+    at, said = _tries(bench, name, 2000)
+    assert at[:6] == [0, 1, 3, 7, 15, 31]
+    assert len(at) < 16
+    assert at[-1] - at[-2] == 300, "the disk may be good again"
+    assert len(said) == 1
+    assert name in said.pop()
+
+
+def test_after_that_it_begins_anew(bench: Forgetful) -> None:
+    name = bench.store(b"one")
+    _tries(bench, name, 100)
+    bench.box._now = lambda: 1000.0
+    bench.box.sync()
+    assert bench.box.synced(name) == (3, digest_of(b"one"))
+    bench.box.extend(name, [b"two"])
+    bench.disk.refuses = True
+    with pytest.raises(OSError, match="Input/output"):
+        bench.box.sync()
+    bench.disk.refuses = False
+    assert _tries(bench, name, 4)[0] == [0, 1, 3]
+    bench.box.discard([name])
+    assert not bench.box._refused
 
 
 def test_one_that_is_being_added_to_is_renewed_later(bench: Forgetful) -> None:

@@ -10,6 +10,7 @@ import errno
 import threading
 from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from pysubtask.blake import blake2b
 from pysubtask.core.model import Piece
@@ -21,6 +22,19 @@ __all__ = ["Outbox"]
 _SUFFIX = ".piece"
 _READ_BYTES = 1 << 20
 _EXTEND_UP_TO_BYTES = 64 << 20
+_FIRST_WAIT_SECS = 1.0
+_LONGEST_WAIT_SECS = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """Why a piece could not be written anew."""
+
+    number: int
+    words: str
+    until: float
+    """Not tried again before (monotonic)."""
+    wait_secs: float
 
 
 class Outbox:
@@ -29,12 +43,19 @@ class Outbox:
     Args:
         folder: made if missing.
         still_alive: called again and again while something takes long.
+        now: monotonic; without it, what the disk refused is tried each time.
     """
 
     def __init__(
-        self, disk: Disk, folder: str, *, still_alive: Callable[[], None] = lambda: None
+        self,
+        disk: Disk,
+        folder: str,
+        *,
+        still_alive: Callable[[], None] = lambda: None,
+        now: Callable[[], float] | None = None,
     ) -> None:
         self._still_alive = still_alive
+        self._now = now
         self._disk = disk
         self._folder = folder
         self._next = 1
@@ -53,6 +74,8 @@ class Outbox:
         self._synced: dict[str, tuple[int, str]] = {}
         self._doubtful: set[str] = set()
         """Pieces of which a sync failed."""
+        self._refused: dict[str, _Refused] = {}
+        """Those that could not be written anew either."""
         self._extended: set[str] = set()
         """Pieces that are being written."""
 
@@ -207,7 +230,7 @@ class Outbox:
         self._dirty.pop(name, None)  # now: what is added from here on marks it anew
         try:
             if name in self._doubtful:
-                self._renew(name)
+                self._renew_in_turn(name)
             else:
                 self._bring(name)
         except BaseException:
@@ -237,6 +260,40 @@ class Outbox:
         if reached is not None:
             self._synced[name] = reached
 
+    def _renew_in_turn(self, name: str) -> None:
+        """As :meth:`_renew`, ever more rarely while it fails, since all of the piece is written
+        each time. The error is of the piece, not of its new file, so that its words are the same.
+
+        Raises:
+            OSError: as the last time, or anew.
+        """
+        last = self._refused.get(name)
+        if last is None or self._now is None or self._now() >= last.until:
+            try:
+                self._renew(name)
+            except BlockingIOError:
+                raise  # it is being added to: nothing was written
+            except OSError as error:
+                last = self._note_refused(name, error, last)
+            else:
+                self._refused.pop(name, None)
+                return
+        raise OSError(last.number, last.words, self._path(name))
+
+    def _note_refused(self, name: str, error: OSError, last: _Refused | None) -> _Refused:
+        wait_secs = _FIRST_WAIT_SECS
+        if last is not None:
+            wait_secs = min(2 * last.wait_secs, _LONGEST_WAIT_SECS)
+        until = self._now() + wait_secs if self._now is not None else 0.0
+        # whoever copies a file would take the loss of a copy for that of the file
+        is_lost = isinstance(error, FileNotFoundError)
+        number = errno.EIO if is_lost or error.errno is None else error.errno
+        noted = _Refused(number, error.strerror or str(error), until, wait_secs)
+        with self._lock:
+            if name in self._sizes:
+                self._refused[name] = noted
+        return noted
+
     def _renew(self, name: str) -> None:
         """Write a piece whose sync failed to a new file: what that sync did not write can be read,
         and no other one will write it (as of :attr:`RecordFile.is_doubtful`).
@@ -244,8 +301,7 @@ class Outbox:
         One that the other thread discards meanwhile stays gone, which is no error.
 
         Raises:
-            OSError: the disk refuses, or does not show what was written. Never FileNotFoundError:
-                whoever copies a file would take that for the file.
+            OSError: the disk refuses, or does not show what was written.
         """
         with self._lock:
             size = self._sizes.get(name)
@@ -267,13 +323,10 @@ class Outbox:
                 self._doubtful.discard(name)
                 if digest is not None:
                     self._synced[name] = found
-        except OSError as error:
+        except OSError:
             self._remove(copy)
-            if name not in self._sizes:
-                return
-            if isinstance(error, FileNotFoundError):
-                raise OSError(errno.EIO, "it is not there", self._path(name)) from error
-            raise
+            if name in self._sizes:
+                raise
 
     def _copy(self, name: str, target: str, size: int) -> tuple[int, str]:
         """Copy a piece to another file, on the disk. Gives what was read: its size and digest."""
@@ -340,6 +393,7 @@ class Outbox:
             self._hashes.pop(name, None)
             self._synced.pop(name, None)
             self._doubtful.discard(name)
+            self._refused.pop(name, None)
             self._dirty.pop(name, None)
             self._remove(self._path(name))
 
