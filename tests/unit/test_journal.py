@@ -578,6 +578,30 @@ def test_a_clean_stop_is_one_even_if_it_rewrites_the_log(
     assert not bench.open("two").unclean_boot
 
 
+def test_a_stop_without_all_copies_is_not_a_clean_one_after_a_loss_of_power(bench: Bench) -> None:
+    """The line that calls it one was on the disk already, since a lasting refusal of a copy does
+    not hold back the records."""
+
+    def refuse() -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    journal = bench.open("one", before_sync=refuse)
+    for n in range(12):
+        _put(journal, "/a", n + 1)
+        journal.sync()
+    on_disk: list[bytes] = []
+
+    def note(operation: str, path: str) -> None:
+        if operation == "sync" and path == bench.path:
+            on_disk.append(bench.data)
+
+    bench.disk.before = note
+    journal.close()
+    bench.disk.before = nothing
+    bench.data = on_disk[-1]
+    assert bench.open("two").unclean_boot
+
+
 def test_closed_is_closed(bench: Bench) -> None:
     journal = bench.open()
     journal.close()

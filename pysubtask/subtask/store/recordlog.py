@@ -430,10 +430,12 @@ class RecordLog(Generic[R]):
             self._file.close()
 
     def _leave_open(self) -> None:
-        """What can be read may not be on the disk: the next start must not believe it."""
+        """What can be read may not be on the disk: the next start must not believe it, nor the
+        line before this one, which may be."""
         self._clean = False
-        with suppress(OSError):  # then its line before is not there either
+        with suppress(OSError):
             self._write_line(self._header())
+            self._sync_file()
 
     # -- the file ----------------------------------------------------------------------------
 
