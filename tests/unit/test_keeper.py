@@ -571,3 +571,20 @@ def test_a_copy_in_a_bad_block_is_not_written_again_for_each_delivery(
     minutes = (kept.local.clock.now - began) / MINUTE
     assert len(reads) < 15
     assert len(caplog.records) <= minutes + 2
+
+
+def test_what_was_read_for_a_search_is_let_go_though_there_is_no_other_search(kept: Kept) -> None:
+    kept.append(b"one,")
+    os.unlink(kept.local.path)
+    kept.local.clock.show_real_time()
+    kept.local.clock.advance(3)
+    listings = kept.local.sources._renamed._listings
+    with (
+        pytest.raises(FileNotFoundError),
+        kept.local.sources.borrow(str(kept.local.folder / "b.csv"), kept.local.current),
+    ):
+        pass
+    assert listings
+    kept.local.clock.advance(11)
+    kept.keeper.interval()
+    assert not listings

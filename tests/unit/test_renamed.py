@@ -94,6 +94,28 @@ def test_a_reading_is_not_believed_for_long(bench: Bench) -> None:
     assert bench.find("b") == b"b" * 10
 
 
+def test_readings_are_not_kept_for_long(bench: Bench) -> None:
+    """Of folders with very many files; the process lives for months."""
+    folders = [bench.folder / f"sub{number}" for number in range(5)]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "other").write_bytes(b"x")
+    os.unlink(bench.folder / "a")
+    bench.pass_secs(3)
+    for folder in folders:
+        assert bench.find(f"{folder.name}/a", bench.versions["a"]) is None
+    listings = bench.sources._renamed._listings
+    assert list(listings) == [str(folder) for folder in folders[-2:]]
+    bench.clock.advance(6)
+    assert bench.find("a") is None
+    bench.clock.advance(6)
+    bench.sources.tidy()
+    assert list(listings) == [str(bench.folder)]
+    bench.clock.advance(6)
+    bench.sources.tidy()
+    assert not listings
+
+
 @pytest.mark.parametrize("stamp_ns", [1, 1_000_000_000])
 def test_what_is_owed_from_its_file_is_looked_for_whatever_the_times_say(
     bench: Bench, stamp_ns: int

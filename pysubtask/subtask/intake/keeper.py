@@ -87,6 +87,7 @@ class Keeper:
         self._refused_at = {k: v for k, v in self._refused_at.items() if k in self._since}
         self._let_go_of_deleted(left)
         self._let_go_of_delivered()
+        self._sources.tidy()
         self._space.review(is_needed=is_source)
 
     def secure_all(self, path: str) -> bool:

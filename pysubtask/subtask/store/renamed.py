@@ -16,7 +16,8 @@ __all__ = ["Renamed"]
 
 _MOST_SCANS = 3
 _SHARED_SECS = 10.0
-_MOST_LISTINGS = 8
+_MOST_LISTINGS = 2
+"""100,000 names are 25 MB."""
 
 
 class _Moved(Exception):
@@ -84,6 +85,13 @@ class Renamed:
                 self._forget(folder)
         return None
 
+    def tidy(self) -> None:
+        """Let go of what is not believed any more."""
+        with self._lock:
+            stale = [f for f, known in self._listings.items() if not self._is_fresh(known)]
+            for folder in stale:
+                del self._listings[folder]
+
     def _first_of(self, others: list[str], path: str, version: Version) -> ReadHandle | None:
         """The first of those that holds ``version``.
 
@@ -114,12 +122,13 @@ class Renamed:
     def _names_of(self, folder: str, version: Version) -> list[str]:
         """The names of regular files that have its inode. What is owed of it from its file is
         looked for in a reading of its own, whatever the folder's times say."""
+        self.tidy()
         ino = version.identity.ino
         is_owed = any(p.name is None for p in version.pieces)
         before = self._stamp_of(folder)
         with self._lock:
             known = self._listings.get(folder)
-        if known is not None and known.stamp == before and self._is_fresh(known) and not is_owed:
+        if known is not None and known.stamp == before and not is_owed:
             return known.names.get(ino, [])
         taken_at = self._now() if self._now is not None else 0.0
         names: dict[int, list[str]] = {}

@@ -173,6 +173,11 @@ class Sources:
             held = list(self._held.items())
         return [key for key, h in held if not self._is_needed(*key) and h.is_deleted()]
 
+    def tidy(self) -> None:
+        """Let go of what was read to search for files and is of no use any more; to be called now
+        and then."""
+        self._renamed.tidy()
+
     def deleted_bytes(self, path: str, number: int) -> int:
         """The size of the file held for a version if it has no name any more, else 0."""
         with self._lock:
