@@ -134,18 +134,18 @@ FETCHING_PLANTS: dict[str, Plant] = {
 }
 
 FETCHING_KNOWN: dict[str, int] = {
-    "fetch-few-bytes-count": 16_000_000_482,
+    "fetch-few-bytes-count": 16_000_000_040,
     "fetch-not-settled": 16_000_000_000,
     "fetch-half-kept": 16_000_000_855,
     "fetch-own-file-overwritten": 16_000_000_029,
-    "fetch-unsynced-believed": 16_000_000_099,
+    "fetch-unsynced-believed": 16_000_000_375,
     "fetch-growth-unnoted": 16_000_001_047,
     "fetch-growth-unannounced": 16_000_003_407,
     "fetch-tail-not-compared": 16_000_000_000,
     "fetch-placed-unsynced": 16_000_000_003,
-    "fetch-unconfirmed": 16_000_000_118,
-    "fetch-told-first": 16_000_000_051,
-    "fetch-removed-unread": 16_000_000_134,
+    "fetch-unconfirmed": 16_000_000_075,
+    "fetch-told-first": 16_000_000_014,
+    "fetch-removed-unread": 16_000_000_053,
     "fetch-removed-unsafe": 16_000_000_017,
     "fetch-added-unsynced": 16_000_001_314,
     "fetch-name-unsynced": 16_000_013_193,
