@@ -300,11 +300,15 @@ def test_a_forked_worker_holds_no_life_line(make: Callable[..., BaseTaskMaster])
     before = open_descriptors()
     with make() as master:
         assert master.flush(20)
-        ours = {link for link in open_descriptors() - before if link.startswith("pipe:")}
-        assert len(ours) == 1
+        assert master._supervisor is not None
+        assert master._supervisor._child is not None
+        stdin = master._supervisor._child._popen.stdin
+        assert stdin is not None
+        life_line = os.readlink(f"/proc/self/fd/{stdin.fileno()}")
+        assert life_line in open_descriptors() - before
         pid = os.fork()
         if pid == 0:
-            os._exit(1 if ours & open_descriptors() else 0)
+            os._exit(1 if life_line in open_descriptors() else 0)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert master.flush(20)
 

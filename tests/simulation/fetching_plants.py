@@ -110,20 +110,6 @@ FETCHING_PLANTS: dict[str, Plant] = {
         "places.sync(entry.place)",
         "pass",
     ),
-    "fetch-name-unsynced": one(
-        "the name that a killed process gave is noted before it is on the disk",
-        "subtask.pull.whole",
-        "Whole._was_placed",
-        "self._session.places.sync_names()",
-        "pass",
-    ),
-    "fetch-name-believed": one(
-        "a complete file whose name the power took is taken for one that the program took",
-        "subtask.pull.takeover",
-        "_take_passage",
-        "ready = passage.local is not None",
-        "ready = False",
-    ),
     "fetch-no-sleep": one(
         "the child does not sleep while more files wait than the server may have open",
         "subtask.pull.puller",
@@ -148,8 +134,6 @@ FETCHING_KNOWN: dict[str, int] = {
     "fetch-removed-unread": 16_000_000_053,
     "fetch-removed-unsafe": 16_000_000_017,
     "fetch-added-unsynced": 16_000_001_314,
-    "fetch-name-unsynced": 16_000_013_193,
-    "fetch-name-believed": 16_000_003_640,
     "fetch-no-sleep": 16_000_000_001,
 }
 """A seed that shows each."""
