@@ -138,7 +138,8 @@ def test_a_black_hole(
     tmp_path: pathlib.Path, openssh: OpenSshServer, link: Link, row: Fault
 ) -> None:
     proxy = link(openssh)
-    quick = {"reply_timeout_secs": 2, "login_timeout_secs": 1, "connect_timeout_secs": 1}
+    # long enough between the two errors for a busy machine to see the first one
+    quick = {"reply_timeout_secs": 2, "login_timeout_secs": 3, "connect_timeout_secs": 3}
     with delivering(tmp_path, openssh, ["a"], link=proxy, **quick) as made:
         made.append("a", b"1\n")
         made.flush()
