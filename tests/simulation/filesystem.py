@@ -384,29 +384,39 @@ class SimFileSystem:
             changes: of all folders, that were not on the disk.
         """
         newest: dict[int, int] = {}
-        for directory in self._directories.values():
-            for node in directory.entries.values():
-                if isinstance(node, Inode):
-                    newest[node.number] = max(node.made, newest.get(node.number, 0))
-        for directory in self._directories.values():
-            for name, node in list(directory.entries.items()):
-                if not isinstance(node, Inode) or node.made == newest[node.number]:
-                    continue
-                if directory.entries.get(name) is not node:
-                    continue  # it went with another one
-                del directory.entries[name]
-                removal = next(
-                    (
-                        sequence
-                        for changed, sequence, names in changes
-                        if changed is directory
-                        and any(n == name and x is not node for n, x in names)
-                    ),
-                    None,
-                )
-                for changed, sequence, names in changes:
-                    if sequence == removal:
-                        _apply(changed.entries, names)
+        reached: dict[tuple[str, str], int] = {}
+        """Up to which change each name has been brought."""
+        is_settled = False
+        while not is_settled:  # what a change brings may be replaced by a later one
+            is_settled = True
+            for directory in self._directories.values():
+                for node in directory.entries.values():
+                    if isinstance(node, Inode):
+                        newest[node.number] = max(node.made, newest.get(node.number, 0))
+            for directory in self._directories.values():
+                for name, node in list(directory.entries.items()):
+                    if not isinstance(node, Inode) or node.made == newest[node.number]:
+                        continue
+                    if directory.entries.get(name) is not node:
+                        continue  # it went with another one
+                    is_settled = False
+                    del directory.entries[name]
+                    after = reached.get((directory.path, name), node.made)
+                    removal = next(
+                        (
+                            sequence
+                            for changed, sequence, names in changes
+                            if changed is directory
+                            and any(n == name and x is not node for n, x in names)
+                            and sequence > after
+                        ),
+                        None,
+                    )
+                    if removal is not None:
+                        reached[directory.path, name] = removal
+                    for changed, sequence, names in changes:
+                        if sequence == removal:
+                            _apply(changed.entries, names)
         for directory in self._directories.values():
             directory.durable = dict(directory.entries)
 
