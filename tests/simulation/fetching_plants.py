@@ -125,7 +125,7 @@ FETCHING_KNOWN: dict[str, int] = {
     "fetch-half-kept": 16_000_000_855,
     "fetch-own-file-overwritten": 16_000_000_029,
     "fetch-unsynced-believed": 16_000_000_375,
-    "fetch-growth-unnoted": 16_000_001_047,
+    "fetch-growth-unnoted": 16_000_001_194,
     "fetch-growth-unannounced": 16_000_003_407,
     "fetch-tail-not-compared": 16_000_000_000,
     "fetch-placed-unsynced": 16_000_000_003,
