@@ -12,6 +12,7 @@ __all__ = [
     "OWN_SUFFIXES",
     "TEMP_PREFIX",
     "has_own_suffix",
+    "is_half_written",
 ]
 
 NOTIFY_SUFFIX: Final = ".notify"
@@ -22,9 +23,15 @@ TEMP_PREFIX: Final = ".pysubtask-"
 """What our temporary names begin with, here and at the destination; 8 hex digits of the client and
 8 of the upload follow."""
 
-_HALF_WRITTEN = re.compile(r"\.(?:notify|heartbeat|arrived)\.\d+(?:-[0-9a-f]+)?\.tmp$")
+_TEMPORARY = re.compile(r"\.\d+(?:-[0-9a-f]+)?\.tmp$")
+"""What a file is called while it is written beside the one that it is to replace."""
 
 
 def has_own_suffix(name: str) -> bool:
     """Whether a file beside the data is one of ours, or one that was left half-written."""
-    return name.endswith(OWN_SUFFIXES) or _HALF_WRITTEN.search(name) is not None
+    return _TEMPORARY.sub("", name).endswith(OWN_SUFFIXES)
+
+
+def is_half_written(name: str) -> bool:
+    """Whether a small file of ours, of whatever kind, was being written when it got this name."""
+    return _TEMPORARY.search(name) is not None

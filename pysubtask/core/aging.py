@@ -8,13 +8,12 @@ folder is the local date of the last change, ``YYYYMM/DD``.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, TypeAlias
 
-from pysubtask.suffixes import OWN_SUFFIXES
+from pysubtask.suffixes import OWN_SUFFIXES, is_half_written
 
 __all__ = ["Found", "LocalTime", "Verdict", "day_folder", "decide", "is_old", "is_ours", "numbered"]
 
@@ -25,7 +24,6 @@ Verdict: TypeAlias = Literal["stays", "waits", "moves"]
 
 _NAME_MAX_BYTES = 255
 _MAX_EXTENSION_BYTES = 100
-_OUR_TEMPORARY = re.compile(r"\.\d+(-[0-9a-f]+)?\.tmp$")  # status.json and heartbeat, half-written
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +53,7 @@ def decide(found: Found, *, now: float, days: float, to_local: LocalTime) -> Ver
 
 def is_ours(name: str) -> bool:
     """Hidden and temporary files, ``.notify`` and ``.heartbeat``."""
-    return (
-        name.startswith(".")
-        or name.endswith(OWN_SUFFIXES)
-        or _OUR_TEMPORARY.search(name) is not None
-    )
+    return name.startswith(".") or name.endswith(OWN_SUFFIXES) or is_half_written(name)
 
 
 def is_old(mtime: float, *, now: float, days: float, to_local: LocalTime) -> bool:

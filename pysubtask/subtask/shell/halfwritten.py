@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 
 from pysubtask.seams.disk import Disk
 from pysubtask.signals import StateLayout
+from pysubtask.suffixes import is_half_written
 
 __all__ = ["sweep_half_written"]
 
-_HALF_WRITTEN = re.compile(r"\.\d+(-[0-9a-f]+)?\.tmp$")
 _OLD_SECS = 3600.0
 
 
@@ -33,7 +32,7 @@ def sweep_half_written(disk: Disk, layout: StateLayout, *, now: float) -> int:
         except OSError:
             continue  # it is not there, or can't be read now
         for name, st in found:
-            if st is None or not st.is_file or _HALF_WRITTEN.search(name) is None:
+            if st is None or not st.is_file or not is_half_written(name):
                 continue
             if now - st.mtime_ns / 1e9 < _OLD_SECS:
                 continue
