@@ -1,4 +1,4 @@
-"""Looking into state folders from outside: who uses one, how things are, what is owed.
+"""Looking into state folders from outside: how things are, what is owed.
 
 Reads only, needs no subtask and takes no lock; ``pysubtask status`` and ``residuals`` are made of
 it.
@@ -12,11 +12,12 @@ from dataclasses import dataclass
 import msgspec
 
 from pysubtask.errors import StateError
+from pysubtask.holder import holder_pid
 from pysubtask.settings import SECTIONS
 from pysubtask.signals import StateLayout, read_json
 from pysubtask.status import Status, without_subtask
 
-__all__ = ["Owed", "find_states", "holder_pid", "holder_program", "read_owed", "read_status"]
+__all__ = ["Owed", "find_states", "read_owed", "read_status"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,27 +61,6 @@ def read_status(state_dir: str) -> Status:
             status, link="connecting", since=None, next_try=None, last_error=None
         )
     return msgspec.structs.replace(status, pid=pid)
-
-
-def holder_pid(state_dir: str) -> int | None:
-    """The process that uses the state folder; None if there is none, or it is dead."""
-    return _living(state_dir, "pid", "start")
-
-
-def holder_program(state_dir: str) -> int | None:
-    """The program whose subtask uses the state folder; None if it is dead, or can't be told. (Not
-    the subtask's parent: whose program has died has the system for a parent, or the session.)"""
-    return _living(state_dir, "program", "program_start")
-
-
-def _living(state_dir: str, pid_key: str, start_key: str) -> int | None:
-    from pysubtask.systems.processes import process_start
-
-    holder = read_json(StateLayout(state_dir).holder) or {}
-    pid, start = holder.get(pid_key), holder.get(start_key)
-    if not isinstance(pid, int) or not isinstance(start, str):
-        return None
-    return pid if process_start(pid) == start else None
 
 
 def read_owed(state_dir: str) -> list[Owed]:

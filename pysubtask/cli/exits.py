@@ -18,8 +18,8 @@ from pysubtask.errors import (
     SettingsError,
     StateError,
 )
+from pysubtask.holder import holder_pid, holder_program
 from pysubtask.signals import StateLayout, read_json
-from pysubtask.states import holder_pid, holder_program
 from pysubtask.status import Status
 
 __all__ = [

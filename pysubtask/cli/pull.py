@@ -22,8 +22,8 @@ from pysubtask.cli.options import (
 from pysubtask.cli.output import Output
 from pysubtask.cli.pull_tell import PullTelling, end
 from pysubtask.cli.pushes import forget_old_states, pull_state_dir
+from pysubtask.holder import holder_pid
 from pysubtask.master._master import TaskMaster
-from pysubtask.states import holder_pid
 from pysubtask.status import PullStatus, Status
 
 __all__ = ["command"]

@@ -26,8 +26,8 @@ from pysubtask.cli.push_tell import Telling
 from pysubtask.cli.pushes import forget_old_states, push_state_dir
 from pysubtask.errors import SettingsError
 from pysubtask.follow import Follower
+from pysubtask.holder import holder_pid
 from pysubtask.master._master import TaskMaster
-from pysubtask.states import holder_pid
 from pysubtask.status import Status
 
 __all__ = ["command"]

@@ -7,7 +7,8 @@ import shutil
 from hashlib import blake2b
 
 from pysubtask.errors import StateError
-from pysubtask.states import find_states, holder_pid, read_owed, read_status
+from pysubtask.holder import holder_pid
+from pysubtask.states import find_states, read_owed, read_status
 from pysubtask.urls import Destination
 
 __all__ = ["command_states", "forget_old_states", "pull_state_dir", "push_state_dir", "push_states"]

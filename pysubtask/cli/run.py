@@ -30,8 +30,8 @@ from pysubtask.events import (
     TakenOver,
 )
 from pysubtask.follow import Follower
+from pysubtask.holder import holder_pid
 from pysubtask.master._master import TaskMaster
-from pysubtask.states import holder_pid
 from pysubtask.status import printable, size_words
 from pysubtask.tomlfile import Delivery
 

@@ -22,6 +22,7 @@ from collections.abc import Callable
 from typing import Any
 
 from pysubtask.errors import StartError
+from pysubtask.holder import holder_pid, holder_token
 from pysubtask.master._child import Child
 from pysubtask.master._farewell import Farewell, sign_of_life
 from pysubtask.master._pulse import Pulse
@@ -31,7 +32,6 @@ from pysubtask.signals import StateLayout, read_json
 
 __all__ = ["Supervisor"]
 
-EXIT_CRASH = 1
 EXIT_TAKEN_OVER = 3
 FIRST_WAIT_SECS = 1.0
 LONGEST_WAIT_SECS = 60.0
@@ -248,7 +248,7 @@ class Supervisor:
         self._born = sign_of_life(self._layout)
         self.started_at = time.time()
         self._old_status = _identity(self._layout.status)
-        self._holder_before = self._holder()
+        self._holder_before = holder_token(self._layout.state_dir)
         child = Child(
             self._command,
             self._make_line,
@@ -361,7 +361,7 @@ class Supervisor:
         find everything delivered, but only once. The next wait beside it."""
         while True:
             self._sleep(wait)
-            if self._is_moved_by_another(child, EXIT_CRASH):  # a newer program started meanwhile
+            if self._is_moved_by_another(child):  # a newer program started meanwhile
                 return None, wait
             if self._stopping:
                 if self._kill_asked or self._last_life or time.monotonic() >= self._stop_until:
@@ -384,13 +384,10 @@ class Supervisor:
         while not self._stopping and (rest := until - time.monotonic()) > 0:
             self._waker.wait(rest)
 
-    def _holder(self) -> object:
-        """The token of the child that uses the state folder; None if nobody says."""
-        return (read_json(self._layout.holder) or {}).get("token")
-
-    def _is_moved_by_another(self, child: Child, code: int) -> bool:
+    def _is_moved_by_another(self, child: Child, code: int | None = None) -> bool:
         """Whether a newer program's child has the state folder, or is about to; noted, too. It
-        kills ours if that does not leave, as one that hangs or is busy may not."""
+        kills ours if that does not leave, as one that hangs or is busy may not. ``code``: with
+        which ours has just ended."""
         if code != EXIT_TAKEN_OVER and not self._has_newcomer(child):
             return False
         self.taken_over = True
@@ -398,21 +395,15 @@ class Supervisor:
         return True
 
     def _has_newcomer(self, child: Child) -> bool:
-        holder = self._holder()
+        holder = holder_token(self._layout.state_dir)
         if holder == child.token:  # it held the folder, so no old request was left there
             request = read_json(self._layout.stop) or {}
             return request.get("by") == "takeover" and request.get("token") != child.token
         # Not by the exit code alone, which a program hides that reaps all its children (SIGCHLD
         # ignored). What was there before ours is left of somebody who was killed; so may be what
         # is there since.
-        return holder not in (None, self._holder_before) and self._holder_lives()
-
-    def _holder_lives(self) -> bool:
-        from pysubtask.systems.processes import process_start  # late: rarely needed
-
-        named = read_json(self._layout.holder) or {}
-        pid, start = named.get("pid"), named.get("start")
-        return isinstance(pid, int) and start is not None and process_start(pid) == start
+        is_new = holder not in (None, self._holder_before)
+        return is_new and holder_pid(self._layout.state_dir) is not None
 
 
 def _make_file(path: str) -> None:

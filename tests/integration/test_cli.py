@@ -19,7 +19,8 @@ from click.testing import CliRunner
 from pysubtask import TaskMaster
 from pysubtask.cli.app import app
 from pysubtask.cli.pushes import forget_old_states, push_states
-from pysubtask.states import find_states, holder_pid, read_status
+from pysubtask.holder import holder_pid
+from pysubtask.states import find_states, read_status
 from tests.integration.commands import (
     LIMIT_SECS,
     Started,

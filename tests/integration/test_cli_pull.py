@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from pysubtask.cli.pushes import forget_old_states
-from pysubtask.states import find_states, holder_pid
+from pysubtask.holder import holder_pid
+from pysubtask.states import find_states
 from tests.integration.commands import (
     LIMIT_SECS,
     Started,
