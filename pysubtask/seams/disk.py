@@ -25,6 +25,7 @@ __all__ = [
     "RealDisk",
     "WriteHandle",
     "is_full",
+    "is_missing",
     "local_words",
 ]
 
@@ -173,6 +174,17 @@ class Disk(Protocol):
 
     def free_bytes(self, path: str) -> int:
         """Space left for an ordinary user on the file system of ``path``."""
+
+
+def is_missing(disk: Disk, path: str) -> bool:
+    """Whether nothing has that name. What can't be told is not said."""
+    try:
+        disk.stat(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _convert(st: os.stat_result) -> FileStat:

@@ -5,16 +5,11 @@ watch, or from a watched folder, to ``archive/YYYYMM/DD/`` below that folder. Ne
 file, never a declared one, never one of ours, and data only once they are delivered: what is still
 owed waits. The folders are swept at the start and then once a day; a slice at a time, so that
 looking at new data never waits for it.
-
-A move is one ``rename`` within a file system, so a crash leaves the file here or there. The new
-name is taken first by making an empty file of it, which a rename replaces: neither another process
-nor another archive can lose a file to us. (A kill between the two leaves that empty file.)
 """
 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import logging
 import os
 from collections.abc import Callable, Iterator
@@ -23,10 +18,11 @@ from datetime import datetime
 
 from msgspec.structs import replace
 
-from pysubtask.core.aging import Found, LocalTime, day_folder, decide, numbered
+from pysubtask.core.aging import Found, LocalTime, day_folder, decide
 from pysubtask.core.model import Entry, Version
 from pysubtask.seams.clock import Clock
-from pysubtask.seams.disk import Disk, FileStat, is_full, local_words
+from pysubtask.seams.disk import Disk, FileStat, is_missing, local_words
+from pysubtask.subtask.moving import Mover, Stuck
 from pysubtask.subtask.store.alive import AliveHandle
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.subtask.store.sources import is_same_content
@@ -38,20 +34,7 @@ _SLICE_NAMES = 64
 _SWEEP_SECS = 86_400.0
 _SWEEP_CHECKS = 10
 _PAUSE_SECS = 600.0
-_MAX_NUMBER = 1000
 _MAX_TOLD = 1000
-# The archive as a whole can't be written, not only this file moved.
-_WHOLE = frozenset({errno.EROFS, errno.EXDEV, errno.ENOTDIR})
-# link(2) where the file system has none, FAT on Linux and Windows among them
-_NO_LINK = frozenset(
-    {errno.EPERM, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK}
-)
-# fsync of a folder where the file system has none (fsync(2))
-_NO_SYNC = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
-
-
-class _Stuck(Exception):
-    """The archive of a folder can't be written: no use to try the next file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +80,7 @@ class Archive:
         to_local: LocalTime = datetime.fromtimestamp,
     ) -> None:
         self._disk = disk
+        self._mover = Mover(disk)
         self._clock = clock
         self._ledger = ledger
         self._days = days
@@ -127,7 +111,6 @@ class Archive:
         self._next_check = 0.0
         self._paused: dict[str, tuple[float, str]] = {}
         self._told: set[str] = set()
-        self._made: set[str] = set()
         self._waiting: dict[str, _Place] = {}
         self._stranded: dict[str, tuple[str, _Place]] = {}
         """Files that are to go back and could not, by the name that they have in the archive."""
@@ -216,7 +199,7 @@ class Archive:
             return
         try:
             self._move(place, path, st)
-        except _Stuck as stuck:
+        except Stuck as stuck:
             self._pause(place, str(stuck))
             self._waiting[path] = place
         except OSError as error:
@@ -284,18 +267,8 @@ class Archive:
 
     def _move(self, place: _Place, path: str, st: FileStat) -> None:
         day = os.path.join(place.archive, *day_folder(st.mtime_ns / 1e9, self._to_local))
-        try:
-            self._make(place, day)
-            target, taken = self._take_name(day, os.path.basename(path))
-        except OSError as error:
-            raise _Stuck(local_words(error)) from error
-        try:
-            self._disk.rename(path, target)
-        except OSError as error:
-            self._give_name_back(target, taken)
-            if error.errno in _WHOLE or is_full(error):
-                raise _Stuck(local_words(error)) from error
-            raise
+        above = place.folder, os.path.dirname(place.archive)
+        target = self._mover.move(path, day, above=above)
         entry = self._ledger.get(path)
         version = None if entry is None else entry.current
         if not self._is_what_was_meant(path, target, st, version):
@@ -314,45 +287,6 @@ class Archive:
         if self._ledger.get(path) is not None:
             self._ledger.update(path, forget, must=False)
 
-    def _make(self, place: _Place, day: str) -> None:
-        if day in self._made:
-            try:
-                self._disk.stat(day)
-                return
-            except OSError:
-                self._made.discard(day)
-        self._disk.make_dirs(day, private=False)
-        folder = day
-        while True:  # a file must not move into a folder that a loss of power takes away
-            folder = os.path.dirname(folder)
-            try:
-                self._disk.sync_dir(folder)
-            except OSError as error:
-                if error.errno not in _NO_SYNC:
-                    raise
-            if folder in (place.folder, os.path.dirname(place.archive), os.path.dirname(folder)):
-                break
-        self._made.add(day)
-
-    def _take_name(self, day: str, name: str, first: int = 0) -> tuple[str, FileStat]:
-        for number in range(first, _MAX_NUMBER):
-            target = os.path.join(day, numbered(name, number))
-            try:
-                self._disk.open_append(target, create_new=True).close()
-            except FileExistsError:
-                continue
-            return target, self._disk.stat(target)
-        raise OSError(errno.EEXIST, f"there are {_MAX_NUMBER} files of that name already", day)
-
-    def _give_name_back(self, target: str, taken: FileStat) -> None:
-        """Unless the file is there after all: a network mount may say "no" to what it has done."""
-        try:
-            now = self._disk.stat(target)
-            if now.ino == taken.ino and now.size == 0:
-                self._disk.remove(target)
-        except OSError:
-            pass
-
     def _is_what_was_meant(
         self, path: str, target: str, st: FileStat, version: Version | None
     ) -> bool:
@@ -370,9 +304,9 @@ class Archive:
     def _bring_back(self, target: str, path: str, place: _Place) -> None:
         """A file changed while it was moved: what is new in it is still to be delivered."""
         try:
-            back = self._go_back(target, path)
+            back = self._mover.move_back(target, path)
         except OSError as error:
-            if self._is_gone(target):  # somebody took it from the archive
+            if is_missing(self._disk, target):  # somebody took it from the archive
                 self._stranded.pop(target, None)
                 return
             if target not in self._stranded:
@@ -395,41 +329,6 @@ class Archive:
                 path,
                 back,
             )
-
-    def _go_back(self, target: str, path: str) -> str:
-        """Give a file its name back; gives the one that it has now. A program may make another file
-        of that name at any moment, so it is never taken by a rename, which would replace that."""
-        folder, name = os.path.split(path)
-        for number in range(_MAX_NUMBER):
-            back = os.path.join(folder, numbered(name, number))
-            try:
-                self._disk.link(target, back)
-            except FileExistsError:
-                if not self._are_one(target, back):
-                    continue
-            except OSError as error:
-                if error.errno not in _NO_LINK:
-                    raise
-                back, _ = self._take_name(folder, name, first=1)
-                self._disk.rename(target, back)
-                return back
-            self._disk.remove(target)
-            return back
-        raise OSError(errno.EEXIST, f"there are {_MAX_NUMBER} files of that name already", folder)
-
-    def _is_gone(self, target: str) -> bool:
-        try:
-            self._disk.stat(target)
-        except FileNotFoundError:
-            return True
-        except OSError:
-            pass
-        return False
-
-    def _are_one(self, target: str, back: str) -> bool:
-        """Whether a file has both names: it was to lose one of them, and the disk refused."""
-        one, other = self._disk.stat(target), self._disk.stat(back)
-        return (one.ino, one.dev) == (other.ino, other.dev)
 
     # -- telling -----------------------------------------------------------------------------
 

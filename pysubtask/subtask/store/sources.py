@@ -17,7 +17,7 @@ from typing import TypeAlias
 
 from pysubtask.core.model import Version
 from pysubtask.core.prints import print_of
-from pysubtask.seams.disk import Disk, FileStat, ReadHandle
+from pysubtask.seams.disk import Disk, FileStat, ReadHandle, is_missing
 from pysubtask.subtask.store.alive import AliveHandle
 from pysubtask.subtask.store.renamed import Renamed
 
@@ -158,13 +158,7 @@ class Sources:
 
     def is_gone(self, path: str) -> bool:
         """Whether nothing has that name."""
-        try:
-            self._disk.stat(path)
-        except FileNotFoundError:
-            return True
-        except OSError:
-            pass
-        return False
+        return is_missing(self._disk, path)
 
     def unneeded_deleted(self) -> list[_Key]:
         """What is held of files that have no name any more, though nothing is owed from it: their
