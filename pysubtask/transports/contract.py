@@ -14,7 +14,7 @@ as lone surrogates (PEP 383, ``os.fsdecode``); a transport that sends bytes enco
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 import msgspec
 
@@ -22,6 +22,7 @@ from pysubtask.core.capabilities import Capabilities
 from pysubtask.errors import RemoteError
 
 __all__ = [
+    "SLOWEST_BYTES_PER_SEC",
     "Begin",
     "Begun",
     "Capabilities",
@@ -44,6 +45,10 @@ __all__ = [
     "Wake",
     "Write",
 ]
+
+SLOWEST_BYTES_PER_SEC: Final = 1024
+"""The slowest link that is still taken for alive, however often it moves a byte: the time that a
+deadline gives to a size, beyond the patience that it has with silence."""
 
 
 class RemoteStat(msgspec.Struct, frozen=True, gc=False):

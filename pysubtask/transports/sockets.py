@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 from pysubtask.errors import LinkError
+from pysubtask.transports.contract import SLOWEST_BYTES_PER_SEC
 
 __all__ = ["PatientSocket", "dial", "is_too_slow", "tune"]
 
@@ -18,7 +19,6 @@ _TICK_SECS = 1.0
 """How often a blocked send or receive looks up: paramiko checks its keepalive then."""
 
 _BUFFER_BYTES = 256 * 1024
-_SLOWEST_BYTES_PER_SEC = 1024
 
 
 def dial(
@@ -110,13 +110,19 @@ def tune(sock: socket.socket, dead_after_secs: float) -> None:
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def is_too_slow(took_secs: float, moved_bytes: int, patience_secs: float) -> str | None:
-    """Words, if what is sent moves, but too slowly: a window that opens byte by byte."""
-    if took_secs - patience_secs <= moved_bytes / _SLOWEST_BYTES_PER_SEC:
+def is_too_slow(
+    took_secs: float, moved_bytes: int, patience_secs: float, *, done: str = "could be sent"
+) -> str | None:
+    """Words, if bytes move, but too slowly: a window that opens byte by byte, a server that drips.
+
+    Args:
+        done: what happened to them, for the words.
+    """
+    if took_secs - patience_secs <= moved_bytes / SLOWEST_BYTES_PER_SEC:
         return None
     if not moved_bytes:
-        return f"nothing could be sent for {took_secs:.0f} s"
-    return f"only {moved_bytes:,} bytes could be sent in {took_secs:.0f} s"
+        return f"nothing {done} for {took_secs:.0f} s"
+    return f"only {moved_bytes:,} bytes {done} in {took_secs:.0f} s"
 
 
 class PatientSocket:

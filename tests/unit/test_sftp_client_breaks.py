@@ -9,13 +9,13 @@ from pysubtask.errors import (
     LinkLost,
 )
 from pysubtask.transports.contract import (
+    SLOWEST_BYTES_PER_SEC,
     RemoteStat,
     Remove,
     Stat,
     Write,
 )
 from pysubtask.transports.sftp.client import SftpTransport
-from pysubtask.transports.sftp.wire import SLOW_BYTES_PER_SEC
 from tests.servers import scripted as s
 from tests.servers.scripted import OPENSSH_EXTENSIONS, ManualClock, ScriptedServer
 from tests.unit.sftp_bench import Bench
@@ -41,7 +41,7 @@ def test_data_earns_time_and_other_answers_do_not_help_for_ever() -> None:
     bench.submit(Write("/a", 0, b"", create=True))
     bench.opened()
     bench.collect()
-    bench.submit(Write("/a", 0, bytes(SLOW_BYTES_PER_SEC * 10)))
+    bench.submit(Write("/a", 0, bytes(SLOWEST_BYTES_PER_SEC * 10)))
     bench.collect()
     (write,) = bench.server.requests()
     assert bench.client.overdue_at == pytest.approx(1070.0)
@@ -64,7 +64,7 @@ def test_data_that_leaves_with_it_earns_a_small_request_time_too() -> None:
     bench.submit(Write("/a", 0, b"", create=True))
     bench.opened()
     bench.collect()
-    bench.submit(Stat("/b"), Write("/a", 0, bytes(SLOW_BYTES_PER_SEC * 10)))
+    bench.submit(Stat("/b"), Write("/a", 0, bytes(SLOWEST_BYTES_PER_SEC * 10)))
     bench.collect()
     assert bench.client.overdue_at == pytest.approx(1070.0)
 

@@ -20,14 +20,21 @@ from pysubtask.core.flow import Sent, Window
 from pysubtask.errors import LinkError, LinkLost, RemoteError
 from pysubtask.seams.clock import Clock
 from pysubtask.subtask.delivery.allowance import Allowance
-from pysubtask.transports.contract import Put, Read, Request, Result, Transport, Write
+from pysubtask.transports.contract import (
+    SLOWEST_BYTES_PER_SEC,
+    Put,
+    Read,
+    Request,
+    Result,
+    Transport,
+    Write,
+)
 
 __all__ = ["BULK", "SMALL", "URGENT", "Engine", "Job", "Send", "Wait", "call", "flight"]
 
 URGENT, SMALL, BULK = 0, 1, 2
 """Priorities: heartbeats, then small and new files, then the rest of big ones."""
 
-_SLOWEST_BYTES_PER_SEC = 1024
 _LONGEST = 10
 _TURN_SECS = 0.05
 _REQUEST_BYTES = 128
@@ -315,7 +322,7 @@ class Engine:
 
     @property
     def _patience_secs(self) -> float:
-        return self._ack_timeout_secs + self._window.in_flight_bytes / _SLOWEST_BYTES_PER_SEC
+        return self._ack_timeout_secs + self._window.in_flight_bytes / SLOWEST_BYTES_PER_SEC
 
     def _check_deadline(self) -> float:
         if not self._owners:

@@ -14,13 +14,14 @@ import requests
 import urllib3
 from requests.adapters import BaseAdapter
 
+from pysubtask.transports.sockets import is_too_slow
+
 __all__ = ["MOST_ANSWER_BYTES", "bounded", "take"]
 
 MOST_ANSWER_BYTES = 16 * 1024 * 1024
 """Of an answer that is no file; a page of 2,000 names has some 1 MB."""
 
 _PIECE_BYTES = 65_536
-_SLOWEST_BYTES_PER_SEC = 1024
 
 
 def bounded(session: requests.Session) -> requests.Session:
@@ -48,8 +49,9 @@ def take(
         received += len(piece)
         if received >= end:
             break
-        if time.monotonic() - began > patience_secs + received / _SLOWEST_BYTES_PER_SEC:
-            raise requests.exceptions.ReadTimeout(f"only {received} bytes came")
+        words = is_too_slow(time.monotonic() - began, received, patience_secs, done="came")
+        if words:
+            raise requests.exceptions.ReadTimeout(words)
     return b"".join(parts)
 
 

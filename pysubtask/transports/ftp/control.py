@@ -9,13 +9,11 @@ from collections.abc import Callable
 
 from pysubtask.errors import HostKeyRefused, LinkError, LinkLost
 from pysubtask.seams.clock import Clock
+from pysubtask.transports.contract import SLOWEST_BYTES_PER_SEC
 from pysubtask.transports.ftp.ready import is_ready
 from pysubtask.transports.ftp.replies import Reply, ReplyReader
 
 __all__ = ["Control", "shake_tls_hands"]
-
-SLOWEST_BYTES_PER_SEC = 1024
-"""A server that moves less than that is taken for dead, however often it moves a byte."""
 
 _TICK_SECS = 1.0
 

@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterator
 
 from pysubtask.errors import HostKeyRefused, LinkError, LinkLost
 from pysubtask.seams.clock import Clock
-from pysubtask.transports.ftp.control import SLOWEST_BYTES_PER_SEC, Control, shake_tls_hands
+from pysubtask.transports.ftp.control import Control, shake_tls_hands
 from pysubtask.transports.ftp.ready import is_ready
 from pysubtask.transports.ftp.replies import parse_epsv, parse_pasv
-from pysubtask.transports.sockets import tune
+from pysubtask.transports.sockets import is_too_slow, tune
 
 __all__ = ["DataConnection", "Passive"]
 
@@ -103,13 +103,14 @@ class _Pace:
         self._patience_secs = patience_secs
         self._began = clock.monotonic()
 
-    def check(self, moved_bytes: int, word: str) -> None:
+    def check(self, moved_bytes: int, done: str) -> None:
         """Raises:
         LinkLost: so many bytes should have taken less time.
         """
         took_secs = self._clock.monotonic() - self._began
-        if took_secs - self._patience_secs > moved_bytes / SLOWEST_BYTES_PER_SEC:
-            raise LinkLost(f"only {moved_bytes} bytes {word} in {took_secs:.0f} s")
+        words = is_too_slow(took_secs, moved_bytes, self._patience_secs, done=done)
+        if words:
+            raise LinkLost(words)
 
 
 class DataConnection:

@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 from pysubtask.errors import LinkLost
 from pysubtask.seams.clock import Clock
+from pysubtask.transports.contract import SLOWEST_BYTES_PER_SEC
 from pysubtask.transports.sftp.channel import Channel
 from pysubtask.transports.sftp.codec import VERSION, Reply, ReplyDecoder, broken_protocol
 
@@ -20,9 +21,6 @@ Done: TypeAlias = Callable[[Reply], None]
 
 FLUSH_BYTES = 256 * 1024
 """Queued bytes beyond which :meth:`Wire.put` sends at once instead of waiting for more."""
-
-SLOW_BYTES_PER_SEC = 1024
-"""The slowest link that is still taken for alive: the time that a deadline gives to a size."""
 
 NAP_SECS = 5.0
 """Nobody looked for longer than this: perhaps this process was stopped or the machine slept."""
@@ -94,8 +92,8 @@ class Wire:
             done,
             size,
             now,
-            patience + size / SLOW_BYTES_PER_SEC,
-            now + patience + self._unanswered_bytes / SLOW_BYTES_PER_SEC,
+            patience + size / SLOWEST_BYTES_PER_SEC,
+            now + patience + self._unanswered_bytes / SLOWEST_BYTES_PER_SEC,
         )
         self._pending[request_id] = call
         self._queued_calls.append(call)
@@ -126,7 +124,7 @@ class Wire:
             # small request in front waits for the data behind it.
             together_bytes = sum(call.size for call in self._queued_calls)
             for call in self._queued_calls:
-                others_secs = (together_bytes - call.size) / SLOW_BYTES_PER_SEC
+                others_secs = (together_bytes - call.size) / SLOWEST_BYTES_PER_SEC
                 call.patience_secs += others_secs
                 call.due += others_secs
             self._queued_calls.clear()
@@ -160,8 +158,8 @@ class Wire:
 
         Too long is ``ack_timeout_secs`` without any reply, or ``ack_timeout_secs`` for this one
         even if others were answered; in both cases plus the time that its bytes (in the second
-        case all bytes before it, too) take at :data:`SLOW_BYTES_PER_SEC`. If this process has not
-        looked for a while, the answer gets half a second more: it may have been here that time
+        case all bytes before it, too) take at ``SLOWEST_BYTES_PER_SEC``. If this process has
+        not looked for a while, the answer gets half a second more: it may have been here that time
         was lost.
 
         Raises:
