@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import importlib
-import io
 import os
 import re
 import signal
@@ -17,6 +16,7 @@ import click
 from pysubtask.cli.exits import Code, Failure, code_of, what_to_try
 from pysubtask.cli.output import Output
 from pysubtask.errors import PysubtaskError
+from pysubtask.systems.streams import print_anything
 from pysubtask.version import __version__
 
 __all__ = ["COMMANDS", "app"]
@@ -183,14 +183,11 @@ def _end_as_ctrl_c_does() -> Any:
 
 
 def _open_streams() -> None:
-    """Where a stream is closed, as ``>&-`` does, what goes there goes nowhere. What its encoding
-    can't say is told by its number: on Windows a pipe takes what the code page has, and no more."""
+    """Where a stream is closed, as ``>&-`` does, what goes there goes nowhere."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    print_anything()
 
 
 def _close_stdout() -> None:

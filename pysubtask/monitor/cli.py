@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import os
 import pathlib
@@ -18,6 +17,7 @@ import platformdirs
 
 from pysubtask.errors import PysubtaskError, SettingsError
 from pysubtask.monitor.config import Config, descriptions, load_config
+from pysubtask.systems.streams import print_anything
 from pysubtask.version import __version__
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ _SECOND_LOOK_SECS = 1.0
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; gives the exit code."""
-    _print_anything()
+    print_anything()
     args = _parsed(argv)
     checking = args.command == "check"
     try:
@@ -56,13 +56,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _unknown(error)  # a traceback would end with 1, which means late
     return code
-
-
-def _print_anything() -> None:
-    """A name that the terminal has no letters for is shown escaped, and breaks nothing."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:

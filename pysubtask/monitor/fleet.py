@@ -327,8 +327,8 @@ class Fleet:
             self._pardon_one(client, since, now)
 
     def _pardon_one(self, client: Client, since: float, now: float) -> None:
-        client.settled_until = 0.0
         """Who came due meanwhile gets one interval; who did not beat either, what it lasted."""
+        client.settled_until = 0.0
         deadline, beat_at = client.deadline, client.beat_at
         if deadline is None or beat_at is None or not client.interval_secs:
             return
