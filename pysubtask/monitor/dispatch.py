@@ -13,6 +13,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from pysubtask.errors import PysubtaskError
@@ -94,12 +95,8 @@ class Dispatch:
 
     def start(self) -> None:
         """Start the threads."""
-        tasks: list[Callable[[], object]] = [
-            lambda name=name: self._deliver(name, time.time())  # type: ignore[misc]
-            for name in self.channels
-        ]
-        tasks += [lambda: self._drop_strangers(time.time()), self._ping]
-        for task in tasks:
+        tasks = [partial(self._deliver, name) for name in self.channels]
+        for task in (*tasks, self._drop_strangers, self._ping):
             thread = threading.Thread(
                 target=self._run, args=(task,), name="monitor alerts", daemon=True
             )
@@ -121,17 +118,20 @@ class Dispatch:
             self._count += 1
             self._news.notify_all()
 
-    def _run(self, task: Callable[[], object]) -> None:
+    def _run(self, task: Callable[[float], object]) -> None:
         while not self._stop:
             count = self._count
             try:
-                task()
+                task(time.time())
             except Exception:  # the thread must outlive what nobody thought of
                 _LOG.exception("sending alerts failed")
             with self._news:
-                self._news.wait_for(lambda: self._stop or self._count != count, _LOOK_SECS)  # noqa: B023
+                self._news.wait_for(partial(self._is_news, count), _LOOK_SECS)
 
-    def _ping(self) -> None:
+    def _is_news(self, count: int) -> bool:
+        return self._stop or self._count != count
+
+    def _ping(self, _: float) -> None:
         if self._ping_url is None or time.monotonic() < self._next_ping:
             return
         self._next_ping = time.monotonic() + self._ping_secs
