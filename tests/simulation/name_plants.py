@@ -81,7 +81,7 @@ NAME_PLANTS: dict[str, Plant] = {
         "a heartbeat that a killed process left half-written is taken for data",
         "suffixes",
         "has_own_suffix",
-        "return name.endswith(OWN_SUFFIXES) or _HALF_WRITTEN.search(name) is not None",
+        'return _TEMPORARY.sub("", name).endswith(OWN_SUFFIXES)',
         "return name.endswith(OWN_SUFFIXES)",
     ),
     "appended-at-once": one(

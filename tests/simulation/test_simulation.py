@@ -64,8 +64,10 @@ def test_seeds_that_found_something(seed: int) -> None:
         *(range(first_seed(name), first_seed(name) + 30) for name in NEWER_REALMS),
         # what was written before a break was not synced after it
         [first_seed("folder") + 72],
+        # a tail whose name was taken, by itself, moved the file's instead
+        [first_seed("unsteady") + 14_100_444],
     ],
-    ids=["archive", "outbox", "calls", "found", *NEWER_REALMS, "unsynced"],
+    ids=["archive", "outbox", "calls", "found", *NEWER_REALMS, "unsynced", "tail"],
 )
 def test_histories_of_other_worlds(seeds: Sequence[int]) -> None:
     _complain(

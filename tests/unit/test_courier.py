@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from pysubtask.core.plan import Policy
 from pysubtask.core.space import without_source
 from pysubtask.errors import RemoteDenied, RemoteFull
 from pysubtask.subtask.delivery import comparison
@@ -266,6 +267,29 @@ def test_a_tail_whose_head_is_lost_goes_to_a_name_of_its_own(local: Local) -> No
     remote.settle()
     assert remote.server.read_file("a.csv") == b"new\n"
     assert remote.server.read_file("a.csv~5-10") == b"tail\n"
+
+
+@KINDS
+def test_a_tail_that_a_loss_of_power_sends_again(local: Local, kind: str) -> None:
+    """It has arrived before, as has what was written later, and the journal lost both. The one is
+    replaced, also where servers rename to free names only; the other may be all that is left."""
+    remote = make_remote(local, kind, policy=Policy(unclean_boot=True))
+    local.write(b"head\n")
+    local.take()
+    remote.settle()
+    local.write(b"tail\n", "ab")
+    local.take()
+    remote.server.put_file("a.csv~5-10", b"tail\n")
+    remote.server.put_file("a.csv", b"what came later\n")
+    remote.restart()
+    local.sources.close()
+    local.write(b"newest\n")
+    local.take()
+    remote.settle()
+    assert remote.server.read_file("a.csv~5-10") == b"tail\n"
+    assert remote.server.read_file("a.csv") == b"newest\n"
+    (kept,) = [name for name in remote.server.names() if name.endswith("Z")]
+    assert remote.server.read_file(kept) == b"what came later\n"
 
 
 @pytest.mark.parametrize(

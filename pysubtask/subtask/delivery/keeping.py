@@ -34,7 +34,11 @@ class Keeping:
 
     def is_due(self, entry: Entry, upload: Upload) -> bool:
         """Whether what is there has to be kept."""
-        return not upload.tail and (upload.set_aside or self._rotated_name(entry, upload) != "")
+        if upload.tail:
+            # It has a name of its own. But the version behind it takes the file's, and would know
+            # nothing of what is there.
+            return upload.set_aside and not upload.segment
+        return upload.set_aside or self._rotated_name(entry, upload) != ""
 
     def make_way(self, entry: Entry, upload: Upload) -> Steps:
         """Give what is there its other name. Nothing there: that was done, or a consumer took it.

@@ -156,7 +156,7 @@ class Placing:
                 raise in_the_way from None
         if self._is_first(entry, upload):
             upload = yield from self.meet(path, entry, upload, st)
-        if upload.set_aside:
+        if upload.set_aside and not upload.tail:  # a tail takes another name than was made free
             yield from self._keeping.make_way(entry, upload)
             yield from call(Rename(upload.temp, name))
             mtime = temp.mtime
