@@ -102,8 +102,8 @@ class Version(msgspec.Struct, frozen=True, gc=False):
     may_grow: bool = True
     """False for a file that the program rewrites as a whole: a part of it is worth nothing."""
     set_aside_remote: bool = False
-    """The file came back shorter after an unclean boot: what the server has may be all there
-    is of the rest, and is kept under another name."""
+    """The file lost its end when the power failed, or may have: what the server has may be all
+    there is of the rest, and is kept under another name."""
 
     @property
     def available_from(self) -> int:

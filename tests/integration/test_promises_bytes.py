@@ -16,8 +16,8 @@ from tests.servers.rclone import RcloneServer
 MIB = 1 << 20
 CUT_AFTER_BYTES = 4_000_000
 AGAIN_PER_CUT_BYTES = 1024 * 1024
-"""80 KiB is usual (docs/figures.md). The window follows the round trips, and those of a machine that
-has much else to do are long."""
+"""80 KiB is usual (docs/figures.md). The window follows the round trips, and those of a machine
+that has much else to do are long."""
 
 
 def up_per_append(made: Delivery, link: TcpProxy, name: str, size: int, count: int) -> float:

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
+from tests.simulation.doubted import Doubted
 from tests.simulation.ledger import Ledger, Lineage, Source, Touch, common
 from tests.simulation.lines import half_line
 from tests.simulation.losses import Seen, look_again
@@ -99,6 +100,7 @@ class Checker:
         self.late_temps: set[str] = set()
         self.segments = Segments(ledger.by_remote, self._broken, self._segment_shown)
         self.rotated = Rotated(ledger, lambda path: self.view(path).content_of, self._broken)
+        self.doubted = Doubted(ledger, disk, self._broken)
         self.slots = Slots(self, now_ns)
         self.neighbours: set[str] = set()
         """Temporary files of another client, which have to stay."""
@@ -219,6 +221,7 @@ class Checker:
 
     def lost(self) -> None:
         self.rotated.lost(self.disk.files)
+        self.doubted.clear()
         look_again(self, self.seen)
 
     def remember(self) -> None:
@@ -232,6 +235,7 @@ class Checker:
             return
         if self.disk.another_hand:
             view.exempt = True
+            self.doubted.forget(path)
             return
         self.slots.unnamed(path)
         if self.atomic and path not in self.disk.files and not file.names:
@@ -243,6 +247,7 @@ class Checker:
         if self.disk.another_hand:
             source.interfered = True
             view.exempt = True
+            self.doubted.forget(source.remote)
             return
         lineages = source.lineages
         content = file.content
@@ -486,6 +491,7 @@ class Checker:
         deliver it again in order."""
         self.segments.rolled_back = True
         self.rotated.rolled_back()
+        self.doubted.power_lost()
         for view in self._views.values():
             # What came later may be forgotten for good: the next loss counts from here again.
             view.past = [change for change in view.past if change[0] < since_ns]

@@ -48,6 +48,28 @@ REALM_PLANTS: dict[str, Plant] = {
             ),
         ),
     ),
+    "rest-replaced": one(
+        "what a loss of power left at the destination only is kept only if the file here is "
+        "shorter when it is looked at",
+        "subtask.intake.snapshot",
+        "Snapshots._may_have_lost_its_end",
+        "return not is_rewritten and not is_elsewhere",
+        "return False",
+    ),
+    "rest-kept-by-nobody": one(
+        "what a version was to keep is forgotten when a newer version takes its place",
+        "subtask.intake.snapshot",
+        "Snapshots._still_keeps",
+        "return entry.delivered is None or entry.delivered.version < current.number",
+        "return False",
+    ),
+    "rest-not-doubted": one(
+        "a version whose bytes were lost is given up, and with it what it was to keep",
+        "subtask.delivery.lost",
+        "LostBytes.give_up_version",
+        "if version.set_aside_remote or self._session.policy.doubts(done):",
+        "if False:",
+    ),
     "written-behind-anything": one(
         "what is owed is written behind a content that cannot be compared any more",
         "core.plan",
@@ -210,6 +232,9 @@ REALM_WORLDS = {
 """Where each is looked for (:data:`tests.simulation.plants.WORLDS`)."""
 
 REALM_KNOWN: dict[str, int] = {
+    "rest-replaced": 8_937,
+    "rest-kept-by-nobody": 14_300_445,
+    "rest-not-doubted": 14_014_304_650,
     "folder-unsynced": 6_000_000_003,
     "folder-temp-unsynced": 6_000_000_241,
     "folder-cache-counted": 6_000_000_006,

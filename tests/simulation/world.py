@@ -107,6 +107,7 @@ class World(Machine):
         self._check_archived()
         self.checker.check_claims(child.claims())
         self.checker.slots.observe()
+        self.checker.doubted.check()
         again, excused = self.resends.again_bytes, self.resends.excused_bytes
         if again > excused and not self.config.small_outbox:
             raise Violation("resent", f"{again} bytes were sent again, {excused} are excused")

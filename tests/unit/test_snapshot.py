@@ -386,14 +386,48 @@ def test_a_newer_whole_version_replaces_one_that_is_not_sent_yet(local: Local) -
     assert not local.outbox_litter()
 
 
-def test_shorter_after_an_unclean_boot_sets_the_remote_file_aside(local: Local) -> None:
-    local.write(b"one+two")
+def after_an_unclean_boot(local: Local, written: bytes, left: bytes) -> None:
+    local.write(written)
     local.take()
     local.snapshots.suspects = {local.path}
-    local.write(b"one")
+    local.write(left)
+
+
+def test_shorter_after_an_unclean_boot_sets_the_remote_file_aside(local: Local) -> None:
+    after_an_unclean_boot(local, b"one+two", b"one")
     local.take()
     assert local.current.set_aside_remote
     assert local.path not in local.snapshots.suspects
+
+
+def test_as_long_again_after_an_unclean_boot_sets_the_remote_file_aside(local: Local) -> None:
+    """The program was quicker than the first look: what it has appended is not what was lost."""
+    after_an_unclean_boot(local, b"one+two", b"one+three")
+    local.take()
+    assert local.current.set_aside_remote
+
+
+def test_a_file_that_is_rewritten_takes_its_place_after_an_unclean_boot(local: Local) -> None:
+    for text in (b"state 1", b"state 2"):
+        local.write(text)
+        local.take()
+    local.snapshots.suspects = {local.path}
+    local.write(b"state 3")
+    local.take()
+    assert not local.current.set_aside_remote
+
+
+def test_what_is_to_be_kept_is_so_by_the_version_after_that_too(local: Local) -> None:
+    """The one that was to keep it is given up for a newer one, before anything was sent."""
+    after_an_unclean_boot(local, b"one+two", b"one")
+    local.take()
+    local.write(b"other")
+    local.take()
+    assert local.current.set_aside_remote
+    local.deliver_all()
+    local.write(b"newest")
+    local.take()
+    assert not local.current.set_aside_remote
 
 
 def test_a_piece_let_go_of_while_it_is_added_to_is_copied_again(local: Local) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import posixpath
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
@@ -35,6 +36,15 @@ __all__ = ["Snapshots"]
 
 _MOST_READ_ON = 3
 """A look begins anew so often because the file of before has gained bytes, wherever it is now."""
+
+
+class _Predecessor(NamedTuple):
+    """What a new version has to know of the one before it."""
+
+    kept_as: str | None
+    """The name that it gets at the destination; None: the new one takes its place."""
+    may_have_lost_its_end: bool
+    """See :attr:`Version.set_aside_remote`."""
 
 
 class Snapshots:
@@ -66,7 +76,7 @@ class Snapshots:
         """Paths whose content is known to have changed though no look can tell: the next look
         begins a new version."""
         self.suspects: set[str] = set()
-        """Paths not looked at since an unclean boot: a file that is shorter now lost its end."""
+        """Paths not looked at since an unclean boot, which may have cost them their ends."""
 
     # -- one look ----------------------------------------------------------------------------
 
@@ -127,12 +137,13 @@ class Snapshots:
             if not edited and touch is None and previous and is_untouched(previous, before):
                 return Outcome("unchanged")
             outcome: Outcome | None = None
-            was_finished = False
+            was_finished = is_elsewhere = False
             goes_on = not edited and previous and _may_continue(previous, before, growth)
             if goes_on and previous is not None and before.ino != previous.identity.ino:
                 # The same beginning in another file: a longer copy moved into place, unless
                 # the file of before lives on under another name.
-                goes_on = not self._finish(path, previous, growth, before)
+                is_elsewhere = self._finish(path, previous, growth, before)
+                goes_on = not is_elsewhere
                 was_finished = True
                 has_grown = self._size_noted(path) != previous.size
                 if has_grown and self._read_on < _MOST_READ_ON:
@@ -147,11 +158,11 @@ class Snapshots:
                     outcome = None
             if outcome is None:
                 if not was_finished:
-                    self._finish(path, previous, growth, before)
+                    is_elsewhere = self._finish(path, previous, growth, before)
                 kept_as = self._kept_as(path, before, growth, rotated_as) if rotated_as else None
-                outcome = self._begin(
-                    path, remote, handle, before, growth, touch, kept_as, final=final
-                )
+                lost = self._may_have_lost_its_end(path, previous, before, growth, is_elsewhere)
+                old = _Predecessor(kept_as, lost or self._still_keeps(path))
+                outcome = self._begin(path, remote, handle, before, growth, touch, old, final=final)
             if outcome.result == "taken" and growth != "rewrite":
                 taken = self._ledger.get(path)
                 if taken is not None and taken.current is not None and taken.current.growing:
@@ -187,7 +198,7 @@ class Snapshots:
         st: FileStat,
         growth: str,
         touch: Touch | None,
-        kept_as: str | None,
+        old: _Predecessor,
         *,
         final: bool,
     ) -> Outcome:
@@ -196,7 +207,7 @@ class Snapshots:
         pieces = self._pieces_of(handle, st.size, growth)
         try:
             outcome = self._begin_with(
-                pieces, path, remote, handle, st, facts, growth, touch, kept_as, final=final
+                pieces, path, remote, handle, st, facts, growth, touch, old, final=final
             )
         except (OSError, Clash):
             self._discard(pieces)
@@ -226,7 +237,7 @@ class Snapshots:
         facts: tuple[Identity, Stamp, bool],
         growth: str,
         touch: Touch | None,
-        kept_as: str | None,
+        old: _Predecessor,
         *,
         final: bool,
     ) -> Outcome:
@@ -259,7 +270,6 @@ class Snapshots:
 
         def begin(e: Entry) -> Entry:
             previous = e.current
-            shorter = previous is not None and st.size < previous.size
             version = Version(
                 number=e.next_number,
                 size=st.size,
@@ -273,10 +283,10 @@ class Snapshots:
                 pieces=pieces,
                 taken_at=self._clock.time(),
                 may_grow=growth != "rewrite",
-                set_aside_remote=shorter and path in self.suspects,
+                set_aside_remote=old.may_have_lost_its_end,
             )
-            if kept_as is not None and previous is not None:
-                e = replace(e, rotated=(*e.rotated, (previous.number, kept_as)))
+            if old.kept_as is not None and previous is not None:
+                e = replace(e, rotated=(*e.rotated, (previous.number, old.kept_as)))
             return with_served(drop_superseded(e.with_version(version)), touch)
 
         self._ledger.update(path, begin, remote=remote)
@@ -295,6 +305,34 @@ class Snapshots:
             return print_of(copy.read_at, kind, size)
         finally:
             copy.close()
+
+    def _may_have_lost_its_end(
+        self,
+        path: str,
+        previous: Version | None,
+        st: FileStat,
+        growth: str,
+        is_elsewhere: bool,
+    ) -> bool:
+        """Whether the destination may hold what a loss of power took from the file here.
+
+        It need not be shorter: the program may have appended as much again before this look. Files
+        that the program is known to rewrite are whole as they are.
+        """
+        if previous is None or path not in self.suspects:
+            return False
+        if st.size < previous.size:
+            return True
+        is_rewritten = growth == "rewrite" or (previous.number > 1 and not previous.growing)
+        return not is_rewritten and not is_elsewhere
+
+    def _still_keeps(self, path: str) -> bool:
+        """Whether the current version is still to set aside what is at the destination."""
+        entry = self._ledger.get(path)
+        current = entry.current if entry is not None else None
+        if entry is None or current is None or not current.set_aside_remote:
+            return False
+        return entry.delivered is None or entry.delivered.version < current.number
 
     def _discard(self, pieces: tuple[Piece, ...]) -> None:
         self._ledger.outbox.discard(p.name for p in pieces if p.name is not None)

@@ -1,0 +1,68 @@
+"""What a loss of power left at the destination only.
+
+The last rows of a file had arrived when the power failed, and the disk had not kept them: what the
+destination shows is longer than what is left here, and nobody has those rows but the server. What
+goes on from what is left here must not take their place; they stay under some name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from tests.simulation.remote import RemoteDisk
+
+if TYPE_CHECKING:
+    from tests.simulation.ledger import Ledger
+
+__all__ = ["Doubted"]
+
+
+class Doubted:
+    """Watches, by remote name, what is nowhere else."""
+
+    def __init__(
+        self, ledger: Ledger, disk: RemoteDisk, broken: Callable[[str, str], None]
+    ) -> None:
+        self._ledger = ledger
+        self._disk = disk
+        self._broken = broken
+        self._only_there: dict[str, bytes] = {}
+        self.replaced = False
+        """``on_first_contact="replace"``: who asked for that gets it."""
+
+    def power_lost(self) -> None:
+        """Compare what is left here with what is there."""
+        self._only_there.clear()
+        for source in self._ledger.by_path.values():
+            file = self._disk.files.get(source.remote)
+            if file is None or self.replaced or not source.present or len(source.lineages) < 2:
+                continue
+            written, left = (lineage.content for lineage in source.lineages[-2:])
+            is_rewritten = source.growth == "rewrite" or len(source.lineages) > 2
+            if is_rewritten or not written.startswith(file.content):
+                continue  # what was there was no more than a version that had been followed
+            if len(left) < len(file.content) and file.content.startswith(left):
+                self._only_there[source.remote] = bytes(file.content)
+
+    def forget(self, remote: str) -> None:
+        """Another hand has been there."""
+        self._only_there.pop(remote, None)
+
+    def clear(self) -> None:
+        """The server itself has lost what nobody knows."""
+        self._only_there.clear()
+
+    def check(self) -> None:
+        """It is still there."""
+        for remote, content in list(self._only_there.items()):
+            file = self._disk.files.get(remote)
+            if file is None or file.content.startswith(content):
+                continue  # between two names, or as it was
+            if not any(other.content.startswith(content) for other in self._disk.files.values()):
+                self._broken(
+                    "lost",
+                    f"{remote!r} had {len(content)} bytes that a loss of power had left nowhere "
+                    "else, and they were not kept",
+                )
+            del self._only_there[remote]
