@@ -111,6 +111,8 @@ class Checker:
         self.other_names: Callable[[str], bool] = lambda path: False
         self.seen: dict[str, Seen] = {}
         """What was there when it was last remembered."""
+        self.power_lost = False
+        """At least once."""
         self.line_wait_ns = 0
         """So long half a line is kept back at least."""
         self.released_ns = -1
@@ -180,6 +182,14 @@ class Checker:
             if replaced is not None:
                 raise Violation("lost", f"{path!r} was set aside over an older one")
             self.set_aside[path] = bytes(file.content)
+            self._check_doubt(before)
+
+    def _check_doubt(self, source: Source) -> None:
+        """What is ours for certain is replaced, not kept."""
+        changes_hands = source.remote in self.slots.by_remote
+        doubtful = self.power_lost or source.was_found or source.interfered or changes_hands
+        if not doubtful and not self.view(source.remote).exempt and not self.disk.another_hand:
+            raise Violation("stray", f"{source.remote!r} was set aside, and is ours")
 
     def _is_part(self, path: str, file: RemoteFile) -> bool:
         """``name~start-end``: what is left of a version whose beginning is nowhere any more."""
@@ -253,6 +263,7 @@ class Checker:
         content = file.content
         size = len(content)
         before = (view.index, view.size)
+        end = view.size if view.taken_end < 0 else size - len(data)  # of this file: it is a part
         if (
             data
             and not view.exempt
@@ -264,7 +275,7 @@ class Checker:
             and source.growth != "rewrite"
         ):
             view.size = size  # the usual case, without looking at all of it again
-        elif not self.advance(source, view, content, offset >= view.size and bool(data)):
+        elif not self.advance(source, view, content, bool(data) and offset >= end):
             if view.exempt:
                 return
             raise Violation(*self._diagnose(source, view, content))
@@ -288,7 +299,7 @@ class Checker:
         size = len(content)
         in_place = grew_in_place and source.growth != "rewrite"
         if self.continued and view.taken_end >= 0:
-            return self._advance_continued(source, view, content)
+            return self._advance_continued(source, view, content, in_place=in_place)
         again = view.floor >= 0
         shown = source.lineages[view.index].content if source.lineages else b""
         if not again and size == view.size > 0 and shown.startswith(content):
@@ -311,7 +322,9 @@ class Checker:
                 return True
         return False
 
-    def _advance_continued(self, source: Source, view: _View, content: bytearray) -> bool:
+    def _advance_continued(
+        self, source: Source, view: _View, content: bytearray, *, in_place: bool
+    ) -> bool:
         """The consumer took the file; this one begins where that ended, or a little before."""
         if view.floor >= 0 and self._advance_again(source, view, content):
             return True
@@ -321,7 +334,7 @@ class Checker:
             view.size = max(view.size, start + len(content))
             return True
         for newer in source.lineages[view.index + 1 :]:
-            if newer.holds(content):
+            if newer.holds(content, in_place=in_place):
                 view.index, view.size, view.taken_end = newer.index, len(content), -1
                 return True
             start = newer.content.rfind(content, 0, view.taken_end + len(content))
@@ -489,6 +502,7 @@ class Checker:
     def roll_back(self, since_ns: int) -> None:
         """A loss of power: the journal may have forgotten what was delivered since then, and
         deliver it again in order."""
+        self.power_lost = True
         self.segments.rolled_back = True
         self.rotated.rolled_back()
         self.doubted.power_lost()

@@ -123,6 +123,9 @@ class Child(Protocol):
     def relied_pieces(self) -> set[str]:
         """The outbox files that the journal relies on."""
 
+    def pieces_to_remove(self) -> Collection[str]:
+        """Those that the disk would not remove: it is tried again."""
+
     def client_id(self) -> str:
         """What all its temporary names begin with."""
 
@@ -338,6 +341,9 @@ class RealChild:
         entries = self._subtask.ledger.journal.entries()
         return {f"{self._boot.state_dir}/outbox/{n}" for e in entries for n in e.outbox_names()}
 
+    def pieces_to_remove(self) -> Collection[str]:
+        return set(self._subtask.ledger.outbox._left_over)
+
     def client_id(self) -> str:
         return self._subtask.ledger.journal.client_id
 
@@ -404,6 +410,9 @@ class IdleChild:
         return False
 
     def relied_pieces(self) -> set[str]:
+        return set()
+
+    def pieces_to_remove(self) -> Collection[str]:
         return set()
 
     def client_id(self) -> str:

@@ -21,16 +21,16 @@ TEMP_PREFIX = ".pysubtask-"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A file at the destination, as a client can know it: by its size and time."""
+    """A file at the destination. A client knows it by its size and time."""
 
     file: RemoteFile
-    size: int
+    content: bytes
     mtime: int
 
     @classmethod
     def of(cls, file: RemoteFile) -> Seen:
         """As it is now."""
-        return cls(file, len(file.content), file.mtime)
+        return cls(file, bytes(file.content), file.mtime)
 
 
 def look_again(checker: Checker, seen: dict[str, Seen]) -> None:
@@ -56,8 +56,8 @@ def look_again(checker: Checker, seen: dict[str, Seen]) -> None:
         source.interfered = True  # what was delivered is gone, and the journal does not know
         view.content_of = file
         if file is not None and before is not None:
-            looks_same = (len(file.content), file.mtime) == (before.size, before.mtime)
-            if looks_same and file is not before.file:  # an older one: no client can tell
+            looks_same = (len(file.content), file.mtime) == (len(before.content), before.mtime)
+            if looks_same:  # an older one, or it has a hole now: no client can tell
                 view.exempt = source.untold = True
         if view.exempt:
             continue
@@ -65,7 +65,11 @@ def look_again(checker: Checker, seen: dict[str, Seen]) -> None:
         if file is None:
             view.size = 0
             continue
-        if checker.advance(source, view, file.content, True):
+        latest = view.index
+        if checker.advance(source, view, file.content, True) and view.index <= latest:
             view.floor = -1
         else:
-            view.exempt = True  # what another hand had left there is back
+            # What another hand had left there is back, or one of ours that was emptied looks like
+            # a newer one that was empty once.
+            view.index = min(view.index, latest)
+            view.exempt = True

@@ -228,6 +228,15 @@ class Machine(Stage):
             self._births_ns[path] = _FORGIVEN_NS
         self._forgotten_ns = _FORGIVEN_NS
 
+    def _left_over(self) -> str:
+        """A copy that nobody needs: with others, it would fill the disk some day."""
+        if self._child is None:
+            return ""
+        needed = self._child.relied_pieces().union(self._child.pieces_to_remove())
+        folder = f"{STATE_DIR}/outbox"
+        paths = [f"{folder}/{name}" for name in self.fs.directory(folder).entries]
+        return next((path for path in paths if path not in needed), "")
+
     def _log_child(self, text: str) -> None:
         self.trace(f"    child: {text}")
 

@@ -59,16 +59,16 @@ REALM_PLANTS: dict[str, Plant] = {
     "rest-kept-by-nobody": one(
         "what a version was to keep is forgotten when a newer version takes its place",
         "subtask.intake.snapshot",
-        "Snapshots._still_keeps",
-        "return entry.delivered is None or entry.delivered.version < current.number",
+        "_still_keeps",
+        "return done is None or done.version < current.number",
         "return False",
     ),
-    "rest-not-doubted": one(
-        "a version whose bytes were lost is given up, and with it what it was to keep",
-        "subtask.delivery.lost",
-        "LostBytes.give_up_version",
-        "if version.set_aside_remote or self._session.policy.doubts(done):",
-        "if False:",
+    "copy-left": one(
+        "a copy that came to nothing stays in the outbox",
+        "subtask.intake.snapshot",
+        "Snapshots._discard",
+        "self._ledger.outbox.discard(p.name for p in pieces if p.name is not None)",
+        "pass",
     ),
     "written-behind-anything": one(
         "what is owed is written behind a content that cannot be compared any more",
@@ -234,7 +234,7 @@ REALM_WORLDS = {
 REALM_KNOWN: dict[str, int] = {
     "rest-replaced": 8_937,
     "rest-kept-by-nobody": 14_300_445,
-    "rest-not-doubted": 14_014_304_650,
+    "copy-left": 0,
     "folder-unsynced": 6_000_000_003,
     "folder-temp-unsynced": 6_000_000_241,
     "folder-cache-counted": 6_000_000_006,

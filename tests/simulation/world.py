@@ -290,6 +290,11 @@ class World(Machine):
         if self.beats is not None:
             self._run_until(self.clock.now_ns + 60 * SEC)  # one may just have failed
             self.beats.check_fresh()
+        until_ns = self.clock.now_ns + 60 * SEC
+        while path := self._left_over():  # what goes waits for the journal's sync
+            if self.clock.now_ns > until_ns:
+                raise Violation("leak", f"{path} is left, and the journal knows nothing of it")
+            self._run_until(self.clock.now_ns + SEC)
 
     def _pending_bytes(self, child: Child) -> int:
         """What is owed of files that have their name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator
@@ -373,6 +374,27 @@ def test_a_folder_whose_sync_failed_is_synced_the_next_time(bench: Bench) -> Non
 
 
 # -- going -------------------------------------------------------------------------------------
+
+
+def test_what_can_not_be_removed_goes_later(bench: Bench) -> None:
+    """One by one: a disk that refuses one is not asked for all of them each time."""
+    names = [bench.box.store([b"bytes"])[0] for _ in range(3)]
+    bench.disk.before = fail_with(lambda: OSError(errno.EIO, "Input/output error"), "remove")
+    bench.box.discard(names)
+    calls: list[str] = []
+
+    def refuse(operation: str, path: str) -> None:
+        if operation == "remove":
+            calls.append(path)
+            raise OSError(errno.EIO, "Input/output error", path)
+
+    bench.disk.before = refuse
+    bench.box.sync()
+    assert len(calls) == 1
+    assert bench.files() == sorted(names)
+    bench.disk.before = nothing
+    bench.box.sync()
+    assert bench.files() == []
 
 
 def test_discarding_twice_or_what_is_gone_is_no_error(bench: Bench) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from pysubtask.core.model import Piece, Stamp, Version
+from pysubtask.core.model import Delivered, Piece, Stamp, Version
 from pysubtask.subtask.intake.facts import Touch
+from pysubtask.subtask.store.ledger import record_delivery
 from tests.unit.core_fakes import HookedDisk, ManualClock, on_nth
 from tests.unit.core_local import Local
 
@@ -427,6 +428,32 @@ def test_what_is_to_be_kept_is_so_by_the_version_after_that_too(local: Local) ->
     local.deliver_all()
     local.write(b"newest")
     local.take()
+    assert not local.current.set_aside_remote
+
+
+def test_what_comes_back_from_the_archive_after_an_unclean_boot(local: Local) -> None:
+    """Shorter, perhaps: nothing is noted of it that would tell."""
+    local.write(b"one+two")
+    local.take()
+    local.deliver_all()
+    local.ledger.update(local.path, lambda e: replace(e, versions=()))
+    local.snapshots.suspects = {local.path}
+    local.write(b"one")
+    local.take()
+    assert local.current.set_aside_remote
+
+
+def test_what_is_to_be_kept_is_so_once(local: Local) -> None:
+    """Of several versions that wait, all but the first would keep the one before, which is ours."""
+    after_an_unclean_boot(local, b"one+two", b"one")
+    local.deliver_all()
+    local.take("append")
+    first = local.current
+    local.write(b"2")
+    local.take("append")
+    assert [v.set_aside_remote for v in local.entry.versions] == [True, True]
+    done = Delivered(first.number, first.size)
+    local.ledger.update(local.path, lambda e: record_delivery(e, done))
     assert not local.current.set_aside_remote
 
 

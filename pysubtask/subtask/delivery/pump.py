@@ -93,6 +93,8 @@ class Pump:
                     else not unanswered or written_bytes <= self._session.window.limit_bytes
                 )
                 allowance = self._session.allowance
+                # While a limit per second holds it back, what is answered would not be noted.
+                room = room and (not unanswered or allowance.has_turn(max(0, end - sent_to)))
                 # The first one goes in any case: what was read back for it must not be in vain.
                 is_first = sent_to == start
                 if request is not None and not unanswered and not is_first:

@@ -161,7 +161,7 @@ class Snapshots:
                     is_elsewhere = self._finish(path, previous, growth, before)
                 kept_as = self._kept_as(path, before, growth, rotated_as) if rotated_as else None
                 lost = self._may_have_lost_its_end(path, previous, before, growth, is_elsewhere)
-                old = _Predecessor(kept_as, lost or self._still_keeps(path))
+                old = _Predecessor(kept_as, lost)
                 outcome = self._begin(path, remote, handle, before, growth, touch, old, final=final)
             if outcome.result == "taken" and growth != "rewrite":
                 taken = self._ledger.get(path)
@@ -283,7 +283,7 @@ class Snapshots:
                 pieces=pieces,
                 taken_at=self._clock.time(),
                 may_grow=growth != "rewrite",
-                set_aside_remote=old.may_have_lost_its_end,
+                set_aside_remote=old.may_have_lost_its_end or _still_keeps(e),
             )
             if old.kept_as is not None and previous is not None:
                 e = replace(e, rotated=(*e.rotated, (previous.number, old.kept_as)))
@@ -319,20 +319,14 @@ class Snapshots:
         It need not be shorter: the program may have appended as much again before this look. Files
         that the program is known to rewrite are whole as they are.
         """
-        if previous is None or path not in self.suspects:
+        if path not in self.suspects:
             return False
+        if previous is None:  # it was in the archive, and is back
+            return growth != "rewrite"
         if st.size < previous.size:
             return True
         is_rewritten = growth == "rewrite" or (previous.number > 1 and not previous.growing)
         return not is_rewritten and not is_elsewhere
-
-    def _still_keeps(self, path: str) -> bool:
-        """Whether the current version is still to set aside what is at the destination."""
-        entry = self._ledger.get(path)
-        current = entry.current if entry is not None else None
-        if entry is None or current is None or not current.set_aside_remote:
-            return False
-        return entry.delivered is None or entry.delivered.version < current.number
 
     def _discard(self, pieces: tuple[Piece, ...]) -> None:
         self._ledger.outbox.discard(p.name for p in pieces if p.name is not None)
@@ -400,6 +394,14 @@ class Snapshots:
         entry = self._ledger.get(path)
         current = entry.current if entry is not None else None
         return current.size if current is not None else None
+
+
+def _still_keeps(entry: Entry) -> bool:
+    """Whether the current version is still to set aside what is at the destination."""
+    current, done = entry.current, entry.delivered
+    if current is None or not current.set_aside_remote:
+        return False
+    return done is None or done.version < current.number
 
 
 def _may_continue(previous: Version, st: FileStat, growth: str) -> bool:

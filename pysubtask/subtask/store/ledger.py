@@ -180,6 +180,8 @@ def drop_superseded(entry: Entry) -> Entry:
 
 def record_delivery(entry: Entry, delivered: Delivered) -> Entry:
     """Note what the destination shows now and let go of the bytes that are no longer owed."""
+    arrived = entry.version(delivered.version)
+    has_kept = arrived is not None and arrived.set_aside_remote  # so the next ones need not
     versions = []
     for version in entry.versions:
         if version.number < delivered.version:
@@ -188,6 +190,8 @@ def record_delivery(entry: Entry, delivered: Delivered) -> Entry:
             pieces = tuple(p for p in version.pieces if p.end > delivered.size)
             if pieces != version.pieces:
                 version = replace(version, pieces=pieces)
+        elif has_kept and version.set_aside_remote:
+            version = replace(version, set_aside_remote=False)
         versions.append(version)
     rotated = entry.rotated
     if rotated:

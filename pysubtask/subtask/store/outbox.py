@@ -78,6 +78,8 @@ class Outbox:
         """Those that could not be written anew either."""
         self._extended: set[str] = set()
         """Pieces that are being written."""
+        self._left_over: dict[str, None] = {}
+        """Paths that the disk would not remove."""
 
     def open(self, wanted: Iterable[str]) -> None:
         """Make the folder, count what is there, remove pieces that nobody refers to."""
@@ -205,6 +207,7 @@ class Outbox:
         """
         with self._syncing:
             self._sync(only)
+            self._remove_left_over()
 
     def _sync(self, only: Collection[str] | None) -> None:
         names = list(self._dirty)  # one step: the other thread may add or drop some meanwhile
@@ -311,7 +314,7 @@ class Outbox:
                 raise OSError(errno.EAGAIN, "it is being added to", self._path(name))
         if size is None:
             return  # dropped since
-        copy = self._path(self._new_name())  # nobody speaks of it: it goes at the next start
+        copy = self._path(self._new_name())  # nobody speaks of it
         try:
             found = self._copy(name, copy, size)
             if found[0] != size or digest not in (None, found[1]):
@@ -403,8 +406,18 @@ class Outbox:
     def _remove(self, path: str) -> None:
         try:
             self._disk.remove(path)
+        except FileNotFoundError:
+            pass
         except OSError:
-            pass  # gone already, or the disk refuses: the next start removes it
+            self._left_over[path] = None  # no name is given twice, so it can go at any time
+
+    def _remove_left_over(self) -> None:
+        """What the disk would not remove before; the next start does, too."""
+        for path in list(self._left_over):
+            self._left_over.pop(path, None)
+            self._remove(path)
+            if path in self._left_over:
+                return  # nor does it now
 
 
 def _number(name: str) -> int:
