@@ -31,7 +31,7 @@ from pysubtask.subtask.intake.keeper import Keeper
 from pysubtask.subtask.intake.snapshot import Snapshots
 from pysubtask.subtask.intake.target import Target
 from pysubtask.subtask.pull.pulls import Pulls
-from pysubtask.subtask.recovery import doubt_deliveries, mend_outbox
+from pysubtask.subtask.recovery import doubt_deliveries, may_have_lost_ends, mend_outbox
 from pysubtask.subtask.report import Report
 from pysubtask.subtask.stepping import LifeClock, StepThread, Turns, stuck_after_secs
 from pysubtask.subtask.store.signatures import Signatures
@@ -215,8 +215,8 @@ class TransferSubtask(BaseSubtask):
         self.allowance.open()
         believed = not (journal.unclean_boot or journal.fresh)
         self.signatures.open(journal.entries() if believed else [])
+        self.snapshots.suspect(may_have_lost_ends(journal), unclean=journal.unclean_boot)
         if journal.unclean_boot:
-            self.snapshots.suspects = {e.path for e in journal.entries()}
             mend_outbox(self.ledger, self.context.clock, self.snapshots.rescue)
             doubt_deliveries(self.ledger, self._settings.sync_secs, self.ready)
         for path in follow_watches(self.context.disk, self.ledger, self.intake.watch_of):
@@ -486,6 +486,8 @@ class TransferSubtask(BaseSubtask):
         self.context.wake()
 
     def _look_again(self, path: str) -> None:
+        if self.ledger.journal.unclean_boot:
+            self.snapshots.suspects.add(path)
         self.intake.hint_look(path)
         self.context.wake()
 

@@ -245,6 +245,13 @@ class Ledger:
             source.stale_touch = source.in_folder
             source.last_touch = None
             source.owed = [t for t in source.owed if 0 < t.served_ns < recent_ns]
+            if source.growth == "append" and source.present and content is not None:
+                last = source.current
+                if not last.content.startswith(content):  # the name is an older file's again
+                    left = [read(other) for other in self.names_of(source)]
+                    source.owed = [
+                        t for t in source.owed if t.index != last.index or _is_left(source, t, left)
+                    ]
             for other in self.names_of(source):  # what was rotated may have lost its end, too
                 rotated = read(other)
                 if rotated and rotated != before[other]:

@@ -157,6 +157,8 @@ class Resends:
     def closed(self) -> None:
         """A connection is over, however it ended."""
         self._brought.clear()
+        if self.spending is not None:
+            self.spending.closed()
 
     def lost_power(self) -> None:
         """The journal may have forgotten what was under way."""

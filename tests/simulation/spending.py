@@ -15,6 +15,7 @@ __all__ = ["Spending"]
 _DAY_SECS = 86_400.0
 _NOTED_EVERY_SECS = 5.0
 _REQUESTS_BYTES = 1_000
+_LOOKS_BYTES = 500
 
 
 class Spending:
@@ -45,6 +46,8 @@ class Spending:
         self._left = (self._limit or 0) * 0.1
         self._recent: list[tuple[float, int]] = []
         self._largest = 0
+        self._looks_bytes = 0
+        """What it costs to look again, after each connection."""
         self._paced_at = true_secs()
         self._paced_left = (self._rate or 0) * 0.5
         self.broken = ""
@@ -60,7 +63,8 @@ class Spending:
             self._at = now
             self._recent = [r for r in self._recent if 0 <= now - r[0] <= _NOTED_EVERY_SECS]
             self._recent.append((now, weight))
-            if self._left < -self._jobs * (2 * self._largest + _REQUESTS_BYTES):
+            beyond = 2 * self._largest + _REQUESTS_BYTES + self._looks_bytes
+            if self._left < -self._jobs * beyond:
                 self.broken = (
                     f"{-self._left:.0f} bytes more than {self._limit} a day allow were sent"
                 )
@@ -73,6 +77,10 @@ class Spending:
                 self.broken = (
                     f"{-self._paced_left:.0f} bytes more than {self._rate} a second were sent"
                 )
+
+    def closed(self) -> None:
+        """A connection is over: what is at the destination has to be looked at once more."""
+        self._looks_bytes += _LOOKS_BYTES
 
     def process_died(self, *, with_its_machine: bool) -> None:
         """What it had not noted yet is not known to the next, and a loss of power may take all of

@@ -358,31 +358,6 @@ def test_a_piece_that_was_damaged_is_never_sent(local: Local, source: str) -> No
     assert remote.server.seen == [None, whole]
 
 
-@pytest.mark.parametrize("unclean_boot", [True, False])
-def test_what_a_loss_of_power_left_there_is_kept_when_ours_is_lost(
-    local: Local, unclean_boot: bool
-) -> None:
-    """It took the copy of what was to follow, and the end of the file that was delivered."""
-    local.write(b"one\ntwo\n")
-    local.take()
-    remote = make_remote(local, policy=Policy(unclean_boot=unclean_boot))
-    remote.settle()
-    local.write(b"one\nthree\n")
-    local.take()
-    local.sources.close()
-    for name in local.outbox_files():
-        (local.folder / "state" / "outbox" / name).unlink()
-    local.write(b"one\n")
-    remote.restart()
-    remote.step()
-    assert remote.looked_again == [local.path]
-    local.take()
-    remote.settle()
-    assert remote.server.read_file("a.csv") == b"one\n"
-    kept = [name for name in remote.server.names() if name.endswith("Z")]
-    assert [remote.server.read_file(name) for name in kept] == [b"one\ntwo\n"] * unclean_boot
-
-
 def test_a_disk_that_fails_for_a_moment_loses_nothing(local: Local) -> None:
     """Neither the copy nor the file can be read now: that says nothing of what they hold."""
     local.write(b"0123456789")

@@ -390,7 +390,7 @@ def test_a_newer_whole_version_replaces_one_that_is_not_sent_yet(local: Local) -
 def after_an_unclean_boot(local: Local, written: bytes, left: bytes) -> None:
     local.write(written)
     local.take()
-    local.snapshots.suspects = {local.path}
+    local.snapshots.suspect({local.path}, unclean=True)
     local.write(left)
 
 
@@ -412,10 +412,24 @@ def test_a_file_that_is_rewritten_takes_its_place_after_an_unclean_boot(local: L
     for text in (b"state 1", b"state 2"):
         local.write(text)
         local.take()
-    local.snapshots.suspects = {local.path}
+    local.snapshots.suspect({local.path}, unclean=True)
     local.write(b"state 3")
     local.take()
     assert not local.current.set_aside_remote
+
+
+@pytest.mark.parametrize("unclean", [True, False])
+def test_a_rewritten_file_that_is_shorter_is_kept_after_an_unclean_boot_only(
+    local: Local, unclean: bool
+) -> None:
+    """Then it may be what is left of it; else it is what the program made of it."""
+    for text in (b"state 1", b"state 2"):
+        local.write(text)
+        local.take()
+    local.snapshots.suspect({local.path}, unclean=unclean)
+    local.write(b"state")
+    local.take()
+    assert local.current.set_aside_remote is unclean
 
 
 def test_what_is_to_be_kept_is_so_by_the_version_after_that_too(local: Local) -> None:
@@ -437,7 +451,7 @@ def test_what_comes_back_from_the_archive_after_an_unclean_boot(local: Local) ->
     local.take()
     local.deliver_all()
     local.ledger.update(local.path, lambda e: replace(e, versions=()))
-    local.snapshots.suspects = {local.path}
+    local.snapshots.suspect({local.path}, unclean=True)
     local.write(b"one")
     local.take()
     assert local.current.set_aside_remote

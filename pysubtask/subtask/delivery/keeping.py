@@ -96,4 +96,8 @@ class Keeping:
         if upload.segment and entry.delivered is not None:
             self._session.log.info("%s: a new version begins; the old one is %s", name, aside)
             return
-        self._session.log.warning("%s was there already and is not ours; kept as %s", name, aside)
+        if entry.delivered is None:
+            words = "%s was there already and is not ours; kept as %s"
+        else:
+            words = "%s may have what a loss of power took from the file here; kept as %s"
+        self._session.log.warning(words, name, aside)

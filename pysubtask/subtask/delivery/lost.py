@@ -74,15 +74,7 @@ class LostBytes:
                 left = shorter if v.number == version.number else v
                 if left is not None:
                     kept.append(left)
-            e = replace(e, versions=tuple(kept)).without_upload()
-            done = e.delivered
-            if kept or done is None:
-                return e
-            if version.set_aside_remote or self._session.policy.doubts(done):
-                # What is there may be all that is left. Nothing is known of it but that: it is met
-                # as if for the first time.
-                return replace(e, delivered=None)
-            return e
+            return replace(e, versions=tuple(kept)).without_upload()
 
         self._session.ledger.update(path, drop, must=False)
         self._session.hooks.look_again(path)

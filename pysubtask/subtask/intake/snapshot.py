@@ -76,7 +76,19 @@ class Snapshots:
         """Paths whose content is known to have changed though no look can tell: the next look
         begins a new version."""
         self.suspects: set[str] = set()
-        """Paths not looked at since an unclean boot, which may have cost them their ends."""
+        """Paths not looked at since a boot that may have cost them their ends."""
+        self._unclean = False
+
+    def suspect(self, paths: set[str], *, unclean: bool) -> None:
+        """A loss of power may have cost these files their ends: what the destination has of them
+        is kept, if they do not go on from it.
+
+        Args:
+            unclean: the machine went down while a subtask ran. Else that is known of none: what
+                the program may have done itself counts for done by it.
+        """
+        self.suspects = paths
+        self._unclean = unclean
 
     # -- one look ----------------------------------------------------------------------------
 
@@ -321,9 +333,9 @@ class Snapshots:
         """
         if path not in self.suspects:
             return False
-        if previous is None:  # it was in the archive, and is back
+        if previous is None:  # it was in the archive, or given up, and is back
             return growth != "rewrite"
-        if st.size < previous.size:
+        if self._unclean and st.size < previous.size:
             return True
         is_rewritten = growth == "rewrite" or (previous.number > 1 and not previous.growing)
         return not is_rewritten and not is_elsewhere

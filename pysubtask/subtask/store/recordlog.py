@@ -116,6 +116,8 @@ class RecordLog(Generic[R]):
         self.unclean_boot = False
         """The machine went down while the journal was in use, in this boot or before; kept until
         a clean stop that follows :attr:`purged`."""
+        self.other_boot = False
+        """The machine was started anew since the journal was used last."""
         self.purged = False
         """Temporary files that the journal lost with the power were removed at the destination."""
         self.fresh = False
@@ -143,7 +145,8 @@ class RecordLog(Generic[R]):
         self.fresh = not data
         self.client_id = str((header or {}).get("id") or self._new_id())
         if header is not None:
-            left_open = not header.get("clean") and header.get("boot") != self._boot_id
+            self.other_boot = header.get("boot") != self._boot_id
+            left_open = self.other_boot and not header.get("clean")
             self.unclean_boot = left_open or bool(header.get("unclean"))
             self.was_killed = not header.get("clean")
             self.starts = as_count(header.get("starts")) + 1
