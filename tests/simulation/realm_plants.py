@@ -63,6 +63,13 @@ REALM_PLANTS: dict[str, Plant] = {
         "return done is None or done.version < current.number",
         "return False",
     ),
+    "answers-forgotten": one(
+        "what was answered while the next request had to wait is sent again after a break",
+        "subtask.delivery.pump",
+        "Pump.run",
+        "if not self._has_arrived(answers, ticket, asked, reached):",
+        "if True:",
+    ),
     "copy-left": one(
         "a copy that came to nothing stays in the outbox",
         "subtask.intake.snapshot",
@@ -234,7 +241,8 @@ REALM_WORLDS = {
 REALM_KNOWN: dict[str, int] = {
     "rest-replaced": 8_937,
     "rest-kept-by-nobody": 14_300_445,
-    "copy-left": 0,
+    "copy-left": 1,
+    "answers-forgotten": 8_014_380_409,
     "folder-unsynced": 6_000_000_003,
     "folder-temp-unsynced": 6_000_000_241,
     "folder-cache-counted": 6_000_000_006,

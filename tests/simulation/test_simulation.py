@@ -66,8 +66,23 @@ def test_seeds_that_found_something(seed: int) -> None:
         [first_seed("folder") + 72],
         # a tail whose name was taken, by itself, moved the file's instead
         [first_seed("unsteady") + 14_100_444],
+        # what a loss of power left at the destination only; and others of that day
+        [14_300_042, 14_300_445, 2_014_341_578, 8_014_391_259, 14_014_304_650, 17_014_321_197],
+        [5_014_324_615, 5_014_333_640, 6_014_402_205, 8_014_380_409, 8_014_391_136],
+        [14_333_254, 14_333_638, 17_014_390_277, 18_014_350_058],
     ],
-    ids=["archive", "outbox", "calls", "found", *NEWER_REALMS, "unsynced", "tail"],
+    ids=[
+        "archive",
+        "outbox",
+        "calls",
+        "found",
+        *NEWER_REALMS,
+        "unsynced",
+        "tail",
+        "kept",
+        "late",
+        "left",
+    ],
 )
 def test_histories_of_other_worlds(seeds: Sequence[int]) -> None:
     _complain(

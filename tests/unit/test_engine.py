@@ -9,8 +9,10 @@ from pysubtask.subtask.delivery.engine import (
     BULK,
     SMALL,
     URGENT,
+    Answers,
     Job,
     Send,
+    Wait,
     call,
     flight,
 )
@@ -72,6 +74,27 @@ def test_requests_of_a_flight_leave_together_and_may_be_answered_in_any_order(
     bench.engine.run()
     assert bench.log == [[b"1", refused, b"3"]]
     assert bench.ends == [None]
+
+
+def test_a_job_that_is_ended_can_see_what_has_come(bench: Bench) -> None:
+    """While it waits for another answer."""
+
+    def job() -> Job:
+        answers = yield Answers()
+        first = yield Send(Stat("a"))
+        second = yield Send(Stat("b"))
+        try:
+            yield Wait(second)
+        finally:
+            bench.log.append((answers.get(first), second in answers))
+
+    bench.spawn(job())
+    bench.engine.run()
+    bench.line.answer("a", b"1")
+    bench.engine.run()
+    bench.line.answer("b", RemoteDenied("no"))
+    bench.engine.run()
+    assert bench.log == [(b"1", False)]
 
 
 def test_a_refusal_is_raised_in_the_job_which_may_go_on(bench: Bench) -> None:

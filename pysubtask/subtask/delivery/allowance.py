@@ -137,10 +137,6 @@ class Allowance:
         now = self._clock.monotonic()
         return now if self._rate is None else self._rate.ready_at(size, now)
 
-    def has_turn(self, size: int) -> bool:
-        """Whether so many bytes may leave now, by the limit per second."""
-        return self._rate is None or self.ready_at(size) <= self._clock.monotonic()
-
     def chunk_bytes(self, most: int) -> int:
         """How much one request may move: no more than gathers in a bucket."""
         if self._rate is not None:

@@ -30,7 +30,7 @@ from pysubtask.transports.contract import (
     Write,
 )
 
-__all__ = ["BULK", "SMALL", "URGENT", "Engine", "Job", "Send", "Wait", "call", "flight"]
+__all__ = ["BULK", "SMALL", "URGENT", "Answers", "Engine", "Job", "Send", "Wait", "call", "flight"]
 
 URGENT, SMALL, BULK = 0, 1, 2
 """Priorities: heartbeats, then small and new files, then the rest of big ones."""
@@ -59,7 +59,12 @@ class Wait(msgspec.Struct, frozen=True, gc=False):
     ticket: int
 
 
-Step: TypeAlias = Send | Wait | None
+class Answers(msgspec.Struct, frozen=True, gc=False):
+    """The job gets a mapping of tickets to results: what has come, and was not waited for yet. It
+    lives as long as the job, so that one that ends in between can see how far it got."""
+
+
+Step: TypeAlias = Send | Wait | Answers | None
 """``None`` lets the others run for a moment."""
 Job: TypeAlias = Generator[Step, Any, None]
 
@@ -278,6 +283,8 @@ class Engine:
                     queue.append((task, step))
                     return
                 value = self._send(task, step.request)
+            elif isinstance(step, Answers):
+                value = task.results
             elif step.ticket in task.results:
                 value = task.results.pop(step.ticket)
             else:

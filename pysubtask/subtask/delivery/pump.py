@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 from msgspec.structs import replace
@@ -12,10 +12,10 @@ from pysubtask.core.delta import Kept
 from pysubtask.core.model import Entry, Upload
 from pysubtask.errors import RemoteError, RemoteFull
 from pysubtask.subtask.delivery.allowance import BudgetSpent
-from pysubtask.subtask.delivery.engine import Send, Step, Wait, call
+from pysubtask.subtask.delivery.engine import Answers, Send, Step, Wait, call
 from pysubtask.subtask.delivery.session import Session, Steps
 from pysubtask.subtask.store.reader import VersionReader
-from pysubtask.transports.contract import Copy, Finish, Request, Stat, Write
+from pysubtask.transports.contract import Copy, Finish, RemoteStat, Request, Stat, Write
 
 __all__ = ["Pump", "parts", "short_write", "with_upload"]
 
@@ -70,6 +70,7 @@ class Pump:
         todo = self._requests(kept, start, create)
         at_once = 1 if self._upload.token else _MAX_UNANSWERED
         request: Request | None = None
+        answers: Mapping[int, Any] = yield Answers()
         try:
             while True:
                 if request is None:
@@ -93,8 +94,6 @@ class Pump:
                     else not unanswered or written_bytes <= self._session.window.limit_bytes
                 )
                 allowance = self._session.allowance
-                # While a limit per second holds it back, what is answered would not be noted.
-                room = room and (not unanswered or allowance.has_turn(max(0, end - sent_to)))
                 # The first one goes in any case: what was read back for it must not be in vain.
                 is_first = sent_to == start
                 if request is not None and not unanswered and not is_first:
@@ -112,21 +111,39 @@ class Pump:
                     sent_to = end
                     request = None
                     continue
-                ticket, asked, reached, copies = unanswered.popleft()
+                ticket, asked, reached, copies = unanswered[0]
                 yield Wait(ticket)
                 if asked is not None:
                     there = (yield Wait(asked)).size + self._upload.base
                     if there < reached:
                         raise short_write(self._upload.temp, reached - self.acked, reached - there)
+                unanswered.popleft()
                 copied_bytes -= copies
                 self.acked = reached
                 if self._certain() - noted >= _NOTE_EVERY_BYTES:
                     noted = self._certain()
                     self._note(noted, reach=noted)
         except (GeneratorExit, RemoteError):
+            # What was answered while the next request had to wait, for its turn in a limit per
+            # second or for room in the window.
+            for ticket, asked, reached, _ in unanswered:
+                if not self._has_arrived(answers, ticket, asked, reached):
+                    break
+                self.acked = reached
             if self._certain() > noted:
                 self._note(self._certain(), reach=self._certain())
             raise
+
+    def _has_arrived(
+        self, answers: Mapping[int, Any], ticket: int, asked: int | None, reached: int
+    ) -> bool:
+        """Whether a request was answered, with no refusal, and what was asked then agrees."""
+        if ticket not in answers or isinstance(answers[ticket], Exception):
+            return False
+        if asked is None:
+            return True
+        st = answers.get(asked)
+        return isinstance(st, RemoteStat) and st.size + self._upload.base >= reached
 
     def _certain(self) -> int:
         """Up to where neither a loss of power nor a late error can leave a hole."""
