@@ -28,21 +28,30 @@ class Doubted:
         self._disk = disk
         self._broken = broken
         self._only_there: dict[str, bytes] = {}
+        self._written: dict[str, bytes] = {}
+        """What files held when the power failed that were never begun anew."""
         self.replaced = False
         """``on_first_contact="replace"``: who asked for that gets it."""
+
+    def power_fails(self) -> None:
+        """Note what the disk here shows until now."""
+        self._written = {
+            source.remote: bytes(source.current.content)
+            for source in self._ledger.by_path.values()
+            if source.present and source.growth != "rewrite" and len(source.lineages) == 1
+        }
 
     def power_lost(self) -> None:
         """Compare what is left here with what is there."""
         self._only_there.clear()
         for source in self._ledger.by_path.values():
             file = self._disk.files.get(source.remote)
-            if file is None or self.replaced or not source.present or len(source.lineages) < 2:
+            written = self._written.get(source.remote)
+            if file is None or self.replaced or not source.present or written is None:
                 continue
-            written, left = (lineage.content for lineage in source.lineages[-2:])
-            is_rewritten = source.growth == "rewrite" or len(source.lineages) > 2
-            if is_rewritten or not written.startswith(file.content):
-                continue  # what was there was no more than a version that had been followed
-            if len(left) < len(file.content) and file.content.startswith(left):
+            left = source.current.content
+            is_ours = written.startswith(file.content)
+            if is_ours and len(left) < len(file.content) and file.content.startswith(left):
                 self._only_there[source.remote] = bytes(file.content)
 
     def forget(self, remote: str) -> None:

@@ -369,6 +369,7 @@ class Machine(Stage):
                 dead.up.cut(self.rng)
                 dead.session.orphaned = True
         before = {n: self._read_local(n) for s in self.sources for n in self.ledger.names_of(s)}
+        self.checker.doubted.power_fails()
         self.fs.crash(self.rng, self._survival)
         self.resends.lost_power()
         self.server.cache.clear()

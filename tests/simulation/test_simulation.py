@@ -70,6 +70,7 @@ def test_seeds_that_found_something(seed: int) -> None:
         [14_300_042, 14_300_445, 2_014_341_578, 8_014_391_259, 14_014_304_650, 17_014_321_197],
         [5_014_324_615, 5_014_333_640, 6_014_402_205, 8_014_380_409, 8_014_391_136],
         [14_333_254, 14_333_638, 17_014_390_277, 18_014_350_058],
+        [8_014_441_455, 2_014_441_973, 7_014_441_523, 14_442_370],
     ],
     ids=[
         "archive",
@@ -82,6 +83,7 @@ def test_seeds_that_found_something(seed: int) -> None:
         "kept",
         "late",
         "left",
+        "doubt",
     ],
 )
 def test_histories_of_other_worlds(seeds: Sequence[int]) -> None:

@@ -43,3 +43,18 @@ def test_what_a_loss_of_power_may_have_cost(
 
 def test_a_first_start_suspects_nothing(local: Local) -> None:
     assert may_have_lost_ends(local.ledger.journal) == set()
+
+
+def test_a_clean_stop_before_the_first_look_leaves_the_doubt(local: Local) -> None:
+    local.write(b"rows\n")
+    local.take()
+    assert not local.snapshots.has_suspects
+    local.snapshots.suspect({local.path, local.path + ".gone"}, unclean=True)
+    assert local.snapshots.has_suspects
+    local.ledger.journal.doubtful = True
+    local.ledger.journal.close()
+    local.open()
+    assert local.ledger.journal.unclean_boot
+    local.snapshots.suspect({local.path}, unclean=True)
+    local.take()
+    assert not local.snapshots.has_suspects

@@ -190,9 +190,12 @@ class Placing:
         if self._session.can.readable:
             todo = Compare(max(0, size - READ_BACK_BYTES), size, upload.base)
             try:
-                if (yield from self._comparison.compare(path, version, name, todo)) is False:
-                    return False
+                same = yield from self._comparison.compare(path, version, name, todo)
             except RemoteNotFound:
+                return False
+            # Of ours nothing may be left to compare with. After a loss of power it may be a newer
+            # version, which the journal has forgotten, of the same size.
+            if same is False or (same is None and self._session.policy.unclean_boot):
                 return False
         # One that is longer was appended to, and the journal lost that with the power.
         self.arrived(path, upload, st.mtime, is_all=st.size == size)

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from pysubtask.core.model import Entry, Identity, Piece, Print, PrintKind, Stamp, Version
 from pysubtask.core.prints import choose_kind, print_of
 from pysubtask.seams.clock import Clock
-from pysubtask.seams.disk import Disk, FileStat, ReadHandle
+from pysubtask.seams.disk import Disk, FileStat, ReadHandle, is_missing
 from pysubtask.subtask.intake.facts import (
     Clash,
     Outcome,
@@ -64,6 +64,7 @@ class Snapshots:
         verify_up_to_bytes: int,
         log: logging.Logger,
     ) -> None:
+        self._disk = disk
         self._clock = clock
         self._ledger = ledger
         self._sources = sources
@@ -89,6 +90,11 @@ class Snapshots:
         """
         self.suspects = paths
         self._unclean = unclean
+
+    @property
+    def has_suspects(self) -> bool:
+        """Whether one that is there was not looked at. (What is not there may never come back.)"""
+        return any(not is_missing(self._disk, path) for path in self.suspects)
 
     # -- one look ----------------------------------------------------------------------------
 
@@ -147,6 +153,7 @@ class Snapshots:
             before = handle.stat()
             edited = path in self.edited
             if not edited and touch is None and previous and is_untouched(previous, before):
+                self.suspects.discard(path)
                 return Outcome("unchanged")
             outcome: Outcome | None = None
             was_finished = is_elsewhere = False

@@ -115,9 +115,11 @@ class RecordLog(Generic[R]):
         """What was found on disk could not all be read: the destination is asked instead."""
         self.unclean_boot = False
         """The machine went down while the journal was in use, in this boot or before; kept until
-        a clean stop that follows :attr:`purged`."""
+        a clean stop that follows :attr:`purged` and is not :attr:`doubtful`."""
         self.other_boot = False
         """The machine was started anew since the journal was used last."""
+        self.doubtful = False
+        """There are still files to be looked at for what a loss of power may have cost them."""
         self.purged = False
         """Temporary files that the journal lost with the power were removed at the destination."""
         self.fresh = False
@@ -448,7 +450,7 @@ class RecordLog(Generic[R]):
             "id": self.client_id,
             "boot": self._boot_id,
             "clean": self._clean,
-            "unclean": self.unclean_boot and not (self._clean and self.purged),
+            "unclean": self.doubtful or (self.unclean_boot and not (self._clean and self.purged)),
             "starts": self.starts,
         }
 
