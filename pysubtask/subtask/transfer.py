@@ -353,7 +353,7 @@ class TransferSubtask(BaseSubtask):
         self.checkup.close()
         self.account.tick(everything=True)
         self.sources.close()
-        self.ledger.journal.doubtful = self.snapshots.has_suspects
+        self.ledger.journal.doubtful = self.snapshots.has_suspects(self.intake.is_watched)
         self.ledger.journal.close()
         self.pulls.stop()
         return finished

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import posixpath
+from collections.abc import Callable
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -91,10 +92,10 @@ class Snapshots:
         self.suspects = paths
         self._unclean = unclean
 
-    @property
-    def has_suspects(self) -> bool:
-        """Whether one that is there was not looked at. (What is not there may never come back.)"""
-        return any(not is_missing(self._disk, path) for path in self.suspects)
+    def has_suspects(self, is_watched: Callable[[str], bool]) -> bool:
+        """Whether one that is there was not looked at, and will be. (What is not there may never
+        come back.)"""
+        return any(is_watched(path) and not is_missing(self._disk, path) for path in self.suspects)
 
     # -- one look ----------------------------------------------------------------------------
 
