@@ -216,6 +216,8 @@ class TransferSubtask(BaseSubtask):
         believed = not (journal.unclean_boot or journal.fresh)
         self.signatures.open(journal.entries() if believed else [])
         self.snapshots.suspect(may_have_lost_ends(journal), unclean=journal.unclean_boot)
+        if self.snapshots.has_suspects(self.intake.is_watched):
+            journal.doubt()
         if journal.unclean_boot:
             mend_outbox(self.ledger, self.context.clock, self.snapshots.rescue)
             doubt_deliveries(self.ledger, self._settings.sync_secs, self.ready)
@@ -431,6 +433,7 @@ class TransferSubtask(BaseSubtask):
         hooks = Hooks(
             is_held=self.intake.held_by_burst,
             look_again=self._look_again,
+            doubt=self.snapshots.doubt,
             delivered=self._delivered,
             token_hex=lambda: self.ledger.journal.client_id + self.random_hex(4),
             is_segmented=lambda path: can.segments and self._is_segmented(path),
@@ -487,8 +490,6 @@ class TransferSubtask(BaseSubtask):
         self.context.wake()
 
     def _look_again(self, path: str) -> None:
-        if self.ledger.journal.unclean_boot:
-            self.snapshots.suspects.add(path)
         self.intake.hint_look(path)
         self.context.wake()
 

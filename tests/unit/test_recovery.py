@@ -53,10 +53,17 @@ def test_a_clean_stop_before_the_first_look_leaves_the_doubt(local: Local) -> No
         return local.snapshots.has_suspects(lambda path: watched)
 
     local.write(b"rows\n")
+    local.clock.show_real_time()
+    local.clock.advance(100)
     local.take()
+    assert not is_left(local.path)  # it is as it was
+    local.write(b"row")
     assert is_left(local.path)
     assert not is_left(local.path, watched=False)
     assert not is_left(local.path + ".gone")
+    local.ledger.journal.doubt()
+    local.open()
+    assert local.ledger.journal.unclean_boot
     local.ledger.journal.doubtful = True
     local.ledger.journal.close()
     local.open()

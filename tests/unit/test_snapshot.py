@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from pysubtask.core.model import Delivered, Piece, Stamp, Version
 from pysubtask.subtask.intake.facts import Touch
 from pysubtask.subtask.store.ledger import record_delivery
-from tests.unit.core_fakes import HookedDisk, ManualClock, on_nth
+from tests.unit.core_fakes import HookedDisk, ManualClock, nothing, on_nth
 from tests.unit.core_local import Local
 
 
@@ -390,8 +390,8 @@ def test_a_newer_whole_version_replaces_one_that_is_not_sent_yet(local: Local) -
 def after_an_unclean_boot(local: Local, written: bytes, left: bytes) -> None:
     local.write(written)
     local.take()
-    local.snapshots.suspect({local.path}, unclean=True)
     local.write(left)
+    local.snapshots.suspect({local.path}, unclean=True)
 
 
 def test_shorter_after_an_unclean_boot_sets_the_remote_file_aside(local: Local) -> None:
@@ -412,8 +412,8 @@ def test_a_file_that_is_rewritten_takes_its_place_after_an_unclean_boot(local: L
     for text in (b"state 1", b"state 2"):
         local.write(text)
         local.take()
-    local.snapshots.suspect({local.path}, unclean=True)
     local.write(b"state 3")
+    local.snapshots.suspect({local.path}, unclean=True)
     local.take()
     assert not local.current.set_aside_remote
 
@@ -426,8 +426,8 @@ def test_a_rewritten_file_that_is_shorter_is_kept_after_an_unclean_boot_only(
     for text in (b"state 1", b"state 2"):
         local.write(text)
         local.take()
-    local.snapshots.suspect({local.path}, unclean=unclean)
     local.write(b"state")
+    local.snapshots.suspect({local.path}, unclean=unclean)
     local.take()
     assert local.current.set_aside_remote is unclean
 
@@ -443,6 +443,29 @@ def test_what_is_to_be_kept_is_so_by_the_version_after_that_too(local: Local) ->
     local.write(b"newest")
     local.take()
     assert not local.current.set_aside_remote
+
+
+def test_a_look_that_notes_nothing_ends_no_doubt(local: Local) -> None:
+    """The program writes while the file is read: the next look is the first that counts."""
+    local.write(b"one+two")
+    local.take()
+    local.write(b"one")
+    local.snapshots.suspect({local.path}, unclean=True)
+    local.disk.before = on_nth("read", local.path, 2, lambda: local.write(b"ten"))
+    outcome = local.take()
+    assert outcome.result == "unstable"
+    local.disk.before = nothing
+    local.take()
+    assert local.current.set_aside_remote
+
+
+def test_what_is_as_it_was_is_not_doubted(local: Local) -> None:
+    local.write(b"rows")
+    local.clock.show_real_time()
+    local.clock.advance(100)
+    local.take()
+    local.snapshots.suspect({local.path}, unclean=True)
+    assert not local.snapshots.suspects
 
 
 def test_what_comes_back_from_the_archive_after_an_unclean_boot(local: Local) -> None:

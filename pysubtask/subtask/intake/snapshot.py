@@ -23,6 +23,7 @@ from pysubtask.subtask.intake.facts import (
     Clash,
     Outcome,
     Touch,
+    differs,
     is_untouched,
     seen_facts,
     with_served,
@@ -89,13 +90,30 @@ class Snapshots:
             unclean: the machine went down while a subtask ran. Else that is known of none: what
                 the program may have done itself counts for done by it.
         """
-        self.suspects = paths
+        self.suspects = {path for path in paths if self._differs(path)}
         self._unclean = unclean
+
+    def doubt(self, path: str) -> None:
+        """A version that was to keep what is at the destination was given up (any thread)."""
+        self.suspects.add(path)
 
     def has_suspects(self, is_watched: Callable[[str], bool]) -> bool:
         """Whether one that is there was not looked at, and will be. (What is not there may never
         come back.)"""
-        return any(is_watched(path) and not is_missing(self._disk, path) for path in self.suspects)
+        return any(
+            is_watched(path) and not is_missing(self._disk, path) and self._differs(path)
+            for path in list(self.suspects)
+        )
+
+    def _differs(self, path: str) -> bool:
+        """Whether it will be looked at. What is as the journal has it has lost nothing."""
+        entry = self._ledger.get(path)
+        if entry is None:
+            return False
+        try:
+            return differs(entry, self._disk.stat(path))
+        except OSError:
+            return True  # it may come back
 
     # -- one look ----------------------------------------------------------------------------
 
@@ -193,7 +211,8 @@ class Snapshots:
                         v.number for v in taken.versions if any(p.name is None for p in v.pieces)
                     )
                     self._sources.release_others(path, wanted)
-            self.suspects.discard(path)
+            if outcome.result != "unstable":  # else nothing is noted yet
+                self.suspects.discard(path)
             if outcome.result == "taken":
                 self.edited.discard(path)
             return outcome

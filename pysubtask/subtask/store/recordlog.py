@@ -414,6 +414,13 @@ class RecordLog(Generic[R]):
             except OSError as error:
                 self._log.warning("rewrite journal %s: %s; will be repeated", self._path, error)
 
+    def doubt(self) -> None:
+        """There are :attr:`doubtful` files: a process that is killed leaves that to the next."""
+        with self.lock:
+            self.doubtful = True
+            with suppress(OSError):
+                self._write_line(self._header())
+
     def close(self, *, clean: bool = True) -> None:
         """Sync, mark the journal as cleanly left, and close it.
 
