@@ -20,6 +20,7 @@ first contact, anything else          "keep"                :class:`Send`, the o
 first contact, anything else          "replace"             :class:`Send`
 remote changed by another hand                              :class:`Send` from byte 0, a conflict
 remote longer, after an unclean boot                        :class:`Send`, the old one set aside
+new, and not as noted, after such                           as at first contact, "keep"
 in segments: grew                                           :class:`Send` of the new bytes only
 in segments: new version                                    the same, the old folder set aside
 ====================================  ====================  =======================================
@@ -188,6 +189,9 @@ def plan(
     if delivered is None:
         return _first_contact(version, remote, can, policy)
     if delivered.version != version.number:
+        if isinstance(remote, Present) and _is_in_doubt(delivered, remote, policy):
+            # A part of this version, or more than that, may have come before the power failed.
+            return _first_contact(version, remote, can, replace(policy, on_first_contact="keep"))
         set_aside = version.set_aside_remote and isinstance(remote, Present)
         return _send(version, can, set_aside=set_aside)
     if isinstance(remote, Absent):
@@ -195,6 +199,14 @@ def plan(
             return _send(version, can, base=delivered.size)
         return _send(version, can)
     return _continue(version, delivered, remote, can, policy)
+
+
+def _is_in_doubt(delivered: Delivered, remote: Present, policy: Policy) -> bool:
+    """Whether there is more, or something else, than was noted before an unclean boot."""
+    if remote.sure or not policy.doubts(delivered):
+        return False
+    dated = remote.mtime is not None and delivered.mtime is not None
+    return remote.size != delivered.remote_size or (dated and remote.mtime != delivered.mtime)
 
 
 def _first_contact(

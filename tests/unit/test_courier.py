@@ -358,6 +358,25 @@ def test_a_piece_that_was_damaged_is_never_sent(local: Local, source: str) -> No
     assert remote.server.seen == [None, whole]
 
 
+@pytest.mark.parametrize("unclean_boot", [True, False])
+def test_what_came_after_the_journal_s_last_note_is_kept(local: Local, unclean_boot: bool) -> None:
+    """The newer version had arrived, and more of it, which the disk here has lost."""
+    remote = make_remote(local, policy=Policy(unclean_boot=unclean_boot))
+    local.write(b"old\n")
+    local.take()
+    remote.settle()
+    local.write(b"new 1\nnew 2\n")
+    local.take()
+    remote.server.put_file("a.csv", b"new 1\nnew 2\nnew 3\n")
+    remote.restart()
+    remote.settle()
+    assert remote.server.read_file("a.csv") == b"new 1\nnew 2\n"
+    kept = [name for name in remote.server.names() if name.endswith("Z")]
+    assert [remote.server.read_file(name) for name in kept] == (
+        [b"new 1\nnew 2\nnew 3\n"] * unclean_boot
+    )
+
+
 def test_a_disk_that_fails_for_a_moment_loses_nothing(local: Local) -> None:
     """Neither the copy nor the file can be read now: that says nothing of what they hold."""
     local.write(b"0123456789")
