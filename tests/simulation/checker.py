@@ -111,8 +111,8 @@ class Checker:
         self.other_names: Callable[[str], bool] = lambda path: False
         self.seen: dict[str, Seen] = {}
         """What was there when it was last remembered."""
-        self.power_lost = False
-        """At least once."""
+        self.may_forget = False
+        """The journal may have lost something: the power failed, or the disk refused a record."""
         self.line_wait_ns = 0
         """So long half a line is kept back at least."""
         self.released_ns = -1
@@ -187,7 +187,7 @@ class Checker:
     def _check_doubt(self, source: Source) -> None:
         """What is ours for certain is replaced, not kept."""
         changes_hands = source.remote in self.slots.by_remote
-        doubtful = self.power_lost or source.was_found or source.interfered or changes_hands
+        doubtful = self.may_forget or source.was_found or source.interfered or changes_hands
         if not doubtful and not self.view(source.remote).exempt and not self.disk.another_hand:
             raise Violation("stray", f"{source.remote!r} was set aside, and is ours")
 
@@ -502,7 +502,7 @@ class Checker:
     def roll_back(self, since_ns: int) -> None:
         """A loss of power: the journal may have forgotten what was delivered since then, and
         deliver it again in order."""
-        self.power_lost = True
+        self.may_forget = True
         self.segments.rolled_back = True
         self.rotated.rolled_back()
         self.doubted.power_lost()

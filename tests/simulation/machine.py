@@ -198,6 +198,7 @@ class Machine(Stage):
         failed = max(self._last_fault_ns, self.troubles.disk_full_until_ns) > 0
         rolled_back = self._rolled_back or failed  # a record may not have been written
         if failed:
+            self.checker.may_forget = True
             self.checker.rotated.records_refused()
         self.checker.check_claims(self._child.claims(), rolled_back=rolled_back)
         self._check_remembered(self._child, rolled_back)
