@@ -202,11 +202,10 @@ def plan(
 
 
 def _is_in_doubt(delivered: Delivered, remote: Present, policy: Policy) -> bool:
-    """Whether there is more, or something else, than was noted before an unclean boot."""
+    """Whether there is more, or less, than was noted before an unclean boot."""
     if remote.sure or not policy.doubts(delivered):
         return False
-    dated = remote.mtime is not None and delivered.mtime is not None
-    return remote.size != delivered.remote_size or (dated and remote.mtime != delivered.mtime)
+    return remote.size != delivered.remote_size
 
 
 def _first_contact(

@@ -198,7 +198,7 @@ class Snapshots:
                 if not was_finished:
                     is_elsewhere = self._finish(path, previous, growth, before)
                 kept_as = self._kept_as(path, before, growth, rotated_as) if rotated_as else None
-                lost = self._may_have_lost_its_end(path, previous, before, growth, is_elsewhere)
+                lost = self._may_have_lost_its_end(path, previous, handle, growth, is_elsewhere)
                 old = _Predecessor(kept_as, lost)
                 outcome = self._begin(path, remote, handle, before, growth, touch, old, final=final)
             if outcome.result == "taken" and growth != "rewrite":
@@ -349,7 +349,7 @@ class Snapshots:
         self,
         path: str,
         previous: Version | None,
-        st: FileStat,
+        handle: ReadHandle,
         growth: str,
         is_elsewhere: bool,
     ) -> bool:
@@ -362,8 +362,11 @@ class Snapshots:
             return False
         if previous is None:  # it was in the archive, or given up, and is back
             return growth != "rewrite"
-        if self._unclean and st.size < previous.size:
+        size = handle.stat().size
+        if self._unclean and size < previous.size:
             return True
+        if size >= previous.size and is_same_content(handle, previous):
+            return False  # it does go on, under another number (FAT has new ones after each boot)
         is_rewritten = growth == "rewrite" or (previous.number > 1 and not previous.growing)
         return not is_rewritten and not is_elsewhere
 
