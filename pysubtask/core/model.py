@@ -195,6 +195,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         """The version that the latest snapshot belongs to."""
         return self.versions[-1] if self.versions else None
 
+    def still_keeps(self, version: Version) -> bool:
+        """Whether it is a version that is to set aside what is at the destination, and has not."""
+        done = self.delivered
+        return version.set_aside_remote and (done is None or done.version < version.number)
+
     def version(self, number: int) -> Version | None:
         """The version of that number, if it is still kept."""
         return next((v for v in self.versions if v.number == number), None)

@@ -7,14 +7,12 @@ from collections.abc import Callable
 from pysubtask.core.model import Piece
 from pysubtask.seams.clock import Clock
 from pysubtask.subtask.intake.rescue import Rescue
-from pysubtask.subtask.store.journal import Journal
 from pysubtask.subtask.store.ledger import Ledger
 from pysubtask.subtask.store.outbox import Outbox
 
-__all__ = ["doubt_deliveries", "may_have_lost_ends", "mend_outbox"]
+__all__ = ["doubt_deliveries", "mend_outbox"]
 
 _OLD_PIECE_SECS = 86_400.0
-_WRITTEN_BACK_SECS = 60.0
 
 
 def doubt_deliveries(ledger: Ledger, sync_secs: float, ready: Callable[[str], None]) -> None:
@@ -30,22 +28,6 @@ def doubt_deliveries(ledger: Ledger, sync_secs: float, ready: Callable[[str], No
     for entry in delivered:
         ledger.doubt(entry)
         ready(entry.path)
-
-
-def may_have_lost_ends(journal: Journal) -> set[str]:
-    """Files that a loss of power may have cost what came last, which only the destination has.
-
-    After a clean stop only those that had changed shortly before: a system brings what a program
-    wrote to the disk within half a minute (Linux: ``vm.dirty_expire_centisecs``).
-    """
-    entries = list(journal.entries())
-    if journal.unclean_boot:
-        return {entry.path for entry in entries}
-    if not journal.other_boot:
-        return set()
-    taken = {entry.path: entry.current.taken_at for entry in entries if entry.current is not None}
-    latest = max(taken.values(), default=0.0)
-    return {path for path, at in taken.items() if at > latest - _WRITTEN_BACK_SECS}
 
 
 def mend_outbox(ledger: Ledger, clock: Clock, rescue: Rescue) -> None:

@@ -31,7 +31,7 @@ from pysubtask.subtask.intake.keeper import Keeper
 from pysubtask.subtask.intake.snapshot import Snapshots
 from pysubtask.subtask.intake.target import Target
 from pysubtask.subtask.pull.pulls import Pulls
-from pysubtask.subtask.recovery import doubt_deliveries, may_have_lost_ends, mend_outbox
+from pysubtask.subtask.recovery import doubt_deliveries, mend_outbox
 from pysubtask.subtask.report import Report
 from pysubtask.subtask.stepping import LifeClock, StepThread, Turns, stuck_after_secs
 from pysubtask.subtask.store.signatures import Signatures
@@ -215,9 +215,8 @@ class TransferSubtask(BaseSubtask):
         self.allowance.open()
         believed = not (journal.unclean_boot or journal.fresh)
         self.signatures.open(journal.entries() if believed else [])
-        self.snapshots.suspect(may_have_lost_ends(journal), unclean=journal.unclean_boot)
-        if self.snapshots.has_suspects(self.intake.is_watched):
-            journal.doubt()
+        self.snapshots.suspects.open()
+        journal.note_suspects(left=self.snapshots.suspects.are_left(self.intake.is_watched))
         if journal.unclean_boot:
             mend_outbox(self.ledger, self.context.clock, self.snapshots.rescue)
             doubt_deliveries(self.ledger, self._settings.sync_secs, self.ready)
@@ -355,7 +354,8 @@ class TransferSubtask(BaseSubtask):
         self.checkup.close()
         self.account.tick(everything=True)
         self.sources.close()
-        self.ledger.journal.doubtful = self.snapshots.has_suspects(self.intake.is_watched)
+        suspects_left = self.snapshots.suspects.are_left(self.intake.is_watched)
+        self.ledger.journal.note_suspects(left=suspects_left)
         self.ledger.journal.close()
         self.pulls.stop()
         return finished
@@ -433,7 +433,7 @@ class TransferSubtask(BaseSubtask):
         hooks = Hooks(
             is_held=self.intake.held_by_burst,
             look_again=self._look_again,
-            doubt=self.snapshots.doubt,
+            keep_what_is_there=self.snapshots.suspects.add,
             delivered=self._delivered,
             token_hex=lambda: self.ledger.journal.client_id + self.random_hex(4),
             is_segmented=lambda path: can.segments and self._is_segmented(path),

@@ -51,17 +51,17 @@ REALM_PLANTS: dict[str, Plant] = {
     "rest-replaced": one(
         "what a loss of power left at the destination only is kept only if the file here is "
         "shorter when it is looked at",
-        "subtask.intake.snapshot",
-        "Snapshots._may_have_lost_its_end",
+        "subtask.intake.suspects",
+        "Suspects.may_have_lost_its_end",
         "return not is_rewritten and not is_elsewhere",
         "return False",
     ),
     "rest-kept-by-nobody": one(
         "what a version was to keep is forgotten when a newer version takes its place",
         "subtask.intake.snapshot",
-        "_still_keeps",
-        "return done is None or done.version < current.number",
-        "return False",
+        "Snapshots._begin_with",
+        "or (previous is not None and e.still_keeps(previous)),",
+        "or False,",
     ),
     "answers-forgotten": one(
         "what was answered while the next request had to wait is sent again after a break",

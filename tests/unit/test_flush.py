@@ -4,50 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pysubtask.seams.disk import RealDisk
-from pysubtask.subtask.context import Context
-from pysubtask.subtask.transfer import TransferSubtask
-from pysubtask.testing import MemoryServer, MemoryTransport
-from pysubtask.urls import parse_url
-from pysubtask.watch import parse_watches
-from tests.unit.shell_fakes import FakeClock, make_handover, make_state, quiet_log
-
-
-class Bench:
-    """One child after another on a machine, without threads; none of them stops."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.clock = FakeClock()
-        self.server = MemoryServer()
-        (folder / "data").mkdir()
-
-    def start(self, boot: str) -> TransferSubtask:
-        subtask = TransferSubtask(
-            Context(
-                handover=make_handover(
-                    self.folder / "state",
-                    watches=parse_watches([{"dir": "data"}], str(self.folder)),
-                    destination=parse_url("sftp://edge@nowhere.invalid/in"),
-                    settle_secs=0.0,
-                ),
-                layout=make_state(self.folder),
-                disk=RealDisk(),
-                clock=self.clock,
-                log=quiet_log(),
-                wake=lambda: None,
-                status_changed=lambda: None,
-            ),
-            make_transport=lambda: MemoryTransport(self.server),
-            boot=boot,
-            threaded=False,
-        )
-        subtask.start()
-        return subtask
-
-    def look(self, subtask: TransferSubtask) -> None:
-        self.clock.now += 10.0
-        subtask.step()
+from tests.unit.transfer_bench import Bench
 
 
 def test_a_flush_waits_for_what_is_in_doubt_after_a_loss_of_power(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""After another boot: which files may have lost what came last."""
+"""After another boot: which files may have lost what came last, and for how long that is asked."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pysubtask.subtask.recovery import may_have_lost_ends
 from tests.unit.core_fakes import HookedDisk, ManualClock
 from tests.unit.core_local import Local
+from tests.unit.transfer_bench import Bench
 
 
 @pytest.fixture
@@ -33,41 +33,61 @@ def test_what_a_loss_of_power_may_have_cost(
         local.path = str(local.folder / name)
         local.write(b"rows\n")
         local.take()
+        local.write(b"row")
     if closed:
         local.ledger.journal.close()
     local.boot = boot
     local.open()
-    found = may_have_lost_ends(local.ledger.journal)
-    assert sorted(Path(path).name for path in found) == suspects
+    local.snapshots.suspects.open()
+    files = ["early.csv", "late.csv"]
+    assert [n for n in files if str(local.folder / n) in local.snapshots.suspects] == suspects
 
 
-def test_a_first_start_suspects_nothing(local: Local) -> None:
-    assert may_have_lost_ends(local.ledger.journal) == set()
+def test_which_of_them_are_left(local: Local) -> None:
+    """Not what is as it was, nor what is gone, nor what nobody looks at any more."""
 
-
-def test_a_clean_stop_before_the_first_look_leaves_the_doubt(local: Local) -> None:
-    """Not for what is gone, nor for what nobody looks at any more."""
-
-    def is_left(path: str, *, watched: bool = True) -> bool:
-        local.snapshots.suspect({path}, unclean=True)
-        return local.snapshots.has_suspects(lambda path: watched)
+    def are_left(path: str, *, watched: bool = True) -> bool:
+        local.snapshots.suspects.suspect({path}, unclean=True)
+        return local.snapshots.suspects.are_left(lambda path: watched)
 
     local.write(b"rows\n")
     local.clock.show_real_time()
     local.clock.advance(100)
     local.take()
-    assert not is_left(local.path)  # it is as it was
+    assert not are_left(local.path)
     local.write(b"row")
-    assert is_left(local.path)
-    assert not is_left(local.path, watched=False)
-    assert not is_left(local.path + ".gone")
-    local.ledger.journal.doubt()
-    local.open()
-    assert local.ledger.journal.unclean_boot
-    local.ledger.journal.doubtful = True
-    local.ledger.journal.close()
-    local.open()
-    assert local.ledger.journal.unclean_boot
-    local.snapshots.suspect({local.path}, unclean=True)
-    local.take()
-    assert not local.snapshots.suspects
+    assert are_left(local.path)
+    assert not are_left(local.path, watched=False)
+    Path(local.path).unlink()
+    assert not are_left(local.path)
+
+
+@pytest.mark.parametrize("ends", ["stops", "is killed"])
+def test_a_process_that_did_not_look_leaves_that_to_the_next(tmp_path: Path, ends: str) -> None:
+    bench = Bench(tmp_path)
+    path = tmp_path / "data" / "a"
+    path.write_bytes(b"row 1\nrow 2\n")
+    before = bench.start("one")
+    bench.deliver_all(before)
+    before.stop(bench.clock.now)
+    path.write_bytes(b"row 1\n")  # a loss of power after the stop
+    idle = bench.start("two")
+    if ends == "stops":
+        idle.intake.step = lambda now: now + 1.0  # type: ignore[method-assign]
+        idle.stop(bench.clock.now)
+    after = bench.start("two")
+    bench.deliver_all(after)
+    assert bench.server.read_file("/in/a") == b"row 1\n"
+    (kept,) = [name for name in bench.server.names() if "/a~" in name]
+    assert bench.server.read_file(kept) == b"row 1\nrow 2\n"
+    after.stop(bench.clock.now)
+
+
+def test_a_file_that_nobody_changes_does_not_keep_the_doubt(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    (tmp_path / "data" / "a").write_bytes(b"rows\n")
+    for boot in ["one", "two", "two", "two"]:
+        subtask = bench.start(boot)
+        assert not subtask.ledger.journal.unclean_boot
+        bench.deliver_all(subtask)
+        subtask.stop(bench.clock.now)

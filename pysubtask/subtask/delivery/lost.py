@@ -76,9 +76,8 @@ class LostBytes:
                     kept.append(left)
             return replace(e, versions=tuple(kept)).without_upload()
 
-        done = entry.delivered
-        if version.set_aside_remote and (done is None or done.version < version.number):
-            self._session.hooks.doubt(path)  # it has not kept what it was to keep
+        if entry.still_keeps(version):
+            self._session.hooks.keep_what_is_there(path)
         self._session.ledger.update(path, drop, must=False)
         self._session.hooks.look_again(path)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import posixpath
-from collections.abc import Callable
 from typing import NamedTuple
 
 from msgspec.structs import replace
@@ -18,12 +17,11 @@ from msgspec.structs import replace
 from pysubtask.core.model import Entry, Identity, Piece, Print, PrintKind, Stamp, Version
 from pysubtask.core.prints import choose_kind, print_of
 from pysubtask.seams.clock import Clock
-from pysubtask.seams.disk import Disk, FileStat, ReadHandle, is_missing
+from pysubtask.seams.disk import Disk, FileStat, ReadHandle
 from pysubtask.subtask.intake.facts import (
     Clash,
     Outcome,
     Touch,
-    differs,
     is_untouched,
     seen_facts,
     with_served,
@@ -31,6 +29,7 @@ from pysubtask.subtask.intake.facts import (
 from pysubtask.subtask.intake.growing import Growing, piece_in_file
 from pysubtask.subtask.intake.rescue import Rescue, chunks
 from pysubtask.subtask.intake.rotation import Rotations
+from pysubtask.subtask.intake.suspects import Suspects
 from pysubtask.subtask.store.ledger import Ledger, drop_superseded
 from pysubtask.subtask.store.sources import Sources, is_same_content
 
@@ -66,7 +65,6 @@ class Snapshots:
         verify_up_to_bytes: int,
         log: logging.Logger,
     ) -> None:
-        self._disk = disk
         self._clock = clock
         self._ledger = ledger
         self._sources = sources
@@ -78,42 +76,7 @@ class Snapshots:
         self.edited: set[str] = set()
         """Paths whose content is known to have changed though no look can tell: the next look
         begins a new version."""
-        self.suspects: set[str] = set()
-        """Paths not looked at since a boot that may have cost them their ends."""
-        self._unclean = False
-
-    def suspect(self, paths: set[str], *, unclean: bool) -> None:
-        """A loss of power may have cost these files their ends: what the destination has of them
-        is kept, if they do not go on from it.
-
-        Args:
-            unclean: the machine went down while a subtask ran. Else that is known of none: what
-                the program may have done itself counts for done by it.
-        """
-        self.suspects = {path for path in paths if self._differs(path)}
-        self._unclean = unclean
-
-    def doubt(self, path: str) -> None:
-        """A version that was to keep what is at the destination was given up (any thread)."""
-        self.suspects.add(path)
-
-    def has_suspects(self, is_watched: Callable[[str], bool]) -> bool:
-        """Whether one that is there was not looked at, and will be. (What is not there may never
-        come back.)"""
-        return any(
-            is_watched(path) and not is_missing(self._disk, path) and self._differs(path)
-            for path in list(self.suspects)
-        )
-
-    def _differs(self, path: str) -> bool:
-        """Whether it will be looked at. What is as the journal has it has lost nothing."""
-        entry = self._ledger.get(path)
-        if entry is None:
-            return False
-        try:
-            return differs(entry, self._disk.stat(path))
-        except OSError:
-            return True  # it may come back
+        self.suspects = Suspects(disk, ledger)
 
     # -- one look ----------------------------------------------------------------------------
 
@@ -172,7 +135,7 @@ class Snapshots:
             before = handle.stat()
             edited = path in self.edited
             if not edited and touch is None and previous and is_untouched(previous, before):
-                self.suspects.discard(path)
+                self.suspects.looked_at(path)
                 return Outcome("unchanged")
             outcome: Outcome | None = None
             was_finished = is_elsewhere = False
@@ -198,7 +161,9 @@ class Snapshots:
                 if not was_finished:
                     is_elsewhere = self._finish(path, previous, growth, before)
                 kept_as = self._kept_as(path, before, growth, rotated_as) if rotated_as else None
-                lost = self._may_have_lost_its_end(path, previous, handle, growth, is_elsewhere)
+                lost = self.suspects.may_have_lost_its_end(
+                    path, previous, handle, growth, is_elsewhere
+                )
                 old = _Predecessor(kept_as, lost)
                 outcome = self._begin(path, remote, handle, before, growth, touch, old, final=final)
             if outcome.result == "taken" and growth != "rewrite":
@@ -212,7 +177,7 @@ class Snapshots:
                     )
                     self._sources.release_others(path, wanted)
             if outcome.result != "unstable":  # else nothing is noted yet
-                self.suspects.discard(path)
+                self.suspects.looked_at(path)
             if outcome.result == "taken":
                 self.edited.discard(path)
             return outcome
@@ -322,7 +287,8 @@ class Snapshots:
                 pieces=pieces,
                 taken_at=self._clock.time(),
                 may_grow=growth != "rewrite",
-                set_aside_remote=old.may_have_lost_its_end or _still_keeps(e),
+                set_aside_remote=old.may_have_lost_its_end
+                or (previous is not None and e.still_keeps(previous)),
             )
             if old.kept_as is not None and previous is not None:
                 e = replace(e, rotated=(*e.rotated, (previous.number, old.kept_as)))
@@ -344,31 +310,6 @@ class Snapshots:
             return print_of(copy.read_at, kind, size)
         finally:
             copy.close()
-
-    def _may_have_lost_its_end(
-        self,
-        path: str,
-        previous: Version | None,
-        handle: ReadHandle,
-        growth: str,
-        is_elsewhere: bool,
-    ) -> bool:
-        """Whether the destination may hold what a loss of power took from the file here.
-
-        It need not be shorter: the program may have appended as much again before this look. Files
-        that the program is known to rewrite are whole as they are.
-        """
-        if path not in self.suspects:
-            return False
-        if previous is None:  # it was in the archive, or given up, and is back
-            return growth != "rewrite"
-        size = handle.stat().size
-        if self._unclean and size < previous.size:
-            return True
-        if size >= previous.size and is_same_content(handle, previous):
-            return False  # it does go on, under another number (FAT has new ones after each boot)
-        is_rewritten = growth == "rewrite" or (previous.number > 1 and not previous.growing)
-        return not is_rewritten and not is_elsewhere
 
     def _discard(self, pieces: tuple[Piece, ...]) -> None:
         self._ledger.outbox.discard(p.name for p in pieces if p.name is not None)
@@ -436,14 +377,6 @@ class Snapshots:
         entry = self._ledger.get(path)
         current = entry.current if entry is not None else None
         return current.size if current is not None else None
-
-
-def _still_keeps(entry: Entry) -> bool:
-    """Whether the current version is still to set aside what is at the destination."""
-    current, done = entry.current, entry.delivered
-    if current is None or not current.set_aside_remote:
-        return False
-    return done is None or done.version < current.number
 
 
 def _may_continue(previous: Version, st: FileStat, growth: str) -> bool:

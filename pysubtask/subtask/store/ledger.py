@@ -180,10 +180,9 @@ def drop_superseded(entry: Entry) -> Entry:
 
 def record_delivery(entry: Entry, delivered: Delivered) -> Entry:
     """Note what the destination shows now and let go of the bytes that are no longer owed."""
-    arrived, before = entry.version(delivered.version), entry.delivered
-    is_new = before is None or before.version < delivered.version
+    arrived = entry.version(delivered.version)
     # What was there before it is kept: the next ones need not do that.
-    has_kept = is_new and arrived is not None and arrived.set_aside_remote
+    has_kept = arrived is not None and entry.still_keeps(arrived)
     versions = []
     for version in entry.versions:
         if version.number < delivered.version:

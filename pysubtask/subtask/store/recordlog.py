@@ -115,11 +115,10 @@ class RecordLog(Generic[R]):
         """What was found on disk could not all be read: the destination is asked instead."""
         self.unclean_boot = False
         """The machine went down while the journal was in use, in this boot or before; kept until
-        a clean stop that follows :attr:`purged` and is not :attr:`doubtful`."""
+        a clean stop that follows :attr:`purged` and leaves no suspects."""
         self.other_boot = False
         """The machine was started anew since the journal was used last."""
-        self.doubtful = False
-        """There are still files to be looked at for what a loss of power may have cost them."""
+        self._suspects_left = False
         self.purged = False
         """Temporary files that the journal lost with the power were removed at the destination."""
         self.fresh = False
@@ -414,12 +413,17 @@ class RecordLog(Generic[R]):
             except OSError as error:
                 self._log.warning("rewrite journal %s: %s; will be repeated", self._path, error)
 
-    def doubt(self) -> None:
-        """There are :attr:`doubtful` files: a process that is killed leaves that to the next."""
+    def note_suspects(self, *, left: bool) -> None:
+        """Whether there are files still to be looked at for what a loss of power may have cost
+        them. If so, the next start meets an unclean boot, however this process ends."""
         with self.lock:
-            self.doubtful = True
-            with suppress(OSError):
+            if left == self._suspects_left:
+                return
+            self._suspects_left = left
+            try:
                 self._write_line(self._header())
+            except OSError as error:
+                self._log.warning("note suspects in %s: %s", self._path, error)
 
     def close(self, *, clean: bool = True) -> None:
         """Sync, mark the journal as cleanly left, and close it.
@@ -452,12 +456,13 @@ class RecordLog(Generic[R]):
     # -- the file ----------------------------------------------------------------------------
 
     def _header(self) -> dict[str, Any]:
+        is_over = self._clean and self.purged
         return {
             "journal": FORMAT,
             "id": self.client_id,
             "boot": self._boot_id,
             "clean": self._clean,
-            "unclean": self.doubtful or (self.unclean_boot and not (self._clean and self.purged)),
+            "unclean": self._suspects_left or (self.unclean_boot and not is_over),
             "starts": self.starts,
         }
 
