@@ -252,14 +252,18 @@ def test_a_version_given_up_while_it_is_sent_takes_no_other_with_it(local: Local
     assert remote.server.read_file("a.csv") == b"the next file"
 
 
-def test_a_tail_whose_head_is_lost_goes_to_a_name_of_its_own(local: Local) -> None:
-    """Under the file's own name it would look like its beginning (promise 3)."""
-    remote = make_remote(local)
+def deliver_head_and_take_tail(local: Local, remote: Remote) -> None:
     local.write(b"head\n")
     local.take()
     remote.settle()
     local.write(b"tail\n", "ab")
     local.take()
+
+
+def test_a_tail_whose_head_is_lost_goes_to_a_name_of_its_own(local: Local) -> None:
+    """Under the file's own name it would look like its beginning (promise 3)."""
+    remote = make_remote(local)
+    deliver_head_and_take_tail(local, remote)
     remote.server.take_file("a.csv")
     local.sources.close()
     local.write(b"new\n")
@@ -274,11 +278,7 @@ def test_a_tail_that_a_loss_of_power_sends_again(local: Local, kind: str) -> Non
     """It has arrived before, as has what was written later, and the journal lost both. The one is
     replaced, also where servers rename to free names only; the other may be all that is left."""
     remote = make_remote(local, kind, policy=Policy(unclean_boot=True))
-    local.write(b"head\n")
-    local.take()
-    remote.settle()
-    local.write(b"tail\n", "ab")
-    local.take()
+    deliver_head_and_take_tail(local, remote)
     remote.server.put_file("a.csv~5-10", b"tail\n")
     remote.server.put_file("a.csv", b"what came later\n")
     remote.restart()
@@ -356,6 +356,28 @@ def test_a_piece_that_was_damaged_is_never_sent(local: Local, source: str) -> No
     remote.settle()
     whole = b"other" if source == "another" else b"0123456789"
     assert remote.server.seen == [None, whole]
+
+
+def test_what_a_lost_version_was_to_keep_is_kept_by_the_next(local: Local) -> None:
+    """It was to set aside what a loss of power has left at the destination only."""
+    remote = make_remote(local)
+    local.write(b"row 1\nrow 2\n")
+    local.take()
+    remote.settle()
+    local.write(b"row 1\n")
+    local.snapshots.suspects.suspect({local.path}, unclean=True)
+    local.take()
+    for name in local.outbox_files():
+        (local.folder / "state" / "outbox" / name).unlink()
+    local.sources.close()
+    local.write(b"row 3\n")
+    remote.step()
+    assert remote.looked_again == [local.path]
+    local.take()
+    remote.settle()
+    assert remote.server.read_file("a.csv") == b"row 3\n"
+    (kept,) = [name for name in remote.server.names() if name.endswith("Z")]
+    assert remote.server.read_file(kept) == b"row 1\nrow 2\n"
 
 
 @pytest.mark.parametrize("unclean_boot", [True, False])
