@@ -20,7 +20,7 @@ first contact, anything else          "keep"                :class:`Send`, the o
 first contact, anything else          "replace"             :class:`Send`
 remote changed by another hand                              :class:`Send` from byte 0, a conflict
 remote longer, after an unclean boot                        :class:`Send`, the old one set aside
-new, and not as noted, after such                           as at first contact, "keep"
+new, another size than noted, after such                    as at first contact, "keep"
 in segments: grew                                           :class:`Send` of the new bytes only
 in segments: new version                                    the same, the old folder set aside
 ====================================  ====================  =======================================
@@ -203,9 +203,8 @@ def plan(
 
 def _is_in_doubt(delivered: Delivered, remote: Present, policy: Policy) -> bool:
     """Whether there is more, or less, than was noted before an unclean boot."""
-    if remote.sure or not policy.doubts(delivered):
-        return False
-    return remote.size != delivered.remote_size
+    another_size = not remote.sure and remote.size != delivered.remote_size
+    return another_size and policy.doubts(delivered)
 
 
 def _first_contact(

@@ -15,9 +15,9 @@ from tests.servers.rclone import RcloneServer
 
 MIB = 1 << 20
 CUT_AFTER_BYTES = 4_000_000
-AGAIN_PER_CUT_BYTES = 1024 * 1024
-"""80 KiB is usual (docs/figures.md). The window follows the round trips, and those of a machine
-that has much else to do are long."""
+AGAIN_PER_CUT_BYTES = 256 * 1024
+TRIES = 3
+"""The window follows the round trips, and those of a machine that is busy for a moment are long."""
 
 
 def up_per_append(made: Delivery, link: TcpProxy, name: str, size: int, count: int) -> float:
@@ -130,14 +130,18 @@ def test_a_link_that_dies_again_and_again(
 ) -> None:
     """The whole 100 MB: ``python -m benchmarks.cuts``."""
     server: OpenSshServer | RcloneServer = request.getfixturevalue(kind)
-    through = link(server, cut_after_up=CUT_AFTER_BYTES)
-    with delivering(tmp_path, server, ["big.dat"], link=through) as made:
-        content = os.urandom(20_000_000)
-        made.append("big.dat", content)
-        made.flush(60)
-        assert through.cuts >= 4
-        again = through.bytes_up - len(content)
-        assert again / through.cuts <= AGAIN_PER_CUT_BYTES, (again, through.cuts)
-        made.master.stop()  # rclone puts a file into its folder when it is closed
-        made.wait_for("big.dat", content)
-        assert made.leftovers() == []
+    measured: list[float] = []
+    while not measured or (min(measured) > AGAIN_PER_CUT_BYTES and len(measured) < TRIES):
+        folder = tmp_path / str(len(measured))
+        folder.mkdir()
+        through = link(server, cut_after_up=CUT_AFTER_BYTES)
+        with delivering(folder, server, ["big.dat"], link=through) as made:
+            content = os.urandom(20_000_000)
+            made.append("big.dat", content)
+            made.flush(60)
+            assert through.cuts >= 4
+            measured.append((through.bytes_up - len(content)) / through.cuts)
+            made.master.stop()  # rclone puts a file into its folder when it is closed
+            made.wait_for("big.dat", content)
+            assert made.leftovers() == []
+    assert min(measured) <= AGAIN_PER_CUT_BYTES, measured

@@ -63,6 +63,27 @@ REALM_PLANTS: dict[str, Plant] = {
         "or (previous is not None and e.still_keeps(previous)),",
         "or False,",
     ),
+    "rest-kept-again": one(
+        "each version that waited sets aside the one before it, which is ours",
+        "subtask.store.ledger",
+        "record_delivery",
+        "elif has_kept and version.set_aside_remote:",
+        "elif False:",
+    ),
+    "ours-set-aside": one(
+        "each new version sets the one before it aside",
+        "core.plan",
+        "plan",
+        "set_aside = version.set_aside_remote and isinstance(remote, Present)",
+        "set_aside = isinstance(remote, Present)",
+    ),
+    "in-place-by-its-size": one(
+        "after a loss of power what has the size of a version whose bytes are lost passes for it",
+        "subtask.delivery.placing",
+        "Placing.is_in_place",
+        "if same is False or (same is None and self._session.policy.unclean_boot):",
+        "if same is False:",
+    ),
     "answers-forgotten": one(
         "what was answered while the next request had to wait is sent again after a break",
         "subtask.delivery.pump",
@@ -239,10 +260,13 @@ REALM_WORLDS = {
 """Where each is looked for (:data:`tests.simulation.plants.WORLDS`)."""
 
 REALM_KNOWN: dict[str, int] = {
-    "rest-replaced": 8_937,
+    "rest-replaced": 90,
     "rest-kept-by-nobody": 14_300_445,
     "copy-left": 1,
     "answers-forgotten": 8_014_380_409,
+    "rest-kept-again": 17_014_321_197,
+    "ours-set-aside": 0,
+    "in-place-by-its-size": 7_014_441_523,
     "folder-unsynced": 6_000_000_003,
     "folder-temp-unsynced": 6_000_000_241,
     "folder-cache-counted": 6_000_000_006,

@@ -32,6 +32,7 @@ from pysubtask.transports.contract import (
     Read,
     Request,
     Result,
+    Stat,
     Transport,
     Write,
 )
@@ -202,7 +203,7 @@ class CountingTransport:
 
     def submit(self, ticket: int, request: Request) -> None:
         if self._account.spending is not None:
-            self._account.spending.sent(_weight(request))
+            self._account.spending.sent(_weight(request), is_look=isinstance(request, Stat))
         if isinstance(request, Write):
             if request.create and request.offset == 0:  # half of it counts until it is open
                 self._opening[ticket] = len(request.data)

@@ -15,7 +15,8 @@ __all__ = ["Spending"]
 _DAY_SECS = 86_400.0
 _NOTED_EVERY_SECS = 5.0
 _REQUESTS_BYTES = 1_000
-_LOOKS_BYTES = 500
+_LOOKS = 2
+"""At the temporary file and at the file that it is to become."""
 
 
 class Spending:
@@ -46,25 +47,26 @@ class Spending:
         self._left = (self._limit or 0) * 0.1
         self._recent: list[tuple[float, int]] = []
         self._largest = 0
-        self._looks_bytes = 0
-        """What it costs to look again, after each connection."""
+        self._free_looks = 0
+        """So many a job that goes on after a break has to take, whatever is left."""
         self._paced_at = true_secs()
         self._paced_left = (self._rate or 0) * 0.5
         self.broken = ""
         """What was overdrawn, in words."""
 
-    def sent(self, weight: int) -> None:
+    def sent(self, weight: int, *, is_look: bool = False) -> None:
         """A request leaves; it moves so many bytes, either way."""
         now = self._wall_secs()
         self._largest = max(self._largest, weight)
-        if self._limit is not None:
+        is_free = is_look and self._free_looks > 0
+        self._free_looks -= is_free
+        if self._limit is not None and not is_free:
             came = max(0.0, now - self._at) * self._limit * 0.9 / _DAY_SECS
             self._left = min(self._limit * 0.1, self._left + came) - weight
             self._at = now
             self._recent = [r for r in self._recent if 0 <= now - r[0] <= _NOTED_EVERY_SECS]
             self._recent.append((now, weight))
-            beyond = 2 * self._largest + _REQUESTS_BYTES + self._looks_bytes
-            if self._left < -self._jobs * beyond:
+            if self._left < -self._jobs * (2 * self._largest + _REQUESTS_BYTES):
                 self.broken = (
                     f"{-self._left:.0f} bytes more than {self._limit} a day allow were sent"
                 )
@@ -80,7 +82,7 @@ class Spending:
 
     def closed(self) -> None:
         """A connection is over: what is at the destination has to be looked at once more."""
-        self._looks_bytes += _LOOKS_BYTES
+        self._free_looks = self._jobs * _LOOKS
 
     def process_died(self, *, with_its_machine: bool) -> None:
         """What it had not noted yet is not known to the next, and a loss of power may take all of

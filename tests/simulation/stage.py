@@ -93,9 +93,9 @@ class Stage:
             parts = config.remote_dir.strip("/").split("/")
             for count in range(1, len(parts) + 1):
                 self.remote.folders.add("/" + "/".join(parts[:count]))
-        self.checker.slots.replaces = config.settings["on_first_contact"] == "replace"
+        replaces = config.settings["on_first_contact"] == "replace"
+        self.checker.slots.replaces = self.checker.doubted.replaced = replaces
         self.checker.continued = config.settings["on_remote_gone"] == "continue"
-        self.checker.doubted.replaced = config.settings.get("on_first_contact") == "replace"
         names = {name for name, _ in config.server.extensions}
         self.checker.line_wait_ns = int(config.settings.get("line_wait_secs", 5.0) * _SEC)
         self.checker.atomic = b"posix-rename@openssh.com" in names

@@ -98,6 +98,19 @@ THE_TABLE = [
           policy=replace(UNCLEAN, noted_since=8.0)),
     _case("shorter here after an unclean boot", replace(NEXT, set_aside_remote=True), SHOWN,
           Present(60), Send(0, 100, "replace", set_aside=True)),
+    _case("new, of another size than noted, after an unclean boot", NEXT, SHOWN, Present(70),
+          Compare(0, 70), policy=UNCLEAN),
+    _case("that is a part of it", NEXT, SHOWN, Present(70, ours=True), Append(70, 100),
+          policy=UNCLEAN),
+    _case("that is more than it", NEXT, SHOWN, Present(101),
+          Send(0, 100, "replace", set_aside=True), policy=UNCLEAN),
+    _case("it is kept, whatever is to become of strangers' files", NEXT, SHOWN, Present(101),
+          Send(0, 100, "replace", set_aside=True),
+          policy=replace(UNCLEAN, on_first_contact="replace")),
+    _case("new, of the size noted, after an unclean boot", NEXT, SHOWN, Present(60, 6.0),
+          Send(0, 100, "replace"), policy=UNCLEAN),
+    _case("new, of another size, noted since an unclean boot", NEXT, replace(SHOWN, at=9.0),
+          Present(70), Send(0, 100, "replace"), policy=replace(UNCLEAN, noted_since=8.0)),
 ]  # fmt: skip
 
 LOOKING = [
