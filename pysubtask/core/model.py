@@ -101,9 +101,9 @@ class Version(msgspec.Struct, frozen=True, gc=False):
     taken_at: float
     may_grow: bool = True
     """False for a file that the program rewrites as a whole: a part of it is worth nothing."""
-    set_aside_remote: bool = False
-    """The file lost its end when the power failed, or may have: what the server has may be all
-    there is of the rest, and is kept under another name."""
+    set_aside_below: int = 0
+    """The file lost its end when the power failed, or may have: what the server has of a version
+    below this number may be all there is of the rest, and is kept under another name."""
 
     @property
     def available_from(self) -> int:
@@ -114,6 +114,10 @@ class Version(msgspec.Struct, frozen=True, gc=False):
                 break
             low = min(low, piece.start)
         return low
+
+    def sets_aside(self, delivered: Delivered | None) -> bool:
+        """Whether what was delivered before has to be kept when this version takes its place."""
+        return (0 if delivered is None else delivered.version) < self.set_aside_below
 
 
 class Delivered(msgspec.Struct, frozen=True, gc=False):
@@ -194,11 +198,6 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     def current(self) -> Version | None:
         """The version that the latest snapshot belongs to."""
         return self.versions[-1] if self.versions else None
-
-    def still_keeps(self, version: Version) -> bool:
-        """Whether it is a version that is to set aside what is at the destination, and has not."""
-        done = self.delivered
-        return version.set_aside_remote and (done is None or done.version < version.number)
 
     def version(self, number: int) -> Version | None:
         """The version of that number, if it is still kept."""
@@ -328,7 +327,9 @@ def _text(value: object) -> str:
 
 
 def _version_to_json(v: Version) -> list[Any]:
-    flags = v.growing | v.settled << 1 | v.set_aside_remote << 2 | v.may_grow << 3
+    flags = v.growing | v.settled << 1 | bool(v.set_aside_below) << 2 | v.may_grow << 3
+    if v.set_aside_below:
+        flags |= (v.number - v.set_aside_below) << 4
     return [
         v.number,
         v.size,
@@ -359,5 +360,5 @@ def _version_from_json(record: list[Any]) -> Version:
         pieces=tuple(Piece(*p) for p in pieces),
         taken_at=taken_at,
         may_grow=bool(flags & 8),
-        set_aside_remote=bool(flags & 4),
+        set_aside_below=number - (flags >> 4) if flags & 4 else 0,
     )

@@ -186,13 +186,14 @@ def plan(
     if policy.segments:
         aside = isinstance(remote, Present)
         return replace(_send(version, can, set_aside=aside), segment=True)
+    keep = replace(policy, on_first_contact="keep")
     if delivered is None:
-        return _first_contact(version, remote, can, policy)
+        return _first_contact(version, remote, can, keep if version.set_aside_below else policy)
     if delivered.version != version.number:
         if isinstance(remote, Present) and _is_in_doubt(delivered, remote, policy):
             # A part of this version, or more than that, may have come before the power failed.
-            return _first_contact(version, remote, can, replace(policy, on_first_contact="keep"))
-        set_aside = version.set_aside_remote and isinstance(remote, Present)
+            return _first_contact(version, remote, can, keep)
+        set_aside = version.sets_aside(delivered) and isinstance(remote, Present)
         return _send(version, can, set_aside=set_aside)
     if isinstance(remote, Absent):
         if policy.on_remote_gone == "continue":

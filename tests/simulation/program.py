@@ -347,7 +347,8 @@ class Program:
             self.fs.rename(outside, source.path)
             return
         # A touch in a watched folder says that the file is complete, and nobody can tell for which.
-        source.begin(b"", 0 if source.stale_touch else len(whole))
+        may_be_touched = source.stale_touch or bool(source.touches)  # of one that was archived
+        source.begin(b"", 0 if may_be_touched else len(whole))
         inode = self.fs.create(source.path)
         delay_ns = 0
         for index, part in enumerate(parts):

@@ -106,7 +106,8 @@ class Slots:
         self._note_claim(slot)
         holder = slot.holder
         if holder is None or not slot.claimed:
-            for source in slot.sources:
+            # what is a beginning of both (nothing at all, say) is that one's which has a claim
+            for source in sorted(slot.sources, key=lambda s: not self.has_claim(s.path)):
                 if source is not holder and _holds(source, file.content, in_place):
                     alike = holder is not None and _holds(holder, file.content, in_place)
                     if alike and not self.has_claim(source.path):

@@ -36,9 +36,10 @@ digests = st.text("0123456789abcdef", max_size=32)
 stamps = st.builds(Stamp, ns, ns)
 prints = st.builds(Print, st.sampled_from(["whole", "samples", "ends"]), sizes, digests)
 pieces = st.builds(Piece, sizes, sizes, st.none() | names, digests)
+numbers = st.shared(st.integers(1, 2**31), key="number")
 versions = st.builds(
     Version,
-    number=st.integers(1, 2**31),
+    number=numbers,
     size=sizes,
     growing=st.booleans(),
     identity=st.builds(Identity, sizes, st.integers(0, 2**64 - 1)),
@@ -48,7 +49,7 @@ versions = st.builds(
     pieces=st.lists(pieces, max_size=4).map(tuple),
     taken_at=times,
     may_grow=st.booleans(),
-    set_aside_remote=st.booleans(),
+    set_aside_below=st.just(0) | numbers.map(lambda n: n // 2 + 1) | numbers,
 )
 uploads = st.builds(
     Upload,
@@ -119,7 +120,7 @@ def test_what_is_no_record_is_refused(record: dict[str, Any]) -> None:
 def test_what_is_not_said_is_the_harmless_case() -> None:
     """A version may grow, replaces nothing by another name, and an upload is a plain one."""
     version = make_version()
-    assert (version.may_grow, version.set_aside_remote) == (True, False)
+    assert (version.may_grow, version.set_aside_below) == (True, 0)
     upload = Upload(version=1, size=5, temp="t")
     assert (upload.stage, upload.base, upload.acked) == ("sending", 0, 0)
     assert (upload.set_aside, upload.tail, upload.conflict) == (False, False, False)

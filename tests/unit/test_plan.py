@@ -43,6 +43,7 @@ GROWN = make_version(1, 100)
 ONCE = make_version(1, 100, growing=False)
 REWRITTEN = make_version(1, 100, growing=False, may_grow=False)
 NEXT = make_version(2, 100, growing=False)
+SHORTENED = replace(NEXT, set_aside_below=2)
 SHOWN = Delivered(1, 60, mtime=5.0)
 """60 bytes of version 1 were confirmed; the server's clock said 5.0."""
 TAKEN = Delivered(1, 60, base=40, mtime=5.0)
@@ -96,8 +97,12 @@ THE_TABLE = [
     _case("another hand since an unclean boot", GROWN, replace(SHOWN, at=9.0),
           Present(60, 6.0, ours=False), Send(0, 100, "replace", conflict=True),
           policy=replace(UNCLEAN, noted_since=8.0)),
-    _case("shorter here after an unclean boot", replace(NEXT, set_aside_remote=True), SHOWN,
+    _case("shorter here after an unclean boot", SHORTENED, SHOWN,
           Present(60), Send(0, 100, "replace", set_aside=True)),
+    _case("a newer one, once that is kept", replace(NEXT, number=3, set_aside_below=2),
+          replace(SHOWN, version=2), Present(60), Send(0, 100, "replace")),
+    _case("shorter, and nothing was confirmed before", SHORTENED, None, Present(101),
+          Send(0, 100, "replace", set_aside=True), policy=REPLACE),
     _case("new, of another size than noted, after an unclean boot", NEXT, SHOWN, Present(70),
           Compare(0, 70), policy=UNCLEAN),
     _case("that is a part of it", NEXT, SHOWN, Present(70, ours=True), Append(70, 100),
@@ -264,8 +269,9 @@ def owed(draw: st.DrawFn) -> tuple[Version, Delivered | None]:
         draw(sizes),
         growing=growing,
         may_grow=growing or draw(st.booleans()),
-        set_aside_remote=draw(st.booleans()),
     )
+    if draw(st.booleans()):
+        version = replace(version, set_aside_below=draw(st.integers(1, version.number)))
     delivered = None
     if draw(st.booleans()):
         size = draw(sizes)

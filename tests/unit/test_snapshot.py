@@ -394,10 +394,15 @@ def after_an_unclean_boot(local: Local, written: bytes, left: bytes) -> None:
     local.snapshots.suspects.suspect({local.path}, unclean=True)
 
 
+def keeps(local: Local) -> bool:
+    """Whether the newest version sets aside what is at the destination."""
+    return local.current.sets_aside(local.entry.delivered)
+
+
 def test_shorter_after_an_unclean_boot_sets_the_remote_file_aside(local: Local) -> None:
     after_an_unclean_boot(local, b"one+two", b"one")
     local.take()
-    assert local.current.set_aside_remote
+    assert keeps(local)
     assert local.path not in local.snapshots.suspects
 
 
@@ -405,7 +410,7 @@ def test_as_long_again_after_an_unclean_boot_sets_the_remote_file_aside(local: L
     """The program was quicker than the first look: what it has appended is not what was lost."""
     after_an_unclean_boot(local, b"one+two", b"one+three")
     local.take()
-    assert local.current.set_aside_remote
+    assert keeps(local)
 
 
 @pytest.mark.parametrize(
@@ -425,7 +430,7 @@ def test_a_file_that_the_program_is_known_to_rewrite(
             local.take()
     local.snapshots.suspects.suspect({local.path}, unclean=unclean)
     local.take()
-    assert local.current.set_aside_remote is kept
+    assert keeps(local) is kept
 
 
 def test_what_is_to_be_kept_is_so_by_the_version_after_that_too(local: Local) -> None:
@@ -434,11 +439,11 @@ def test_what_is_to_be_kept_is_so_by_the_version_after_that_too(local: Local) ->
     local.take()
     local.write(b"other")
     local.take()
-    assert local.current.set_aside_remote
+    assert keeps(local)
     local.deliver_all()
     local.write(b"newest")
     local.take()
-    assert not local.current.set_aside_remote
+    assert not keeps(local)
 
 
 def test_a_look_that_notes_nothing_ends_no_doubt(local: Local) -> None:
@@ -452,7 +457,7 @@ def test_a_look_that_notes_nothing_ends_no_doubt(local: Local) -> None:
     assert outcome.result == "unstable"
     local.disk.before = nothing
     local.take()
-    assert local.current.set_aside_remote
+    assert keeps(local)
 
 
 def test_what_is_as_it_was_is_not_doubted(local: Local) -> None:
@@ -475,7 +480,7 @@ def test_the_same_rows_under_another_number_have_lost_nothing(local: Local) -> N
     local.snapshots.suspects.suspect({local.path}, unclean=True)
     local.take("append")
     assert local.current.number == 2
-    assert not local.current.set_aside_remote
+    assert not keeps(local)
 
 
 def test_what_comes_back_from_the_archive_after_an_unclean_boot(local: Local) -> None:
@@ -487,7 +492,7 @@ def test_what_comes_back_from_the_archive_after_an_unclean_boot(local: Local) ->
     local.snapshots.suspects.suspect({local.path}, unclean=True)
     local.write(b"one")
     local.take()
-    assert local.current.set_aside_remote
+    assert keeps(local)
 
 
 def test_what_is_to_be_kept_is_so_once(local: Local) -> None:
@@ -498,10 +503,26 @@ def test_what_is_to_be_kept_is_so_once(local: Local) -> None:
     first = local.current
     local.write(b"2")
     local.take("append")
-    assert [v.set_aside_remote for v in local.entry.versions] == [True, True]
+    assert [v.sets_aside(None) for v in local.entry.versions] == [True, True]
     done = Delivered(first.number, first.size)
     local.ledger.update(local.path, lambda e: record_delivery(e, done))
-    assert not local.current.set_aside_remote
+    assert not keeps(local)
+
+
+def test_what_a_second_loss_of_power_took_is_kept_too(local: Local) -> None:
+    """The first one's version has kept what it was to keep; it may be all that is left by now."""
+    after_an_unclean_boot(local, b"one+two", b"one")
+    local.take("append")
+    first = local.current
+    local.write(b"o")
+    local.snapshots.suspects.suspect({local.path}, unclean=True)
+    local.take("append")
+    local.write(b"new")
+    local.take("append")
+    second, third = local.entry.versions[-2:]
+    for done, expected in ((first, [True, True]), (second, [False, False])):
+        delivered = Delivered(done.number, done.size)
+        assert [v.sets_aside(delivered) for v in (second, third)] == expected
 
 
 def test_a_piece_let_go_of_while_it_is_added_to_is_copied_again(local: Local) -> None:

@@ -1,7 +1,7 @@
 """Files that a loss of power may have cost their ends, until they are looked at.
 
 What the destination has of such a file may be all that is left of its last rows. A version that
-does not go on from what was there sets that aside (:attr:`Version.set_aside_remote`).
+does not go on from what was there sets that aside (:attr:`Version.set_aside_below`).
 """
 
 from __future__ import annotations

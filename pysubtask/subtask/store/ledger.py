@@ -180,9 +180,6 @@ def drop_superseded(entry: Entry) -> Entry:
 
 def record_delivery(entry: Entry, delivered: Delivered) -> Entry:
     """Note what the destination shows now and let go of the bytes that are no longer owed."""
-    arrived = entry.version(delivered.version)
-    # What was there before it is kept: the next ones need not do that.
-    has_kept = arrived is not None and entry.still_keeps(arrived)
     versions = []
     for version in entry.versions:
         if version.number < delivered.version:
@@ -191,8 +188,6 @@ def record_delivery(entry: Entry, delivered: Delivered) -> Entry:
             pieces = tuple(p for p in version.pieces if p.end > delivered.size)
             if pieces != version.pieces:
                 version = replace(version, pieces=pieces)
-        elif has_kept and version.set_aside_remote:
-            version = replace(version, set_aside_remote=False)
         versions.append(version)
     rotated = entry.rotated
     if rotated:
