@@ -226,14 +226,17 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def pending_bytes(self) -> int:
-        """How many bytes are owed, counting each version that must be delivered."""
+        """How many bytes are owed, counting each version that must be delivered.
+
+        What is gone before they could be is none of them.
+        """
         done = self.delivered
         total = 0
         for version in self.versions:
             if done is None or version.number > done.version:
-                total += version.size
+                total += version.size - version.available_from
             elif version.number == done.version:
-                total += max(0, version.size - done.size)
+                total += max(0, version.size - max(done.size, version.available_from))
         return total
 
     def with_version(self, version: Version) -> Entry:

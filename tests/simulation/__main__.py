@@ -38,6 +38,7 @@ _MEANING = {
     "two": "two children use one state folder",
     "beat": "a heartbeat is not whole, goes back, or says what is not so",
     "line": "a reader sees half a line too early",
+    "status": "status() says what is not so",
     "untold": "the program is not told of what has arrived",
     "beside": "a file that nobody has changed is not replaced",
     "unserved": "a touch is never served",

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pysubtask.core.delta import DeltaRule
+from pysubtask.core.space import Held, held
 from pysubtask.handover import Handover
 from pysubtask.settings import from_wire
 from pysubtask.signals import StateLayout
+from pysubtask.status import Status
 from pysubtask.subtask.context import Context
 from pysubtask.subtask.transfer import TransferSubtask
 from pysubtask.transports.contract import Transport
@@ -125,6 +127,12 @@ class Child(Protocol):
 
     def pieces_to_remove(self) -> Collection[str]:
         """Those that the disk would not remove: it is tried again."""
+
+    def status(self) -> Status:
+        """What the program is told."""
+
+    def owed(self) -> Held:
+        """What is owed, added up from the journal."""
 
     def client_id(self) -> str:
         """What all its temporary names begin with."""
@@ -344,6 +352,12 @@ class RealChild:
     def pieces_to_remove(self) -> Collection[str]:
         return set(self._subtask.ledger.outbox._left_over)
 
+    def status(self) -> Status:
+        return self._subtask.status()
+
+    def owed(self) -> Held:
+        return sum(map(held, self._subtask.ledger.journal.entries()), Held())
+
     def client_id(self) -> str:
         return self._subtask.ledger.journal.client_id
 
@@ -414,6 +428,12 @@ class IdleChild:
 
     def pieces_to_remove(self) -> Collection[str]:
         return set()
+
+    def status(self) -> Status:
+        return Status()
+
+    def owed(self) -> Held:
+        return Held()
 
     def client_id(self) -> str:
         return ""

@@ -6,6 +6,7 @@ from tests.simulation.fetching_plants import FETCHING_KNOWN, FETCHING_PLANTS
 from tests.simulation.name_plants import NAME_KNOWN, NAME_PLANTS, NAME_WORLDS
 from tests.simulation.planting import Edit, Plant, StalePlant, one
 from tests.simulation.realm_plants import REALM_KNOWN, REALM_PLANTS, REALM_WORLDS
+from tests.simulation.status_plants import STATUS_KNOWN, STATUS_PLANTS, STATUS_WORLDS
 
 __all__ = ["KNOWN", "PLANTS", "WORLDS", "Plant", "StalePlant"]
 
@@ -20,6 +21,7 @@ PLANTS: dict[str, Plant] = {
     **REALM_PLANTS,
     **NAME_PLANTS,
     **FETCHING_PLANTS,
+    **STATUS_PLANTS,
     "early-acknowledgement": one(
         "an append counts as delivered when it is handed over, not when the server says so",
         "subtask.delivery.courier",
@@ -350,6 +352,7 @@ WORLDS = {
     "short-write-hidden": "short",
     **REALM_WORLDS,
     **NAME_WORLDS,
+    **STATUS_WORLDS,
     **dict.fromkeys(FETCHING_PLANTS, "fetching"),
     "piece-removed-early": "trickle",
     "resume-at-size": "bulk",
@@ -378,6 +381,7 @@ KNOWN: dict[str, int] = {
     **REALM_KNOWN,
     **NAME_KNOWN,
     **FETCHING_KNOWN,
+    **STATUS_KNOWN,
     "early-acknowledgement": 0,
     "touch-served-unread": 8189,
     "size-trusted-alone": 0,

@@ -12,6 +12,8 @@ from tests.simulation.ledger import Source
 from tests.simulation.machine import MS, SEC, STRANDED_NS, Machine
 from tests.simulation.outcome import Outcome
 from tests.simulation.script import Event
+from tests.simulation.stage import STATE_DIR
+from tests.simulation.told import untrue, untrue_at_rest
 from tests.simulation.verdict import unmet
 
 __all__ = ["World"]
@@ -20,6 +22,8 @@ _SOON_SECS = 900
 _IN_TIME_SECS = 30
 _HOUR_NS = 3600 * SEC
 _MAX_STEPS = 60_000
+_TOLD_EVERY = 16
+"""So many steps lie between two checks of what the program is told: adding up takes time."""
 
 
 class World(Machine):
@@ -108,6 +112,8 @@ class World(Machine):
         self.checker.check_claims(child.claims())
         self.checker.slots.observe()
         self.checker.doubted.check()
+        if self.counts["steps"] % _TOLD_EVERY == 0:
+            self._check_told(child)
         again, excused = self.resends.again_bytes, self.resends.excused_bytes
         if again > excused and not self.config.small_outbox:
             raise Violation("resent", f"{again} bytes were sent again, {excused} are excused")
@@ -143,6 +149,10 @@ class World(Machine):
                     self._flushes.remove(flush)
                     self.trace("flushed")
                     self.checker.check_delivered(touches, "flush")
+
+    def _check_told(self, child: Child) -> None:
+        if words := untrue(child, self.fs, f"{STATE_DIR}/outbox"):
+            raise Violation("status", words)
 
     def _check_in_time(self, source: Source) -> None:
         """Nothing is wrong but with another file."""
@@ -290,10 +300,25 @@ class World(Machine):
         if self.beats is not None:
             self._run_until(self.clock.now_ns + 60 * SEC)  # one may just have failed
             self.beats.check_fresh()
+        self._check_told_at_rest()
         until_ns = self.clock.now_ns + 60 * SEC
         while path := self._left_over():  # what goes waits for the journal's sync
             if self.clock.now_ns > until_ns:
                 raise Violation("leak", f"{path} is left, and the journal knows nothing of it")
+            self._run_until(self.clock.now_ns + SEC)
+
+    def _check_told_at_rest(self) -> None:
+        """Nothing is complained of that is over."""
+        if next(self.checker.slots.waiting(), None) is not None:
+            return  # a file that waits for its name says so
+        until_ns = self.clock.now_ns + 60 * SEC
+        while self._child is not None:
+            self._check_told(self._child)
+            words = untrue_at_rest(self._child.status())
+            if not words:
+                return
+            if self.clock.now_ns > until_ns:
+                raise Violation("status", words)
             self._run_until(self.clock.now_ns + SEC)
 
     def _pending_bytes(self, child: Child) -> int:

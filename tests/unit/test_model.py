@@ -129,6 +129,7 @@ def test_what_is_not_said_is_the_harmless_case() -> None:
 # -- what is owed ------------------------------------------------------------------------------
 
 ONE, TWO, THREE = make_version(1, 10), make_version(2, 20), make_version(3, 30)
+BEHEADED = make_version(1, 10, pieces=[Piece(6, 10, None, "")])
 UPLOAD = Upload(version=8, size=5, temp="t")
 
 
@@ -147,6 +148,9 @@ UPLOAD = Upload(version=8, size=5, temp="t")
         pytest.param((TWO, THREE), None, 2, 50, id="the oldest first"),
         pytest.param((ONE, TWO), Delivered(2, 20), None, 0, id="the older one counts no more"),
         pytest.param((TWO,), Delivered(5, 1), None, 0, id="an older one than what is there"),
+        pytest.param((BEHEADED,), None, 1, 4, id="its beginning is gone"),
+        pytest.param((BEHEADED,), Delivered(1, 2), 1, 4, id="what follows what is there is gone"),
+        pytest.param((BEHEADED,), Delivered(1, 8), 1, 2, id="what was gone is there"),
         pytest.param((ONE,), Delivered(1, 12), None, 0, id="more is there than is known"),
     ],
 )

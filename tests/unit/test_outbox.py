@@ -207,6 +207,17 @@ def test_what_a_piece_had_is_good_if_adding_fails(bench: Bench) -> None:
     assert not bench.box.may_extend(name, size), "there may be half a part at its end"
 
 
+def test_what_a_full_disk_took_of_a_refused_part_counts(bench: Bench) -> None:
+    name, _, _ = bench.box.store([b"0123"])
+    bench.disk.before = fail_with(disk_full, "append")
+    with pytest.raises(OSError, match="No space left"):
+        bench.box.extend(name, [b"456789"])
+    assert bench.box.held_bytes == len(bench.content(name)) > 4
+    bench.disk.before = nothing
+    bench.box.discard([name])
+    assert bench.box.held_bytes == 0
+
+
 # -- what is whole -----------------------------------------------------------------------------
 
 
@@ -392,9 +403,13 @@ def test_what_can_not_be_removed_goes_later(bench: Bench) -> None:
     bench.box.sync()
     assert len(calls) == 1
     assert bench.files() == sorted(names)
+    assert bench.box.held_bytes == 3 * len(b"bytes"), "they take room as long as they are there"
+    bench.open()
+    assert bench.box.held_bytes == 3 * len(b"bytes")
     bench.disk.before = nothing
     bench.box.sync()
     assert bench.files() == []
+    assert bench.box.held_bytes == 0
 
 
 def test_discarding_twice_or_what_is_gone_is_no_error(bench: Bench) -> None:

@@ -78,8 +78,8 @@ class Outbox:
         """Those that could not be written anew either."""
         self._extended: set[str] = set()
         """Pieces that are being written."""
-        self._left_over: dict[str, None] = {}
-        """Paths that the disk would not remove."""
+        self._left_over: dict[str, int] = {}
+        """Paths that the disk would not remove, and their bytes."""
 
     def open(self, wanted: Iterable[str]) -> None:
         """Make the folder, count what is there, remove pieces that nobody refers to."""
@@ -182,6 +182,9 @@ class Outbox:
                         self.held_bytes += len(chunk)
                 added += len(chunk)
                 self._still_alive()
+        except OSError:
+            self._count_anew(name)
+            raise
         finally:
             handle.close()
             self._dirty[name] = None
@@ -189,6 +192,17 @@ class Outbox:
                 self._dirty.pop(name, None)
                 self._remove(self._path(name))
         return added
+
+    def _count_anew(self, name: str) -> None:
+        """A full disk may have taken a part of a chunk. (Nothing is added behind it.)"""
+        with self._lock:
+            self._hashes.pop(name, None)  # it is not of what is there
+            known = self._sizes.get(name)
+        size = self._size_of(self._path(name), known or 0)
+        with self._lock:
+            if name in self._sizes:
+                self.held_bytes += size - self._sizes[name]
+                self._sizes[name] = size
 
     def unneeded(self, names: Iterable[str]) -> None:
         """These pieces are about to go: they need not reach the disk any more."""
@@ -409,12 +423,22 @@ class Outbox:
         except FileNotFoundError:
             pass
         except OSError:
-            self._left_over[path] = None  # no name is given twice, so it can go at any time
+            size = self._size_of(path, 0)
+            with self._lock:
+                self._left_over[path] = size  # no name is given twice, so it can go at any time
+                self.held_bytes += size
+
+    def _size_of(self, path: str, otherwise: int) -> int:
+        try:
+            return self._disk.stat(path).size
+        except OSError:
+            return otherwise
 
     def _remove_left_over(self) -> None:
         """What the disk would not remove before; the next start does, too."""
         for path in list(self._left_over):
-            self._left_over.pop(path, None)
+            with self._lock:
+                self.held_bytes -= self._left_over.pop(path)
             self._remove(path)
             if path in self._left_over:
                 return  # nor does it now
