@@ -44,7 +44,7 @@ _MEANING = {
     "unserved": "a touch is never served",
     "forgotten": "what was noted is not known to the next process",
     "unbacked": "the journal relies on a copy that is gone",
-    "leak": "a copy that nobody needs stays in the outbox",
+    "leak": "what nobody needs goes on taking room",
     "pending": "it never comes to its end",
     "spin": "it never comes to rest",
     "crash": "an exception escapes",

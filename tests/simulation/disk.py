@@ -105,6 +105,10 @@ class SimDisk:
         for handle in list(self.handles):
             handle.close()
 
+    def open_files(self) -> Iterator[tuple[str, Inode]]:
+        """What it holds open, by the names that were opened."""
+        return ((handle._path, handle._inode) for handle in self.handles)
+
     def forget(self) -> None:
         """The machine is gone; nobody closes anything."""
         for handle in self.handles:

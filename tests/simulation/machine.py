@@ -236,7 +236,24 @@ class Machine(Stage):
         needed = self._child.relied_pieces().union(self._child.pieces_to_remove())
         folder = f"{STATE_DIR}/outbox"
         paths = [f"{folder}/{name}" for name in self.fs.directory(folder).entries]
-        return next((path for path in paths if path not in needed), "")
+        left = next((path for path in paths if path not in needed), "")
+        return left and f"{left} is left, and the journal knows nothing of it"
+
+    def _held_open(self) -> str:
+        """At rest the journal is open, and each watched file at most once. One that is deleted goes
+        on taking room; but the next look at its name is the last that can read it."""
+        if self._child is None:
+            return ""
+        held: set[Inode] = set()
+        for path, inode in self._disk.open_files():
+            if path.startswith(f"{STATE_DIR}/") and not path.endswith("/journal"):
+                return f"{path} is held open"
+            if not inode.links and not self.fs.exists(path):
+                return f"{path} is held open, and deleted"
+            if inode in held:
+                return f"{path} is held open twice"
+            held.add(inode)
+        return ""
 
     def _log_child(self, text: str) -> None:
         self.trace(f"    child: {text}")

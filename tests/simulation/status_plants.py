@@ -1,4 +1,4 @@
-"""Planted bugs in what ``status()`` says."""
+"""Planted bugs in what ``status()`` says, and in what is held open."""
 
 from __future__ import annotations
 
@@ -42,6 +42,20 @@ STATUS_PLANTS: dict[str, Plant] = {
         "LinkState(link, self._since(link))",
         "replace(self.state, link=link)",
     ),
+    "deleted-held": one(
+        "a file that was deleted is held open for ever, and takes room",
+        "subtask.intake.keeper",
+        "Keeper._let_go_of_delivered",
+        "elif self._sources.is_gone(path):",
+        "elif False:",
+    ),
+    "copy-held": one(
+        "a copy that was looked through is not closed",
+        "subtask.store.outbox",
+        "Outbox.is_whole",
+        "handle.close()",
+        "pass",
+    ),
 }
 
 STATUS_WORLDS: dict[str, str] = {"full-for-ever": "limited"}
@@ -52,4 +66,6 @@ STATUS_KNOWN: dict[str, int] = {
     "half-write-uncounted": 428,
     "full-for-ever": 3_000_000_001,
     "link-error-stays": 0,
+    "deleted-held": 397,
+    "copy-held": 5,
 }

@@ -302,10 +302,10 @@ class World(Machine):
             self.beats.check_fresh()
         self._check_told_at_rest()
         until_ns = self.clock.now_ns + 60 * SEC
-        while path := self._left_over():  # what goes waits for the journal's sync
+        while words := self._left_over() or self._held_open():
             if self.clock.now_ns > until_ns:
-                raise Violation("leak", f"{path} is left, and the journal knows nothing of it")
-            self._run_until(self.clock.now_ns + SEC)
+                raise Violation("leak", words)
+            self._run_until(self.clock.now_ns + SEC)  # what goes waits for the journal's sync
 
     def _check_told_at_rest(self) -> None:
         """Nothing is complained of that is over."""
