@@ -100,6 +100,7 @@ def test_a_stream_without_end(tmp_path: pathlib.Path, name: str) -> None:
             host_key="SHA256:" + "A" * 43,
             login_timeout_secs=1.0,
             reply_timeout_secs=1.0,
+            stop_timeout_secs=2.0,
             retry_short_wait_secs=0.1,
             retry_long_wait_secs=0.1,
             log_max_bytes=65_536,
@@ -125,7 +126,7 @@ def test_a_stream_without_end(tmp_path: pathlib.Path, name: str) -> None:
             began = time.monotonic()
         finally:
             master.stop()
-        assert time.monotonic() - began < 12
+        assert time.monotonic() - began < 9
         assert not is_running(pid)
     assert sum(path.stat().st_size for path in (tmp_path / "logs").iterdir()) < 4 * 65_536
     assert sum(path.stat().st_size for path in (tmp_path / "state").rglob("*")) < 65_536

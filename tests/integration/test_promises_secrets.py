@@ -108,6 +108,8 @@ def test_a_login_by_password(
     if given["password"] is None:
         del given["password"]
         given["key_file"] = None
+    if not right:
+        given["stop_timeout_secs"] = 1.0  # what is refused is not delivered
     with delivering(
         tmp_path, server, ["a.csv"], log_level="DEBUG", log_to_console=True, **given
     ) as made:

@@ -9,6 +9,7 @@ import os
 import random
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,7 @@ from tests.simulation.sweeping import sweep_part
 
 ARCHIVING_FROM, LIMITED_FROM, CALLED_FROM = map(first_seed, ("archive", "limited", "calls"))
 NEWER_REALMS = "unsteady folder options segments stuck budgets rotated".split()
+ROOT = Path(__file__).resolve().parents[2]
 KNOWN_SEEDS = range(600)
 FOUND_SEEDS = [4034, 7397, 10043, 10111, 19003, 21168, 24844, 35297, 41241, 46191, 71209]
 """Each showed a mistake of ours, or of the simulation, that the first ones do not."""
@@ -145,6 +147,12 @@ def test_a_child_that_does_nothing_is_not_good_enough() -> None:
 def test_each_planted_bug_still_fits_the_code(name: str) -> None:
     with planted(name):
         pass
+
+
+def test_the_table_has_each_planted_bug() -> None:
+    table = (ROOT / "docs" / "simulation.md").read_text(encoding="utf-8")
+    rows = {name: f"| `{name}` | {plant.about} |" for name, plant in PLANTS.items()}
+    assert [name for name, row in rows.items() if row not in table] == []
 
 
 @pytest.mark.timeout(400)  # 600 histories, where the known seed shows it no more
