@@ -134,6 +134,6 @@ FETCHING_KNOWN: dict[str, int] = {
     "fetch-removed-unread": 16_000_000_053,
     "fetch-removed-unsafe": 16_000_000_017,
     "fetch-added-unsynced": 16_000_001_314,
-    "fetch-no-sleep": 16_000_000_001,
+    "fetch-no-sleep": 16_000_000_002,
 }
 """A seed that shows each."""

@@ -156,5 +156,5 @@ NAME_KNOWN: dict[str, int] = {
     "still-before-the-break": 13_000_001_828,
     "lock-not-asked": 14_000_000_000,
     "holder-not-ended": 14_000_000_001,
-    "stop-file-left": 14_000_000_002,
+    "stop-file-left": 14_000_000_010,
 }

@@ -93,12 +93,12 @@ class Pump:
                     if copies
                     else not unanswered or written_bytes <= self._session.window.limit_bytes
                 )
-                allowance = self._session.allowance
                 # The first one goes in any case: what was read back for it must not be in vain.
-                is_first = sent_to == start
-                if request is not None and not unanswered and not is_first:
+                may_go = sent_to == start or self._session.allowance.has_bytes
+                if request is not None and not unanswered and not may_go:
                     yield from self._go_on()  # what is under way is waited for first
-                if request is not None and room and (is_first or allowance.has_bytes):
+                    may_go = True
+                if request is not None and room and may_go:
                     if self._upload.token:
                         noted = self.acked
                         self._note(self.acked, reach=end)  # where the server may stand by then
