@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from pysubtask.subtask.delivery.allowance import Allowance
 from tests.unit.core_fakes import HookedDisk, ManualClock
 from tests.unit.core_local import Local
 from tests.unit.core_remote import SEQUENTIAL, Remote, WatchedServer
@@ -38,3 +40,17 @@ def test_each_mib_is_noted_when_it_is_acknowledged(local: Local) -> None:
     assert remote.server.read_file("a.csv") == data
     assert noted == sorted(noted)
     assert len(set(noted)) >= 4
+
+
+def test_a_clock_that_jumps_while_a_budget_is_asked_for_ends_nothing(
+    local: Local, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There may be bytes to spend at one moment, and none at the next."""
+    data = bytes(2 * _MIB)
+    local.write(data)
+    local.take()
+    answers = itertools.cycle([False, True])
+    monkeypatch.setattr(Allowance, "has_bytes", property(lambda self: next(answers)))
+    remote = Remote(local, WatchedServer(replace(SEQUENTIAL, max_write_bytes=_MIB // 4)))
+    remote.settle()
+    assert remote.server.read_file("a.csv") == data
