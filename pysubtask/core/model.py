@@ -101,9 +101,6 @@ class Version(msgspec.Struct, frozen=True, gc=False):
     taken_at: float
     may_grow: bool = True
     """False for a file that the program rewrites as a whole: a part of it is worth nothing."""
-    set_aside_below: int = 0
-    """The file lost its end when the power failed, or may have: what the server has of a version
-    below this number may be all there is of the rest, and is kept under another name."""
 
     @property
     def available_from(self) -> int:
@@ -114,10 +111,6 @@ class Version(msgspec.Struct, frozen=True, gc=False):
                 break
             low = min(low, piece.start)
         return low
-
-    def sets_aside(self, delivered: Delivered | None) -> bool:
-        """Whether what was delivered before has to be kept when this version takes its place."""
-        return (0 if delivered is None else delivered.version) < self.set_aside_below
 
 
 class Delivered(msgspec.Struct, frozen=True, gc=False):
@@ -193,6 +186,15 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     place."""
     last_number: int = 0
     """The highest number that was used, where nothing above says so any more."""
+    doubts: tuple[int, ...] = ()
+    """Numbers of versions before which the file lost its end when the power failed, or may have:
+    what the server has of an older one may be all there is of the rest."""
+
+    def sets_aside(self, number: int) -> bool:
+        """Whether what is at the destination is to be kept under another name when the version of
+        that number takes its place. It need not be the one of the doubt, which may be given up."""
+        shown = 0 if self.delivered is None else self.delivered.version
+        return any(shown < doubt <= number for doubt in self.doubts)
 
     @property
     def current(self) -> Version | None:
@@ -299,6 +301,8 @@ def entry_to_json(entry: Entry) -> dict[str, Any]:
         record["k"] = [list(pair) for pair in entry.rotated]
     if entry.last_number:
         record["h"] = entry.last_number
+    if entry.doubts:
+        record["x"] = list(entry.doubts)
     return record
 
 
@@ -308,18 +312,22 @@ def entry_from_json(record: dict[str, Any]) -> Entry:
     Raises:
         KeyError, TypeError, ValueError: it is not such a record.
     """
+    versions = record.get("v", ())
+    # Until November 2026 each version that was to keep something said so itself.
+    flagged = [number for number, _, flags, *_ in versions if flags & 4]
     return Entry(
         path=_text(record["p"]),
         remote=_text(record["r"]),
         served=Stamp(*record["s"]) if "s" in record else None,
         notified_at=record.get("n"),
-        versions=tuple(_version_from_json(v) for v in record.get("v", ())),
+        versions=tuple(map(_version_from_json, versions)),
         delivered=Delivered(*record["d"]) if "d" in record else None,
         upload=Upload(*record["u"]) if "u" in record else None,
         litter=tuple(record.get("l", ())),
         conflict_at=record.get("c"),
         rotated=tuple((number, _text(name)) for number, name in record.get("k", ())),
         last_number=record.get("h", 0),
+        doubts=tuple(record.get("x", flagged[:1])),
     )
 
 
@@ -330,9 +338,7 @@ def _text(value: object) -> str:
 
 
 def _version_to_json(v: Version) -> list[Any]:
-    flags = v.growing | v.settled << 1 | bool(v.set_aside_below) << 2 | v.may_grow << 3
-    if v.set_aside_below:
-        flags |= (v.number - v.set_aside_below) << 4
+    flags = v.growing | v.settled << 1 | v.may_grow << 3
     return [
         v.number,
         v.size,
@@ -363,5 +369,4 @@ def _version_from_json(record: list[Any]) -> Version:
         pieces=tuple(Piece(*p) for p in pieces),
         taken_at=taken_at,
         may_grow=bool(flags & 8),
-        set_aside_below=number - (flags >> 4) if flags & 4 else 0,
     )

@@ -169,6 +169,8 @@ def plan(
     remote: Remote,
     can: Capabilities,
     policy: Policy,
+    *,
+    set_aside: bool = False,
 ) -> Decision:
     """Decide the next step for the oldest version that is owed.
 
@@ -178,6 +180,7 @@ def plan(
         remote: what the destination shows.
         can: what it can do.
         policy: what the user wants in the cases that are a matter of taste.
+        set_aside: what is there of an older version is to be kept (:meth:`Entry.sets_aside`).
     """
     if policy.segments and delivered is not None:
         return _next_segment(version, delivered, can)
@@ -188,13 +191,12 @@ def plan(
         return replace(_send(version, can, set_aside=aside), segment=True)
     keep = replace(policy, on_first_contact="keep")
     if delivered is None:
-        return _first_contact(version, remote, can, keep if version.set_aside_below else policy)
+        return _first_contact(version, remote, can, keep if set_aside else policy)
     if delivered.version != version.number:
         if isinstance(remote, Present) and _is_in_doubt(delivered, remote, policy):
             # A part of this version, or more than that, may have come before the power failed.
             return _first_contact(version, remote, can, keep)
-        set_aside = version.sets_aside(delivered) and isinstance(remote, Present)
-        return _send(version, can, set_aside=set_aside)
+        return _send(version, can, set_aside=set_aside and isinstance(remote, Present))
     if isinstance(remote, Absent):
         if policy.on_remote_gone == "continue":
             return _send(version, can, base=delivered.size)

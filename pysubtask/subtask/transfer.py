@@ -433,7 +433,6 @@ class TransferSubtask(BaseSubtask):
         hooks = Hooks(
             is_held=self.intake.held_by_burst,
             look_again=self._look_again,
-            keep_what_is_there=self.snapshots.suspects.add,
             delivered=self._delivered,
             token_hex=lambda: self.ledger.journal.client_id + self.random_hex(4),
             is_segmented=lambda path: can.segments and self._is_segmented(path),

@@ -303,7 +303,6 @@ class Remote:
             is_held=lambda path: path in self.held,
             folders=lambda: {watch.remote_dir for watch in self.watches or ()},
             look_again=self.looked_again.append,
-            keep_what_is_there=local.snapshots.suspects.add,
             delivered=lambda path, size, how: None,
             token_hex=lambda: f"c0ffee00{self._random.getrandbits(32):08x}",
             is_segmented=lambda path: self.segmented,

@@ -36,10 +36,9 @@ digests = st.text("0123456789abcdef", max_size=32)
 stamps = st.builds(Stamp, ns, ns)
 prints = st.builds(Print, st.sampled_from(["whole", "samples", "ends"]), sizes, digests)
 pieces = st.builds(Piece, sizes, sizes, st.none() | names, digests)
-numbers = st.shared(st.integers(1, 2**31), key="number")
 versions = st.builds(
     Version,
-    number=numbers,
+    number=st.integers(1, 2**31),
     size=sizes,
     growing=st.booleans(),
     identity=st.builds(Identity, sizes, st.integers(0, 2**64 - 1)),
@@ -49,7 +48,6 @@ versions = st.builds(
     pieces=st.lists(pieces, max_size=4).map(tuple),
     taken_at=times,
     may_grow=st.booleans(),
-    set_aside_below=st.just(0) | numbers.map(lambda n: n // 2 + 1) | numbers,
 )
 uploads = st.builds(
     Upload,
@@ -76,6 +74,7 @@ entries = st.builds(
     litter=st.lists(names, max_size=3).map(tuple),
     conflict_at=st.none() | times,
     last_number=st.integers(0, 99),
+    doubts=st.lists(st.integers(1, 99), max_size=3).map(tuple),
 )
 
 
@@ -117,10 +116,20 @@ def test_what_is_no_record_is_refused(record: dict[str, Any]) -> None:
         entry_from_json(record)
 
 
+def test_a_version_that_was_to_keep_something_as_it_was_written_before() -> None:
+    """Each said so, and the first that arrived took that from those behind it."""
+    record = entry_to_json(make_entry(make_version(2), make_version(3), make_version(4)))
+    for version in record["v"][1:]:
+        version[2] |= 4
+    entry = entry_from_json(record)
+    assert [entry.sets_aside(v.number) for v in entry.versions] == [False, True, True]
+    assert entry_from_json(entry_to_json(entry)) == entry
+
+
 def test_what_is_not_said_is_the_harmless_case() -> None:
-    """A version may grow, replaces nothing by another name, and an upload is a plain one."""
+    """A version may grow, and an upload is a plain one."""
     version = make_version()
-    assert (version.may_grow, version.set_aside_below) == (True, 0)
+    assert version.may_grow
     upload = Upload(version=1, size=5, temp="t")
     assert (upload.stage, upload.base, upload.acked) == ("sending", 0, 0)
     assert (upload.set_aside, upload.tail, upload.conflict) == (False, False, False)

@@ -43,7 +43,6 @@ GROWN = make_version(1, 100)
 ONCE = make_version(1, 100, growing=False)
 REWRITTEN = make_version(1, 100, growing=False, may_grow=False)
 NEXT = make_version(2, 100, growing=False)
-SHORTENED = replace(NEXT, set_aside_below=2)
 SHOWN = Delivered(1, 60, mtime=5.0)
 """60 bytes of version 1 were confirmed; the server's clock said 5.0."""
 TAKEN = Delivered(1, 60, base=40, mtime=5.0)
@@ -58,8 +57,10 @@ def _case(
     decision: Decision,
     can: Capabilities = SFTP,
     policy: Policy = KEEP,
+    *,
+    set_aside: bool = False,
 ) -> object:
-    return pytest.param(version, delivered, remote, can, policy, decision, id=name)
+    return pytest.param(version, delivered, remote, can, policy, set_aside, decision, id=name)
 
 
 THE_TABLE = [
@@ -97,12 +98,11 @@ THE_TABLE = [
     _case("another hand since an unclean boot", GROWN, replace(SHOWN, at=9.0),
           Present(60, 6.0, ours=False), Send(0, 100, "replace", conflict=True),
           policy=replace(UNCLEAN, noted_since=8.0)),
-    _case("shorter here after an unclean boot", SHORTENED, SHOWN,
-          Present(60), Send(0, 100, "replace", set_aside=True)),
-    _case("a newer one, once that is kept", replace(NEXT, number=3, set_aside_below=2),
-          replace(SHOWN, version=2), Present(60), Send(0, 100, "replace")),
-    _case("shorter, and nothing was confirmed before", SHORTENED, None, Present(101),
-          Send(0, 100, "replace", set_aside=True), policy=REPLACE),
+    _case("shorter here after an unclean boot", NEXT, SHOWN, Present(60),
+          Send(0, 100, "replace", set_aside=True), set_aside=True),
+    _case("and nothing there", NEXT, SHOWN, Absent(), Send(0, 100, "replace"), set_aside=True),
+    _case("shorter, and nothing was confirmed before", NEXT, None, Present(101),
+          Send(0, 100, "replace", set_aside=True), policy=REPLACE, set_aside=True),
     _case("new, of another size than noted, after an unclean boot", NEXT, SHOWN, Present(70),
           Compare(0, 70), policy=UNCLEAN),
     _case("that is a part of it", NEXT, SHOWN, Present(70, ours=True), Append(70, 100),
@@ -200,7 +200,7 @@ GOING_ON = [
 
 
 @pytest.mark.parametrize(
-    ("version", "delivered", "remote", "can", "policy", "decision"),
+    ("version", "delivered", "remote", "can", "policy", "set_aside", "decision"),
     [*THE_TABLE, *LOOKING, *FIRST_CONTACT, *GOING_ON],
 )
 def test_decision(
@@ -209,9 +209,10 @@ def test_decision(
     remote: Remote,
     can: Capabilities,
     policy: Policy,
+    set_aside: bool,
     decision: Decision,
 ) -> None:
-    assert plan(version, delivered, remote, can, policy) == decision
+    assert plan(version, delivered, remote, can, policy, set_aside=set_aside) == decision
 
 
 @pytest.mark.parametrize(
@@ -270,8 +271,6 @@ def owed(draw: st.DrawFn) -> tuple[Version, Delivered | None]:
         growing=growing,
         may_grow=growing or draw(st.booleans()),
     )
-    if draw(st.booleans()):
-        version = replace(version, set_aside_below=draw(st.integers(1, version.number)))
     delivered = None
     if draw(st.booleans()):
         size = draw(sizes)
@@ -281,12 +280,16 @@ def owed(draw: st.DrawFn) -> tuple[Version, Delivered | None]:
     return version, delivered
 
 
-@given(owed(), remotes, capabilities, policies)
+@given(owed(), remotes, capabilities, policies, st.booleans())
 def test_what_no_plan_ever_does(
-    case: tuple[Version, Delivered | None], remote: Remote, can: Capabilities, policy: Policy
+    case: tuple[Version, Delivered | None],
+    remote: Remote,
+    can: Capabilities,
+    policy: Policy,
+    set_aside: bool,
 ) -> None:
     version, delivered = case
-    decision = plan(version, delivered, remote, can, policy)
+    decision = plan(version, delivered, remote, can, policy, set_aside=set_aside)
     shown = delivered.size if delivered and delivered.version == version.number else 0
     assert isinstance(decision, Look) == isinstance(remote, Unknown)
     if isinstance(decision, Append):
@@ -304,6 +307,8 @@ def test_what_no_plan_ever_does(
         assert (decision.place == "replace") == can.atomic_replace
         if decision.set_aside or decision.conflict:
             assert isinstance(remote, Present), "there is nothing to set aside"
+        elif set_aside and (delivered is None or delivered.version != version.number):
+            assert not isinstance(remote, Present), "what is to be kept is replaced"
         assert not (decision.set_aside and decision.conflict)
     elif isinstance(decision, Done):
         assert isinstance(remote, Present)

@@ -396,7 +396,7 @@ def after_an_unclean_boot(local: Local, written: bytes, left: bytes) -> None:
 
 def keeps(local: Local) -> bool:
     """Whether the newest version sets aside what is at the destination."""
-    return local.current.sets_aside(local.entry.delivered)
+    return local.entry.sets_aside(local.current.number)
 
 
 def test_shorter_after_an_unclean_boot_sets_the_remote_file_aside(local: Local) -> None:
@@ -503,7 +503,7 @@ def test_what_is_to_be_kept_is_so_once(local: Local) -> None:
     first = local.current
     local.write(b"2")
     local.take("append")
-    assert [v.sets_aside(None) for v in local.entry.versions] == [True, True]
+    assert [local.entry.sets_aside(v.number) for v in local.entry.versions] == [True, True]
     done = Delivered(first.number, first.size)
     local.ledger.update(local.path, lambda e: record_delivery(e, done))
     assert not keeps(local)
@@ -522,7 +522,24 @@ def test_what_a_second_loss_of_power_took_is_kept_too(local: Local) -> None:
     second, third = local.entry.versions[-2:]
     for done, expected in ((first, [True, True]), (second, [False, False])):
         delivered = Delivered(done.number, done.size)
-        assert [v.sets_aside(delivered) for v in (second, third)] == expected
+        entry = record_delivery(local.entry, delivered)
+        assert [entry.sets_aside(v.number) for v in (second, third)] == expected
+
+
+@pytest.mark.parametrize("growth", ["append", "auto", "rewrite"])
+def test_what_is_to_be_kept_is_so_if_its_version_is_given_up(local: Local, growth: str) -> None:
+    """Its bytes are gone; perhaps the process, too, before anybody looks again."""
+    local.write(b"one+two")
+    local.take(growth)
+    local.deliver_all()
+    local.write(b"one")
+    local.snapshots.suspects.suspect({local.path}, unclean=True)
+    local.take(growth)
+    local.ledger.update(local.path, lambda e: replace(e, versions=()))
+    local.open()
+    local.write(b"new")
+    local.take(growth)
+    assert keeps(local)
 
 
 def test_a_piece_let_go_of_while_it_is_added_to_is_copied_again(local: Local) -> None:

@@ -285,7 +285,8 @@ class Courier:
         can = self._session.can
         if isinstance(remote, Present) and remote.untold:
             can = dataclasses.replace(can, readable=False)  # by the sizes
-        decision = plan(version, entry.delivered, remote, can, policy)
+        set_aside = entry.sets_aside(version.number)
+        decision = plan(version, entry.delivered, remote, can, policy, set_aside=set_aside)
         if isinstance(decision, Look):
             try:
                 st = yield from call(Stat(name))

@@ -76,8 +76,6 @@ class LostBytes:
                     kept.append(left)
             return replace(e, versions=tuple(kept)).without_upload()
 
-        if version.sets_aside(entry.delivered):
-            self._session.hooks.keep_what_is_there(path)
         self._session.ledger.update(path, drop, must=False)
         self._session.hooks.look_again(path)
 

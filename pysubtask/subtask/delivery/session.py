@@ -38,8 +38,6 @@ class Hooks:
     """Whether a burst holds the file back."""
     look_again: Callable[[str], None]
     """The snapshot of the file is no good any more: take a new one."""
-    keep_what_is_there: Callable[[str], None]
-    """What is at the destination is to be set aside by the next snapshot, whatever that is."""
     delivered: Callable[[str, int, str], None]
     """Bytes of a file have arrived: path, how many, how."""
     token_hex: Callable[[], str]

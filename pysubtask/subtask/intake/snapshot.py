@@ -45,7 +45,7 @@ class _Predecessor(NamedTuple):
     kept_as: str | None
     """The name that it gets at the destination; None: the new one takes its place."""
     may_have_lost_its_end: bool
-    """See :attr:`Version.set_aside_below`."""
+    """See :attr:`Entry.doubts`."""
 
 
 class Snapshots:
@@ -274,9 +274,8 @@ class Snapshots:
 
         def begin(e: Entry) -> Entry:
             previous, number = e.current, e.next_number
-            below = number if old.may_have_lost_its_end else 0
-            if not below and previous is not None and previous.sets_aside(e.delivered):
-                below = previous.set_aside_below  # which has not come to do it
+            if old.may_have_lost_its_end:
+                e = replace(e, doubts=(*e.doubts, number))
             version = Version(
                 number=number,
                 size=st.size,
@@ -290,7 +289,6 @@ class Snapshots:
                 pieces=pieces,
                 taken_at=self._clock.time(),
                 may_grow=growth != "rewrite",
-                set_aside_below=below,
             )
             if old.kept_as is not None and previous is not None:
                 e = replace(e, rotated=(*e.rotated, (previous.number, old.kept_as)))

@@ -1,7 +1,7 @@
 """Files that a loss of power may have cost their ends, until they are looked at.
 
 What the destination has of such a file may be all that is left of its last rows. A version that
-does not go on from what was there sets that aside (:attr:`Version.set_aside_below`).
+does not go on from what was there sets that aside (:attr:`Entry.doubts`).
 """
 
 from __future__ import annotations
@@ -54,11 +54,6 @@ class Suspects:
         """
         self._unclean = unclean
         self._paths = {path for path in paths if self._differs(path, missing=True)}
-
-    def add(self, path: str) -> None:
-        """Another one: what is at the destination is to be kept by whatever is taken next (any
-        thread)."""
-        self._paths.add(path)
 
     def looked_at(self, path: str) -> None:
         """It is none any more."""

@@ -189,7 +189,11 @@ def record_delivery(entry: Entry, delivered: Delivered) -> Entry:
             if pieces != version.pieces:
                 version = replace(version, pieces=pieces)
         versions.append(version)
-    rotated = entry.rotated
+    rotated, doubts = entry.rotated, entry.doubts
     if rotated:
         rotated = tuple(r for r in rotated if r[0] >= delivered.version)
-    return replace(entry, delivered=delivered, versions=tuple(versions), rotated=rotated)
+    if doubts:  # what was there before it is kept: the next ones need not do that
+        doubts = tuple(number for number in doubts if number > delivered.version)
+    return replace(
+        entry, delivered=delivered, versions=tuple(versions), rotated=rotated, doubts=doubts
+    )
