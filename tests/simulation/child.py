@@ -125,9 +125,6 @@ class Child(Protocol):
     def relied_pieces(self) -> set[str]:
         """The outbox files that the journal relies on."""
 
-    def pieces_to_remove(self) -> Collection[str]:
-        """Those that the disk would not remove: it is tried again."""
-
     def status(self) -> Status:
         """What the program is told."""
 
@@ -349,9 +346,6 @@ class RealChild:
         entries = self._subtask.ledger.journal.entries()
         return {f"{self._boot.state_dir}/outbox/{n}" for e in entries for n in e.outbox_names()}
 
-    def pieces_to_remove(self) -> Collection[str]:
-        return set(self._subtask.ledger.outbox._left_over)
-
     def status(self) -> Status:
         return self._subtask.status()
 
@@ -424,9 +418,6 @@ class IdleChild:
         return False
 
     def relied_pieces(self) -> set[str]:
-        return set()
-
-    def pieces_to_remove(self) -> Collection[str]:
         return set()
 
     def status(self) -> Status:

@@ -233,7 +233,7 @@ class Machine(Stage):
         """A copy that nobody needs: with others, it would fill the disk some day."""
         if self._child is None:
             return ""
-        needed = self._child.relied_pieces().union(self._child.pieces_to_remove())
+        needed = self._child.relied_pieces()
         folder = f"{STATE_DIR}/outbox"
         paths = [f"{folder}/{name}" for name in self.fs.directory(folder).entries]
         left = next((path for path in paths if path not in needed), "")

@@ -412,6 +412,48 @@ def test_what_can_not_be_removed_goes_later(bench: Bench) -> None:
     assert bench.box.held_bytes == 0
 
 
+def _refuse_to_remove(operation: str, path: str) -> None:
+    if operation == "remove":
+        raise OSError(errno.EROFS, "Read-only file system", path)
+
+
+def test_what_can_not_be_removed_counts_once(bench: Bench) -> None:
+    """The other thread discards a piece that is being added to; both try to remove it."""
+    name, _, _ = bench.box.store([b"bytes"])
+
+    def chunks() -> Iterator[bytes]:
+        yield b"more"
+        bench.disk.before = _refuse_to_remove
+        bench.box.discard([name])
+
+    bench.box.extend(name, chunks())
+    assert bench.box.held_bytes == len(b"bytesmore")
+    bench.box.remove_left_over()
+    assert bench.box.held_bytes == len(b"bytesmore")
+    bench.disk.before = nothing
+    bench.box.remove_left_over()
+    assert (bench.files(), bench.box.held_bytes) == ([], 0)
+
+
+def test_a_piece_that_goes_while_its_sync_begins_ends_nothing(bench: Bench) -> None:
+    name, _, _ = bench.box.store([b"bytes"])
+
+    class Slow(dict[str, object]):
+        def pop(self, key: str, *default: object) -> object:
+            other = threading.Thread(target=bench.box.sync)
+            other.start()
+            other.join(0.2)  # it waits for the lock, or has looked before
+            others.append(other)
+            return super().pop(key, *default)
+
+    others: list[threading.Thread] = []
+    bench.box._hashes = Slow(bench.box._hashes)  # type: ignore[assignment]
+    bench.box.discard([name])
+    for other in others:
+        other.join(10)
+    assert (bench.files(), bench.box.held_bytes) == ([], 0)
+
+
 def test_discarding_twice_or_what_is_gone_is_no_error(bench: Bench) -> None:
     name, _, _ = bench.box.store([b"1234"])
     other, _, _ = bench.box.store([b"12"])

@@ -88,6 +88,7 @@ class Keeper:
         self._let_go_of_deleted(left)
         self._let_go_of_delivered()
         self._sources.tidy()
+        self._ledger.outbox.remove_left_over()
         self._space.review(is_needed=is_source)
 
     def secure_all(self, path: str) -> bool:

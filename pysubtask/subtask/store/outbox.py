@@ -221,7 +221,7 @@ class Outbox:
         """
         with self._syncing:
             self._sync(only)
-            self._remove_left_over()
+            self.remove_left_over()
 
     def _sync(self, only: Collection[str] | None) -> None:
         names = list(self._dirty)  # one step: the other thread may add or drop some meanwhile
@@ -407,7 +407,7 @@ class Outbox:
         for name in names:
             with self._lock:
                 self.held_bytes -= self._sizes.pop(name, 0)
-            self._hashes.pop(name, None)
+                self._hashes.pop(name, None)
             self._synced.pop(name, None)
             self._doubtful.discard(name)
             self._refused.pop(name, None)
@@ -425,8 +425,11 @@ class Outbox:
         except OSError:
             size = self._size_of(path, 0)
             with self._lock:
+                self.held_bytes += size - self._left_over.get(path, 0)
                 self._left_over[path] = size  # no name is given twice, so it can go at any time
-                self.held_bytes += size
+            return
+        with self._lock:
+            self.held_bytes -= self._left_over.pop(path, 0)
 
     def _size_of(self, path: str, otherwise: int) -> int:
         try:
@@ -434,11 +437,9 @@ class Outbox:
         except OSError:
             return otherwise
 
-    def _remove_left_over(self) -> None:
-        """What the disk would not remove before; the next start does, too."""
+    def remove_left_over(self) -> None:
+        """Try what the disk would not remove before; the next start does, too."""
         for path in list(self._left_over):
-            with self._lock:
-                self.held_bytes -= self._left_over.pop(path)
             self._remove(path)
             if path in self._left_over:
                 return  # nor does it now
