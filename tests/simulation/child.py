@@ -131,6 +131,9 @@ class Child(Protocol):
     def owed(self) -> Held:
         """What is owed, added up from the journal."""
 
+    def current_inode(self, path: str) -> int | None:
+        """The inode number that the journal has of a local file."""
+
     def client_id(self) -> str:
         """What all its temporary names begin with."""
 
@@ -352,6 +355,11 @@ class RealChild:
     def owed(self) -> Held:
         return sum(map(held, self._subtask.ledger.journal.entries()), Held())
 
+    def current_inode(self, path: str) -> int | None:
+        entry = self._subtask.ledger.get(path)
+        current = None if entry is None else entry.current
+        return None if current is None else current.identity.ino
+
     def client_id(self) -> str:
         return self._subtask.ledger.journal.client_id
 
@@ -425,6 +433,9 @@ class IdleChild:
 
     def owed(self) -> Held:
         return Held()
+
+    def current_inode(self, path: str) -> int | None:
+        return None
 
     def client_id(self) -> str:
         return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import traceback
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -240,19 +241,22 @@ class Machine(Stage):
         return left and f"{left} is left, and the journal knows nothing of it"
 
     def _held_open(self) -> str:
-        """At rest the journal is open, and each watched file at most once. One that is deleted goes
-        on taking room; but the next look at its name is the last that can read it."""
+        """At rest the journal is open, and of each watched file the current version; one before it
+        (of a file that was cut, say) goes with the next look. What is deleted goes on taking room;
+        but while another file has its name, the next look is the last that can read it."""
         if self._child is None:
             return ""
-        held: set[Inode] = set()
+        held: Counter[str] = Counter()
         for path, inode in self._disk.open_files():
-            if path.startswith(f"{STATE_DIR}/") and not path.endswith("/journal"):
+            is_ours = path.startswith(f"{STATE_DIR}/")
+            if is_ours and not path.endswith("/journal"):
                 return f"{path} is held open"
-            if not inode.links and not self.fs.exists(path):
+            is_current = self._child.current_inode(path) == inode.number and not is_ours
+            if not inode.links and not (is_current and self.fs.exists(path)):
                 return f"{path} is held open, and deleted"
-            if inode in held:
-                return f"{path} is held open twice"
-            held.add(inode)
+            held[path] += 1
+            if held[path] > (1 if is_ours else 2):
+                return f"{path} is held open {held[path]} times"
         return ""
 
     def _log_child(self, text: str) -> None:

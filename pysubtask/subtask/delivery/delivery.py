@@ -197,6 +197,7 @@ class Delivery:
             while self._queue and self._is_none(self._queue.first):
                 self._queue.take(smallest=False)
             if not self._queue and self._beat is None and not self._must_purge:
+                self._board.fine("resting")  # what a lost link was needed for had arrived
                 return self._next_due()
             if now < self._waits.next_try:
                 return self._waits.next_try
