@@ -457,6 +457,21 @@ def test_one_that_was_begun_anew_has_a_look_to_come(kept: Kept) -> None:
     assert not kept.looks
 
 
+def test_one_that_the_same_content_has_replaced_takes_no_room(kept: Kept) -> None:
+    """A program saves what it had read, unchanged: the version stays the same."""
+    local = kept.local
+    kept.append(b"setting = 1", "auto")
+    kept.append(b"\n", "auto")
+    local.deliver_all()
+    with open(local.path + ".new", "wb") as file:
+        file.write(b"setting = 1\n")
+    os.replace(local.path + ".new", local.path)
+    local.take("auto")
+    kept.keeper.interval()
+    assert local.current.number == 1
+    assert all(handle.stat().links for handle in local.disk.open_handles)
+
+
 def test_an_earlier_one_that_is_delivered_is_let_go_of(kept: Kept) -> None:
     local = kept.local
     local.ledger.outbox.has_room = lambda size: False

@@ -151,11 +151,12 @@ class Keeper:
 
     def _let_go_of_delivered(self) -> None:
         """A file may have been deleted without an event, or while it was owed: a look reads it to
-        its end, and lets go of it. One that has another in its place has its look to come."""
-        for path, number in self._sources.unneeded_deleted():
+        its end, and lets go of it. One that has another in its place has its look to come, unless
+        that has been found to be the same content."""
+        for path, number, inode in self._sources.unneeded_deleted():
             entry = self._ledger.get(path)
             current = entry.current if entry is not None else None
-            if current is None or current.number != number:
+            if current is None or (current.number, current.identity.ino) != (number, inode):
                 self._sources.release(path, number)
             elif self._sources.is_gone(path):
                 self._look(path)

@@ -55,12 +55,13 @@ class _Held:
         self.refusals = 0
         self.dropped = False
 
-    def is_deleted(self) -> bool:
-        """Whether the file has no name any more, as far as can be told."""
+    def deleted_inode(self) -> int | None:
+        """The file's inode number if it has no name any more, as far as can be told."""
         try:
-            return self.handle.stat().links == 0
+            st = self.handle.stat()
         except OSError:
-            return False
+            return None
+        return st.ino if st.links == 0 else None
 
     def test(self) -> OSError | None:
         """Why it can't be read, if it can't: what it was opened on may be gone for good (a server
@@ -160,12 +161,13 @@ class Sources:
         """Whether nothing has that name."""
         return is_missing(self._disk, path)
 
-    def unneeded_deleted(self) -> list[_Key]:
-        """What is held of files that have no name any more, though nothing is owed from it: their
-        room on the disk is had once it is released."""
+    def unneeded_deleted(self) -> list[tuple[str, int, int]]:
+        """What is held of files that have no name any more, though nothing is owed from it, with
+        their inode numbers: their room on the disk is had once it is released."""
         with self._lock:
-            held = list(self._held.items())
-        return [key for key, h in held if not self._is_needed(*key) and h.is_deleted()]
+            held = [(key, h) for key, h in self._held.items() if not self._is_needed(*key)]
+        inodes = ((key, h.deleted_inode()) for key, h in held)
+        return [(*key, inode) for key, inode in inodes if inode is not None]
 
     def tidy(self) -> None:
         """Let go of what was read to search for files and is of no use any more; to be called now
@@ -208,7 +210,7 @@ class Sources:
             if not self._is_needed(*key):
                 return key
         for key in others:
-            if not self._held[key].is_deleted():
+            if self._held[key].deleted_inode() is None:
                 return key
         return others[0]
 
