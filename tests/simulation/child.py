@@ -128,6 +128,9 @@ class Child(Protocol):
     def status(self) -> Status:
         """What the program is told."""
 
+    def is_connected(self) -> bool:
+        """Whether there is a session with the server."""
+
     def owed(self) -> Held:
         """What is owed, added up from the journal."""
 
@@ -352,6 +355,9 @@ class RealChild:
     def status(self) -> Status:
         return self._subtask.status()
 
+    def is_connected(self) -> bool:
+        return self._subtask.delivery._engine is not None
+
     def owed(self) -> Held:
         return sum(map(held, self._subtask.ledger.journal.entries()), Held())
 
@@ -430,6 +436,9 @@ class IdleChild:
 
     def status(self) -> Status:
         return Status()
+
+    def is_connected(self) -> bool:
+        return False
 
     def owed(self) -> Held:
         return Held()

@@ -42,6 +42,36 @@ STATUS_PLANTS: dict[str, Plant] = {
         "LinkState(link, self._since(link))",
         "replace(self.state, link=link)",
     ),
+    "delivered-untold": one(
+        "what is at the destination of a file is told as nothing",
+        "subtask.subtask",
+        "BaseSubtask._file_status",
+        "delivered_bytes=done.size if done is not None and shown else 0",
+        "delivered_bytes=0",
+    ),
+    "lost-link-told": one(
+        "a link that nobody needs any more is said to be tried again",
+        "subtask.delivery.delivery",
+        "Delivery.step",
+        'self._board.fine("resting")',
+        "pass",
+    ),
+    "left-over-stays": one(
+        "a copy that the disk would not remove stays until the next start",
+        "subtask.store.outbox",
+        "Outbox.remove_left_over",
+        "self._remove(path)",
+        "pass",
+    ),
+    "journal-held": one(
+        "the journal of before is held open, deleted, once a new one has taken its place",
+        "subtask.store.recordfile",
+        "RecordFile.replace",
+        "    if self._handle is not None:\n        self._handle.close()\n        self._handle = None\n"
+        "    self.size",
+        "    self.__dict__.setdefault('left', []).append(self._handle); self._handle = None\n"
+        "    self.size",
+    ),
     "deleted-held": one(
         "a file that was deleted is held open for ever, and takes room",
         "subtask.intake.keeper",
@@ -66,6 +96,10 @@ STATUS_KNOWN: dict[str, int] = {
     "half-write-uncounted": 428,
     "full-for-ever": 3_000_000_001,
     "link-error-stays": 0,
+    "delivered-untold": 2,
+    "lost-link-told": 2_015_100_228,
+    "left-over-stays": 605,
+    "journal-held": 478,
     "deleted-held": 397,
     "copy-held": 5,
 }

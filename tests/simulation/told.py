@@ -6,6 +6,7 @@ has and from what lies in the outbox.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from pysubtask.status import Status
@@ -29,14 +30,25 @@ def untrue(child: Child, fs: SimFileSystem, outbox: str) -> str:
     ):
         if said != true:
             return f"{what} is {said}, and {true} are so"
+    if not status.files_left_out:
+        pending = sum(file.pending_bytes for file in status.files.values())
+        copied = sum(file.copied_bytes for file in status.files.values())
+        if (pending, copied) != (owed.total_bytes, owed.copied_bytes):
+            return f"the files' pending_bytes are {pending}, copied_bytes {copied}, not {owed}"
+    if child.is_connected() != (status.link in ("connected", "conflict")):
+        return f"the link is {status.link!r}, and connected: {child.is_connected()}"
     limit = status.outbox_limit_bytes
     if limit is not None and lies > limit:
         return f"the outbox takes {lies} bytes, and {limit} are its limit"
     return ""
 
 
-def untrue_at_rest(status: Status) -> str:
-    """What it complains of when all is delivered and nothing goes wrong any more."""
+def untrue_at_rest(status: Status, shown: Mapping[str, int]) -> str:
+    """What it complains of when all is delivered and nothing goes wrong any more.
+
+    Args:
+        shown: how much of a declared file a reader finds at the destination.
+    """
     if status.last_error:
         return f"last_error is {status.last_error!r}, and all is well"
     if status.outbox_full:
@@ -44,6 +56,8 @@ def untrue_at_rest(status: Status) -> str:
     for path, file in status.files.items():
         if file.last_error or file.pending_bytes:
             return f"{path!r} is {file}, and all is well"
+        if path in shown and file.delivered_bytes != shown[path]:
+            return f"{path!r} is {file}, and {shown[path]} bytes are there"
     if status.link not in ("connected", "resting"):
         return f"the link is {status.link!r}, and all is well"
     return ""

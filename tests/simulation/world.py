@@ -12,7 +12,7 @@ from tests.simulation.ledger import Source
 from tests.simulation.machine import MS, SEC, STRANDED_NS, Machine
 from tests.simulation.outcome import Outcome
 from tests.simulation.script import Event
-from tests.simulation.stage import STATE_DIR
+from tests.simulation.stage import FOLDER, STATE_DIR
 from tests.simulation.told import untrue, untrue_at_rest
 from tests.simulation.verdict import unmet
 
@@ -308,13 +308,19 @@ class World(Machine):
             self._run_until(self.clock.now_ns + SEC)  # what goes waits for the journal's sync
 
     def _check_told_at_rest(self) -> None:
-        """Nothing is complained of that is over."""
+        """Nothing is complained of that is over, and what is there is told."""
         if next(self.checker.slots.waiting(), None) is not None:
             return  # a file that waits for its name says so
+        shown: dict[str, int] = {}
+        for source in self.sources:
+            content = self.checker.content_of(source)
+            plain = not (source.in_folder or source.interfered or self.checker.continued)
+            if plain and source.present and content is not None:
+                shown[source.path.removeprefix(f"{FOLDER}/")] = len(content)
         until_ns = self.clock.now_ns + 60 * SEC
         while self._child is not None:
             self._check_told(self._child)
-            words = untrue_at_rest(self._child.status())
+            words = untrue_at_rest(self._child.status(), shown)
             if not words:
                 return
             if self.clock.now_ns > until_ns:
