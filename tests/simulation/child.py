@@ -137,6 +137,9 @@ class Child(Protocol):
     def current_inode(self, path: str) -> int | None:
         """The inode number that the journal has of a local file."""
 
+    def held_files(self) -> int:
+        """How many watched files it holds open, to read on from them."""
+
     def client_id(self) -> str:
         """What all its temporary names begin with."""
 
@@ -366,6 +369,9 @@ class RealChild:
         current = None if entry is None else entry.current
         return None if current is None else current.identity.ino
 
+    def held_files(self) -> int:
+        return len(self._subtask.sources._held)
+
     def client_id(self) -> str:
         return self._subtask.ledger.journal.client_id
 
@@ -445,6 +451,9 @@ class IdleChild:
 
     def current_inode(self, path: str) -> int | None:
         return None
+
+    def held_files(self) -> int:
+        return 0
 
     def client_id(self) -> str:
         return ""

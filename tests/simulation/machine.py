@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import traceback
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 
@@ -241,12 +240,12 @@ class Machine(Stage):
         return left and f"{left} is left, and the journal knows nothing of it"
 
     def _held_open(self) -> str:
-        """At rest the journal is open, and of each watched file the current version; one before it
-        (of a file that was cut, say) goes with the next look. What is deleted goes on taking room;
-        but while another file has its name, the next look is the last that can read it."""
+        """At rest the journal is open, and what the child knows that it holds. What is deleted goes
+        on taking room; but while another file has its name, the next look is the last that can read
+        it."""
         if self._child is None:
             return ""
-        held: Counter[str] = Counter()
+        held = 0
         for path, inode in self._disk.open_files():
             is_ours = path.startswith(f"{STATE_DIR}/")
             if is_ours and not path.endswith("/journal"):
@@ -254,10 +253,9 @@ class Machine(Stage):
             is_current = self._child.current_inode(path) == inode.number and not is_ours
             if not inode.links and not (is_current and self.fs.exists(path)):
                 return f"{path} is held open, and deleted"
-            held[path] += 1
-            if held[path] > (1 if is_ours else 2):
-                return f"{path} is held open {held[path]} times"
-        return ""
+            held += 1
+        known = 1 + self._child.held_files()
+        return f"{held} files are held open, {known} of them known" if held > known else ""
 
     def _log_child(self, text: str) -> None:
         self.trace(f"    child: {text}")

@@ -67,8 +67,8 @@ STATUS_PLANTS: dict[str, Plant] = {
         "the journal of before is held open, deleted, once a new one has taken its place",
         "subtask.store.recordfile",
         "RecordFile.replace",
-        "    if self._handle is not None:\n        self._handle.close()\n        self._handle = None\n"
-        "    self.size",
+        "    if self._handle is not None:\n        self._handle.close()\n"
+        "        self._handle = None\n    self.size",
         "    self.__dict__.setdefault('left', []).append(self._handle); self._handle = None\n"
         "    self.size",
     ),
