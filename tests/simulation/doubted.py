@@ -29,14 +29,15 @@ class Doubted:
         self._broken = broken
         self._only_there: dict[str, bytes] = {}
         self._written: dict[str, bytes] = {}
-        """What files held when the power failed that were never begun anew."""
+        """By the local path, since two may have one remote name: what files held when the power
+        failed that were never begun anew."""
         self.replaced = False
         """``on_first_contact="replace"``: who asked for that gets it."""
 
     def power_fails(self) -> None:
         """Note what the disk here shows until now."""
         self._written = {
-            source.remote: bytes(source.current.content)
+            source.path: bytes(source.current.content)
             for source in self._ledger.by_path.values()
             if source.present and source.growth != "rewrite" and len(source.lineages) == 1
         }
@@ -46,7 +47,7 @@ class Doubted:
         self._only_there.clear()
         for source in self._ledger.by_path.values():
             file = self._disk.files.get(source.remote)
-            written = self._written.get(source.remote)
+            written = self._written.get(source.path)
             if file is None or self.replaced or not source.present or written is None:
                 continue
             left = source.current.content

@@ -314,8 +314,10 @@ class World(Machine):
         shown: dict[str, int] = {}
         for source in self.sources:
             content = self.checker.content_of(source)
+            touch = source.last_touch
+            known = touch is not None and touch.present and touch.index == source.current.index
             plain = not (source.in_folder or source.interfered or self.checker.continued)
-            if plain and source.present and content is not None:
+            if plain and known and source.present and content is not None:
                 shown[source.path.removeprefix(f"{FOLDER}/")] = len(content)
         until_ns = self.clock.now_ns + 60 * SEC
         while self._child is not None:
