@@ -92,9 +92,17 @@ REALM_PLANTS: dict[str, Plant] = {
     "in-place-by-its-size": one(
         "after a loss of power what has the size of a version whose bytes are lost passes for it",
         "subtask.delivery.placing",
-        "Placing.is_in_place",
-        "if same is False or (same is None and self._session.policy.unclean_boot):",
-        "if same is False:",
+        "Placing._may_be_another",
+        "if self._session.policy.unclean_boot:",
+        "if False:",
+    ),
+    "in-place-unread": one(
+        "what the server does not show for a moment passes for the version that was to come, if it "
+        "has its size",
+        "subtask.delivery.placing",
+        "Placing._may_be_another",
+        "return done.mtime is None or st.mtime is None or done.mtime == st.mtime",
+        "return False",
     ),
     "answers-forgotten": one(
         "what was answered while the next request had to wait is sent again after a break",
@@ -280,6 +288,7 @@ REALM_KNOWN: dict[str, int] = {
     "rest-kept-for-one": 17_015_042_440,
     "ours-set-aside": 0,
     "in-place-by-its-size": 7_014_441_523,
+    "in-place-unread": 5_015_308_975,
     "folder-unsynced": 6_000_000_003,
     "folder-temp-unsynced": 6_000_000_241,
     "folder-cache-counted": 6_000_000_006,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pysubtask.errors import LinkLost
+from pysubtask.errors import LinkLost, RemoteDenied
 from tests.unit.core_fakes import HookedDisk, ManualClock
 from tests.unit.core_local import Local
 from tests.unit.core_remote import (
@@ -271,3 +271,38 @@ def test_a_temporary_file_that_vanishes_leaves_no_hole(local: Local) -> None:
     remote.settle()
     assert tidied
     assert remote.server.seen == [None, data]
+
+
+def test_what_can_not_be_read_for_a_moment_does_not_pass_for_what_was_to_come(
+    local: Local,
+) -> None:
+    """The server went down, and lost a new version whose rename was not answered; what it shows is
+    the one before, of the same size (history 5015308975 of the simulator)."""
+    remote = make_remote(local)
+    server = remote.server
+    one, two = b"state 1", b"state 2"
+    local.write(one)
+    local.take()
+    remote.settle()
+
+    def cut(operation: str, path: str) -> None:
+        if operation == "rename":
+            raise LinkLost("cut", operation="test")
+
+    def deny(operation: str, path: str) -> None:
+        if operation == "read":
+            raise RemoteDenied("permission denied", operation=f"read {path}")
+
+    server.fault_before = cut
+    local.write(two)
+    local.take()
+    remote.step()
+    (temp,) = server.temps()
+    server.take_file(temp)
+    server.fault_before = deny
+    remote.settle()
+    local.write(b", more", "ab")
+    local.take()
+    remote.settle()
+    assert server.read_file("a.csv") == two + b", more"
+    assert all(content in (None, one, two, two + b", more") for content in server.seen)

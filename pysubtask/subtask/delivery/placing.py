@@ -187,21 +187,30 @@ class Placing:
         size = upload.size - upload.base
         if st.size < size or (st.size > size and not self._session.policy.unclean_boot):
             return False
+        same = None
         if self._session.can.readable:
             todo = Compare(max(0, size - READ_BACK_BYTES), size, upload.base)
             try:
                 same = yield from self._comparison.compare(path, version, name, todo)
             except RemoteNotFound:
                 return False
-            # Of ours nothing may be left to compare with. After a loss of power it may be a newer
-            # version, which the journal has forgotten, of the same size.
-            if same is False or (same is None and self._session.policy.unclean_boot):
-                return False
+        if same is False or (same is None and self._may_be_another(entry, upload, st)):
+            return False
         # One that is longer was appended to, and the journal lost that with the power.
         self.arrived(path, upload, st.mtime, is_all=st.size == size)
         if st.size > size:
             self._session.known.pop(path, None)
         return True
+
+    def _may_be_another(self, entry: Entry, upload: Upload, st: RemoteStat) -> bool:
+        """Whether what has the right size, and can't be compared, may be another version: the one
+        before, or after a loss of power a newer one, which the journal has forgotten."""
+        if self._session.policy.unclean_boot:
+            return True
+        done = entry.delivered
+        if done is None or done.version == upload.version or done.remote_size != st.size:
+            return False
+        return done.mtime is None or st.mtime is None or done.mtime == st.mtime
 
     def final_name(self, entry: Entry, upload: Upload) -> str:
         """Where it goes: the file's name, that of a segment, or of what is left of a version."""
