@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from pysubtask.errors import LinkLost, RemoteDenied
 from tests.unit.core_fakes import HookedDisk, ManualClock
@@ -306,3 +307,20 @@ def test_what_can_not_be_read_for_a_moment_does_not_pass_for_what_was_to_come(
     remote.settle()
     assert server.read_file("a.csv") == two + b", more"
     assert all(content in (None, one, two, two + b", more") for content in server.seen)
+
+
+def test_a_link_that_nobody_needs_any_more_is_not_said_to_be_tried_again(local: Local) -> None:
+    remote = make_remote(local)
+
+    def cut(operation: str, path: str) -> None:
+        raise LinkLost("cut", operation="test")
+
+    remote.server.fault_before = cut
+    local.write(b"rows")
+    local.take()
+    remote.step()
+    assert remote.delivery.link.link == "retrying"
+    nothing_owed = {"versions": (), "litter": ()}
+    local.ledger.update(local.path, lambda e: structs.replace(e.without_upload(), **nothing_owed))
+    remote.delivery.step()
+    assert (remote.delivery.link.link, remote.delivery.link.last_error) == ("resting", None)
