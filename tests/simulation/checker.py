@@ -302,7 +302,8 @@ class Checker:
             return self._advance_continued(source, view, content, in_place=in_place)
         again = view.floor >= 0
         shown = source.lineages[view.index].content if source.lineages else b""
-        if not again and size == view.size > 0 and shown.startswith(content):
+        is_as_before = size == view.size > 0 and shown.startswith(content)
+        if is_as_before and not again:
             return True  # what is there is written once more
         for lineage in source.lineages[min(view.floor, view.index) if again else view.index :]:
             if lineage.index == view.index and size < view.size and not again:
@@ -310,7 +311,7 @@ class Checker:
             if lineage.holds(content, in_place=in_place):
                 view.index, view.size = lineage.index, size
                 return True
-        return self.continued and self._advance_returned(source, view, content)
+        return is_as_before or (self.continued and self._advance_returned(source, view, content))
 
     def _advance_returned(self, source: Source, view: _View, content: bytearray) -> bool:
         """A loss of power brought back a content and the journal of its time, while its file at

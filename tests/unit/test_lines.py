@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,15 @@ from hypothesis import strategies as st
 from pysubtask.subtask.delivery.lines import _last_line_end
 from tests.unit.core_fakes import HookedDisk, ManualClock
 from tests.unit.core_local import Local
-from tests.unit.core_remote import KINDS, POSITIONED, Cut, Remote, make_remote
+from tests.unit.core_remote import (
+    KINDS,
+    POSITIONED,
+    SERVERS,
+    Cut,
+    Remote,
+    WatchedServer,
+    make_remote,
+)
 
 
 @pytest.fixture
@@ -109,6 +118,16 @@ def test_the_first_line_of_a_file(local: Local) -> None:
     assert remote.server.names() == []
     append(local, remote, b"nning\n")
     assert remote.server.read_file("a.csv") == b"beginning\n"
+
+
+@POSITIONED
+def test_what_nobody_can_read_there_counts_for_no_half_line(local: Local, kind: str) -> None:
+    """A drop box has somebody else's file under the name, as long as a part of ours."""
+    server = WatchedServer(replace(SERVERS[kind], readable=False))
+    remote = Remote(local, server, has_lines=True)
+    server.put_file("a.csv", b"foreign")
+    append(local, remote, b"one\nunfinished")
+    assert server.read_file("a.csv") == b"one\n"
 
 
 def test_an_empty_file_has_no_unfinished_line(local: Local) -> None:

@@ -158,14 +158,16 @@ class Courier:
         done = entry.delivered
         return done.size if done is not None and done.version == version.number else 0
 
-    @staticmethod
-    def _shown(entry: Entry, version: Version, remote: Remote, published: int) -> int:
+    def _shown(self, entry: Entry, version: Version, remote: Remote, published: int) -> int:
         """Up to where readers may see it: a half line may have arrived that nobody confirmed."""
         done = entry.delivered
         if not isinstance(remote, Present) or remote.ours is False:
             return published
         if done is not None and done.version != version.number:
             return published
+        keeps = self._session.policy.on_first_contact == "keep"
+        if done is None and keeps and (remote.untold or not self._session.can.readable):
+            return published  # nobody can tell that it is ours: it is set aside
         end = remote.size + (done.base if done is not None else 0)
         return max(published, end) if end <= version.size else published
 
