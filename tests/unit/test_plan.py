@@ -308,7 +308,8 @@ def test_what_no_plan_ever_does(
         if decision.set_aside or decision.conflict:
             assert isinstance(remote, Present), "there is nothing to set aside"
         elif set_aside and (delivered is None or delivered.version != version.number):
-            assert not isinstance(remote, Present), "what is to be kept is replaced"
+            is_kept = not isinstance(remote, Present) or remote.ours  # our own beginning
+            assert is_kept, "what is to be kept is replaced"
         assert not (decision.set_aside and decision.conflict)
     elif isinstance(decision, Done):
         assert isinstance(remote, Present)
