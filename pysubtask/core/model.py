@@ -313,7 +313,8 @@ def entry_from_json(record: dict[str, Any]) -> Entry:
         KeyError, TypeError, ValueError: it is not such a record.
     """
     versions = record.get("v", ())
-    # Until November 2026 each version that was to keep something said so itself.
+    # Until November 2026 each version that was to keep something said so itself. Why is not known:
+    # one too many of them keeps a copy too many, one too few loses what is there.
     flagged = [number for number, _, flags, *_ in versions if flags & 4]
     return Entry(
         path=_text(record["p"]),
@@ -327,7 +328,7 @@ def entry_from_json(record: dict[str, Any]) -> Entry:
         conflict_at=record.get("c"),
         rotated=tuple((number, _text(name)) for number, name in record.get("k", ())),
         last_number=record.get("h", 0),
-        doubts=tuple(record.get("x", flagged[:1])),
+        doubts=tuple(record.get("x", flagged)),
     )
 
 
